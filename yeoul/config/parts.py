@@ -1,0 +1,51 @@
+"""The part of the settings that each child process is handed when it starts; nothing more crosses."""
+
+from __future__ import annotations
+
+import msgspec
+
+from yeoul.config.settings import (
+    CacheSettings,
+    FakeSettings,
+    ModelSettings,
+    ParallelSettings,
+    SchedulerSettings,
+    TimeSettings,
+    TransportSettings,
+)
+from yeoul.model_files.description import ModelDescription, ModelFiles
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """EngineCore's part. ``max_model_len`` is resolved; ``folder`` is the private ipc folder (mode 0700)."""
+
+    model: ModelSettings
+    files: ModelFiles
+    description: ModelDescription
+    max_model_len: int
+    cache: CacheSettings
+    scheduler: SchedulerSettings
+    parallel: ParallelSettings
+    transport: TransportSettings
+    time: TimeSettings
+    fake: FakeSettings
+    folder: str
+    log_level: str = "info"
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's part."""
+
+    rank: int
+    tensor_parallel_size: int
+    num_compute_threads: int | None
+    model: ModelSettings
+    files: ModelFiles
+    description: ModelDescription
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    cache: CacheSettings
+    fake: FakeSettings
+    folder: str
+    log_level: str = "info"

@@ -1,0 +1,144 @@
+"""Every error that Yeoul raises on purpose, as one tree; knows nothing of HTTP, processes or sockets.
+
+YeoulError
+├── UserError                the user's mistake: an HTTP 4xx, or exit code 2 on the command line
+│   ├── InvalidRequestError      400  a field is missing, malformed or out of range
+│   │   └── PromptTooLongError   400  the prompt does not fit the model's context
+│   ├── AuthenticationError      401  the API key is missing or wrong
+│   ├── NotFoundError            404  no such model, request or route
+│   ├── PayloadTooLargeError     413  the body is larger than the server accepts
+│   └── ConfigError                   a flag, a file or a setting that cannot work
+│       └── ModelFileError            a model file that is missing, damaged or of an unknown kind
+├── BusyError                try again later: the answer carries Retry-After
+│   ├── TooManyRequestsError     429  the waiting queue is full
+│   └── UnavailableError         503  starting, draining or recovering
+└── InternalError            our fault: an HTTP 5xx
+    ├── RequestFailedError       500  this one request failed inside the engine; the engine goes on
+    ├── TransportError                a ring, a socket or a channel broke or timed out
+    └── ProcessDeadError         500  a child process died or never became ready; keeps its cause
+
+A message says what was expected, what came, and what to do. ``assert`` is for our own bugs only.
+"""
+
+from __future__ import annotations
+
+
+class YeoulError(Exception):
+    """The root. ``status`` is the HTTP status that the web process answers with; ``kind`` is OpenAI's ``type`` field."""
+
+    status: int = 500
+    kind: str = "internal_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class UserError(YeoulError):
+    """The user's mistake. ``param`` names the offending field, ``code`` is OpenAI's machine-readable code."""
+
+    status = 400
+    kind = "invalid_request_error"
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class InvalidRequestError(UserError):
+    """A field of a request is missing, malformed or out of range."""
+
+
+class PromptTooLongError(InvalidRequestError):
+    """The prompt does not fit the model's context."""
+
+    def __init__(self, message: str, *, param: str | None = "prompt") -> None:
+        super().__init__(message, param=param, code="context_length_exceeded")
+
+
+class AuthenticationError(UserError):
+    """The API key is missing or wrong."""
+
+    status = 401
+    kind = "authentication_error"
+
+
+class NotFoundError(UserError):
+    """No such model, request or route."""
+
+    status = 404
+    kind = "not_found_error"
+
+
+class PayloadTooLargeError(UserError):
+    """The body is larger than the server accepts."""
+
+    status = 413
+
+
+class ConfigError(UserError):
+    """A flag, a file or a setting that cannot work; the command line prints it and exits with 2."""
+
+
+class ModelFileError(ConfigError):
+    """A model file that is missing, damaged, or of a kind that this version does not know."""
+
+
+class BusyError(YeoulError):
+    """Try again later. ``retry_after_seconds`` becomes the Retry-After header."""
+
+    status = 503
+    kind = "overloaded_error"
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyRequestsError(BusyError):
+    """The waiting queue is full."""
+
+    status = 429
+
+
+class UnavailableError(BusyError):
+    """The engine is starting, draining or recovering."""
+
+
+class InternalError(YeoulError):
+    """Our fault."""
+
+
+class RequestFailedError(InternalError):
+    """This one request failed inside the engine; the engine goes on."""
+
+
+class TransportError(InternalError):
+    """A ring, a socket or a channel broke."""
+
+
+class TransportTimeoutError(TransportError):
+    """Nothing came, or nobody read, within the time given."""
+
+
+class TransportClosedError(TransportError):
+    """The other side closed the channel or died."""
+
+
+class ProcessDeadError(InternalError):
+    """A child process died or never became ready.
+
+    Args:
+        role: the process title without its prefix, such as ``EngineCore`` or ``Worker_0``.
+        cause: one line, the child's own last error where it left one.
+        exit_code: as ``subprocess`` counts: negative for a signal; None when it is not known.
+        details: the child's last traceback, for the log; never shown to an HTTP client.
+    """
+
+    def __init__(self, role: str, cause: str, *, exit_code: int | None = None, details: str = "") -> None:
+        super().__init__(f"{role} {cause}")
+        self.role = role
+        self.cause = cause
+        self.exit_code = exit_code
+        self.details = details

@@ -1,0 +1,97 @@
+"""What EngineCore says to the web process: one tagged union, ``EngineMessage``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from yeoul.messages.statistics import EngineStatistics
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+
+
+class TokenLogprobs(msgspec.Struct, frozen=True, array_like=True):
+    """Log probabilities (natural) at one position: entry 0 is the token itself, the rest the most likely ones in order.
+
+    ``rank`` is the token's place in the vocabulary by probability, from 1.
+    """
+
+    token_ids: list[int]
+    logprobs: list[float]
+    rank: int
+
+
+class RequestFault(msgspec.Struct, frozen=True):
+    """Why a request failed, with the HTTP status that it deserves."""
+
+    message: str
+    status: int = 500
+
+
+class RequestOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one request gained in a step.
+
+    ``stop_reason`` is the token id that ended it, if one of ``stop_token_ids`` did. ``num_cached_tokens`` (prompt tokens
+    that came from the prefix cache) and ``queue_seconds`` come with the first output. ``prompt_logprobs`` has an entry a
+    prompt token, the first one None. ``embedding`` holds float32 values, little endian.
+    """
+
+    request_id: str
+    new_token_ids: list[int] = []
+    new_logprobs: list[TokenLogprobs] = []
+    prompt_logprobs: list[TokenLogprobs | None] = []
+    finish_reason: FinishReason | None = None
+    stop_reason: int | None = None
+    fault: RequestFault | None = None
+    num_cached_tokens: int = 0
+    queue_seconds: float | None = None
+    embedding: bytes | None = None
+
+
+class StepOutputs(msgspec.Struct, frozen=True, omit_defaults=True, tag="outputs"):
+    """Everything that one step made, for all requests."""
+
+    outputs: list[RequestOutput] = []
+    statistics: EngineStatistics | None = None
+
+
+class WorkerInfo(msgspec.Struct, frozen=True):
+    """A worker as the terminal and the live page show it."""
+
+    rank: int
+    pid: int
+    device: str
+
+
+class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
+    """EngineCore takes requests from now on. ``num_blocks`` blocks of ``block_size`` tokens, ``cache_bytes`` in all."""
+
+    version: str
+    pid: int
+    num_blocks: int
+    block_size: int
+    cache_bytes: int
+    max_model_len: int
+    model_fingerprint: str
+    workers: list[WorkerInfo]
+
+
+class UtilityResult(msgspec.Struct, frozen=True, tag="result"):
+    """The answer to a ``UtilityCall``: ``value``, or ``error`` where the call failed."""
+
+    call_id: int
+    value: str = ""
+    error: str | None = None
+
+
+class EngineDead(msgspec.Struct, frozen=True, tag="dead"):
+    """EngineCore is about to end because of ``cause``; ``details`` is the traceback."""
+
+    role: str
+    cause: str
+    details: str = ""
+    exit_code: int | None = None
+
+
+EngineMessage = EngineReady | StepOutputs | UtilityResult | EngineDead

@@ -1,0 +1,33 @@
+"""What a child says to its parent on the report pipe: that it is ready, or why it ends. One tagged union, ``ChildReport``."""
+
+from __future__ import annotations
+
+import msgspec
+
+from yeoul.messages.outputs import EngineReady
+
+
+class WorkerReady(msgspec.Struct, frozen=True, kw_only=True, tag="worker_ready"):
+    """The model is loaded. ``max_num_blocks`` is what this device has room for, at ``block_bytes`` each."""
+
+    rank: int
+    pid: int
+    device: str
+    max_num_blocks: int
+    block_bytes: int
+    model_fingerprint: str
+
+
+class Failure(msgspec.Struct, frozen=True, tag="failure"):
+    """The child ends because of an error: ``cause`` in one line, ``details`` the traceback.
+
+    ``is_user_error`` tells a mistake in a flag or a file (exit code 2) from a fault of ours.
+    """
+
+    role: str
+    cause: str
+    details: str = ""
+    is_user_error: bool = False
+
+
+ChildReport = EngineReady | WorkerReady | Failure

@@ -1,0 +1,56 @@
+"""What the web process says to EngineCore: one tagged union, ``ClientMessage``."""
+
+from __future__ import annotations
+
+import msgspec
+
+from yeoul.messages.sampling import SamplingParams
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """The first message of a client: from now on outputs go to it. ``version`` is the package version of the sender."""
+
+    version: str
+
+
+class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="add"):
+    """One prompt, one choice: a request with ``n`` choices crosses as n of these.
+
+    ``sampling`` is resolved: ``seed`` and ``max_tokens`` are set. ``output_token_ids`` are tokens that an earlier engine
+    already made for this request; they count as output, not as prompt. ``eos_token_ids`` is empty where they are to be
+    ignored. ``arrival_time`` is in seconds of the wall clock. A lower ``priority`` runs earlier. ``pooling`` turns the
+    request into an embedding request: one vector comes back, no token.
+    """
+
+    request_id: str
+    prompt_token_ids: list[int]
+    sampling: SamplingParams
+    eos_token_ids: list[int] = []
+    output_token_ids: list[int] = []
+    prompt_index: int = 0
+    choice_index: int = 0
+    priority: int = 0
+    arrival_time: float = 0.0
+    cache_salt: str = ""
+    pooling: str | None = None
+
+
+class AbortRequests(msgspec.Struct, frozen=True, tag="abort"):
+    """Forget these requests and free their blocks; no output follows. Unknown ids are ignored."""
+
+    request_ids: list[str]
+
+
+class UtilityCall(msgspec.Struct, frozen=True, tag="call"):
+    """Call a method that EngineCoreProc names as callable from outside; answered by ``UtilityResult``."""
+
+    call_id: int
+    method: str
+    arguments: list[str] = []
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
+    """End now: the client has drained or does not wait."""
+
+
+ClientMessage = Hello | AddRequest | AbortRequests | UtilityCall | Shutdown

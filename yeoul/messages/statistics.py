@@ -1,0 +1,20 @@
+"""The numbers that EngineCore reports with its outputs; the web process alone turns them into Prometheus metrics."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class EngineStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A snapshot after a step. Gauges are as of now; counters (``total_*``) grow from the engine's start."""
+
+    num_running: int = 0
+    num_waiting: int = 0
+    num_used_blocks: int = 0
+    num_blocks: int = 0
+    total_steps: int = 0
+    total_prompt_tokens: int = 0
+    total_output_tokens: int = 0
+    total_preemptions: int = 0
+    total_prefix_queried_tokens: int = 0
+    total_prefix_hit_tokens: int = 0

@@ -1,0 +1,103 @@
+"""What EngineCore and a worker say to each other: ``ExecutorMessage`` out, ``WorkerMessage`` back.
+
+A request's state lives on both sides. The worker learns of it once (``NewRequest``), appends the tokens that it samples
+itself, and from then on hears only of new block ids and counters. A preempted request is forgotten by the worker and comes
+back as a ``NewRequest`` with its output so far.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from yeoul.messages.outputs import TokenLogprobs
+from yeoul.messages.sampling import SamplingParams
+
+
+class NewRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that a worker needs of a request. ``block_ids`` and the counters come in the request's ``ScheduledRequest``."""
+
+    request_id: str
+    prompt_token_ids: list[int]
+    output_token_ids: list[int] = []
+    sampling: SamplingParams
+    eos_token_ids: list[int] = []
+    prompt_index: int = 0
+    choice_index: int = 0
+    pooling: str | None = None
+
+
+class ScheduledRequest(msgspec.Struct, frozen=True, array_like=True):
+    """One request's part of a step: compute ``num_new_tokens`` tokens from position ``num_computed_tokens``.
+
+    The worker samples if and only if these tokens reach the end of what is known (prompt + output so far).
+    ``new_block_ids`` are appended to the request's block table before the step.
+    """
+
+    request_id: str
+    num_computed_tokens: int
+    num_new_tokens: int
+    new_block_ids: list[int]
+
+
+class StepInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step"):
+    """One step. ``finished_request_ids`` (finished, aborted or preempted) are forgotten before new ones are added."""
+
+    step_number: int
+    new_requests: list[NewRequest] = []
+    scheduled: list[ScheduledRequest] = []
+    finished_request_ids: list[str] = []
+
+
+class AllocateCache(msgspec.Struct, frozen=True, tag="allocate"):
+    """Allocate the KV cache; answered by ``CallResult`` with ``call_id``."""
+
+    call_id: int
+    num_blocks: int
+
+
+class WorkerCall(msgspec.Struct, frozen=True, tag="call"):
+    """``collective_rpc``: call a method that Worker names as callable from outside; answered by ``CallResult``."""
+
+    call_id: int
+    method: str
+    arguments: list[str] = []
+
+
+class EndWorker(msgspec.Struct, frozen=True, tag="end"):
+    """Leave the loop and exit with code 0."""
+
+
+ExecutorMessage = StepInput | AllocateCache | WorkerCall | EndWorker
+
+
+class RequestResult(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What a step made for one request. ``fault`` fails this request alone. ``embedding`` is float32, little endian."""
+
+    request_id: str
+    token_ids: list[int] = []
+    logprobs: list[TokenLogprobs] = []
+    prompt_logprobs: list[TokenLogprobs | None] = []
+    fault: str | None = None
+    embedding: bytes | None = None
+
+
+class StepResult(msgspec.Struct, frozen=True, tag="step"):
+    """The answer to ``StepInput`` of the same number: an entry for each request that sampled, embedded or failed.
+
+    Every rank answers; only rank 0 fills ``results``.
+    """
+
+    step_number: int
+    results: list[RequestResult] = []
+    compute_seconds: float = 0.0
+
+
+class CallResult(msgspec.Struct, frozen=True, tag="result"):
+    """The answer to ``AllocateCache`` or ``WorkerCall``; ``error`` is None where it went well."""
+
+    call_id: int
+    value: str = ""
+    error: str | None = None
+
+
+WorkerMessage = StepResult | CallResult
