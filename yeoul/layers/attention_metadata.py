@@ -1,0 +1,37 @@
+"""AttentionMetadata: what attention must know of a step's batch; knows nothing of requests by name, weights or sampling.
+
+Built once a step by the model runner, handed to ``Model.forward``, read by ``layers.attention`` in every layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class AttentionMetadata:
+    """The shape of a step, request by request, in the order of the batch's rows.
+
+    The step's tokens lie one request after the other: request ``i`` owns the rows ``query_start[i]:query_start[i + 1]``,
+    which are the last positions of its context. Each request owns at least one row.
+
+    Attributes:
+        query_start: int32 ``[num_requests + 1]``, the first row of each request, and the number of rows.
+        context_lengths: int32 ``[num_requests]``, the tokens known to the cache after this step's are written.
+        block_tables: int32 ``[num_requests, max_num_blocks]``; entries past a request's last block are never read as data,
+            but must be valid block ids (0 will do).
+        slot_mapping: int64 ``[num_tokens]``, where each row's key and value go: ``block_id * block_size + offset``.
+        max_query_length: the largest number of rows that a request owns.
+        max_context_length: the largest of ``context_lengths``.
+        block_size: the number of tokens in a block of the cache.
+    """
+
+    query_start: Tensor
+    context_lengths: Tensor
+    block_tables: Tensor
+    slot_mapping: Tensor
+    max_query_length: int
+    max_context_length: int
+    block_size: int
