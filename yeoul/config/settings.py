@@ -1,19 +1,28 @@
 """Every setting, frozen, in one group a room; built once by ``yeoul.config.build`` and handed to each process as its part.
 
 Knows only msgspec, so that every room may know it. What is discovered while running (the number of cache blocks, a
-device's memory) is reported by the child that found it and is no setting. Field names are the flags' names.
+device's memory) is reported by the child that found it and is no setting. Field names are the flags' names, a ``Meta``
+holds a flag's help text and range, and the ``Meta`` in ``Settings`` holds the title of its group: the command line is
+built from them and says nothing of its own.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 CacheDtype = Literal["auto", "float32", "bfloat16", "float16"]
 Policy = Literal["fcfs", "priority"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+Count = Annotated[int, Meta(ge=1)]
+CountOrZero = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+SecondsOrZero = Annotated[float, Meta(ge=0)]
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,43 +32,70 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     ``org/name`` (``org/name:file.gguf`` picks a file), or ``fake`` (a model that computes nothing; measures the rest).
     """
 
-    model: str | None = None
-    revision: str | None = None
-    tokenizer: str | None = None
-    chat_template: str | None = None
-    max_model_len: int | None = None
-    dtype: Dtype = "auto"
-    device: Device = "auto"
-    seed: int = 0
-    download_dir: str | None = None
+    model: Annotated[
+        str | None,
+        Meta(description="A GGUF file, a Hugging Face folder, a hub id (org/name or org/name:file.gguf), or 'fake'."),
+    ] = None
+    revision: Annotated[str | None, Meta(description="Branch, tag or commit of a model on the hub.")] = None
+    tokenizer: Annotated[str | None, Meta(description="A tokenizer.json or its folder, instead of the model's own.")] = None
+    chat_template: Annotated[
+        str | None, Meta(description="A file with a chat template, or the template itself, instead of the model's own.")
+    ] = None
+    max_model_len: Annotated[
+        Count | None, Meta(description="Longest prompt plus answer, in tokens. Default: what the model was trained for.")
+    ] = None
+    dtype: Annotated[Dtype, Meta(description="Type of the weights and of the computation.")] = "auto"
+    device: Annotated[Device, Meta(description="Where the model runs.")] = "auto"
+    seed: Annotated[int, Meta(description="Base of the random seeds of requests that bring none.")] = 0
+    download_dir: Annotated[
+        str | None, Meta(description="Folder for downloaded models. Default: yeoul in the user's cache folder.")
+    ] = None
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The KV cache. ``kv_cache_memory_bytes`` None lets the worker choose; ``kv_cache_dtype`` auto is the model's."""
 
-    block_size: int = 16
-    kv_cache_dtype: CacheDtype = "auto"
-    kv_cache_memory_bytes: int | None = None
-    num_blocks_override: int | None = None
-    enable_prefix_caching: bool = True
+    block_size: Annotated[int, Meta(ge=1, le=1024, description="Tokens in a block of the KV cache.")] = 16
+    kv_cache_dtype: Annotated[CacheDtype, Meta(description="Type of the cached keys and values.")] = "auto"
+    kv_cache_memory_bytes: Annotated[
+        Count | None, Meta(description="Memory for the KV cache of one worker, such as 4GiB. Default: chosen by the worker.")
+    ] = None
+    num_blocks_override: Annotated[
+        Count | None, Meta(description="Exact number of cache blocks, instead of what the memory has room for.")
+    ] = None
+    enable_prefix_caching: Annotated[
+        bool, Meta(description="Reuse the cached blocks of prompts that begin in the same way.")
+    ] = True
 
 
 class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The budgets of a step and of the waiting queue."""
 
-    max_num_seqs: int = 256
-    max_num_batched_tokens: int = 2048
-    max_num_waiting_requests: int = 1024
-    scheduling_policy: Policy = "fcfs"
-    long_prefill_token_threshold: int = 0
-    check_invariants: bool = False
+    max_num_seqs: Annotated[Count, Meta(description="Most requests in one step.")] = 256
+    max_num_batched_tokens: Annotated[
+        Count, Meta(description="Most tokens in one step; a longer prompt is computed in chunks.")
+    ] = 2048
+    max_num_waiting_requests: Annotated[
+        Count, Meta(description="Most requests in the waiting queue; further ones are answered with 429.")
+    ] = 1024
+    scheduling_policy: Annotated[Policy, Meta(description="Who runs first: first come first served, or by priority.")] = (
+        "fcfs"
+    )
+    long_prefill_token_threshold: Annotated[
+        CountOrZero, Meta(description="Most prompt tokens of one request in a step; 0 means no limit of its own.")
+    ] = 0
+    check_invariants: Annotated[
+        bool, Meta(description="Check the books of scheduler and cache after every step (slow; for debugging).")
+    ] = False
 
 
 class ParallelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How many workers share the model. ``num_compute_threads`` None takes the cores that this process may use."""
 
-    tensor_parallel_size: int = 1
-    num_compute_threads: int | None = None
+    tensor_parallel_size: Annotated[Count, Meta(description="Number of worker processes that share each layer.")] = 1
+    num_compute_threads: Annotated[
+        Count | None, Meta(description="Compute threads of one worker. Default: its share of the cores.")
+    ] = None
 
 
 class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,51 +105,66 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
     sides need; a tcp link without it is refused.
     """
 
-    engine_address: str | None = None
-    engine_key_file: str | None = None
-    ring_num_slots: int = 8
-    ring_slot_bytes: int = 1 << 20
+    engine_address: Annotated[
+        str | None,
+        Meta(description="tcp://host:port that joins a web process and an engine that run apart; takes the next port too."),
+    ] = None
+    engine_key_file: Annotated[
+        str | None, Meta(description="File with the keys of that link; made at first use, and needed on both sides.")
+    ] = None
+    ring_num_slots: Annotated[
+        int, Meta(ge=2, le=1024, description="Slots of the shared-memory ring between engine and worker.")
+    ] = 8
+    ring_slot_bytes: Annotated[
+        int, Meta(ge=1024, le=64 << 20, description="Bytes of one slot; a larger message takes a socket.")
+    ] = 1 << 20
 
 
 class TimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Every wait has an end."""
 
-    engine_ready_timeout_seconds: float = 600.0
-    worker_ready_timeout_seconds: float = 600.0
-    step_timeout_seconds: float = 300.0
-    call_timeout_seconds: float = 60.0
-    drain_timeout_seconds: float = 30.0
-    stop_timeout_seconds: float = 5.0
-    keep_alive_seconds: float = 10.0
+    engine_ready_timeout_seconds: Annotated[Seconds, Meta(description="Longest start of the engine.")] = 600.0
+    worker_ready_timeout_seconds: Annotated[Seconds, Meta(description="Longest start of a worker.")] = 600.0
+    step_timeout_seconds: Annotated[Seconds, Meta(description="Longest step; a worker that takes longer hangs.")] = 300.0
+    call_timeout_seconds: Annotated[Seconds, Meta(description="Longest answer to a call to the engine or a worker.")] = 60.0
+    drain_timeout_seconds: Annotated[
+        SecondsOrZero, Meta(description="How long running requests may go on after the signal to stop.")
+    ] = 30.0
+    stop_timeout_seconds: Annotated[Seconds, Meta(description="How long a child may take to end before it is killed.")] = 5.0
+    keep_alive_seconds: Annotated[Seconds, Meta(description="Time between keep-alives on a stream that waits.")] = 10.0
 
 
 class FakeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the ``fake`` model pretends: the time that a step takes, and a vocabulary of bytes."""
 
-    fake_step_seconds: float = 0.0
+    fake_step_seconds: Annotated[SecondsOrZero, Meta(description="Time that a step of the model 'fake' takes.")] = 0.0
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The HTTP side."""
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    served_model_name: list[str] = []
-    api_key: list[str] = []
-    max_body_bytes: int = 16 << 20
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_requests: bool = False
-    headless: bool = False
+    host: Annotated[str, Meta(description="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 8000
+    served_model_name: Annotated[
+        list[str], Meta(description="Name of the model in the API; may be repeated. Default: the model's own name.")
+    ] = []
+    api_key: Annotated[list[str], Meta(description="Key that clients must send as a Bearer token; may be repeated.")] = []
+    max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest body of a request.")] = 16 << 20
+    log_level: Annotated[LogLevel, Meta(description="What the log shows.")] = "info"
+    log_requests: Annotated[bool, Meta(description="Log every HTTP request.")] = False
+    headless: Annotated[bool, Meta(description="Run the engine without HTTP; web processes join it at --engine-address.")] = (
+        False
+    )
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All of them. The web process holds this; EngineCore is handed ``EngineSettings``, a worker ``WorkerSettings``."""
 
-    model: ModelSettings = ModelSettings()
-    cache: CacheSettings = CacheSettings()
-    scheduler: SchedulerSettings = SchedulerSettings()
-    parallel: ParallelSettings = ParallelSettings()
-    transport: TransportSettings = TransportSettings()
-    time: TimeSettings = TimeSettings()
-    fake: FakeSettings = FakeSettings()
-    server: ServerSettings = ServerSettings()
+    model: Annotated[ModelSettings, Meta(title="Model")] = ModelSettings()
+    cache: Annotated[CacheSettings, Meta(title="KV cache")] = CacheSettings()
+    scheduler: Annotated[SchedulerSettings, Meta(title="Scheduler")] = SchedulerSettings()
+    parallel: Annotated[ParallelSettings, Meta(title="Parallelism")] = ParallelSettings()
+    transport: Annotated[TransportSettings, Meta(title="Links between processes")] = TransportSettings()
+    time: Annotated[TimeSettings, Meta(title="Time limits")] = TimeSettings()
+    fake: Annotated[FakeSettings, Meta(title="Fake model")] = FakeSettings()
+    server: Annotated[ServerSettings, Meta(title="Server")] = ServerSettings()
