@@ -1,0 +1,94 @@
+"""GgufFile: a GGUF file's metadata, tensor table and mapped bytes; knows nothing of torch or of architectures.
+
+The describing, tokenizer and weight-loading code call it. Opening reads the header only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from yeoul.errors import ModelFileError
+from yeoul.model_files.gguf_header import GgufMetadata, GgufValue, TensorEntry, read_header
+from yeoul.model_files.gguf_types import TENSOR_TYPES
+from yeoul.model_files.mapped_file import map_file
+
+__all__ = ["GgufFile", "GgufMetadata", "GgufTensor", "GgufValue"]
+
+DEFAULT_ALIGNMENT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class GgufTensor:
+    """Where a tensor lies. ``shape`` is in torch's order (rows first); ``offset`` counts from the file's first byte."""
+
+    name: str
+    shape: tuple[int, ...]
+    type_name: str
+    offset: int
+    num_bytes: int
+
+
+class GgufFile:
+    """An open GGUF file: ``path``, ``metadata``, ``tensors``. The map is released with the last array taken from it."""
+
+    def __init__(
+        self, path: str, mapped: npt.NDArray[np.uint8], metadata: GgufMetadata, tensors: dict[str, GgufTensor]
+    ) -> None:
+        self.path = path
+        self.metadata = metadata
+        self.tensors = tensors
+        self._mapped = mapped
+
+    @classmethod
+    def open(cls, path: str) -> GgufFile:
+        """Maps the file and reads its header. Raises ModelFileError if it is missing, damaged or of another kind."""
+        mapped = map_file(path)
+        metadata, table, position = read_header(mapped, path)
+        num_splits = metadata.get("split.count", 0)
+        if isinstance(num_splits, int) and num_splits > 1:
+            raise ModelFileError(
+                f"{path} is one of {num_splits} parts of a split model; join them (llama-gguf-split --merge)"
+            )
+        alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
+            raise ModelFileError(f"{path}: general.alignment is {alignment!r}, expected a power of two; fetch it again")
+        data_start = -(-position // alignment) * alignment
+        tensors: dict[str, GgufTensor] = {}
+        for entry in table:
+            if entry.name in tensors:
+                raise ModelFileError(f"{path}: tensor {entry.name!r} comes twice; fetch it again")
+            tensors[entry.name] = _check_tensor(entry, path, data_start, len(mapped))
+        return cls(path, mapped, metadata, tensors)
+
+    def data(self, name: str) -> npt.NDArray[np.uint8]:
+        """The raw (quantised) bytes of a tensor, shape [num_bytes], still in the map; unknown names: ModelFileError."""
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            raise ModelFileError(f"{self.path} has no tensor {name!r}; it holds {len(self.tensors)} others")
+        return self._mapped[tensor.offset : tensor.offset + tensor.num_bytes]
+
+
+def _check_tensor(entry: TensorEntry, path: str, data_start: int, file_size: int) -> GgufTensor:
+    tensor_type = TENSOR_TYPES.get(entry.type_id)
+    if tensor_type is None:
+        raise ModelFileError(
+            f"{path}: tensor {entry.name!r} has the unknown type {entry.type_id}; is the file newer than Yeoul?"
+        )
+    shape = tuple(reversed(entry.dimensions))
+    if min(shape) < 1 or shape[-1] % tensor_type.block_size:
+        raise ModelFileError(
+            f"{path}: tensor {entry.name!r} has the shape {shape}, which {tensor_type.name} cannot hold (sizes are positive, "
+            f"rows a multiple of {tensor_type.block_size}); fetch the file again"
+        )
+    num_bytes = math.prod(shape) // tensor_type.block_size * tensor_type.block_bytes
+    offset = data_start + entry.relative_offset
+    if offset + num_bytes > file_size:
+        raise ModelFileError(
+            f"{path} is truncated: tensor {entry.name!r} ends at byte {offset + num_bytes}, "
+            f"the file has {file_size} bytes; fetch it again"
+        )
+    return GgufTensor(entry.name, shape, tensor_type.name, offset, num_bytes)
