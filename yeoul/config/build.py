@@ -1,0 +1,144 @@
+"""Builds ``Settings`` once, from flags, the environment, a config file and the defaults, in this order of precedence.
+
+The only place that reads the environment. Called by the command line and by ``LLM``; knows nothing of what is done with
+the settings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from yeoul.config.fields import ENVIRONMENT_PREFIX, as_flag, nearest, setting_fields
+from yeoul.config.file import read_config_file
+from yeoul.config.settings import Settings
+from yeoul.config.values import read_value
+from yeoul.errors import ConfigError
+
+CONFIG_FILE_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
+
+# What Kubernetes puts into every container where a service is called yeoul.
+_SERVICE_LINK = re.compile(r"YEOUL_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+
+Origins = dict[str, str]
+"""What the user wrote for a field, by field name; an error names it."""
+
+
+def build_settings(
+    flags: Mapping[str, object],
+    config_file: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    spell: Callable[[str], str] = as_flag,
+) -> Settings:
+    """The settings: a flag wins over the environment, this over the config file, this over the default.
+
+    Args:
+        flags: values by field name; None is a flag that was not given.
+        config_file: a TOML, YAML or JSON file; None looks at ``YEOUL_CONFIG``.
+        environment: variables, of which ``YEOUL_<FIELD>`` are read; None is this process's.
+        spell: how an error writes the name of a flag; a Python caller passes ``str``.
+
+    Raises:
+        ConfigError: an unknown name (it names the nearest known one), a value of the wrong kind or out of range, or
+            values that do not go together.
+    """
+    variables = os.environ if environment is None else environment
+    values: dict[str, object] = {}
+    origins: Origins = {}
+    config_file = config_file or variables.get(CONFIG_FILE_VARIABLE) or None
+    if config_file is not None:
+        _take(values, origins, read_config_file(config_file), lambda name: f"{name} in {config_file}")
+    _take(values, origins, _from_environment(variables), lambda name: setting_fields()[name].variable)
+    _take(values, origins, _from_flags(flags, spell), spell)
+    settings = _assemble(values)
+    _check_together(settings, lambda name: origins.get(name, spell(name)))
+    return settings
+
+
+def environment_api_key() -> str | None:
+    """The first key of ``YEOUL_API_KEY``: what a client sends where no flag gives one."""
+    field = setting_fields()["api_key"]
+    keys = read_value(field, os.environ.get(field.variable, ""), field.variable)
+    return str(keys[0]) if isinstance(keys, list) and keys else None
+
+
+def _take(values: dict[str, object], origins: Origins, given: Mapping[str, object], spell: Callable[[str], str]) -> None:
+    for name, value in given.items():
+        if value is not None:
+            origins[name] = spell(name)
+            values[name] = read_value(setting_fields()[name], value, origins[name])
+
+
+def _from_flags(flags: Mapping[str, object], spell: Callable[[str], str]) -> Mapping[str, object]:
+    fields = setting_fields()
+    for name in flags:
+        if name not in fields:
+            raise ConfigError(f"{spell(name)} is no setting.{nearest(spell(name), map(spell, fields))}", param=name)
+    return flags
+
+
+def _from_environment(variables: Mapping[str, str]) -> dict[str, object]:
+    """The variables with our prefix. An empty one counts as not set, as a compose file leaves it."""
+    by_variable = {field.variable: name for name, field in setting_fields().items()}
+    found: dict[str, object] = {}
+    for variable, value in variables.items():
+        if (
+            not variable.startswith(ENVIRONMENT_PREFIX)
+            or variable == CONFIG_FILE_VARIABLE
+            or _is_service_link(variable, value)
+        ):
+            continue
+        if variable not in by_variable:
+            known = [*by_variable, CONFIG_FILE_VARIABLE]
+            raise ConfigError(f"the environment variable {variable} is no setting.{nearest(variable, known)}")
+        if value:
+            found[by_variable[variable]] = value
+    return found
+
+
+def _is_service_link(variable: str, value: str) -> bool:
+    return _SERVICE_LINK.fullmatch(variable) is not None or (variable.endswith("_PORT") and value.startswith("tcp://"))
+
+
+def _assemble(values: Mapping[str, object]) -> Settings:
+    groups: dict[str, dict[str, object]] = {}
+    for name, value in values.items():
+        groups.setdefault(setting_fields()[name].group, {})[name] = value
+    # The values are checked already; convert checks them against the structs once more, and a difference is a bug.
+    return msgspec.convert(groups, Settings)
+
+
+def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
+    address, key_file = settings.transport.engine_address, settings.transport.engine_key_file
+    if settings.server.headless and address is None:
+        raise ConfigError(
+            f"{written('headless')} runs an engine that web processes join over the network; "
+            f"give {written('engine_address')} as well, such as tcp://0.0.0.0:5555",
+            param="engine_address",
+        )
+    if address is not None:
+        _check_address(address, written("engine_address"))
+    if address is not None and key_file is None:
+        raise ConfigError(
+            f"a tcp link is never open: give {written('engine_key_file')}, a file with its keys, on both sides "
+            "(it is made where it does not exist)",
+            param="engine_key_file",
+        )
+
+
+def _check_address(address: str, origin: str) -> None:
+    try:
+        parts = urlsplit(address)
+        valid = parts.scheme == "tcp" and bool(parts.hostname) and 0 < (parts.port or 0) < 65535 and not parts.path
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigError(
+            f"{origin} is {address!r}; expected tcp://host:port with a port from 1 to 65534 (the next one is taken too)",
+            param="engine_address",
+        )
