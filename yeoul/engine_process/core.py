@@ -1,0 +1,191 @@
+"""EngineCoreProc: the scheduler, the KV-cache manager, the executor and three threads around queues.
+
+The main thread runs ``run_busy_loop`` and never touches a socket: ``process_input_sockets`` and ``process_output_sockets``
+do. Knows nothing of text, HTTP or torch. ``yeoul.engine_process.main`` runs it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+
+from yeoul import __version__
+from yeoul.config.parts import EngineSettings
+from yeoul.engine_process.input_sockets import Arrival, InputSockets
+from yeoul.engine_process.output_sockets import OutputSockets
+from yeoul.errors import ConfigError, ProcessDeadError, YeoulError
+from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.messages.outputs import (
+    EngineDead,
+    EngineMessage,
+    EngineReady,
+    RequestFault,
+    RequestOutput,
+    StepOutputs,
+    UtilityResult,
+    WorkerInfo,
+)
+from yeoul.messages.reports import WorkerReady
+from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage, Hello, Shutdown, UtilityCall
+from yeoul.messages.statistics import EngineStatistics
+from yeoul.scheduler.scheduler import Scheduler
+from yeoul.worker_process.executor import Executor
+
+logger = logging.getLogger(__name__)
+
+
+class EngineCoreProc:
+    """Takes requests, schedules, executes, updates, emits; sleeps on its queue while there is no work."""
+
+    def __init__(self, settings: EngineSettings, executor: Executor) -> None:
+        self._settings = settings
+        self._executor = executor
+        self._arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+        self._input = InputSockets(settings.link, self._arrivals)
+        self._output = OutputSockets(settings.link)
+        self._client_id = b""
+        self._is_stopping = False
+        self._sent_statistics = EngineStatistics()
+        self._scheduler: Scheduler
+        self._ready: EngineReady
+
+    def start(self) -> EngineReady:
+        """Waits for the workers, allocates the cache, opens the sockets.
+
+        Raises:
+            ConfigError: the workers, or the cache that they have room for, cannot work with these settings.
+            ProcessDeadError: a worker died.
+        """
+        workers = self._executor.start(on_death=lambda error: self._arrivals.put((b"", error)))
+        num_blocks = self._choose_num_blocks(workers)
+        self._executor.allocate_cache(num_blocks)
+        cache = self._settings.cache
+        manager = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching)
+        self._scheduler = Scheduler(self._settings.scheduler, manager, self._settings.max_model_len)
+        self._ready = EngineReady(
+            version=__version__,
+            pid=os.getpid(),
+            num_blocks=num_blocks,
+            block_size=cache.block_size,
+            cache_bytes=sum(num_blocks * worker.block_bytes for worker in workers),
+            max_model_len=self._settings.max_model_len,
+            model_fingerprint=workers[0].model_fingerprint,
+            workers=[WorkerInfo(worker.rank, worker.pid, worker.device) for worker in workers],
+        )
+        self._output.start()
+        self._input.start()
+        return self._ready
+
+    def run_busy_loop(self) -> None:
+        """Runs until the client says Shutdown.
+
+        Raises:
+            ProcessDeadError: a worker died or hung; the client has been told.
+        """
+        try:
+            while not self._is_stopping:
+                self._take_arrivals()
+                if self._scheduler.has_unfinished and not self._is_stopping:
+                    self._step()
+        except ProcessDeadError as error:
+            self._emit(EngineDead(error.role, error.cause, error.details, error.exit_code))
+            raise
+
+    def stop(self) -> None:
+        """Ends the workers, sends what is still to be sent, and closes the sockets."""
+        self._executor.stop()
+        self._input.stop()
+        self._output.stop()
+
+    def _step(self) -> None:
+        step = self._scheduler.schedule()
+        if step is None:
+            return
+        result = self._executor.execute(step).result()
+        outputs = self._scheduler.update(step, result)
+        self._sent_statistics = self._scheduler.statistics()
+        self._emit(StepOutputs(outputs, self._sent_statistics))
+
+    def _take_arrivals(self) -> None:
+        """Everything that has arrived; sleeps for the next arrival where there is nothing to compute."""
+        while True:
+            try:
+                arrival = self._arrivals.get_nowait()
+            except queue.Empty:
+                if self._scheduler.has_unfinished or self._is_stopping:
+                    return
+                self._emit_statistics_if_changed()
+                arrival = self._arrivals.get()
+            self._take(*arrival)
+
+    def _take(self, client_id: bytes, message: ClientMessage | ProcessDeadError) -> None:
+        if isinstance(message, ProcessDeadError):
+            raise message
+        if isinstance(message, Hello):
+            self._welcome(client_id, message)
+        elif client_id != self._client_id:
+            logger.warning("dropped a %s of a client that another one has replaced", type(message).__name__)
+        elif isinstance(message, AddRequest):
+            self._add(message)
+        elif isinstance(message, AbortRequests):
+            self._scheduler.abort(message.request_ids)
+        elif isinstance(message, UtilityCall):
+            self._emit(self._answer(message))
+        elif isinstance(message, Shutdown):
+            self._is_stopping = True
+
+    def _welcome(self, client_id: bytes, hello: Hello) -> None:
+        """A new client takes the place of an earlier one, whose requests nobody waits for any longer."""
+        self._scheduler.abort(self._scheduler.unfinished_request_ids())
+        self._client_id = client_id
+        if hello.version != __version__:
+            cause = f"speaks version {__version__}, the client {hello.version}; install the same version on both sides"
+            self._emit(EngineDead("EngineCore", cause))
+            return
+        self._emit(self._ready)
+
+    def _add(self, message: AddRequest) -> None:
+        try:
+            fault = self._scheduler.add(message)
+        except Exception as error:
+            logger.exception("request %s could not be added", message.request_id)
+            fault = RequestFault(f"the scheduler could not take this request: {error}")
+        if fault is not None:
+            output = RequestOutput(request_id=message.request_id, finish_reason="error", fault=fault)
+            self._emit(StepOutputs([output]))
+
+    def _answer(self, call: UtilityCall) -> UtilityResult:
+        """The methods that a client may call, by name; an unknown one is an error in the answer."""
+        try:
+            if call.method == "ping":
+                return UtilityResult(call.call_id, "pong")
+            if call.method == "reset_prefix_cache":
+                return UtilityResult(call.call_id, str(self._scheduler.reset_prefix_cache()))
+            if call.method == "collective_rpc":
+                method, *arguments = call.arguments
+                return UtilityResult(call.call_id, "\n".join(self._executor.collective_rpc(method, arguments)))
+        except YeoulError as error:
+            return UtilityResult(call.call_id, error=error.message)
+        known = "ping, reset_prefix_cache, collective_rpc"
+        return UtilityResult(call.call_id, error=f"EngineCore has no method {call.method!r}; it has {known}")
+
+    def _choose_num_blocks(self, workers: list[WorkerReady]) -> int:
+        cache = self._settings.cache
+        num_blocks = cache.num_blocks_override or min(worker.max_num_blocks for worker in workers)
+        if num_blocks * cache.block_size < self._settings.max_model_len:
+            raise ConfigError(
+                f"the KV cache has room for {num_blocks * cache.block_size} tokens, less than one request of"
+                f" max_model_len, {self._settings.max_model_len}: raise --kv-cache-memory-bytes or lower --max-model-len"
+            )
+        return num_blocks
+
+    def _emit_statistics_if_changed(self) -> None:
+        statistics = self._scheduler.statistics()
+        if statistics != self._sent_statistics:
+            self._sent_statistics = statistics
+            self._emit(StepOutputs([], statistics))
+
+    def _emit(self, message: EngineMessage) -> None:
+        if self._client_id:
+            self._output.put(self._client_id, message)

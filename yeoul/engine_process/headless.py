@@ -1,0 +1,97 @@
+"""``yeoul serve --headless``: an EngineCore without a web process; a web process elsewhere joins it by ``--engine-address``.
+
+This process only starts EngineCore, waits, and passes on the end. Knows nothing of HTTP. ``yeoul.cli.serve`` calls it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable
+
+import setproctitle
+
+from yeoul.config.parts import EngineLink
+from yeoul.config.settings import Settings
+from yeoul.engine_process.launch import engine_settings, resolve_max_model_len, spawn_engine
+from yeoul.errors import ConfigError
+from yeoul.messages.outputs import EngineReady
+from yeoul.model_files.describe import describe
+from yeoul.model_files.resolve import resolve_model
+from yeoul.transport.child_process import ChildProcess
+from yeoul.transport.child_reports import death_of, read_ready
+from yeoul.transport.curve_keys import load_or_create_keys
+from yeoul.transport.private_folder import PrivateFolder
+from yeoul.transport.sockets import tcp_addresses
+
+
+def run_headless(settings: Settings, on_ready: Callable[[EngineReady], None] | None = None) -> int:
+    """Runs an engine until a signal ends it; returns the exit code.
+
+    Raises:
+        ConfigError: the address, the key file or the model cannot work.
+        ProcessDeadError: EngineCore or a worker died.
+    """
+    link = _link(settings)
+    setproctitle.setproctitle("yeoul::Headless")
+    files = resolve_model(settings.model)
+    description = describe(files)
+    max_model_len = resolve_max_model_len(settings.model.max_model_len, description)
+    folder = PrivateFolder.create()
+    child = spawn_engine(engine_settings(settings, files, description, max_model_len, link, folder.path))
+    try:
+        with _StopSignals() as signals:
+            ready = read_ready(child, settings.time.engine_ready_timeout_seconds)
+            assert isinstance(ready, EngineReady)
+            if on_ready is not None:
+                on_ready(ready)
+            _wait(child, signals)
+        return 0
+    finally:
+        child.close()
+        folder.remove()
+
+
+def _link(settings: Settings) -> EngineLink:
+    transport = settings.transport
+    if transport.engine_address is None or transport.engine_key_file is None:
+        raise ConfigError(
+            "--headless needs --engine-address tcp://HOST:PORT to listen on and --engine-key-file FILE with the keys of"
+            " both sides (it is written if it does not exist; copy it to the web process's host)"
+        )
+    input_address, output_address = tcp_addresses(transport.engine_address)
+    load_or_create_keys(transport.engine_key_file)
+    return EngineLink(
+        input_address=input_address,
+        output_address=output_address,
+        engine_binds=True,
+        key_file=transport.engine_key_file,
+    )
+
+
+def _wait(child: ChildProcess, signals: _StopSignals) -> None:
+    """Until a stop signal, or the engine's death, which is an error."""
+    poller = select.poll()
+    poller.register(child.sentinel, select.POLLIN)
+    poller.register(signals.descriptor, select.POLLIN)
+    if any(descriptor == child.sentinel for descriptor, _ in poller.poll()):
+        raise death_of(child)
+
+
+class _StopSignals:
+    """SIGINT and SIGTERM as a descriptor that becomes readable, while the block runs."""
+
+    def __enter__(self) -> _StopSignals:
+        self.descriptor, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._previous_wakeup = signal.set_wakeup_fd(self._write_end)
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._previous = {number: signal.signal(number, lambda *_: None) for number in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._previous_wakeup)
+        os.close(self.descriptor)
+        os.close(self._write_end)

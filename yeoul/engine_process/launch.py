@@ -1,0 +1,53 @@
+"""Starting an EngineCore process: its part of the settings, and the child itself; used by both of its possible parents."""
+
+from __future__ import annotations
+
+import msgspec
+
+from yeoul.config.parts import EngineLink, EngineSettings
+from yeoul.config.settings import Settings
+from yeoul.errors import ConfigError
+from yeoul.model_files.description import ModelDescription, ModelFiles
+from yeoul.transport.child_process import ChildProcess
+
+
+def engine_settings(
+    settings: Settings,
+    files: ModelFiles,
+    description: ModelDescription,
+    max_model_len: int,
+    link: EngineLink,
+    folder: str,
+) -> EngineSettings:
+    """EngineCore's part of the settings, with the model as it was found."""
+    return EngineSettings(
+        link=link,
+        model=settings.model,
+        files=files,
+        description=description,
+        max_model_len=max_model_len,
+        cache=settings.cache,
+        scheduler=settings.scheduler,
+        parallel=settings.parallel,
+        transport=settings.transport,
+        time=settings.time,
+        fake=settings.fake,
+        folder=folder,
+        log_level=settings.server.log_level,
+    )
+
+
+def spawn_engine(settings: EngineSettings) -> ChildProcess:
+    """Starts EngineCore and returns at once; it dies with the calling thread."""
+    return ChildProcess.spawn("yeoul.engine_process.main", "yeoul::EngineCore", msgspec.msgpack.encode(settings))
+
+
+def resolve_max_model_len(wanted: int | None, description: ModelDescription) -> int:
+    """The context in tokens: what the user wants, else what the model was trained for; ConfigError if it is more."""
+    if wanted is None:
+        return description.max_position_embeddings
+    if wanted > description.max_position_embeddings:
+        raise ConfigError(
+            f"--max-model-len is {wanted}, but the model was trained for {description.max_position_embeddings} tokens"
+        )
+    return wanted

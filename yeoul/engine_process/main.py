@@ -1,0 +1,28 @@
+"""The body of the EngineCore process; started by its handle, ``AsyncMPClient``, or by ``yeoul serve --headless``."""
+
+from __future__ import annotations
+
+import msgspec
+
+from yeoul.config.parts import EngineSettings
+from yeoul.log import set_up_logging
+from yeoul.transport.child_process import enter_child
+from yeoul.worker_process.executor import MultiprocExecutor
+
+
+def main() -> None:
+    """Starts the workers before it imports what only EngineCore needs, reports READY, runs the busy loop."""
+    side = enter_child()
+    settings = msgspec.msgpack.decode(side.arguments, type=EngineSettings)
+    set_up_logging(side.role, settings.log_level)
+    executor = MultiprocExecutor(settings)
+    executor.spawn()
+
+    from yeoul.engine_process.core import EngineCoreProc
+
+    core = EngineCoreProc(settings, executor)
+    try:
+        side.report(msgspec.msgpack.encode(core.start()))
+        core.run_busy_loop()
+    finally:
+        core.stop()

@@ -1,0 +1,53 @@
+"""Reading what a child says on its report pipe: READY, or the error that it ends with; used by both parents."""
+
+from __future__ import annotations
+
+import msgspec
+
+from yeoul.errors import ConfigError, ProcessDeadError, TransportTimeoutError
+from yeoul.messages.reports import ChildReport, Failure
+from yeoul.transport.child_process import ChildProcess
+
+_decoder = msgspec.msgpack.Decoder(ChildReport)
+
+
+def read_ready(child: ChildProcess, timeout_seconds: float) -> ChildReport:
+    """The child's READY report.
+
+    Raises:
+        ConfigError: the child ended because of the user's mistake.
+        ProcessDeadError: it died, failed, or said nothing in time.
+    """
+    try:
+        report = _read(child, timeout_seconds)
+    except TransportTimeoutError:
+        raise ProcessDeadError(child.role, f"was not ready within {timeout_seconds:g} s") from None
+    if report is None:
+        raise death_of(child)
+    if isinstance(report, Failure):
+        raise as_error(report)
+    return report
+
+
+def death_of(child: ChildProcess) -> ProcessDeadError:
+    """Why a dead child died: its own last report where it left one, else its exit code or signal."""
+    exit_code = child.wait(timeout_seconds=1.0)
+    try:
+        report = _read(child, timeout_seconds=0.0)
+    except TransportTimeoutError:
+        report = None
+    if isinstance(report, Failure):
+        return ProcessDeadError(report.role, report.cause, exit_code=exit_code, details=report.details)
+    return ProcessDeadError(child.role, child.describe_exit(), exit_code=exit_code)
+
+
+def as_error(failure: Failure) -> ConfigError | ProcessDeadError:
+    """The exception that a child's Failure stands for in its parent."""
+    if failure.is_user_error:
+        return ConfigError(failure.cause)
+    return ProcessDeadError(failure.role, failure.cause, details=failure.details)
+
+
+def _read(child: ChildProcess, timeout_seconds: float) -> ChildReport | None:
+    payload = child.read_report(timeout_seconds)
+    return None if payload is None else _decoder.decode(payload)

@@ -1,0 +1,252 @@
+"""The executor: what EngineCore holds of its workers; it starts them, hands every step to all, and collects the answers.
+
+Imports no torch: it runs in EngineCore. ``EngineCoreProc`` is its only caller.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from yeoul.config.parts import EngineSettings, WorkerSettings
+from yeoul.errors import ConfigError, ProcessDeadError, TransportClosedError, TransportError, TransportTimeoutError
+from yeoul.messages.reports import WorkerReady
+from yeoul.messages.steps import (
+    AllocateCache,
+    CallResult,
+    EndWorker,
+    ExecutorMessage,
+    StepInput,
+    StepResult,
+    WorkerCall,
+    WorkerMessage,
+)
+from yeoul.transport.channel import ChannelReader, ChannelWriter, open_broadcast, open_inbound
+from yeoul.transport.child_process import ChildProcess
+from yeoul.transport.child_reports import read_ready
+from yeoul.transport.death_watch import DeathWatch
+from yeoul.transport.thread_names import set_thread_name
+from yeoul.worker_process.arguments import WorkerArguments
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+DeathCallback = Callable[[ProcessDeadError], None]
+
+
+class Executor(Protocol):
+    """What EngineCoreProc needs of whatever computes: workers on this machine, or on many."""
+
+    def spawn(self) -> None:
+        """Starts the workers and returns at once."""
+        ...
+
+    def start(self, on_death: DeathCallback) -> list[WorkerReady]:
+        """Waits until every worker is ready; later, ``on_death`` is called from another thread if one dies."""
+        ...
+
+    def allocate_cache(self, num_blocks: int) -> None:
+        """Allocates a KV cache of ``num_blocks`` blocks on every worker."""
+        ...
+
+    def execute(self, step: StepInput) -> Future[StepResult]:
+        """Hands the step to all workers; the future fails with ProcessDeadError."""
+        ...
+
+    def collective_rpc(self, method: str, arguments: list[str]) -> list[str]:
+        """Calls a method on every worker and returns the answers in rank order."""
+        ...
+
+    def stop(self) -> None:
+        """Ends every worker; none is left when it returns."""
+        ...
+
+
+class MultiprocWorkerMonitor(DeathWatch):
+    """The thread in EngineCore that sleeps on the workers' sentinels."""
+
+    thread_name = "MultiprocWorkerMonitor"
+
+
+class MultiprocExecutor:
+    """One worker process a rank on this machine: a broadcast ring out, and one ring a worker back."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(WorkerMessage)
+        self._workers: list[ChildProcess] = []
+        self._readers: list[ChannelReader] = []
+        self._writer: ChannelWriter | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="mp_exec_io", initializer=_name_pool_thread)
+        self._monitor: MultiprocWorkerMonitor | None = None
+        self._last_call_id = 0
+        self._death: ProcessDeadError | None = None
+
+    def spawn(self) -> None:
+        """Starts the worker processes and returns at once. Call it from a thread that lives as long as the process."""
+        settings, size = self._settings, self._settings.parallel.tensor_parallel_size
+        num_slots, slot_bytes = settings.transport.ring_num_slots, settings.transport.ring_slot_bytes
+        self._writer, step_handles = open_broadcast(settings.folder, size, num_slots=num_slots, slot_bytes=slot_bytes)
+        for rank, step_handle in enumerate(step_handles):
+            reader, answer_handle = open_inbound(settings.folder, num_slots=num_slots, slot_bytes=slot_bytes)
+            self._readers.append(reader)
+            arguments = WorkerArguments(
+                settings=_worker_settings(settings, rank), step_channel=step_handle, answer_channel=answer_handle
+            )
+            worker = ChildProcess.spawn(
+                "yeoul.worker_process.main",
+                f"yeoul::Worker_{rank}",
+                self._encoder.encode(arguments),
+                pass_fds=[*step_handle.fds, *answer_handle.fds],
+            )
+            self._workers.append(worker)
+
+    def start(self, on_death: DeathCallback) -> list[WorkerReady]:
+        """Waits until every worker is ready, then watches them.
+
+        Raises:
+            ConfigError: a worker ended because of the user's mistake.
+            ProcessDeadError: a worker died, or was not ready in time.
+        """
+        if not self._workers:
+            self.spawn()
+        ready = _await_ready(self._workers, self._settings.time.worker_ready_timeout_seconds)
+        self._monitor = MultiprocWorkerMonitor(self._workers, lambda error: self._on_worker_death(error, on_death))
+        self._monitor.start()
+        return ready
+
+    def allocate_cache(self, num_blocks: int) -> None:
+        """Allocates a KV cache of ``num_blocks`` blocks on every worker; ConfigError where there is no memory for it."""
+        self._last_call_id += 1
+        self._call(AllocateCache(self._last_call_id, num_blocks))
+
+    def collective_rpc(self, method: str, arguments: list[str]) -> list[str]:
+        """Calls a method on every worker and returns the answers in rank order."""
+        self._last_call_id += 1
+        return self._call(WorkerCall(self._last_call_id, method, arguments))
+
+    def execute(self, step: StepInput) -> Future[StepResult]:
+        """Hands the step to all workers; the ``mp_exec_io`` thread waits for their answers."""
+        self._send(step)
+        return self._pool.submit(lambda: self._collect(StepResult, lambda answer: answer.step_number == step.step_number)[0])
+
+    def stop(self) -> None:
+        """Asks every worker to end, kills what is left, and closes the rings."""
+        if self._monitor is not None:
+            self._monitor.stop()
+            self._ask_to_end()
+        deadline = time.monotonic() + (self._settings.time.stop_timeout_seconds if self._monitor else 0.0)
+        for worker in self._workers:
+            if worker.wait(timeout_seconds=max(0.0, deadline - time.monotonic())) is None:
+                worker.kill()
+                worker.wait(timeout_seconds=None)
+            worker.close()
+        for channel in (*self._readers, *filter(None, [self._writer])):
+            channel.close()
+        self._pool.shutdown()
+
+    def _ask_to_end(self) -> None:
+        if self._writer is None or self._death is not None:
+            for worker in self._workers:  # the others wait for a dead one in a collective: no word would reach them
+                worker.kill()
+            return
+        try:
+            self._writer.send(self._encoder.encode(EndWorker()), timeout_seconds=0.5)
+        except TransportError as error:
+            logger.warning("the workers did not take the word to end and are killed: %s", error)
+
+    def _call(self, message: AllocateCache | WorkerCall) -> list[str]:
+        self._send(message)
+        answers = self._pool.submit(
+            lambda: self._collect(CallResult, lambda answer: answer.call_id == message.call_id)
+        ).result()
+        for rank, answer in enumerate(answers):
+            if answer.error is not None:
+                raise ConfigError(f"Worker_{rank}: {answer.error}")
+        return [answer.value for answer in answers]
+
+    def _send(self, message: ExecutorMessage) -> None:
+        assert self._writer is not None, "spawn() comes first"
+        limit = self._settings.time.step_timeout_seconds
+        try:
+            self._writer.send(self._encoder.encode(message), timeout_seconds=limit)
+        except TransportClosedError:
+            raise self._death_or(f"closed its ring before step {message}") from None
+        except TransportTimeoutError:
+            raise self._death_or(f"took no message for {limit:g} s") from None
+
+    def _collect(self, kind: type[Answer], is_wanted: Callable[[Answer], bool]) -> list[Answer]:
+        return [self._receive(rank, kind, is_wanted) for rank in range(len(self._readers))]
+
+    def _receive(self, rank: int, kind: type[Answer], is_wanted: Callable[[Answer], bool]) -> Answer:
+        """The wanted answer of one worker; what an abandoned question left behind is dropped."""
+        limit = self._settings.time.step_timeout_seconds
+        while True:
+            try:
+                answer = self._decoder.decode(self._readers[rank].receive(limit))
+            except TransportClosedError:
+                raise self._death_or("closed its ring", rank) from None
+            except TransportTimeoutError:
+                raise self._death_or(f"gave no answer for {limit:g} s", rank) from None
+            if isinstance(answer, kind) and is_wanted(answer):
+                return answer
+            logger.warning("Worker_%d: dropped an answer that nobody waits for: %s", rank, type(answer).__name__)
+
+    def _death_or(self, cause: str, rank: int | None = None) -> ProcessDeadError:
+        return self._death or ProcessDeadError("Workers" if rank is None else f"Worker_{rank}", cause)
+
+    def _on_worker_death(self, error: ProcessDeadError, on_death: DeathCallback) -> None:
+        """Runs in MultiprocWorkerMonitor: wakes whoever waits for the dead worker's answer, then tells the engine."""
+        self._death = error
+        for reader in self._readers:
+            reader.close()
+        on_death(error)
+
+
+def _await_ready(workers: list[ChildProcess], timeout_seconds: float) -> list[WorkerReady]:
+    """READY of every worker in rank order; the first failure ends the wait, whoever else is still loading."""
+    deadline = time.monotonic() + timeout_seconds
+    pending = {worker.report_fd: rank for rank, worker in enumerate(workers)}
+    ready: dict[int, WorkerReady] = {}
+    poller = select.poll()
+    for descriptor in pending:
+        poller.register(descriptor, select.POLLIN | select.POLLHUP)
+    while pending:
+        remaining = max(0.0, deadline - time.monotonic())
+        events = poller.poll(remaining * 1000)
+        for descriptor, _ in events or [(next(iter(pending)), 0)]:
+            rank = pending.pop(descriptor)
+            poller.unregister(descriptor)
+            report = read_ready(workers[rank], remaining if events else 0.0)
+            assert isinstance(report, WorkerReady)
+            ready[rank] = report
+    return [ready[rank] for rank in range(len(workers))]
+
+
+def _worker_settings(settings: EngineSettings, rank: int) -> WorkerSettings:
+    return WorkerSettings(
+        rank=rank,
+        tensor_parallel_size=settings.parallel.tensor_parallel_size,
+        num_compute_threads=settings.parallel.num_compute_threads,
+        model=settings.model,
+        files=settings.files,
+        description=settings.description,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=settings.scheduler.max_num_seqs,
+        max_num_batched_tokens=settings.scheduler.max_num_batched_tokens,
+        cache=settings.cache,
+        fake=settings.fake,
+        folder=settings.folder,
+        log_level=settings.log_level,
+    )
+
+
+def _name_pool_thread() -> None:
+    set_thread_name("mp_exec_io_0")

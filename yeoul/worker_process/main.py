@@ -1,0 +1,24 @@
+"""The body of a worker process: loads the model, reports READY, works until told to end; started by the executor only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from yeoul.log import set_up_logging
+from yeoul.transport.child_process import enter_child
+from yeoul.worker_process.arguments import WorkerArguments
+
+
+def main() -> None:
+    """An error that gets out of here ends the process and is reported to the executor in full."""
+    side = enter_child()
+    arguments = msgspec.msgpack.decode(side.arguments, type=WorkerArguments)
+    set_up_logging(side.role, arguments.settings.log_level)
+
+    from yeoul.worker_process.worker import Worker
+    from yeoul.worker_process.worker_proc import WorkerProc
+
+    worker = Worker(arguments.settings)
+    process = WorkerProc(arguments, worker)
+    side.report(msgspec.msgpack.encode(worker.load()))
+    process.run()
