@@ -1,0 +1,151 @@
+"""FakeModelRunner: a model runner without a model; measures and tests everything around it. Never imports torch.
+
+Its KV cache is real in all but size: a slot holds the hash of the prefix that ends there, and each step reads it back
+through the block tables. ``Worker`` makes one for the model named ``fake``.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import numpy.typing as npt
+
+from yeoul.config.parts import WorkerSettings
+from yeoul.messages.outputs import TokenLogprobs
+from yeoul.messages.steps import RequestResult, StepInput
+from yeoul.worker_process import fake_model
+from yeoul.worker_process.cache_memory import plan_num_blocks
+from yeoul.worker_process.fingerprint import model_fingerprint
+from yeoul.worker_process.input_batch import InputBatch, StepBatch
+from yeoul.worker_process.request_state import RequestState
+
+_SLOT_BYTES = 8
+_DEFAULT_CACHE_BYTES = 1 << 20
+_EMBEDDING_SIZE = 16
+
+
+class FakeModelRunner:
+    """Answers as ``fake_model.expected_tokens`` says, if every block and counter that it is handed is right."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._powers, self._inverse_powers = _powers_of_multiplier(settings.max_num_batched_tokens + 1)
+        self._batch: InputBatch | None = None
+        self._cache: npt.NDArray[np.uint64] = np.zeros(0, dtype=np.uint64)
+
+    @property
+    def device_name(self) -> str:
+        """``fake``: nothing is computed."""
+        return "fake"
+
+    def load(self) -> None:
+        """There is nothing to load."""
+
+    @property
+    def block_bytes(self) -> int:
+        """8 bytes a token."""
+        return self._settings.cache.block_size * _SLOT_BYTES
+
+    def max_num_blocks(self) -> int:
+        """Room in 1 MiB, or in what the settings give; one full context at least."""
+        return plan_num_blocks(self._settings, self.block_bytes, _DEFAULT_CACHE_BYTES, None)
+
+    def fingerprint(self) -> str:
+        """The same for every fake model of this version."""
+        return model_fingerprint(self._settings, "uint64")
+
+    def allocate_cache(self, num_blocks: int) -> None:
+        """Makes an empty cache and forgets all requests."""
+        block_size = self._settings.cache.block_size
+        self._cache = np.zeros(num_blocks * block_size, dtype=np.uint64)
+        self._batch = InputBatch(
+            max_num_requests=self._settings.max_num_seqs,
+            max_model_len=self._settings.max_model_len,
+            block_size=block_size,
+            num_blocks=num_blocks,
+        )
+
+    def execute(self, step: StepInput) -> list[RequestResult]:
+        """Writes the hashes of the step's tokens to the cache, then draws a token where a request's end is reached."""
+        batch = self._batch
+        assert batch is not None, "execute before allocate_cache"
+        if self._settings.fake.fake_step_seconds > 0:
+            time.sleep(self._settings.fake.fake_step_seconds)
+        layout, faults, new_states = batch.begin_step(step)
+        for state in new_states:
+            state.runner_data = fake_model.sampling_noise(state.sampling, state.prompt_index, state.choice_index)
+        results = [RequestResult(request_id, fault=fault) for request_id, fault in faults.items()]
+        if layout is not None:
+            self._write_hashes(batch, layout)
+            _collect_prompt_logprobs(batch, layout)
+            results += self._answer(batch, layout)
+        return results
+
+    def _write_hashes(self, batch: InputBatch, layout: StepBatch) -> None:
+        """``h(s + j) = M**(j + 1) * (h(s - 1) + sum over i <= j of mix(token(s + i)) * M**-(i + 1))``, for all requests."""
+        starts = layout.query_start[:-1].astype(np.int64)
+        num_new = np.diff(layout.query_start).astype(np.int64)
+        before = np.full(len(starts), fake_model.START, dtype=np.uint64)
+        has_past = np.flatnonzero(layout.num_computed)
+        before[has_past] = self._cache[batch.slots_of(layout.rows[has_past], layout.num_computed[has_past] - 1)]
+        offsets = np.arange(len(layout.token_ids)) - np.repeat(starts, num_new) + 1
+        terms = fake_model.mix(layout.token_ids.astype(np.uint64)) * self._inverse_powers[offsets]
+        sums = np.cumsum(terms, dtype=np.uint64)
+        carried = before - (sums[starts] - terms[starts])
+        self._cache[layout.slot_mapping] = self._powers[offsets] * (sums + np.repeat(carried, num_new))
+
+    def _answer(self, batch: InputBatch, layout: StepBatch) -> list[RequestResult]:
+        states = [layout.states[index] for index in layout.reaches_end]
+        if not states:
+            return []
+        rows = layout.rows[layout.reaches_end]
+        lengths = layout.num_known[layout.reaches_end]
+        last = self._cache[batch.slots_of(rows, lengths - 1)]
+        picked = (last % lengths.astype(np.uint64)).astype(np.int64)
+        earlier = self._cache[batch.slots_of(rows, picked)]
+        noise = np.array([state.runner_data for state in states], dtype=np.uint64)
+        positions = [batch.num_output_tokens(state) for state in states]
+        bits = fake_model.draw(last, earlier, noise, np.array(positions, dtype=np.uint64)).tolist()
+        return [self._result(batch, *parts) for parts in zip(states, positions, bits, strict=True)]
+
+    def _result(self, batch: InputBatch, state: RequestState, position: int, bits: int) -> RequestResult:
+        prompt_logprobs, state.prompt_logprobs = state.prompt_logprobs or [], None
+        if state.pooling is not None:
+            return RequestResult(state.request_id, prompt_logprobs=prompt_logprobs, embedding=_embedding(bits))
+        token_id = fake_model.token_from_bits(bits, int(batch.tokens_of(state)[-1]))
+        token_id = fake_model.constrain(token_id, state.sampling, state.eos_token_ids, position)
+        batch.append_token(state, token_id)
+        num_logprobs = state.sampling.logprobs
+        logprobs = [] if num_logprobs is None else [_fake_logprobs(token_id, num_logprobs)]
+        return RequestResult(state.request_id, [token_id], logprobs, prompt_logprobs)
+
+
+def _powers_of_multiplier(num_powers: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Powers 0 to ``num_powers`` of the multiplier and of its inverse modulo 2**64 (it is odd, so there is one)."""
+    powers = np.ones(num_powers + 1, dtype=np.uint64)
+    inverse_powers = powers.copy()
+    powers[1:] = fake_model.MULTIPLIER
+    inverse_powers[1:] = pow(fake_model.MULTIPLIER, -1, 1 << 64)
+    return np.cumprod(powers, dtype=np.uint64), np.cumprod(inverse_powers, dtype=np.uint64)
+
+
+def _collect_prompt_logprobs(batch: InputBatch, layout: StepBatch) -> None:
+    for state, first, end in zip(layout.states, layout.num_computed, layout.context_lengths, strict=True):
+        if state.prompt_logprobs is None:
+            continue
+        predicted = batch.tokens_of(state)[first + 1 : min(int(end) + 1, state.num_prompt_tokens)].tolist()
+        num_logprobs = state.sampling.prompt_logprobs or 0
+        state.prompt_logprobs += [_fake_logprobs(token_id, num_logprobs) for token_id in predicted]
+
+
+def _fake_logprobs(token_id: int, num_logprobs: int) -> TokenLogprobs:
+    """The token is the likeliest, the ids after it follow."""
+    likeliest = [(token_id + place) % fake_model.VOCAB_SIZE for place in range(num_logprobs)]
+    return TokenLogprobs([token_id, *likeliest], [-0.5, *(-0.5 - place for place in range(num_logprobs))], 1)
+
+
+def _embedding(bits: int) -> bytes:
+    numbers = fake_model.mix(np.arange(_EMBEDDING_SIZE, dtype=np.uint64) + np.uint64(bits))
+    vector = numbers.astype(np.float64) / 2**63 - 1.0
+    return (vector / np.linalg.norm(vector)).astype("<f4").tobytes()

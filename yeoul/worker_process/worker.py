@@ -1,0 +1,98 @@
+"""Worker: one device of the engine; picks the model runner, loads it, times its steps, answers calls by name.
+
+Knows nothing of rings, sockets or processes: ``WorkerProc`` drives it. torch is imported only once a real model is
+loaded, so that a worker of the fake model stays small and starts fast.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from yeoul.config.parts import WorkerSettings
+from yeoul.errors import InvalidRequestError
+from yeoul.messages.reports import WorkerReady
+from yeoul.messages.steps import StepInput, StepResult
+from yeoul.worker_process.runner import ModelRunner
+
+
+class Worker:
+    """Rank ``settings.rank`` of the workers that share a model. Every rank computes; rank 0 alone reports results."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._runner: ModelRunner | None = None
+        self._num_blocks = 0
+        self._callable_from_outside: dict[str, Callable[[list[str]], str]] = {
+            "echo": self._echo,
+            "reset_cache": self._reset_cache,
+        }
+
+    def load(self) -> WorkerReady:
+        """Loads the model and finds out how much cache there is room for.
+
+        Raises:
+            ConfigError: a setting that cannot work on this machine; ModelFileError: a model that cannot be loaded.
+        """
+        runner = _make_runner(self._settings)
+        runner.load()
+        ready = WorkerReady(
+            rank=self._settings.rank,
+            pid=os.getpid(),
+            device=runner.device_name,
+            max_num_blocks=runner.max_num_blocks(),
+            block_bytes=runner.block_bytes,
+            model_fingerprint=runner.fingerprint(),
+        )
+        self._runner = runner
+        return ready
+
+    def allocate_cache(self, num_blocks: int) -> None:
+        """Makes an empty KV cache of ``num_blocks`` blocks and forgets all requests."""
+        self._loaded_runner.allocate_cache(num_blocks)
+        self._num_blocks = num_blocks
+
+    def execute(self, step: StepInput) -> StepResult:
+        """Computes a step. What is wrong with one request is a fault in its result; an exception here is a bug of ours."""
+        start = time.perf_counter()
+        results = self._loaded_runner.execute(step)
+        if self._settings.rank != 0:
+            results = []
+        return StepResult(step.step_number, results, time.perf_counter() - start)
+
+    def call(self, method: str, arguments: list[str]) -> str:
+        """Calls one of the methods that may be called from outside: ``echo`` or ``reset_cache``.
+
+        Raises:
+            InvalidRequestError: there is no such method, or the arguments do not fit it.
+        """
+        function = self._callable_from_outside.get(method)
+        if function is None:
+            known = ", ".join(sorted(self._callable_from_outside))
+            raise InvalidRequestError(f"a worker has no method {method!r} to call; it has {known}", param="method")
+        return function(arguments)
+
+    @property
+    def _loaded_runner(self) -> ModelRunner:
+        assert self._runner is not None, "the worker was used before load()"
+        return self._runner
+
+    def _echo(self, arguments: list[str]) -> str:
+        return " ".join(arguments)
+
+    def _reset_cache(self, arguments: list[str]) -> str:
+        if arguments:
+            raise InvalidRequestError(f"reset_cache takes no arguments, but got {len(arguments)}", param="arguments")
+        self.allocate_cache(self._num_blocks)
+        return f"{self._num_blocks} blocks are empty"
+
+
+def _make_runner(settings: WorkerSettings) -> ModelRunner:
+    if settings.description.architecture == "fake":
+        from yeoul.worker_process.fake_model_runner import FakeModelRunner
+
+        return FakeModelRunner(settings)
+    from yeoul.worker_process.devices import make_model_runner
+
+    return make_model_runner(settings)
