@@ -1,0 +1,32 @@
+"""Matrix multiplication with weights in plain torch: the truth that every other implementation is tested against.
+
+Knows nothing of sharding. Called through ``kernels.operations``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ROW_MULTIPLE = 4
+
+
+def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``rows @ weight.T + bias``, each row the same bits whatever the rows beside it.
+
+    A BLAS picks another kernel, with another order of summation, for fewer than four rows a thread; on the CPU the
+    number of rows is therefore filled up to a multiple of four.
+
+    Args:
+        rows: ``[num_rows, in_size]``.
+        weight: ``[out_size, in_size]`` of the same type.
+        bias: ``[out_size]`` of the same type.
+
+    Returns:
+        ``[num_rows, out_size]`` of the same type.
+    """
+    num_rows = rows.shape[0]
+    padding = -num_rows % ROW_MULTIPLE
+    if padding and rows.device.type == "cpu" and rows.dtype == torch.float32:
+        rows = torch.nn.functional.pad(rows, (0, 0, 0, padding))
+    return torch.nn.functional.linear(rows, weight, bias)[:num_rows]
