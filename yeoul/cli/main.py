@@ -1,0 +1,95 @@
+"""The command ``yeoul``: which commands there are, and how an error looks; knows nothing of what a command does.
+
+Start time matters: this file and what it imports load nothing heavier than typer, and a command imports its own at its run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from yeoul import __version__
+from yeoul.cli.bench import bench
+from yeoul.cli.grouped_help import GroupedHelpCommand
+from yeoul.cli.serve import serve
+from yeoul.cli.setting_flags import with_setting_flags
+from yeoul.config.fields import nearest
+from yeoul.errors import UserError, YeoulError
+
+EXIT_USER_ERROR = 2
+EXIT_FAILURE = 1
+EXIT_INTERRUPTED = 130
+
+# Typer carries its own copy of click since 0.26 and leaned on the package before: this is the root of either's errors.
+_USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+app = typer.Typer(
+    name="yeoul",
+    help="Yeoul serves language models over the OpenAI API, from a CPU or a GPU.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # --max_model_len is --max-model-len.
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
+)
+app.command(cls=GroupedHelpCommand)(with_setting_flags(serve))
+app.add_typer(bench, name="bench")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Show the version and exit.")] = False,
+) -> None:
+    """Print the version or, without a command, the help."""
+    if version:
+        typer.echo(f"yeoul {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line; its exit code: 0, 1 for a failure of ours, 2 for the user's mistake, 130 for Ctrl-C."""
+    try:
+        result = app(args=list(arguments), prog_name="yeoul", standalone_mode=False)
+    except UserError as error:
+        return _complain(error.message, EXIT_USER_ERROR)
+    except YeoulError as error:
+        return _complain(error.message, EXIT_FAILURE)
+    except (KeyboardInterrupt, typer.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes standard output once more at its end
+        return EXIT_FAILURE
+    except _USAGE_ERROR as error:
+        return _complain(_explain_usage(error), EXIT_USER_ERROR)
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _complain(message: str, exit_code: int) -> int:
+    typer.echo(f"yeoul: {message}", err=True)
+    return exit_code
+
+
+def _explain_usage(error: Any) -> str:
+    """One line for what click could not parse, with the nearest known flag."""
+    path = error.ctx.command_path if getattr(error, "ctx", None) is not None else "yeoul"
+    message = str(error.format_message()).rstrip(".?")
+    name = getattr(error, "option_name", None)
+    if name is not None and getattr(error, "possibilities", None) is not None and error.ctx is not None:
+        known = [option for parameter in error.ctx.command.params for option in (*parameter.opts, *parameter.secondary_opts)]
+        return f"{name} is no flag of {path}.{nearest(name, known)} See {path} --help"
+    end = "?" if "Did you mean" in message else "."
+    return f"{message}{end} See {path} --help"

@@ -1,0 +1,92 @@
+"""A flag for every setting, made from the table of settings; knows nothing of what a command does with them.
+
+``with_setting_flags`` gives a command function all of them, grouped as in ``settings.py``; the function gets one mapping.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from yeoul.config.fields import SettingField, setting_fields
+
+# Longest first, so that 16777216 is 16MiB and not 16384KiB.
+_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with the flags of all settings behind its own parameters.
+
+    ``command`` takes a keyword ``flags``, a ``dict[str, object]`` of field names and what was typed; flags that were not
+    given are left out. Values stay text (or bool, or a list of texts): ``build_settings`` reads and checks them, as it
+    does those of the environment.
+    """
+    fields = setting_fields()
+    own = inspect.signature(command, eval_str=True).parameters
+    kept = [parameter for name, parameter in own.items() if name != "flags"]
+
+    def run(**given: Any) -> None:
+        flags = {name: value for name in fields if (value := given.pop(_parameter_name(name), None)) not in (None, [])}
+        command(flags=flags, **given)
+
+    parameters = [*kept, *(_parameter(field) for field in fields.values())]
+    run.__name__ = command.__name__
+    run.__doc__ = command.__doc__
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    return run
+
+
+def _parameter_name(name: str) -> str:
+    # Apart from a command's own parameters, of which one may be called model.
+    return f"setting_{name}"
+
+
+def _parameter(field: SettingField) -> inspect.Parameter:
+    option = typer.Option(
+        f"{field.flag}/--no-{field.flag[2:]}" if field.kind == "bool" else field.flag,
+        help=_help(field),
+        metavar=None if field.kind == "bool" else _metavar(field),
+        rich_help_panel=field.group_title,
+        show_default=False,
+    )
+    kind: Any = bool if field.kind == "bool" else (list[str] if field.is_list else str)
+    return inspect.Parameter(
+        _parameter_name(field.name),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind | None, option],
+    )
+
+
+def _help(field: SettingField) -> str:
+    default = field.default
+    if default is None or default == []:
+        return field.description
+    if isinstance(default, bool):
+        shown = "on" if default else "off"
+    elif field.is_size and isinstance(default, int):
+        shown = _as_size(default)
+    else:
+        shown = f"{default:g}" if isinstance(default, float) else str(default)
+    return f"{field.description} (default: {shown})"
+
+
+def _metavar(field: SettingField) -> str:
+    if field.kind == "choice":
+        return "|".join(field.choices)
+    if field.is_size:
+        return "SIZE"
+    return {"int": "INTEGER", "float": "SECONDS" if field.name.endswith("_seconds") else "NUMBER"}.get(field.kind, "TEXT")
+
+
+def _as_size(num_bytes: int) -> str:
+    for unit, name in _UNITS:
+        if num_bytes % unit == 0:
+            return f"{num_bytes // unit}{name}"
+    return str(num_bytes)
