@@ -1,0 +1,49 @@
+"""StepPlan: one step while it is put together, and what is remembered of it until it comes back. Called by Scheduler."""
+
+from __future__ import annotations
+
+from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
+from yeoul.scheduler.request import Request, RequestStatus
+
+_RUNNING = RequestStatus.RUNNING
+
+
+class StepPlan:
+    """``budget`` is how many more tokens the step may compute; ``requests`` are those that it computes for, by id.
+
+    ``sampling`` are the requests that this step brings to the end of what is known, so that an answer must come for them.
+    """
+
+    __slots__ = ("budget", "has_preempted", "new_requests", "requests", "sampling", "scheduled", "step_number")
+
+    def __init__(self, step_number: int, budget: int) -> None:
+        self.step_number = step_number
+        self.budget = budget
+        self.has_preempted = False
+        self.scheduled: list[ScheduledRequest] = []
+        self.new_requests: list[NewRequest] = []
+        self.requests: dict[str, Request] = {}
+        self.sampling: list[Request] = []
+
+    def take(self, request: Request, num_new_tokens: int, new_block_ids: list[int]) -> None:
+        """The step computes the next ``num_new_tokens`` tokens of ``request``."""
+        request_id, start = request.request_id, request.num_computed_tokens
+        self.scheduled.append(ScheduledRequest(request_id, start, num_new_tokens, new_block_ids))
+        self.requests[request_id] = request
+        self.budget -= num_new_tokens
+        request.num_computed_tokens = end = start + num_new_tokens
+        if end == len(request.token_ids):
+            self.sampling.append(request)
+
+    def owns(self, request: Request) -> bool:
+        """Whether this step's answer is still for ``request``: not if it left the workers after the step was scheduled."""
+        return request.status is _RUNNING and request.admitted_step <= self.step_number
+
+    def as_message(self, finished_request_ids: list[str]) -> StepInput:
+        """The step as the workers get it."""
+        return StepInput(
+            step_number=self.step_number,
+            new_requests=self.new_requests,
+            scheduled=self.scheduled,
+            finished_request_ids=finished_request_ids,
+        )

@@ -1,0 +1,118 @@
+"""Request: the scheduler's state of one request; knows nothing of queues, budgets or blocks' contents. Called by Scheduler.
+
+One counter instead of phases: ``num_computed_tokens`` catches up with what is known (prompt and output). Prefill, its
+chunks, a prefix hit, decode and the way back after a preemption differ only in how large the gap is.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from yeoul.kv_cache.block_hash import extend_hashes, root_hash
+from yeoul.messages.outputs import TokenLogprobs
+from yeoul.messages.requests import AddRequest
+from yeoul.messages.steps import NewRequest
+
+
+class RequestStatus(enum.Enum):
+    """Where a request is: in the waiting queue, in the workers' batch, or gone."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+class Request:
+    """One request from ``add`` to its last token. ``order`` sorts requests: the smallest runs first, is preempted last.
+
+    ``token_ids`` is the prompt and then the output. ``num_computed_tokens`` counts what has been handed to the workers,
+    the step in flight included. ``admitted_step`` is the step that (last) brought the request to the workers: answers of
+    earlier steps are no longer its own. ``queue_seconds`` is None until the first admission; ``has_answered`` becomes True
+    with the first output.
+    """
+
+    __slots__ = (
+        "admitted_step",
+        "arrival_seconds",
+        "block_hashes",
+        "block_ids",
+        "has_answered",
+        "is_known_to_workers",
+        "message",
+        "num_cached_tokens",
+        "num_computed_tokens",
+        "num_named_blocks",
+        "num_prompt_tokens",
+        "order",
+        "prompt_logprobs",
+        "queue_seconds",
+        "request_id",
+        "root",
+        "status",
+        "token_ids",
+    )
+
+    def __init__(self, message: AddRequest, order: tuple[int, int], arrival_seconds: float) -> None:
+        self.message = message
+        self.request_id = message.request_id
+        self.order = order
+        self.root = root_hash((message.cache_salt,) if message.cache_salt else ())
+        self.token_ids = message.prompt_token_ids + message.output_token_ids
+        self.num_prompt_tokens = len(message.prompt_token_ids)
+        self.num_computed_tokens = 0
+        self.block_ids: list[int] = []
+        self.block_hashes: list[bytes] = []
+        self.num_named_blocks = 0
+        self.status = RequestStatus.WAITING
+        self.admitted_step = -1
+        self.is_known_to_workers = False
+        self.has_answered = False
+        self.arrival_seconds = arrival_seconds
+        self.queue_seconds: float | None = None
+        self.num_cached_tokens = 0
+        self.prompt_logprobs: list[TokenLogprobs | None] = []
+
+    @property
+    def num_output_tokens(self) -> int:
+        """Tokens made so far, those of an earlier engine included."""
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def wants_prompt_logprobs(self) -> bool:
+        """Whether prompt log probabilities are still to be delivered; an earlier engine delivered them with its output."""
+        is_asked_for = self.message.sampling.prompt_logprobs is not None
+        return is_asked_for and not self.has_answered and not self.message.output_token_ids
+
+    @property
+    def may_use_known_prefix(self) -> bool:
+        """False where each prompt token has to be computed for the answer's own sake."""
+        return self.message.sampling.prompt_logprobs is None and self.message.pooling != "mean"
+
+    def hashes_of(self, num_blocks: int, block_size: int) -> list[bytes]:
+        """The hashes of the first ``num_blocks`` blocks, all full; each is computed once in a request's life."""
+        if len(self.block_hashes) < num_blocks:
+            extend_hashes(self.block_hashes, self.root, self.token_ids, block_size, num_blocks)
+        return self.block_hashes if len(self.block_hashes) == num_blocks else self.block_hashes[:num_blocks]
+
+    def leave_workers(self, status: RequestStatus) -> None:
+        """Back to waiting, or gone: nothing is computed and no block is held; tokens, and what was sent, stay."""
+        self.status = status
+        self.block_ids = []
+        self.num_computed_tokens = 0
+        self.num_named_blocks = 0
+        self.prompt_logprobs = []
+        self.is_known_to_workers = False
+
+    def for_workers(self) -> NewRequest:
+        """All that a worker needs in order to go on from here."""
+        message = self.message
+        return NewRequest(
+            request_id=self.request_id,
+            prompt_token_ids=message.prompt_token_ids,
+            output_token_ids=self.token_ids[self.num_prompt_tokens :],
+            sampling=message.sampling,
+            eos_token_ids=message.eos_token_ids,
+            prompt_index=message.prompt_index,
+            choice_index=message.choice_index,
+            pooling=message.pooling,
+        )

@@ -1,0 +1,304 @@
+"""Scheduler: which requests run in the next step, and what its answer means for them; knows no process and no tensor.
+
+Called by EngineCoreProc's busy loop: ``add`` and ``abort`` between steps, ``schedule`` for the next step, ``update`` with
+its answer. A further step may be scheduled while one is in flight; answers come back in the order of their steps.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import insort
+from collections.abc import Callable, Iterable
+
+from yeoul.config.settings import SchedulerSettings
+from yeoul.kv_cache.manager import KVCacheManager, PrefixHit
+from yeoul.messages.outputs import RequestFault, RequestOutput
+from yeoul.messages.requests import AddRequest
+from yeoul.messages.statistics import EngineStatistics
+from yeoul.messages.steps import StepInput, StepResult
+from yeoul.scheduler.answers import AnswerReader
+from yeoul.scheduler.invariants import check_invariants
+from yeoul.scheduler.plan import StepPlan
+from yeoul.scheduler.queue import WaitingQueue, order_key, order_of
+from yeoul.scheduler.refusal import find_flaw
+from yeoul.scheduler.request import Request, RequestStatus
+
+MAX_NUM_DEFERRED = 32  # waiting requests that a step passes over, because their prefix is just being computed
+
+
+class Scheduler:
+    """Continuous batching over a paged cache.
+
+    A step takes running requests first, those that decode before those whose prompt is still being computed, then admits
+    waiting ones, within ``max_num_batched_tokens``, ``max_num_seqs`` and the free blocks. When a decode finds no block, the
+    request that is last in order is preempted: it gives its blocks back and computes what it lost later.
+
+    Args:
+        settings: budgets, policy, bound of the queue.
+        cache: the blocks; nobody else allocates from it.
+        max_model_len: the tokens that the model's context holds, prompt and output together.
+        clock: seconds of the wall clock, as in ``AddRequest.arrival_time``.
+    """
+
+    def __init__(
+        self,
+        settings: SchedulerSettings,
+        cache: KVCacheManager,
+        max_model_len: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._clock = clock
+        self._max_num_tokens = min(max_model_len, cache.num_blocks * cache.block_size)
+        self._requests: dict[str, Request] = {}
+        self._waiting = WaitingQueue()
+        self._running: list[Request] = []  # sorted by order
+        self._in_flight: dict[int, StepPlan] = {}
+        self._finished_ids: list[str] = []  # what the workers have yet to forget
+        self._num_added = 0
+        self._next_step_number = 0
+        self._answers = AnswerReader(self._max_num_tokens)
+        self._total_preemptions = 0
+        self._total_prefix_queried_tokens = 0
+        self._total_prefix_hit_tokens = 0
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether any request waits or runs. If so, ``schedule`` gives a step, or one is in flight."""
+        return bool(self._requests)
+
+    @property
+    def unfinished_request_ids(self) -> list[str]:
+        """The ids of all requests that wait or run."""
+        return list(self._requests)
+
+    @property
+    def num_running(self) -> int:
+        """Requests that hold blocks."""
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests in the queue, preempted ones included."""
+        return len(self._waiting)
+
+    @property
+    def num_in_flight(self) -> int:
+        """Steps that were scheduled and have not come back."""
+        return len(self._in_flight)
+
+    def add(self, message: AddRequest) -> RequestFault | None:
+        """Takes a request into the queue; a fault says why not (400 for its own flaws, 429 for a full queue).
+
+        The queue is full when as many requests are unfinished as may run and wait together, so a burst into an idle engine,
+        and all requests of an engine that died, find room.
+        """
+        if message.request_id in self._requests:
+            return RequestFault(f"a request with the id {message.request_id!r} is not finished; choose another id", 400)
+        limit = self._settings.max_num_seqs + self._settings.max_num_waiting_requests
+        if len(self._requests) >= limit:
+            return RequestFault(f"{len(self._requests)} requests run or wait, and {limit} may; try again later", 429)
+        fault = find_flaw(message, self._max_num_tokens)
+        if fault is None:
+            order = order_of(self._settings.scheduling_policy, message.priority, self._num_added)
+            request = Request(message, order, message.arrival_time or self._clock())
+            self._num_added += 1
+            self._requests[request.request_id] = request
+            self._waiting.push(request)
+        return fault
+
+    def abort(self, request_ids: Iterable[str]) -> None:
+        """Forgets these requests and frees their blocks at once; unknown ids are ignored, and no output follows."""
+        for request_id in request_ids:
+            request = self._requests.get(request_id)
+            if request is not None:
+                if request.status is RequestStatus.RUNNING:
+                    self._running.remove(request)
+                else:
+                    self._waiting.remove(request)
+                self._finish(request)
+
+    def schedule(self) -> StepInput | None:
+        """The next step; None if there is nothing to compute, or nothing before the step in flight comes back."""
+        plan = StepPlan(self._next_step_number, self._settings.max_num_batched_tokens)
+        prefills = self._schedule_decodes(plan)
+        self._schedule_prefills(plan, prefills)
+        if not plan.has_preempted:
+            self._admit(plan)
+        step = None
+        if plan.scheduled:
+            step = plan.as_message(self.drain_finished())
+            self._in_flight[plan.step_number] = plan
+            self._next_step_number += 1
+        if self._settings.check_invariants:
+            self.check_invariants()
+        return step
+
+    def update(self, step: StepInput, result: StepResult) -> list[RequestOutput]:
+        """Applies a step's answer and returns what each request gained; requests that are gone since then are ignored."""
+        plan = self._in_flight.pop(step.step_number, None)
+        if plan is None:
+            return []  # the workers were replaced since
+        gains = self._answers.read(plan, result)
+        if gains.has_failed:
+            self._cache.distrust_step(plan.step_number)
+        self._cache.complete_step(plan.step_number)
+        if gains.finished:
+            self._running = [request for request in self._running if request.status is RequestStatus.RUNNING]
+            for request in gains.finished:
+                self._finish(request)
+        if self._settings.check_invariants:
+            self.check_invariants()
+        return gains.outputs
+
+    def requeue_all(self) -> None:
+        """The workers were replaced: whatever ran waits again, with its output so far; the cache is empty."""
+        for request in self._running:
+            self._cache.free(request.block_ids)
+            request.leave_workers(RequestStatus.WAITING)
+            self._waiting.push(request)
+        self._running.clear()
+        self._in_flight.clear()
+        self._finished_ids.clear()
+        self._cache.reset()
+
+    def drain_finished(self) -> list[str]:
+        """The ids that the workers have yet to forget; the next step carries them, so only that and tests take them."""
+        finished_ids, self._finished_ids = self._finished_ids, []
+        return finished_ids
+
+    def statistics(self) -> EngineStatistics:
+        """A snapshot."""
+        return EngineStatistics(
+            num_running=len(self._running),
+            num_waiting=len(self._waiting),
+            num_used_blocks=self._cache.num_used_blocks,
+            num_blocks=self._cache.num_blocks,
+            total_steps=self._next_step_number,
+            total_prompt_tokens=self._answers.total_prompt_tokens,
+            total_output_tokens=self._answers.total_output_tokens,
+            total_preemptions=self._total_preemptions,
+            total_prefix_queried_tokens=self._total_prefix_queried_tokens,
+            total_prefix_hit_tokens=self._total_prefix_hit_tokens,
+        )
+
+    def check_invariants(self) -> None:
+        """Raises AssertionError unless queues, tables and counters agree; the check_invariants setting runs it each step."""
+        check_invariants(list(self._requests.values()), self._running, list(self._waiting), self._cache)
+
+    def _schedule_decodes(self, plan: StepPlan) -> list[Request]:
+        """Takes the running requests that lack one token only; returns those that lack more."""
+        prefills = []
+        block_size = self._cache.block_size
+        for request in self._running:  # growing may preempt, which takes requests off the end only
+            num_missing = len(request.token_ids) - request.num_computed_tokens
+            if num_missing > 1:
+                prefills.append(request)
+            elif num_missing == 1 and plan.budget > 0:
+                new_block_ids: list[int] = []
+                if request.num_computed_tokens == len(request.block_ids) * block_size:
+                    if not self._grow(request, plan):
+                        break
+                    new_block_ids = request.block_ids[-1:]
+                self._take(plan, request, 1, new_block_ids)
+        return prefills
+
+    def _schedule_prefills(self, plan: StepPlan, prefills: list[Request]) -> None:
+        """Takes the next chunk of each prompt, while the budget lasts; its blocks were allocated when it was admitted."""
+        for request in prefills:
+            if plan.budget == 0:
+                break
+            self._take(plan, request, self._chunk(plan, request), [])
+
+    def _admit(self, plan: StepPlan) -> None:
+        """Takes waiting requests, in order, while budget, places and blocks last.
+
+        A request gets the blocks of its whole prompt (and output so far) at once, and only if each running request and
+        itself can still grow by one: nothing is admitted only to be preempted. Where it does not fit, nothing behind it is
+        tried, so a large request is not starved. A request whose prefix is just being computed by another is passed over
+        until that step is back, rather than computing it twice.
+        """
+        index = 0
+        while plan.budget > 0 and len(self._running) < self._settings.max_num_seqs:
+            if index == min(len(self._waiting), MAX_NUM_DEFERRED):
+                break
+            request = self._waiting[index]
+            prefix = self._find_prefix(request)
+            if prefix.is_pending:
+                index += 1
+                continue
+            num_to_spare = len(self._running) + 1 if self._running else 0
+            num_blocks = self._cache.num_blocks_for(len(request.token_ids))
+            table = self._cache.allocate_table(prefix.block_ids, num_blocks, num_to_spare)
+            if table is None:
+                break
+            self._waiting.pop(index)
+            self._start(plan, request, table, len(prefix.block_ids))
+
+    def _find_prefix(self, request: Request) -> PrefixHit:
+        """The blocks that ``request`` need not compute; at least its last token is always computed."""
+        if not (self._cache.enable_prefix_caching and request.may_use_known_prefix):
+            return PrefixHit([], is_pending=False)
+        block_size = self._cache.block_size
+        return self._cache.find_prefix(request.hashes_of((len(request.token_ids) - 1) // block_size, block_size))
+
+    def _start(self, plan: StepPlan, request: Request, table: list[int], num_known_blocks: int) -> None:
+        """Moves ``request`` from the queue to the workers."""
+        request.status = RequestStatus.RUNNING
+        request.admitted_step = plan.step_number
+        request.is_known_to_workers = True
+        request.block_ids = table
+        request.num_named_blocks = num_known_blocks
+        request.num_computed_tokens = num_known_blocks * self._cache.block_size
+        if request.queue_seconds is None:
+            request.queue_seconds = max(0.0, self._clock() - request.arrival_seconds)
+            request.num_cached_tokens = min(request.num_computed_tokens, request.num_prompt_tokens)
+            self._total_prefix_queried_tokens += request.num_prompt_tokens
+            self._total_prefix_hit_tokens += request.num_cached_tokens
+        insort(self._running, request, key=order_key)
+        plan.new_requests.append(request.for_workers())
+        self._take(plan, request, self._chunk(plan, request), list(table))
+
+    def _chunk(self, plan: StepPlan, request: Request) -> int:
+        """How many tokens of a prompt this step computes."""
+        num_tokens = min(len(request.token_ids) - request.num_computed_tokens, plan.budget)
+        threshold = self._settings.long_prefill_token_threshold
+        return min(num_tokens, threshold) if threshold > 0 else num_tokens
+
+    def _take(self, plan: StepPlan, request: Request, num_new_tokens: int, new_block_ids: list[int]) -> None:
+        """Puts ``request`` into the step and names the blocks that the step fills."""
+        plan.take(request, num_new_tokens, new_block_ids)
+        if not self._cache.enable_prefix_caching:
+            return
+        block_size = self._cache.block_size
+        num_full = request.num_computed_tokens // block_size
+        if num_full > request.num_named_blocks:
+            hashes = request.hashes_of(num_full, block_size)
+            for index in range(request.num_named_blocks, num_full):
+                self._cache.name_block(request.block_ids[index], hashes[index], plan.step_number)
+            request.num_named_blocks = num_full
+
+    def _grow(self, request: Request, plan: StepPlan) -> bool:
+        """Gives ``request`` one more block, preempting from the end of the order; False if that was ``request`` itself."""
+        while (block_id := self._cache.allocate_block()) is None:
+            victim = self._running.pop()
+            plan.has_preempted = True
+            self._total_preemptions += 1
+            self._release(victim, RequestStatus.WAITING)
+            self._waiting.push(victim)
+            if victim is request:
+                return False
+        request.block_ids.append(block_id)
+        return True
+
+    def _finish(self, request: Request) -> None:
+        del self._requests[request.request_id]
+        self._release(request, RequestStatus.FINISHED)
+
+    def _release(self, request: Request, status: RequestStatus) -> None:
+        """Frees all blocks, and lets the workers forget the request if they know it."""
+        if request.is_known_to_workers:
+            self._finished_ids.append(request.request_id)
+        self._cache.free(request.block_ids)
+        request.leave_workers(status)
