@@ -125,7 +125,7 @@ def _gather(kv_cache: Tensor, tables: Tensor, num_known: Tensor, num_keys: int) 
 
 
 def _attend(query: Tensor, keys: Tensor, values: Tensor, positions: Tensor, rule: _Rule) -> Tensor:
-    """Softmax attention of ``query`` [requests, rows, heads, head_dim] at ``positions`` [requests, rows] over gathered keys."""
+    """Attention of ``query`` [requests, rows, heads, head_dim] at ``positions`` [requests, rows] over gathered keys."""
     num_requests, num_rows, num_heads, head_dim = query.shape
     num_kv_heads, num_keys = keys.shape[1], keys.shape[2]
     num_grouped = num_heads // num_kv_heads

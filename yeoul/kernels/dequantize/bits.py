@@ -11,7 +11,7 @@ from torch import Tensor
 
 def split(blocks: Tensor, *sizes: int) -> tuple[Tensor, ...]:
     """Cut ``[n, bytes]`` into contiguous fields of ``sizes`` bytes, so that they can be viewed as other types."""
-    return tuple(field.contiguous() for field in blocks.split(sizes, dim=1))
+    return tuple(field.contiguous() for field in blocks.split_with_sizes(sizes, dim=1))
 
 
 def as_float(field: Tensor) -> Tensor:

@@ -1,0 +1,102 @@
+"""Attention: the attention half of a decoder layer, its heads dealt over the ranks by KV group.
+
+Knows nothing of what surrounds it in a layer, nor of requests but through ``AttentionMetadata``. Used by ``models``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from yeoul.kernels import operations
+from yeoul.layers.attention_metadata import AttentionMetadata
+from yeoul.layers.linear import ColumnParallelLinear, RowParallelLinear, RowsOfMatrix
+from yeoul.layers.norm import RmsNorm
+from yeoul.layers.parallel import TensorParallel
+from yeoul.layers.rotary import RotaryTable
+from yeoul.layers.weight_source import WeightSource
+from yeoul.model_files.description import ModelDescription
+from yeoul.model_files.tensor_parallel_split import HeadShare, deal_kv_groups
+
+
+@dataclass(frozen=True)
+class AttentionRule:
+    """How scores are made and how far back a row sees (0: everything)."""
+
+    scale: float
+    sliding_window: int = 0
+    softcap: float | None = None
+
+
+class Attention:
+    """Query, key and value projections, optional norms on heads, rotation, the cache, attention and the output projection."""
+
+    def __init__(
+        self,
+        query_key_value: ColumnParallelLinear,
+        output: RowParallelLinear,
+        share: HeadShare,
+        head_dim: int,
+        rule: AttentionRule,
+        head_norms: tuple[RmsNorm, RmsNorm] | None = None,
+    ) -> None:
+        self._query_key_value = query_key_value
+        self._output = output
+        self._sizes = [share.num_heads * head_dim, share.num_kv_heads * head_dim, share.num_kv_heads * head_dim]
+        self._head_dim = head_dim
+        self._rule = rule
+        self._head_norms = head_norms
+
+    @classmethod
+    def load(
+        cls, weights: WeightSource, prefix: str, description: ModelDescription, layer: int, parallel: TensorParallel
+    ) -> Attention:
+        """Read this rank's heads of ``prefix``'s projections, and its head norms where the model has them."""
+        share = deal_kv_groups(description.num_heads, description.num_kv_heads, parallel.size)[parallel.rank]
+        head_dim, hidden = description.head_dim, description.hidden_size
+        heads = range(share.first_head * head_dim, (share.first_head + share.num_heads) * head_dim)
+        kv_heads = range(share.first_kv_head * head_dim, (share.first_kv_head + share.num_kv_heads) * head_dim)
+        num_rows, num_kv_rows = description.num_heads * head_dim, description.num_kv_heads * head_dim
+        parts = [
+            RowsOfMatrix(f"{prefix}.q_proj", num_rows, heads),
+            RowsOfMatrix(f"{prefix}.k_proj", num_kv_rows, kv_heads),
+            RowsOfMatrix(f"{prefix}.v_proj", num_kv_rows, kv_heads),
+        ]
+        query_key_value = ColumnParallelLinear.load(weights, parts, hidden, has_bias=description.attention_bias)
+        has_bias = description.attention_output_bias
+        output = RowParallelLinear.load(weights, f"{prefix}.o_proj", (hidden, num_rows), heads, parallel, has_bias=has_bias)
+        slides = description.sliding_window > 0 and description.sliding_layers[layer]
+        window = description.sliding_window if slides else 0
+        rule = AttentionRule(description.attention_scale, window, description.attention_logit_softcap)
+        return cls(query_key_value, output, share, head_dim, rule, _load_head_norms(weights, prefix, description))
+
+    def __call__(self, hidden_states: Tensor, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor) -> Tensor:
+        """``[num_tokens, hidden_size]`` to the same, the same on every rank; writes the step's keys and values."""
+        projected = self._query_key_value(hidden_states).split_with_sizes(self._sizes, dim=-1)
+        query, key, value = (part.unflatten(-1, (-1, self._head_dim)) for part in projected)
+        if self._head_norms is not None:
+            query, key = self._head_norms[0](query), self._head_norms[1](key)
+        query = operations.apply_rotary(query, rotary.cosines, rotary.sines)
+        key = operations.apply_rotary(key, rotary.cosines, rotary.sines)
+        operations.write_cache(key, value, kv_cache, metadata.slot_mapping)
+        attended = operations.paged_attention(
+            query,
+            kv_cache,
+            metadata.query_start,
+            metadata.context_lengths,
+            metadata.block_tables,
+            scale=self._rule.scale,
+            sliding_window=self._rule.sliding_window,
+            softcap=self._rule.softcap,
+        )
+        return self._output(attended.flatten(1))
+
+
+def _load_head_norms(weights: WeightSource, prefix: str, description: ModelDescription) -> tuple[RmsNorm, RmsNorm] | None:
+    if not description.qk_norm:
+        return None
+    size, epsilon, offset = description.head_dim, description.rms_norm_eps, description.norm_weight_offset
+    query_norm = RmsNorm.load(weights, f"{prefix}.q_norm", size, epsilon=epsilon, offset=offset)
+    key_norm = RmsNorm.load(weights, f"{prefix}.k_norm", size, epsilon=epsilon, offset=offset)
+    return query_norm, key_norm

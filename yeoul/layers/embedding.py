@@ -1,0 +1,53 @@
+"""The vocabulary's two ends, cut by rows over the ranks: token ids to hidden states, hidden states to logits.
+
+Knows nothing of sampling. Used by ``models``; tied models share one matrix between both ends.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from yeoul.kernels import operations
+from yeoul.layers.parallel import TensorParallel
+from yeoul.layers.weight_source import WeightSource
+from yeoul.model_files.tensor_parallel_split import deal_vocabulary
+
+
+class VocabularyMatrix:
+    """This rank's rows of a ``[vocab_size, hidden_size]`` matrix."""
+
+    def __init__(self, weight: Tensor, shares: list[range], parallel: TensorParallel) -> None:
+        self.weight = weight
+        self._shares = shares
+        self._parallel = parallel
+
+    @classmethod
+    def load(cls, weights: WeightSource, name: str, shape: tuple[int, int], parallel: TensorParallel) -> VocabularyMatrix:
+        """Read this rank's rows of the matrix ``name`` (without ``.weight``) of ``shape`` (vocab_size, hidden_size)."""
+        shares = deal_vocabulary(shape[0], parallel.size)
+        return cls(weights.read(f"{name}.weight", shape, rows=shares[parallel.rank]), shares, parallel)
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Look up int64 ``token_ids`` ``[num_tokens]``: ``[num_tokens, hidden_size]``, the same on every rank."""
+        if self._parallel.size == 1:
+            return torch.nn.functional.embedding(token_ids, self.weight)
+        share = self._shares[self._parallel.rank]
+        is_mine = (token_ids >= share.start) & (token_ids < share.stop)
+        rows = torch.zeros(len(token_ids), self.weight.shape[1], dtype=self.weight.dtype, device=self.weight.device)
+        rows[is_mine] = self.weight[token_ids[is_mine] - share.start]
+        return self._parallel.all_reduce(rows)
+
+    def logits(self, hidden_states: Tensor, softcap: float | None = None) -> Tensor:
+        """Score ``[num_rows, hidden_size]`` against the vocabulary.
+
+        Args:
+            hidden_states: after the final norm.
+            softcap: None, or the bound c of ``c * tanh(logit / c)``.
+
+        Returns:
+            float32 ``[num_rows, vocab_size]``, whole on every rank.
+        """
+        mine = operations.linear(hidden_states, self.weight).float()
+        logits = self._parallel.all_gather(mine, [len(share) for share in self._shares])
+        return logits if softcap is None else torch.tanh(logits / softcap) * softcap

@@ -1,0 +1,112 @@
+"""TensorParallel: the ranks that share a model and the two exchanges that they need; knows nothing of weights or requests.
+
+Built by the worker, handed to ``models.loading``, used by the layers. Everything that crosses is a plain tensor.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+STORE_NAME = "tensor_parallel_store"
+EXCHANGE_TIMEOUT_SECONDS = 600.0
+
+
+class TensorParallel:
+    """This process's place among the ranks. One rank alone needs no process group, and its exchanges are the identity."""
+
+    def __init__(self, rank: int = 0, size: int = 1, group: dist.ProcessGroup | None = None) -> None:
+        if not 0 <= rank < size or (size > 1) != (group is not None):
+            raise ValueError(f"expected 0 <= rank < size and a group for more than one rank, got rank {rank} of {size}")
+        self.rank = rank
+        self.size = size
+        self._group = group
+
+    def all_reduce(self, partial: Tensor) -> Tensor:
+        """Add the ranks' ``partial`` sums in rank order, in float32, so that every rank has the same bits.
+
+        Args:
+            partial: of the same shape and floating type on every rank.
+
+        Returns:
+            The sum, in the type of ``partial``.
+        """
+        if self.size == 1:
+            return partial
+        parts = self._exchange(partial)
+        total = parts[0].float()
+        for part in parts[1:]:
+            total = total + part.float()
+        return total.to(partial.dtype)
+
+    def all_gather(self, part: Tensor, sizes: list[int]) -> Tensor:
+        """Join the ranks' columns in rank order.
+
+        Args:
+            part: ``[num_rows, sizes[rank]]``.
+            sizes: the number of columns of each rank; they may differ.
+
+        Returns:
+            ``[num_rows, sum(sizes)]``, the same on every rank.
+        """
+        if self.size == 1:
+            return part
+        padded = torch.nn.functional.pad(part, (0, max(sizes) - part.shape[1]))
+        parts = self._exchange(padded)
+        return torch.cat([found[:, :size] for found, size in zip(parts, sizes, strict=True)], dim=1)
+
+    def close(self) -> None:
+        """Leave the process group, if there is one; nothing can be exchanged afterwards."""
+        if self._group is not None:
+            dist.destroy_process_group(self._group)
+            self._group = None
+
+    def _exchange(self, mine: Tensor) -> list[Tensor]:
+        """Every rank's tensor, in rank order."""
+        mine = mine.contiguous()
+        parts = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(parts, mine, group=self._group)
+        return parts
+
+
+def create_tensor_parallel(
+    rank: int,
+    size: int,
+    folder: str,
+    *,
+    device: torch.device | None = None,
+    timeout_seconds: float = EXCHANGE_TIMEOUT_SECONDS,
+) -> TensorParallel:
+    """Join the other ranks: gloo on the CPU, NCCL on a GPU, on loopback; they find each other through a file.
+
+    Waits until all ``size`` ranks have called it.
+
+    Args:
+        rank: this process's place, from 0.
+        size: the number of ranks; 1 needs nothing and returns at once.
+        folder: a private folder, the same for all ranks of a group and new for each group: the file of a group whose
+            ranks were killed would mislead the next.
+        device: where the ranks compute; None is the CPU.
+        timeout_seconds: how long to wait for the others, here and in each exchange.
+
+    Raises:
+        RuntimeError: from torch, when the others do not come.
+    """
+    if size == 1:
+        return TensorParallel()
+    on_gpu = device is not None and device.type == "cuda"
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    if on_gpu:
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
+    store = dist.FileStore(str(Path(folder) / STORE_NAME), size)  # type: ignore[attr-defined]
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=timeout_seconds)
+    )
+    group = dist.group.WORLD
+    assert group is not None
+    return TensorParallel(rank, size, group)
