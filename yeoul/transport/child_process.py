@@ -1,0 +1,215 @@
+"""Child processes as their parent holds them: started as fresh interpreters, watched, ended.
+
+Knows nothing of what they are for. Called by the two handles, ``engine_process.client`` and ``worker_process.executor``. The
+child's side is ``child_side``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+import yeoul
+from yeoul.errors import TransportError, TransportTimeoutError
+from yeoul.transport.child_side import (
+    _FRAME,
+    MAX_REPORT_BYTES,
+    SHIELDED_SIGNALS,
+    TITLE_PREFIX,
+    ChildSide,
+    ChildStart,
+    enter_child,
+)
+
+__all__ = ["ChildProcess", "ChildSide", "enter_child"]
+
+_BOOT = """import sys
+sys.path[:] = sys.argv[2:]
+from yeoul.transport.child_side import run_child
+run_child(int(sys.argv[1]))"""
+_KILL_TIMEOUT_SECONDS = 5.0
+
+
+class ChildProcess:
+    """One child. Its methods may be called from any thread.
+
+    ``sentinel`` is a pidfd: it polls readable from the moment when the child has died. ``report_fd`` polls readable when
+    a report, or its end, is there. ``role`` is the title without its prefix. Everything ends with ``close()``.
+    """
+
+    def __init__(self, role: str, process: subprocess.Popen[bytes], report_fd: int, death_fd: int) -> None:
+        self.role = role
+        self.pid = process.pid
+        self.sentinel = os.pidfd_open(process.pid)
+        self._process = process
+        self.report_fd = report_fd
+        self._death_fd = death_fd
+        self._report_bytes = bytearray()
+        self._close_lock = threading.Lock()
+        self._is_closed = False
+
+    @classmethod
+    def spawn(cls, module: str, title: str, arguments: bytes, pass_fds: Sequence[int] = ()) -> ChildProcess:
+        """Start a fresh interpreter that runs ``main()`` of ``module``; ``arguments`` reach its ``enter_child()``.
+
+        The kernel kills the child when the *thread* that calls this ends: call it only from threads that live as long
+        as their process. The child finds its modules where this process does, keeps stdout and stderr, has no stdin,
+        and holds ``pass_fds`` under the same numbers. SIGINT, SIGTERM and SIGHUP never reach it.
+
+        Raises:
+            TransportError: the process could not be started.
+        """
+        role = title.removeprefix(TITLE_PREFIX)
+        with contextlib.ExitStack() as child_ends:
+            report_fd, child_report_fd = _pipe(child_ends, child_end=1)
+            child_death_fd, death_fd = _pipe(child_ends, child_end=0)
+            start_fd = os.memfd_create("yeoul-child-start")
+            child_ends.callback(os.close, start_fd)
+            inherited = [*pass_fds, child_report_fd, child_death_fd]
+            start = ChildStart(
+                module=module,
+                role=role,
+                parent_pid=os.getpid(),
+                arguments=arguments,
+                report_fd=child_report_fd,
+                death_fd=child_death_fd,
+                fds=inherited,
+            )
+            _write_all(start_fd, msgspec.msgpack.encode(start))
+            try:
+                process = _start_interpreter(start_fd, inherited)
+                return cls(role, process, report_fd, death_fd)
+            except OSError as error:
+                os.close(report_fd)
+                os.close(death_fd)  # which also ends a child that did start
+                raise TransportError(f"could not start {role} with {sys.executable!r}: {error.strerror}") from error
+
+    def read_report(self, timeout_seconds: float | None) -> bytes | None:
+        """Wait for the child's next report; None once the child is gone and has left no more.
+
+        Only one thread may wait here at a time.
+
+        Raises:
+            TransportTimeoutError: the child lives but said nothing for ``timeout_seconds``.
+            TransportError: what came is no report.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while (report := self._take_report()) is None:
+            if not self._wait_for_report_bytes(deadline):
+                raise TransportTimeoutError(f"{self.role} (pid {self.pid}) said nothing for {timeout_seconds:g} seconds")
+            piece = self._read_piece()
+            if not piece:
+                return None
+            self._report_bytes += piece
+        return report
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal, or None while the child lives."""
+        return self._process.poll()
+
+    def wait(self, timeout_seconds: float | None) -> int | None:
+        """Wait for the child's end; its exit code as ``poll`` gives it, None if it still lives after ``timeout_seconds``."""
+        if not self._is_closed:
+            _poll((self.sentinel,), None if timeout_seconds is None else time.monotonic() + timeout_seconds)
+        return self.poll()
+
+    def kill(self) -> None:
+        """End the child at once, a stopped one too; nothing happens if it has already ended."""
+        with self._close_lock, contextlib.suppress(ProcessLookupError):
+            if not self._is_closed:
+                signal.pidfd_send_signal(self.sentinel, signal.SIGKILL)
+
+    def describe_exit(self) -> str:
+        """How the child ended, as the rest of a sentence: ``was killed by signal 9 (SIGKILL)``."""
+        code = self.poll()
+        if code is None:
+            return "is still running"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        try:
+            return f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        except ValueError:
+            return f"was killed by signal {-code}"
+
+    def close(self) -> None:
+        """Kill the child if it lives, reap it, and give back all descriptors. May be called twice."""
+        self.kill()
+        self.wait(_KILL_TIMEOUT_SECONDS)
+        with self._close_lock:
+            if not self._is_closed:
+                self._is_closed = True
+                for fd in (self.sentinel, self.report_fd, self._death_fd):
+                    os.close(fd)
+
+    def _take_report(self) -> bytes | None:
+        if len(self._report_bytes) < _FRAME.size:
+            return None
+        (length,) = _FRAME.unpack_from(self._report_bytes)
+        if length > MAX_REPORT_BYTES:
+            raise TransportError(f"{self.role} sent a report of {length} bytes; at most {MAX_REPORT_BYTES} are possible")
+        end = _FRAME.size + length
+        if len(self._report_bytes) < end:
+            return None
+        report = bytes(self._report_bytes[_FRAME.size : end])
+        del self._report_bytes[:end]
+        return report
+
+    def _wait_for_report_bytes(self, deadline: float | None) -> bool:
+        # The sentinel counts too: a process forked from the child may hold the pipe open after the child's death.
+        return _poll((self.report_fd, self.sentinel), deadline)
+
+    def _read_piece(self) -> bytes:
+        try:
+            return os.read(self.report_fd, 65536)
+        except BlockingIOError:
+            return b""  # woken by the sentinel: the child is dead and the pipe is empty
+
+
+def _pipe(child_ends: contextlib.ExitStack, child_end: int) -> tuple[int, int]:
+    """A pipe whose end number ``child_end`` is closed on this side with ``child_ends``; ours never blocks."""
+    ends = os.pipe()
+    child_ends.callback(os.close, ends[child_end])
+    os.set_blocking(ends[1 - child_end], False)
+    with contextlib.suppress(PermissionError):
+        fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 2 * MAX_REPORT_BYTES)
+    return ends
+
+
+def _start_interpreter(start_fd: int, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start the child with the shielded signals blocked, so that none reaches it before it ignores them."""
+    package_root = os.path.dirname(os.path.dirname(os.path.abspath(yeoul.__file__)))
+    search_path = [os.path.abspath(entry) for entry in sys.path]
+    if package_root not in search_path:
+        search_path.append(package_root)
+    warning_options = [f"-W{option}" for option in sys.warnoptions]
+    command = [sys.executable, "-P", *warning_options, "-c", _BOOT, str(start_fd), *search_path]
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED_SIGNALS)
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(start_fd, *inherited))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _poll(fds: Sequence[int], deadline: float | None) -> bool:
+    """Wait until one of ``fds`` is readable or at its end; False once the deadline (of ``time.monotonic``) has passed."""
+    poller = select.poll()
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
+    milliseconds = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+    return bool(poller.poll(milliseconds))

@@ -1,0 +1,150 @@
+"""The child's side of ``child_process``: what a fresh interpreter does before anything slow.
+
+Knows nothing of what the child is for. The parent starts ``python -c`` with ``run_child``, which ties the child's life to
+the parent's and only then imports the child's module. That module's ``main()`` calls ``enter_child`` for its arguments and
+its way to report.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import struct
+import sys
+import threading
+import traceback
+
+import msgspec
+import setproctitle
+
+from yeoul.errors import TransportError, UserError
+from yeoul.messages.reports import Failure
+from yeoul.transport.prctl import set_parent_death_signal
+from yeoul.transport.thread_names import set_thread_name, start_thread
+
+TITLE_PREFIX = "yeoul::"
+MAX_REPORT_BYTES = 512 * 1024
+SHIELDED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What terminals and supervisors send to the whole group. A child leaves these to its parent."""
+
+_MAX_DETAILS_CHARACTERS = 64 * 1024
+_FRAME = struct.Struct("<I")
+
+
+class ChildStart(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parent leaves for the child in a memfd. ``fds`` are all descriptors that the child inherits."""
+
+    module: str
+    role: str
+    parent_pid: int
+    arguments: bytes
+    report_fd: int
+    death_fd: int
+    fds: list[int]
+
+
+class ChildSide:
+    """What a child holds of its parent: the arguments that it was given, and the pipe on which it reports."""
+
+    def __init__(self, start: ChildStart) -> None:
+        self.role = start.role
+        self.arguments = start.arguments
+        self.parent_pid = start.parent_pid
+        self.death_fd = start.death_fd
+        self._report_fd = start.report_fd
+        self._report_lock = threading.Lock()
+
+    def report(self, payload: bytes) -> None:
+        """Send one message of at most ``MAX_REPORT_BYTES`` bytes to the parent's ``read_report``.
+
+        Raises:
+            TransportError: the payload is too long, or the parent no longer reads.
+        """
+        if len(payload) > MAX_REPORT_BYTES:
+            raise TransportError(f"a report holds at most {MAX_REPORT_BYTES} bytes; this one has {len(payload)}: shorten it")
+        frame = memoryview(_FRAME.pack(len(payload)) + payload)
+        with self._report_lock:
+            try:
+                while frame:
+                    frame = frame[os.write(self._report_fd, frame) :]
+            except OSError as error:
+                raise TransportError(f"{self.role} could not report to its parent: {error.strerror}") from error
+
+    def report_failure(self, error: BaseException) -> None:
+        """Send ``Failure`` with the error in one line and its traceback (its last 64 Ki characters)."""
+        cause = " ".join(str(error).split())
+        if not isinstance(error, UserError):
+            cause = f"{type(error).__name__}: {cause}" if cause else type(error).__name__
+        details = "".join(traceback.format_exception(error))[-_MAX_DETAILS_CHARACTERS:]
+        failure = Failure(self.role, cause[:4096], details, isinstance(error, UserError))
+        self.report(msgspec.msgpack.encode(failure))
+
+
+_child: ChildSide | None = None
+
+
+def enter_child(title: str | None = None, *, thread_name: str | None = None) -> ChildSide:
+    """Give the child's ``main()`` its arguments and its way to report; to be called first.
+
+    Args:
+        title: replaces the title that the parent gave; ``yeoul::`` is put before it.
+        thread_name: a name for the main thread in ``top -H``.
+
+    Raises:
+        TransportError: this process was not started by ``ChildProcess.spawn``.
+    """
+    if _child is None:
+        raise TransportError("this module is the body of a child process; it is started by ChildProcess.spawn, not by hand")
+    if title is not None:
+        _child.role = title.removeprefix(TITLE_PREFIX)
+        setproctitle.setproctitle(TITLE_PREFIX + _child.role)
+    if thread_name is not None:
+        set_thread_name(thread_name)
+    return _child
+
+
+def run_child(start_fd: int) -> None:
+    """Tie this process to its parent, then run the module's ``main()`` and exit with what it returns.
+
+    An error that ``main()`` lets out is reported as ``Failure``; the exit code is then 2 for a user's mistake, else 1.
+    """
+    global _child
+    set_parent_death_signal(signal.SIGKILL)
+    start = _read_start(start_fd)
+    if os.getppid() != start.parent_pid:
+        os._exit(1)  # the parent died before the signal was set
+    for number in SHIELDED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SHIELDED_SIGNALS)
+    for fd in start.fds:
+        os.set_inheritable(fd, False)
+    setproctitle.setproctitle(TITLE_PREFIX + start.role)
+    _child = ChildSide(start)
+    start_thread("ParentDeathWatch", lambda: _end_with_parent(start.death_fd))
+    sys.argv[1:] = []
+    sys.exit(_run_main(_child, start.module))
+
+
+def _read_start(start_fd: int) -> ChildStart:
+    size = os.fstat(start_fd).st_size
+    start = msgspec.msgpack.decode(os.pread(start_fd, size, 0), type=ChildStart)
+    os.close(start_fd)
+    return start
+
+
+def _run_main(child: ChildSide, module: str) -> int:
+    try:
+        code = importlib.import_module(module).main()
+    except Exception as error:
+        traceback.print_exc()
+        child.report_failure(error)
+        return 2 if isinstance(error, UserError) else 1
+    return code if isinstance(code, int) else 0
+
+
+def _end_with_parent(death_fd: int) -> None:
+    """Wait for the end of the pipe whose other end only the parent holds; covers what the kernel's signal could miss."""
+    while os.read(death_fd, 1):
+        pass
+    os._exit(1)

@@ -1,0 +1,271 @@
+"""The two ZeroMQ links between a web process and EngineCore; knows bytes and nothing of what they mean.
+
+Input: PUSH (client) to PULL (engine), frames [client id, payload]. Output: ROUTER (engine) to DEALER (client), addressed by
+client id. On one host the client binds ipc sockets in a private folder and the engine connects; apart, the engine binds tcp
+with CURVE and the client connects. Called by ``engine_process``: its client, and EngineCore's two socket threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import math
+import os
+import secrets
+import time
+
+import zmq
+import zmq.asyncio
+
+from yeoul.errors import ConfigError, TransportClosedError, TransportError, TransportTimeoutError
+from yeoul.transport.addresses import ipc_addresses, is_ipc, tcp_addresses, unlink_ipc
+from yeoul.transport.authenticator import start_authenticator
+from yeoul.transport.curve_keys import CurveKeys
+
+__all__ = ["ClientSockets", "EngineContext", "EngineInput", "EngineOutput", "ipc_addresses", "tcp_addresses", "unlink_ipc"]
+
+logger = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.002
+_HEARTBEAT_MILLISECONDS = 5_000
+_MAX_MESSAGE_BYTES = 1 << 30
+
+
+class ClientSockets:
+    """The web process's ends. Everything here is called on one asyncio loop's thread.
+
+    ``client_id`` is what the engine answers to.
+    """
+
+    def __init__(self, input_address: str, output_address: str, keys: CurveKeys | None = None) -> None:
+        """Open both sockets: bind ipc, connect tcp.
+
+        Raises:
+            ConfigError: tcp without keys, or an address that cannot be used.
+        """
+        self.client_id = b"web-" + secrets.token_hex(8).encode()
+        self.addresses = (input_address, output_address)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._backlog: collections.deque[bytes] = collections.deque()
+        self._retry: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        try:
+            self._input = self._context.socket(zmq.PUSH)
+            _open(self._input, input_address, keys, is_engine=False)
+            self._output = zmq.asyncio.Context(self._context).socket(zmq.DEALER)
+            self._output.setsockopt(zmq.ROUTING_ID, self.client_id)
+            _open(self._output, output_address, keys, is_engine=False)
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
+
+    def send(self, payload: bytes) -> None:
+        """Queue a message for the engine; never blocks. Before the engine has connected, messages wait here in their order.
+
+        Raises:
+            TransportClosedError: ``close()`` was called.
+        """
+        if self._is_closed:
+            raise TransportClosedError("the link to EngineCore is closed")
+        self._backlog.append(payload)
+        if self._retry is None:
+            self._flush()
+
+    async def receive(self) -> bytes:
+        """Wait for the engine's next message.
+
+        Raises:
+            TransportClosedError: ``close()`` was called, before or while waiting.
+        """
+        if self._is_closed:
+            raise TransportClosedError("the link to EngineCore is closed")
+        try:
+            frames: list[bytes] = await self._output.recv_multipart()
+        except (asyncio.CancelledError, zmq.ZMQError) as error:
+            if self._is_closed:
+                raise TransportClosedError("the link to EngineCore is closed") from error
+            raise
+        return frames[-1]
+
+    def receive_nowait(self) -> bytes | None:
+        """The engine's next message if it is here already, else None."""
+        try:
+            return zmq.Socket.shadow(self._output).recv_multipart(zmq.NOBLOCK)[-1]
+        except zmq.Again:
+            return None
+
+    def monitor(self) -> zmq.Socket[bytes]:
+        """A socket that tells when the engine's end of the outputs' link goes away; for ``LinkWatch``, which closes it."""
+        return zmq.Socket.shadow(self._output).get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+    def close(self, linger_seconds: float = 0.2) -> None:
+        """Close both sockets; what is still unsent gets ``linger_seconds``. May be called twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._retry is not None:
+            self._retry.cancel()
+        self._output.close(linger=0)
+        self._input.close(linger=int(linger_seconds * 1000))
+        self._context.term()
+        unlink_ipc(self.addresses)
+
+    def _flush(self) -> None:
+        self._retry = None
+        while self._backlog:
+            try:
+                self._input.send_multipart([self.client_id, self._backlog[0]], zmq.NOBLOCK)
+            except zmq.Again:  # nobody is connected yet
+                self._retry = asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._flush)
+                return
+            self._backlog.popleft()
+
+
+class EngineContext:
+    """What the engine's two sockets share: ZeroMQ's own thread and, on tcp, the thread that admits clients."""
+
+    def __init__(self, keys: CurveKeys | None = None) -> None:
+        self.keys = keys
+        self.zmq_context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._authenticator = start_authenticator(self.zmq_context, keys.client_public) if keys else None
+
+    def close(self) -> None:
+        """To be called last, after both sockets were closed; waits until what they had to send is sent or given up."""
+        self.zmq_context.term()
+        if self._authenticator is not None:
+            self._authenticator.join()
+
+
+class EngineInput:
+    """The engine's receiving end, used by one thread; ``interrupt()`` may come from any."""
+
+    def __init__(self, context: EngineContext, address: str) -> None:
+        """Open the socket: connect ipc, bind tcp.
+
+        Raises:
+            ConfigError: tcp without keys, or an address that cannot be used.
+        """
+        self._socket = context.zmq_context.socket(zmq.PULL)
+        _open_or_close(self._socket, address, context.keys)
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._wake_fd, zmq.POLLIN)
+        self._is_closed = False
+
+    def receive(self, timeout_seconds: float | None = None) -> tuple[bytes, bytes]:
+        """Wait for the next message: (client id, payload). Frames of another form are logged and dropped.
+
+        Raises:
+            TransportTimeoutError: nothing came for ``timeout_seconds``.
+            TransportClosedError: ``interrupt()`` was called; also for every call after it.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        while True:
+            remaining = None if deadline is None else math.ceil(max(0.0, deadline - time.monotonic()) * 1000)
+            ready = dict(self._poller.poll(remaining))
+            if self._wake_fd in ready:
+                raise TransportClosedError("the engine's input was interrupted")
+            if not ready:
+                raise TransportTimeoutError(f"no client said anything for {timeout_seconds:g} seconds")
+            frames = self._socket.recv_multipart()
+            if len(frames) == 2:
+                return frames[0], frames[1]
+            logger.warning("dropped a message of %d frames; expected a client id and a payload", len(frames))
+
+    def interrupt(self) -> None:
+        """Wake the thread in ``receive`` for good; from any thread, before ``close()``."""
+        os.eventfd_write(self._wake_fd, 1)
+
+    def close(self) -> None:
+        """Close the socket, on the thread that receives or after it has ended. May be called twice."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._socket.close(linger=0)
+            os.close(self._wake_fd)
+
+
+class EngineOutput:
+    """The engine's sending end, used by one thread."""
+
+    def __init__(self, context: EngineContext, address: str) -> None:
+        """Open the socket: connect ipc, bind tcp.
+
+        Raises:
+            ConfigError: tcp without keys, or an address that cannot be used.
+        """
+        self._socket = context.zmq_context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        _open_or_close(self._socket, address, context.keys)
+        self._reached: set[bytes] = set()
+
+    def send(self, client_id: bytes, payload: bytes, connect_timeout_seconds: float = 5.0) -> bool:
+        """Send to one client; False, and the message is dropped, if it is gone.
+
+        A client that was never reached before is waited for: its first message can arrive on the other link before this
+        one has been joined.
+        """
+        deadline = time.monotonic() + connect_timeout_seconds
+        while not self._try_send(client_id, payload):
+            if client_id in self._reached or time.monotonic() > deadline:
+                self._reached.discard(client_id)
+                return False
+            time.sleep(_RETRY_SECONDS)
+        self._reached.add(client_id)
+        return True
+
+    def close(self, linger_seconds: float = 0.5) -> None:
+        """Close the socket; what is still unsent gets ``linger_seconds``. May be called twice."""
+        self._socket.close(linger=int(linger_seconds * 1000))
+
+    def _try_send(self, client_id: bytes, payload: bytes) -> bool:
+        try:
+            self._socket.send_multipart([client_id, payload])
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                return False
+            raise TransportError(f"the link to a client broke: {error.strerror}") from error
+        return True
+
+
+def _open_or_close(socket: zmq.Socket[bytes], address: str, keys: CurveKeys | None) -> None:
+    try:
+        _open(socket, address, keys, is_engine=True)
+    except BaseException:
+        socket.close(linger=0)
+        raise
+
+
+def _open(socket: zmq.Socket[bytes] | zmq.asyncio.Socket, address: str, keys: CurveKeys | None, *, is_engine: bool) -> None:
+    """Set the options of a link and bind or connect it. Queues have no limit: what is in flight is bounded by requests."""
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    if not is_ipc(address):
+        _secure(socket, address, keys, is_engine=is_engine)
+    try:
+        if is_ipc(address) == is_engine:
+            socket.connect(address)
+        else:
+            socket.bind(address)
+    except zmq.ZMQError as error:
+        hint = "another process uses it" if error.errno == zmq.EADDRINUSE else os.strerror(error.errno or 0)
+        raise ConfigError(f"cannot use the address {address}: {hint}; choose another one") from error
+
+
+def _secure(socket: zmq.Socket[bytes] | zmq.asyncio.Socket, address: str, keys: CurveKeys | None, *, is_engine: bool) -> None:
+    if keys is None:
+        raise ConfigError(f"{address} would be open to anybody; give both ends the same --engine-key-file")
+    for option, value in ((zmq.IPV6, 1), (zmq.TCP_KEEPALIVE, 1), (zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)):
+        socket.setsockopt(option, value)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MILLISECONDS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3 * _HEARTBEAT_MILLISECONDS)
+    if is_engine:
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.ZAP_DOMAIN, b"yeoul")
+    else:
+        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server_public.encode())
+    public, secret = (keys.server_public, keys.server_secret) if is_engine else (keys.client_public, keys.client_secret)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, public.encode())
+    socket.setsockopt(zmq.CURVE_SECRETKEY, secret.encode())
