@@ -9,12 +9,12 @@ _RUNNING = RequestStatus.RUNNING
 
 
 class StepPlan:
-    """``budget`` is how many more tokens the step may compute; ``requests`` are those that it computes for, by id.
+    """``budget`` is how many more tokens the step may compute.
 
-    ``sampling`` are the requests that this step brings to the end of what is known, so that an answer must come for them.
+    ``num_sampling`` counts the requests that this step brings to the end of what is known: an answer must come for each.
     """
 
-    __slots__ = ("budget", "has_preempted", "new_requests", "requests", "sampling", "scheduled", "step_number")
+    __slots__ = ("budget", "has_preempted", "new_requests", "num_sampling", "scheduled", "step_number")
 
     def __init__(self, step_number: int, budget: int) -> None:
         self.step_number = step_number
@@ -22,21 +22,19 @@ class StepPlan:
         self.has_preempted = False
         self.scheduled: list[ScheduledRequest] = []
         self.new_requests: list[NewRequest] = []
-        self.requests: dict[str, Request] = {}
-        self.sampling: list[Request] = []
+        self.num_sampling = 0
 
     def take(self, request: Request, num_new_tokens: int, new_block_ids: list[int]) -> None:
         """The step computes the next ``num_new_tokens`` tokens of ``request``."""
-        request_id, start = request.request_id, request.num_computed_tokens
-        self.scheduled.append(ScheduledRequest(request_id, start, num_new_tokens, new_block_ids))
-        self.requests[request_id] = request
+        start = request.num_computed_tokens
+        self.scheduled.append(ScheduledRequest(request.request_id, start, num_new_tokens, new_block_ids))
         self.budget -= num_new_tokens
         request.num_computed_tokens = end = start + num_new_tokens
         if end == len(request.token_ids):
-            self.sampling.append(request)
+            self.num_sampling += 1
 
     def owns(self, request: Request) -> bool:
-        """Whether this step's answer is still for ``request``: not if it left the workers after the step was scheduled."""
+        """Whether this step's answer is for ``request``: not if it came, or left and came back, after this step."""
         return request.status is _RUNNING and request.admitted_step <= self.step_number
 
     def as_message(self, finished_request_ids: list[str]) -> StepInput:

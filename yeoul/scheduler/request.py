@@ -12,6 +12,7 @@ from yeoul.kv_cache.block_hash import extend_hashes, root_hash
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.steps import NewRequest
+from yeoul.scheduler.stopping import StopRule
 
 
 class RequestStatus(enum.Enum):
@@ -49,16 +50,18 @@ class Request:
         "request_id",
         "root",
         "status",
+        "stop_rule",
         "token_ids",
     )
 
-    def __init__(self, message: AddRequest, order: tuple[int, int], arrival_seconds: float) -> None:
+    def __init__(self, message: AddRequest, order: tuple[int, int], arrival_seconds: float, max_num_tokens: int) -> None:
         self.message = message
         self.request_id = message.request_id
         self.order = order
         self.root = root_hash((message.cache_salt,) if message.cache_salt else ())
         self.token_ids = message.prompt_token_ids + message.output_token_ids
         self.num_prompt_tokens = len(message.prompt_token_ids)
+        self.stop_rule = StopRule(message, max_num_tokens)
         self.num_computed_tokens = 0
         self.block_ids: list[int] = []
         self.block_hashes: list[bytes] = []
@@ -71,11 +74,6 @@ class Request:
         self.queue_seconds: float | None = None
         self.num_cached_tokens = 0
         self.prompt_logprobs: list[TokenLogprobs | None] = []
-
-    @property
-    def num_output_tokens(self) -> int:
-        """Tokens made so far, those of an earlier engine included."""
-        return len(self.token_ids) - self.num_prompt_tokens
 
     @property
     def wants_prompt_logprobs(self) -> bool:

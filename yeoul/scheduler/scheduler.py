@@ -58,7 +58,7 @@ class Scheduler:
         self._finished_ids: list[str] = []  # what the workers have yet to forget
         self._num_added = 0
         self._next_step_number = 0
-        self._answers = AnswerReader(self._max_num_tokens)
+        self._answers = AnswerReader()
         self._total_preemptions = 0
         self._total_prefix_queried_tokens = 0
         self._total_prefix_hit_tokens = 0
@@ -102,7 +102,7 @@ class Scheduler:
         fault = find_flaw(message, self._max_num_tokens)
         if fault is None:
             order = order_of(self._settings.scheduling_policy, message.priority, self._num_added)
-            request = Request(message, order, message.arrival_time or self._clock())
+            request = Request(message, order, message.arrival_time or self._clock(), self._max_num_tokens)
             self._num_added += 1
             self._requests[request.request_id] = request
             self._waiting.push(request)
@@ -140,7 +140,7 @@ class Scheduler:
         plan = self._in_flight.pop(step.step_number, None)
         if plan is None:
             return []  # the workers were replaced since
-        gains = self._answers.read(plan, result)
+        gains = self._answers.read(plan, result, self._requests)
         if gains.has_failed:
             self._cache.distrust_step(plan.step_number)
         self._cache.complete_step(plan.step_number)
@@ -192,16 +192,19 @@ class Scheduler:
         prefills = []
         block_size = self._cache.block_size
         for request in self._running:  # growing may preempt, which takes requests off the end only
-            num_missing = len(request.token_ids) - request.num_computed_tokens
+            position = request.num_computed_tokens
+            num_missing = len(request.token_ids) - position
             if num_missing > 1:
                 prefills.append(request)
             elif num_missing == 1 and plan.budget > 0:
                 new_block_ids: list[int] = []
-                if request.num_computed_tokens == len(request.block_ids) * block_size:
+                if position == len(request.block_ids) * block_size:
                     if not self._grow(request, plan):
                         break
                     new_block_ids = request.block_ids[-1:]
-                self._take(plan, request, 1, new_block_ids)
+                plan.take(request, 1, new_block_ids)
+                if (position + 1) % block_size == 0:
+                    self._name_full_blocks(request, plan.step_number)
         return prefills
 
     def _schedule_prefills(self, plan: StepPlan, prefills: list[Request]) -> None:
@@ -209,7 +212,7 @@ class Scheduler:
         for request in prefills:
             if plan.budget == 0:
                 break
-            self._take(plan, request, self._chunk(plan, request), [])
+            self._take_chunk(plan, request, [])
 
     def _admit(self, plan: StepPlan) -> None:
         """Takes waiting requests, in order, while budget, places and blocks last.
@@ -258,25 +261,22 @@ class Scheduler:
             self._total_prefix_hit_tokens += request.num_cached_tokens
         insort(self._running, request, key=order_key)
         plan.new_requests.append(request.for_workers())
-        self._take(plan, request, self._chunk(plan, request), list(table))
+        self._take_chunk(plan, request, list(table))
 
-    def _chunk(self, plan: StepPlan, request: Request) -> int:
-        """How many tokens of a prompt this step computes."""
+    def _take_chunk(self, plan: StepPlan, request: Request, new_block_ids: list[int]) -> None:
+        """Puts as much of a prompt into the step as budget and threshold allow."""
         num_tokens = min(len(request.token_ids) - request.num_computed_tokens, plan.budget)
         threshold = self._settings.long_prefill_token_threshold
-        return min(num_tokens, threshold) if threshold > 0 else num_tokens
+        plan.take(request, min(num_tokens, threshold) if threshold > 0 else num_tokens, new_block_ids)
+        self._name_full_blocks(request, plan.step_number)
 
-    def _take(self, plan: StepPlan, request: Request, num_new_tokens: int, new_block_ids: list[int]) -> None:
-        """Puts ``request`` into the step and names the blocks that the step fills."""
-        plan.take(request, num_new_tokens, new_block_ids)
-        if not self._cache.enable_prefix_caching:
-            return
-        block_size = self._cache.block_size
-        num_full = request.num_computed_tokens // block_size
-        if num_full > request.num_named_blocks:
-            hashes = request.hashes_of(num_full, block_size)
+    def _name_full_blocks(self, request: Request, step_number: int) -> None:
+        """Lets others find the blocks that this step fills, once it is back."""
+        if self._cache.enable_prefix_caching:
+            num_full = request.num_computed_tokens // self._cache.block_size
+            hashes = request.hashes_of(num_full, self._cache.block_size)
             for index in range(request.num_named_blocks, num_full):
-                self._cache.name_block(request.block_ids[index], hashes[index], plan.step_number)
+                self._cache.name_block(request.block_ids[index], hashes[index], step_number)
             request.num_named_blocks = num_full
 
     def _grow(self, request: Request, plan: StepPlan) -> bool:

@@ -1,4 +1,4 @@
-"""When a request ends after a token: by the token itself or by a limit; knows nothing of text. Called by Scheduler.
+"""When a request ends after a token: by the token itself or by a limit; knows nothing of text. Called by AnswerReader.
 
 Stop strings are the web process's: it sees the text and aborts.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from yeoul.messages.outputs import FinishReason
-from yeoul.scheduler.request import Request
+from yeoul.messages.requests import AddRequest
 
 
 class Ending(NamedTuple):
@@ -18,22 +18,26 @@ class Ending(NamedTuple):
     stop_token_id: int | None = None
 
 
-_BY_EOS = Ending("stop")
-_BY_LENGTH = Ending("length")
+class StopRule:
+    """A request's conditions, prepared once so that asking after each token costs two comparisons and a look-up.
 
+    ``max_num_tokens`` bounds prompt and output together; ``max_tokens`` and ``min_tokens`` count the output alone.
+    """
 
-def find_ending(request: Request, max_num_tokens: int) -> Ending | None:
-    """Whether ``request`` ends with its last token; ``max_num_tokens`` bounds prompt and output together."""
-    message = request.message
-    sampling = message.sampling
-    num_tokens = len(request.token_ids)
-    num_output_tokens = num_tokens - request.num_prompt_tokens
-    if num_output_tokens >= sampling.min_tokens:
-        token_id = request.token_ids[-1]
-        if token_id in message.eos_token_ids:
-            return _BY_EOS
-        if token_id in sampling.stop_token_ids:
-            return Ending("stop", token_id)
-    if num_tokens >= max_num_tokens or (sampling.max_tokens is not None and num_output_tokens >= sampling.max_tokens):
-        return _BY_LENGTH
-    return None
+    __slots__ = ("eos_token_ids", "last_length", "stop_from_length", "stop_token_ids")
+
+    def __init__(self, message: AddRequest, max_num_tokens: int) -> None:
+        sampling = message.sampling
+        num_prompt_tokens = len(message.prompt_token_ids)
+        self.eos_token_ids = frozenset(message.eos_token_ids)
+        self.stop_token_ids = self.eos_token_ids.union(sampling.stop_token_ids)
+        self.stop_from_length = num_prompt_tokens + sampling.min_tokens
+        self.last_length = max_num_tokens
+        if sampling.max_tokens is not None:
+            self.last_length = min(max_num_tokens, num_prompt_tokens + sampling.max_tokens)
+
+    def find_ending(self, token_id: int, length: int) -> Ending | None:
+        """Whether a request of ``length`` tokens, prompt and output, ends with ``token_id``, its last one."""
+        if token_id in self.stop_token_ids and length >= self.stop_from_length:
+            return Ending("stop", None if token_id in self.eos_token_ids else token_id)
+        return Ending("length") if length >= self.last_length else None
