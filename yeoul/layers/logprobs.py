@@ -1,0 +1,31 @@
+"""Log probabilities of tokens as the API reports them, from raw logits; knows nothing of requests or sampling.
+
+Called by ``layers.sampler`` for tokens that were sampled and by the model runner for the tokens of a prompt.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from yeoul.messages.outputs import TokenLogprobs
+
+
+def token_logprobs(logits: Tensor, token_ids: Tensor, num_likeliest: int) -> list[TokenLogprobs]:
+    """Reports each row's token, and the row's ``num_likeliest`` most likely ones.
+
+    Args:
+        logits: float32 ``[num_rows, vocab_size]``, as the model made them.
+        token_ids: int64 ``[num_rows]``.
+        num_likeliest: how many more entries each report has.
+
+    Returns:
+        a report a row; ranks count from 1, and tokens of the same probability share the better rank.
+    """
+    logprobs = torch.log_softmax(logits, dim=-1)
+    own = logprobs.gather(1, token_ids[:, None])
+    ranks = ((logprobs > own).sum(dim=-1) + 1).tolist()
+    likeliest, likeliest_ids = logprobs.topk(min(num_likeliest, logits.shape[1]), dim=-1)
+    all_ids = torch.cat([token_ids[:, None], likeliest_ids], dim=1).tolist()
+    all_logprobs = torch.cat([own, likeliest], dim=1).tolist()
+    return [TokenLogprobs(*report) for report in zip(all_ids, all_logprobs, ranks, strict=True)]

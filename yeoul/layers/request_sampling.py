@@ -1,0 +1,100 @@
+"""RequestSampling: one request's sampling parameters, made ready once so that a step spends no time on what is switched off.
+
+Knows nothing of batches or models. The model runner makes one for each request; ``layers.sampler`` reads it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from yeoul.layers.token_counts import TokenCounts
+from yeoul.messages.sampling import SamplingParams
+
+# Below this temperature the likeliest token wins all the same, and the division by it could overflow.
+GREEDY_TEMPERATURE = 1e-5
+
+
+class RequestSampling:
+    """How the next token of one request is chosen.
+
+    Args:
+        params: checked at the door; what does not fit the vocabulary raises IndexError here, and fails this request.
+        token_ids: prompt and output so far, int32 ``[num_tokens]``.
+        num_prompt_tokens: where the output begins in ``token_ids``.
+        eos_token_ids: the ends of sequence that ``min_tokens`` holds back.
+        device: where the logits will be.
+    """
+
+    def __init__(
+        self,
+        params: SamplingParams,
+        *,
+        token_ids: npt.NDArray[np.int32],
+        num_prompt_tokens: int,
+        eos_token_ids: list[int],
+        prompt_index: int,
+        choice_index: int,
+        vocab_size: int,
+        device: torch.device,
+    ) -> None:
+        self.seed = params.seed or 0
+        self.prompt_index = prompt_index
+        self.choice_index = choice_index
+        self.is_greedy = params.temperature < GREEDY_TEMPERATURE
+        self.temperature = 1.0 if self.is_greedy else params.temperature
+        self.top_k = params.top_k if 0 < params.top_k < vocab_size else 0
+        self.top_p = params.top_p
+        self.min_p = params.min_p
+        self.num_logprobs = params.logprobs
+        self.filters = not self.is_greedy and (self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0)
+        self._device = device
+        self._params = params
+        self._min_tokens = params.min_tokens
+        self._counts: TokenCounts | None = None
+        if params.repetition_penalty != 1.0:
+            self._counts = TokenCounts(token_ids, num_prompt_tokens)
+        elif params.presence_penalty != 0.0 or params.frequency_penalty != 0.0:
+            self._counts = TokenCounts(token_ids[num_prompt_tokens:], 0)
+        held_back = sorted({*eos_token_ids, *params.stop_token_ids}) if params.min_tokens > 0 else []
+        self._held_back = _index_tensor(held_back, vocab_size, device)
+        self._biased = _index_tensor(list(params.logit_bias), vocab_size, device)
+        self._biases = torch.tensor(list(params.logit_bias.values()), dtype=torch.float32, device=device)
+        self.changes_logits = self._counts is not None or bool(params.logit_bias) or bool(held_back)
+
+    def change_logits(self, logits: Tensor, position: int) -> None:
+        """Applies penalties, then logit bias, then ``min_tokens``, in place, to float32 ``[vocab_size]``.
+
+        ``position`` is the number of output tokens so far.
+        """
+        if self._counts is not None:
+            self._penalize(logits, self._counts)
+        if len(self._biased):
+            logits[self._biased] += self._biases
+        if position < self._min_tokens:
+            logits[self._held_back] = -torch.inf
+
+    def note_token(self, token_id: int) -> None:
+        """Takes account of a token that was sampled."""
+        if self._counts is not None:
+            self._counts.add(token_id)
+
+    def _penalize(self, logits: Tensor, counts: TokenCounts) -> None:
+        token_ids = torch.from_numpy(counts.token_ids).to(self._device)
+        num_outputs = torch.from_numpy(counts.num_outputs).to(self._device)
+        values = logits[token_ids]
+        repetition = self._params.repetition_penalty
+        if repetition != 1.0:
+            values = torch.where(values > 0, values / repetition, values * repetition)
+        values -= self._params.frequency_penalty * num_outputs
+        values -= self._params.presence_penalty * (num_outputs > 0)
+        logits[token_ids] = values
+
+
+def _index_tensor(token_ids: list[int], vocab_size: int, device: torch.device) -> Tensor:
+    for token_id in token_ids:
+        if not 0 <= token_id < vocab_size:
+            raise IndexError(f"token {token_id} is not in the vocabulary of {vocab_size} tokens")
+    return torch.tensor(token_ids, dtype=torch.int64, device=device)
