@@ -15,9 +15,10 @@ import typer
 from yeoul.cli.grouped_help import GroupedHelpCommand
 from yeoul.config.build import environment_api_key
 from yeoul.errors import ConfigError
+from yeoul.progress import prompt_bar
 
 if TYPE_CHECKING:
-    from yeoul.cli.bench_load import LoadPlan, RequestTimes
+    from yeoul.cli.bench_load import LoadPlan
     from yeoul.cli.bench_report import LoadReport
 
 bench = typer.Typer(help="Measure a server.", rich_markup_mode=None)
@@ -75,8 +76,6 @@ def _checked_url(url: str) -> str:
 
 async def _measure(plan: LoadPlan, num_warmups: int) -> LoadReport:
     import msgspec
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from yeoul.cli.bench_load import find_model, make_prompts, open_client, run_load
     from yeoul.cli.bench_report import sum_up
@@ -86,24 +85,8 @@ async def _measure(plan: LoadPlan, num_warmups: int) -> LoadReport:
         prompts = await make_prompts(client, msgspec.structs.replace(plan, num_prompts=plan.num_prompts + num_warmups))
         warmups, prompts = prompts[:num_warmups], prompts[num_warmups:]
         await run_load(client, plan, warmups, lambda _: None)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        console = Console(stderr=True)
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task("requests", total=len(prompts))
-            num_tokens = 0
-
-            def count(times: RequestTimes) -> None:
-                nonlocal num_tokens
-                num_tokens += times.output_tokens
-                progress.update(task, advance=1, description=f"requests, {num_tokens} tokens")
-
-            results, duration_seconds = await run_load(client, plan, prompts, count)
+        with prompt_bar("requests", len(prompts)) as count:
+            results, duration_seconds = await run_load(client, plan, prompts, lambda times: count(times.output_tokens))
     return sum_up(plan, results, duration_seconds)
 
 

@@ -1,0 +1,371 @@
+"""LLM: the same engine without HTTP, for scripts and notebooks: plain calls on lists of prompts, a result for each.
+
+Runs ``AsyncLLM`` on an event loop in a thread of its own, so that it works where another loop is running already. Knows
+nothing of HTTP or of what is below ``AsyncLLM``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import functools
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgspec
+
+from yeoul.config.build import build_settings
+from yeoul.config.machine import check_machine
+from yeoul.config.settings import Settings
+from yeoul.errors import InvalidRequestError, TooManyRequestsError, UnavailableError
+from yeoul.messages.outputs import FinishReason, TokenLogprobs
+from yeoul.messages.sampling import SamplingParams
+from yeoul.progress import download_bars, prompt_bar
+from yeoul.transport.thread_names import start_thread
+from yeoul.web_process.async_llm import AsyncLLM
+from yeoul.web_process.generation_output import GenerationOutput
+
+Prompt = str | list[int]
+Message = Mapping[str, Any]
+Result = TypeVar("Result")
+
+_FULL_QUEUE_PAUSE_SECONDS = 0.05
+_FULL_QUEUE_PATIENCE_SECONDS = 600.0
+
+
+class Completion(msgspec.Struct, kw_only=True):
+    """One answer. ``finish_reason`` is ``stop`` or ``length``; ``stop_reason`` the stop string or token, if one ended it."""
+
+    index: int
+    text: str = ""
+    token_ids: list[int] = []
+    logprobs: list[TokenLogprobs] = []
+    finish_reason: FinishReason | None = None
+    stop_reason: int | str | None = None
+
+
+class GenerationResult(msgspec.Struct, kw_only=True):
+    """The answers to one prompt: ``sampling.n`` of them in ``outputs``. ``seed`` makes them again."""
+
+    request_id: str
+    prompt: Prompt
+    prompt_token_ids: list[int]
+    seed: int
+    outputs: list[Completion]
+    num_cached_tokens: int = 0
+    prompt_logprobs: list[TokenLogprobs | None] = []
+
+    @property
+    def text(self) -> str:
+        """The first answer."""
+        return self.outputs[0].text
+
+    @property
+    def num_output_tokens(self) -> int:
+        """Tokens of all answers together."""
+        return sum(len(completion.token_ids) for completion in self.outputs)
+
+    def add(self, delta: GenerationOutput) -> None:
+        """Takes in what a choice has gained."""
+        completion = self.outputs[delta.choice_index]
+        completion.text += delta.text
+        completion.token_ids += delta.token_ids
+        completion.logprobs += delta.logprobs
+        completion.finish_reason = delta.finish_reason
+        completion.stop_reason = delta.stop_reason
+        self.num_cached_tokens = max(self.num_cached_tokens, delta.num_cached_tokens)
+        self.prompt_logprobs = self.prompt_logprobs or delta.prompt_logprobs
+
+
+class EngineThread:
+    """An ``AsyncLLM`` and the thread that its loop runs in. ``LLM`` holds one while its engine is up."""
+
+    def __init__(self, engine: AsyncLLM) -> None:
+        self.engine = engine
+        self._loop = asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts thread and engine; returns when requests can come.
+
+        Raises:
+            ConfigError: a setting or a model that cannot work.
+            ProcessDeadError: a child died before it was ready.
+        """
+        # The engine's process is tied to the thread that spawns it: this one ends only after it.
+        self._thread = start_thread("LLMLoop", self._run_loop)
+        _open_threads.add(self)
+        try:
+            self.run(self.engine.start())
+        except BaseException:
+            self.stop()
+            raise
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Runs a coroutine on the loop and waits for it; an interruption here cancels it there."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """Ends the engine and all its processes, then the thread. Harmless when repeated."""
+        if self._thread is None:
+            return
+        thread, self._thread = self._thread, None
+        _open_threads.discard(self)
+        try:
+            self.run(self.engine.shutdown())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            thread.join()
+
+    def _run_loop(self) -> None:
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+
+_open_threads: weakref.WeakSet[EngineThread] = weakref.WeakSet()
+
+
+def _stop_open_threads() -> None:
+    for thread in list(_open_threads):
+        with contextlib.suppress(Exception):  # the interpreter ends; the children end with it in any case
+            thread.stop()
+
+
+# At the interpreter's end, and before concurrent.futures closes the pools that an orderly stop still needs: atexit comes
+# after that, and has to do where Python lacks the earlier hook.
+getattr(threading, "_register_atexit", atexit.register)(_stop_open_threads)
+
+
+class LLM:
+    """A model to call from a script.
+
+    ::
+
+        with LLM("org/name", max_model_len=4096) as llm:
+            for result in llm.generate(["Once upon a time", "The capital of France is"]):
+                print(result.text)
+
+    Args:
+        model: a GGUF file, a Hugging Face folder, a hub id, ``fake``, or None for the default model.
+        config: a file with settings.
+        settings: any setting by its field name, as in ``yeoul.config.settings``: ``dtype="float32"``.
+
+    Nothing starts before the first use or the ``with``. Methods may be called from several threads.
+
+    Raises:
+        ConfigError: an unknown setting, or a value that cannot work.
+    """
+
+    def __init__(self, model: str | None = None, *, config: str | None = None, **settings: object) -> None:
+        self.settings: Settings = build_settings({"model": model, **settings}, config, spell=str)
+        self._lock = threading.Lock()
+        self._thread: EngineThread | None = None
+
+    def __enter__(self) -> LLM:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Starts the engine, if it is not up; fetches the model where it is missing.
+
+        Raises:
+            ConfigError: a setting or a model that cannot work.
+            ProcessDeadError: a child died before it was ready.
+        """
+        with self._lock:
+            if self._thread is None:
+                check_machine()
+                with download_bars() as on_progress:
+                    thread = EngineThread(AsyncLLM(self.settings, on_progress=on_progress))
+                    thread.start()
+                self._thread = thread
+
+    def close(self) -> None:
+        """Ends the engine and its processes. Harmless when repeated; a later call starts it again."""
+        with self._lock:
+            if self._thread is not None:
+                thread, self._thread = self._thread, None
+                thread.stop()
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        progress: bool = True,
+    ) -> list[GenerationResult]:
+        """The answers to all prompts, in their order.
+
+        Args:
+            prompts: a text, a list of token ids, or a list of these.
+            sampling_params: for all, or one a prompt; None takes what the model's authors recommend.
+            progress: show a bar, where standard error is a terminal or a notebook.
+
+        Raises:
+            InvalidRequestError: a prompt or a parameter cannot work; nothing of the call goes on then.
+            InternalError: a request, or the engine, failed.
+        """
+        thread = self._started()
+        return self._answer_all(thread, _as_list(prompts), sampling_params, progress=progress)
+
+    def chat(
+        self,
+        messages: Sequence[Message] | Sequence[Sequence[Message]],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        tools: list[dict[str, Any]] | None = None,
+        progress: bool = True,
+    ) -> list[GenerationResult]:
+        """The model's next message in a conversation (``[{"role": ..., "content": ...}, ...]``), or in each of several.
+
+        Errors as for ``generate``; also where the model has no chat template.
+        """
+        thread = self._started()
+        prompts: list[Prompt] = [
+            thread.run(thread.engine.text.render_chat(conversation, tools=tools)) for conversation in _conversations(messages)
+        ]
+        # The template writes the special tokens itself.
+        return self._answer_all(thread, prompts, sampling_params, add_special_tokens=False, progress=progress)
+
+    def encode(self, prompts: Prompt | Sequence[Prompt], pooling: str = "last") -> list[list[float]]:
+        """A vector of length 1 for each prompt: of its last token (``last``) or of all of them (``mean``)."""
+        thread = self._started()
+        jobs = [functools.partial(thread.engine.encode, prompt, pooling) for prompt in _as_list(prompts)]
+        return thread.run(_run_all(jobs, self.settings.scheduler.max_num_waiting_requests, lambda _: None))
+
+    def _started(self) -> EngineThread:
+        self.start()
+        thread = self._thread
+        if thread is None:
+            raise UnavailableError("the engine was closed by another thread just now; call again to start it")
+        return thread
+
+    def _answer_all(
+        self,
+        thread: EngineThread,
+        prompts: Sequence[Prompt],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None,
+        *,
+        add_special_tokens: bool = True,
+        progress: bool,
+    ) -> list[GenerationResult]:
+        samplings = _one_each(prompts, sampling_params, thread.engine)
+        jobs = [
+            functools.partial(_answer, thread.engine, prompt, sampling, add_special_tokens)
+            for prompt, sampling in zip(prompts, samplings, strict=True)
+        ]
+        most_choices = max((sampling.n for sampling in samplings), default=1)
+        num_at_a_time = max(1, self.settings.scheduler.max_num_waiting_requests // max(1, most_choices))
+        with prompt_bar("prompts", len(jobs), is_wanted=progress) as count:
+            return thread.run(_run_all(jobs, num_at_a_time, lambda result: count(result.num_output_tokens)))
+
+
+async def _answer(engine: AsyncLLM, prompt: Prompt, sampling: SamplingParams, add_special_tokens: bool) -> GenerationResult:
+    stream = await engine.submit([prompt], sampling, add_special_tokens=add_special_tokens)
+    try:
+        result = GenerationResult(
+            request_id=stream.request_id,
+            prompt=prompt,
+            prompt_token_ids=stream.prompts[0],
+            seed=stream.seed,
+            outputs=[Completion(index=index) for index in range(sampling.n)],
+        )
+        async for delta in stream:
+            result.add(delta)
+        return result
+    finally:
+        stream.close()
+
+
+async def _run_all(
+    jobs: Sequence[Callable[[], Awaitable[Result]]], num_at_a_time: int, on_done: Callable[[Result], None]
+) -> list[Result]:
+    """The results in the jobs' order. The first job that fails ends the others, and its error is raised."""
+    results: dict[int, Result] = {}
+    waiting = iter(enumerate(jobs))
+
+    async def take_jobs() -> None:
+        for index, job in waiting:
+            results[index] = await _patiently(job)
+            on_done(results[index])
+
+    takers = [asyncio.create_task(take_jobs(), name="LLM") for _ in range(min(num_at_a_time, len(jobs)))]
+    try:
+        await asyncio.gather(*takers)
+    finally:
+        for taker in takers:
+            taker.cancel()
+        await asyncio.gather(*takers, return_exceptions=True)
+    return [results[index] for index in range(len(jobs))]
+
+
+async def _patiently(job: Callable[[], Awaitable[Result]]) -> Result:
+    """Waits where another thread's calls have filled the queue, up to a limit: a script is no client to be turned away."""
+    deadline = asyncio.get_running_loop().time() + _FULL_QUEUE_PATIENCE_SECONDS
+    while True:
+        try:
+            return await job()
+        except TooManyRequestsError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(_FULL_QUEUE_PAUSE_SECONDS)
+
+
+def _as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """One prompt or several, as a list: a list of numbers is one prompt of token ids."""
+    if isinstance(prompts, str):
+        return [prompts]
+    if not isinstance(prompts, Sequence):
+        raise InvalidRequestError(f"prompts is {prompts!r}; expected texts or lists of token ids", param="prompts")
+    if prompts and all(isinstance(item, int) for item in prompts):
+        return [[item for item in prompts if isinstance(item, int)]]
+    several: list[Prompt] = []
+    for index, prompt in enumerate(prompts):
+        if not isinstance(prompt, (str, list)):
+            raise InvalidRequestError(
+                f"prompt {index} is {prompt!r}; expected a text or a list of token ids", param="prompts"
+            )
+        several.append(prompt)
+    return several
+
+
+def _conversations(messages: Sequence[Message] | Sequence[Sequence[Message]]) -> list[list[dict[str, Any]]]:
+    several: list[Any] = [messages] if messages and isinstance(messages[0], Mapping) else list(messages)
+    for conversation in several:
+        if not (isinstance(conversation, Sequence) and all(isinstance(message, Mapping) for message in conversation)):
+            raise InvalidRequestError(
+                'messages has to be a list of messages such as {"role": "user", "content": "Hello"}, or a list of such lists',
+                param="messages",
+            )
+    return [[dict(message) for message in conversation] for conversation in several]
+
+
+def _one_each(
+    prompts: Sequence[Prompt], given: SamplingParams | Sequence[SamplingParams] | None, engine: AsyncLLM
+) -> list[SamplingParams]:
+    if given is None:
+        recommended = msgspec.structs.asdict(engine.text.sampling_defaults)
+        given = SamplingParams(**{name: value for name, value in recommended.items() if value is not None})
+    samplings = [given] * len(prompts) if isinstance(given, SamplingParams) else list(given)
+    if len(samplings) != len(prompts):
+        raise InvalidRequestError(
+            f"{len(samplings)} sampling parameters for {len(prompts)} prompts; give one for all, or one each",
+            param="sampling_params",
+        )
+    for sampling in samplings:
+        sampling.check(engine.limits.vocab_size)
+    return samplings
