@@ -74,7 +74,7 @@ class Attention:
     def __call__(self, hidden_states: Tensor, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor) -> Tensor:
         """``[num_tokens, hidden_size]`` to the same, the same on every rank; writes the step's keys and values."""
         projected = self._query_key_value(hidden_states).split_with_sizes(self._sizes, dim=-1)
-        query, key, value = (part.unflatten(-1, (-1, self._head_dim)) for part in projected)
+        query, key, value = (part.view(len(part), -1, self._head_dim) for part in projected)
         if self._head_norms is not None:
             query, key = self._head_norms[0](query), self._head_norms[1](key)
         query = operations.apply_rotary(query, rotary.cosines, rotary.sines)

@@ -1,0 +1,101 @@
+"""Decoder: embedding, layers, final norm and logits, the frame that all our architectures share; see ``models.model``.
+
+Knows nothing of what is inside a layer. Built by the architectures' files, called by the model runner.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from yeoul.layers.attention_metadata import AttentionMetadata
+from yeoul.layers.embedding import VocabularyMatrix
+from yeoul.layers.norm import RmsNorm
+from yeoul.layers.parallel import TensorParallel
+from yeoul.layers.rotary import RotaryEmbedding, RotaryTable
+from yeoul.layers.weight_source import WeightSource
+from yeoul.model_files.description import ModelDescription, RopeScaling
+from yeoul.model_files.tensor_parallel_split import deal_kv_groups
+
+
+class DecoderLayer(Protocol):
+    """One layer of an architecture."""
+
+    def __call__(self, hidden_states: Tensor, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor) -> Tensor:
+        """``[num_tokens, hidden_size]`` to the same; writes the step's keys and values to ``kv_cache``."""
+        ...
+
+
+class Decoder:
+    """Implements ``models.model.Model`` for any list of layers."""
+
+    def __init__(
+        self,
+        weights: WeightSource,
+        description: ModelDescription,
+        layers: list[DecoderLayer],
+        parallel: TensorParallel,
+    ) -> None:
+        shape = (description.vocab_size, description.hidden_size)
+        self._description = description
+        self._layers = layers
+        self._embedding = VocabularyMatrix.load(weights, "model.embed_tokens", shape, parallel)
+        self._output = self._embedding
+        if not description.tie_word_embeddings:
+            self._output = VocabularyMatrix.load(weights, "lm_head", shape, parallel)
+        self._norm = RmsNorm.load(
+            weights,
+            "model.norm",
+            description.hidden_size,
+            epsilon=description.rms_norm_eps,
+            offset=description.norm_weight_offset,
+        )
+        self._rotary = _rotary(weights, description)
+        self._local_rotary = _local_rotary(weights, description)
+        self._embedding_scale = torch.tensor(description.embedding_scale).to(weights.dtype).to(weights.device)
+        share = deal_kv_groups(description.num_heads, description.num_kv_heads, parallel.size)[parallel.rank]
+        self.num_local_kv_heads = share.num_kv_heads
+        self.num_layers = description.num_layers
+        self.head_dim = description.head_dim
+        self.hidden_size = description.hidden_size
+        self.vocab_size = description.vocab_size
+
+    @torch.inference_mode()
+    def forward(self, token_ids: Tensor, positions: Tensor, metadata: AttentionMetadata, kv_caches: list[Tensor]) -> Tensor:
+        """See ``Model.forward``."""
+        hidden_states = self._embedding.embed(token_ids)
+        if self._description.embedding_scale != 1.0:
+            hidden_states = hidden_states * self._embedding_scale
+        table = self._rotary.table(positions)
+        local_table = self._local_rotary.table(positions) if self._local_rotary is not None else table
+        for index, (layer, kv_cache) in enumerate(zip(self._layers, kv_caches, strict=True)):
+            rotary = local_table if self._slides(index) else table
+            hidden_states = layer(hidden_states, rotary, metadata, kv_cache)
+        return self._norm(hidden_states)
+
+    @torch.inference_mode()
+    def compute_logits(self, hidden_states: Tensor) -> Tensor:
+        """See ``Model.compute_logits``."""
+        return self._output.logits(hidden_states, self._description.final_logit_softcap)
+
+    def _slides(self, layer: int) -> bool:
+        return bool(self._description.sliding_layers) and self._description.sliding_layers[layer]
+
+
+def _rotary(weights: WeightSource, description: ModelDescription) -> RotaryEmbedding:
+    """The rotation of layers that see everything, and of all layers where sliding ones have none of their own."""
+    divisors = None
+    if weights.has("rope_freqs.weight"):
+        divisors = weights.read("rope_freqs.weight", (description.head_dim // 2,), dtype=torch.float32)
+    return RotaryEmbedding.build(
+        description.head_dim, description.rope_theta, description.rope_scaling, weights.device, divisors
+    )
+
+
+def _local_rotary(weights: WeightSource, description: ModelDescription) -> RotaryEmbedding | None:
+    """The rotation of sliding layers where it has a base of its own; never scaled."""
+    if description.rope_local_theta is None:
+        return None
+    return RotaryEmbedding.build(description.head_dim, description.rope_local_theta, RopeScaling(), weights.device)

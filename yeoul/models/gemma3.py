@@ -1,0 +1,49 @@
+"""Gemma 3 (text): norms before and after each half, head norms, scaled embeddings, sliding layers with a base of their own.
+
+Structure and weight names; knows nothing of serving, files or sharding. Called through ``models.registry``.
+Source: Gemma Team 2025 (arXiv:2503.19786).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from yeoul.layers.attention import Attention
+from yeoul.layers.attention_metadata import AttentionMetadata
+from yeoul.layers.mlp import GatedMlp
+from yeoul.layers.norm import RmsNorm
+from yeoul.layers.parallel import TensorParallel
+from yeoul.layers.rotary import RotaryTable
+from yeoul.layers.weight_source import WeightSource
+from yeoul.model_files.description import ModelDescription
+from yeoul.models.decoder import Decoder
+
+
+class Gemma3Layer:
+    """Norm, attention, norm, add; norm, MLP, norm, add."""
+
+    def __init__(self, weights: WeightSource, description: ModelDescription, layer: int, parallel: TensorParallel) -> None:
+        prefix = f"model.layers.{layer}"
+
+        def norm(name: str) -> RmsNorm:
+            size, epsilon, offset = description.hidden_size, description.rms_norm_eps, description.norm_weight_offset
+            return RmsNorm.load(weights, f"{prefix}.{name}", size, epsilon=epsilon, offset=offset)
+
+        self._before_attention = norm("input_layernorm")
+        self._attention = Attention.load(weights, f"{prefix}.self_attn", description, layer, parallel)
+        self._after_attention = norm("post_attention_layernorm")
+        self._before_mlp = norm("pre_feedforward_layernorm")
+        self._mlp = GatedMlp.load(weights, f"{prefix}.mlp", description, parallel)
+        self._after_mlp = norm("post_feedforward_layernorm")
+
+    def __call__(self, hidden_states: Tensor, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor) -> Tensor:
+        """``[num_tokens, hidden_size]`` to the same."""
+        attended = self._attention(self._before_attention(hidden_states), rotary, metadata, kv_cache)
+        hidden_states = hidden_states + self._after_attention(attended)
+        return hidden_states + self._after_mlp(self._mlp(self._before_mlp(hidden_states)))
+
+
+def build_gemma3(weights: WeightSource, description: ModelDescription, parallel: TensorParallel) -> Decoder:
+    """Read this rank's share of the weights into a decoder."""
+    layers = [Gemma3Layer(weights, description, layer, parallel) for layer in range(description.num_layers)]
+    return Decoder(weights, description, list(layers), parallel)

@@ -1,0 +1,43 @@
+"""The Llama family: Llama, SmolLM2, Mistral, Qwen2 and Qwen3, which differ in biases, head norms and windows only.
+
+Structure and weight names; knows nothing of serving, files or sharding. Called through ``models.registry``.
+Source: Touvron et al. 2023 (arXiv:2302.13971), Jiang et al. 2023 (arXiv:2310.06825), Yang et al. 2024 (arXiv:2407.10671)
+and 2025 (arXiv:2505.09388).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from yeoul.layers.attention import Attention
+from yeoul.layers.attention_metadata import AttentionMetadata
+from yeoul.layers.mlp import GatedMlp
+from yeoul.layers.norm import RmsNorm
+from yeoul.layers.parallel import TensorParallel
+from yeoul.layers.rotary import RotaryTable
+from yeoul.layers.weight_source import WeightSource
+from yeoul.model_files.description import ModelDescription
+from yeoul.models.decoder import Decoder
+
+
+class LlamaLayer:
+    """Norm, attention, add; norm, MLP, add."""
+
+    def __init__(self, weights: WeightSource, description: ModelDescription, layer: int, parallel: TensorParallel) -> None:
+        prefix = f"model.layers.{layer}"
+        size, epsilon = description.hidden_size, description.rms_norm_eps
+        self._attention_norm = RmsNorm.load(weights, f"{prefix}.input_layernorm", size, epsilon=epsilon)
+        self._attention = Attention.load(weights, f"{prefix}.self_attn", description, layer, parallel)
+        self._mlp_norm = RmsNorm.load(weights, f"{prefix}.post_attention_layernorm", size, epsilon=epsilon)
+        self._mlp = GatedMlp.load(weights, f"{prefix}.mlp", description, parallel)
+
+    def __call__(self, hidden_states: Tensor, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor) -> Tensor:
+        """``[num_tokens, hidden_size]`` to the same."""
+        hidden_states = hidden_states + self._attention(self._attention_norm(hidden_states), rotary, metadata, kv_cache)
+        return hidden_states + self._mlp(self._mlp_norm(hidden_states))
+
+
+def build_llama(weights: WeightSource, description: ModelDescription, parallel: TensorParallel) -> Decoder:
+    """Read this rank's share of the weights into a decoder."""
+    layers = [LlamaLayer(weights, description, layer, parallel) for layer in range(description.num_layers)]
+    return Decoder(weights, description, list(layers), parallel)

@@ -1,0 +1,45 @@
+"""load_model: a model's weights from its files into this rank's memory; knows nothing of requests or caches.
+
+Called by the worker, once.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from yeoul.layers.parallel import TensorParallel
+from yeoul.model_files.description import ModelDescription, ModelFiles
+from yeoul.model_files.tensor_parallel_split import check_tensor_parallel_size
+from yeoul.models.model import Model
+from yeoul.models.registry import builder_of
+from yeoul.models.tensor_files import GgufTensors, SafetensorsTensors
+from yeoul.models.weights import FileWeights, TensorFile
+
+
+def load_model(
+    files: ModelFiles,
+    description: ModelDescription,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    parallel: TensorParallel,
+) -> Model:
+    """Read this rank's share of every weight, decoded to ``dtype`` on ``device``.
+
+    Args:
+        files: where the model lies.
+        description: what ``model_files.describe`` made of the same files.
+        dtype: what the model computes in: float32, bfloat16 or float16.
+        device: where it computes.
+        parallel: this rank's place.
+
+    Raises:
+        ModelFileError: a tensor is missing, of another shape, or of a type that cannot be decoded; names it.
+        ConfigError: this many ranks cannot share the model.
+    """
+    build = builder_of(description.architecture)
+    check_tensor_parallel_size(description, parallel.size)
+    file: TensorFile
+    file = GgufTensors(files.path, description) if files.file_format == "gguf" else SafetensorsTensors(files.path)
+    with torch.inference_mode():
+        return build(FileWeights(file, dtype, device), description, parallel)

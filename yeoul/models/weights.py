@@ -1,0 +1,122 @@
+"""FileWeights: a model file's tensors, cut and decoded as the layers ask for them; knows nothing of either file format.
+
+The WeightSource of ``models.loading``. Types of both kinds of file go through one decoder, a bounded piece at a time, so
+that nothing is materialised but the part that this rank keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from yeoul.errors import ModelFileError
+from yeoul.kernels import operations
+from yeoul.kernels.dequantize.reference import block_format
+
+PIECE_ELEMENTS = 1 << 22
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor as its file stores it.
+
+    Attributes:
+        name: what the file calls it.
+        shape: in torch's order.
+        type_name: ggml's name of the type (``F32``, ``BF16`` and ``Q4_K`` are some).
+        data: uint8 ``[num_bytes]``, still in the file's map.
+        interleaved_head_dim: 0, or the size of a head whose rows are stored in the order of llama.cpp's Llama files:
+            the two rows that rotate together are neighbours, where Hugging Face has them half a head apart.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type_name: str
+    data: npt.NDArray[np.uint8]
+    interleaved_head_dim: int = 0
+
+
+class TensorFile(Protocol):
+    """A file or folder of tensors that can be found by their Hugging Face names."""
+
+    @property
+    def path(self) -> str:
+        """Where it lies, for errors."""
+        ...
+
+    def find(self, name: str) -> StoredTensor | None:
+        """The tensor, or None where the file has none of that meaning."""
+        ...
+
+    def stored_name(self, name: str) -> str:
+        """What the file would call it, for errors."""
+        ...
+
+
+class FileWeights:
+    """See ``layers.weight_source.WeightSource``."""
+
+    def __init__(self, file: TensorFile, dtype: torch.dtype, device: torch.device) -> None:
+        self.dtype = dtype
+        self.device = device
+        self._file = file
+
+    def has(self, name: str) -> bool:
+        """Whether the file holds the tensor."""
+        return self._file.find(name) is not None
+
+    def read(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        *,
+        rows: range | None = None,
+        columns: range | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Read a part of a tensor; raises ModelFileError if it is missing or not of ``shape``."""
+        stored = self._file.find(name)
+        if stored is None:
+            raise ModelFileError(
+                f"{self._file.path} has no tensor {self._file.stored_name(name)!r} (expected of shape {shape}); "
+                "is the file whole, and of the architecture that it names? Fetch it again"
+            )
+        if stored.shape != shape:
+            raise ModelFileError(
+                f"{self._file.path}: tensor {stored.name!r} has the shape {stored.shape}, expected {shape}; "
+                "is the file whole, and of the architecture that it names? Fetch it again"
+            )
+        if len(shape) == 1:
+            part = _decode(stored, range(1), rows or range(shape[0]), dtype or self.dtype)[0]
+        else:
+            part = _decode(stored, rows or range(shape[0]), columns or range(shape[1]), dtype or self.dtype)
+        if stored.interleaved_head_dim:
+            part = _halves_from_pairs(part, stored.interleaved_head_dim)
+        return part.to(self.device)
+
+
+def _decode(stored: StoredTensor, rows: range, columns: range, dtype: torch.dtype) -> Tensor:
+    """Decode a rectangle, widened to whole blocks for the decoding: ``[len(rows), len(columns)]``."""
+    form = block_format(stored.type_name)
+    num_stored_rows = stored.shape[0] if len(stored.shape) > 1 else 1
+    first_block, end_block = columns.start // form.block_size, -(-columns.stop // form.block_size)
+    skipped = columns.start - first_block * form.block_size
+    table = stored.data.reshape(num_stored_rows, -1)[:, first_block * form.block_bytes : end_block * form.block_bytes]
+    result = torch.empty(len(rows), len(columns), dtype=dtype)
+    rows_a_piece = max(1, PIECE_ELEMENTS // max(1, (end_block - first_block) * form.block_size))
+    for start in range(rows.start, rows.stop, rows_a_piece):
+        end = min(start + rows_a_piece, rows.stop)
+        piece = operations.dequantize(torch.from_numpy(np.array(table[start:end])), stored.type_name)
+        result[start - rows.start : end - rows.start] = piece[:, skipped : skipped + len(columns)]
+    return result
+
+
+def _halves_from_pairs(part: Tensor, head_dim: int) -> Tensor:
+    """Put the rows of whole heads from llama.cpp's order (pair by pair) into Hugging Face's (half by half)."""
+    heads = part.view(-1, head_dim // 2, 2, *part.shape[1:])
+    return heads.transpose(1, 2).reshape(part.shape)
