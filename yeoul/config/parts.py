@@ -16,19 +16,18 @@ from yeoul.config.settings import (
 from yeoul.model_files.description import ModelDescription, ModelFiles
 
 
-class EngineLink(msgspec.Struct, frozen=True, kw_only=True):
-    """Where EngineCore's two sockets are. On one host the client binds (ipc); apart, the engine binds (tcp with CURVE)."""
+class EngineAddresses(msgspec.Struct, frozen=True, kw_only=True):
+    """Where EngineCore's two sockets are. On one host ipc, which the client binds; apart tcp with CURVE, which the engine binds."""
 
     input_address: str
     output_address: str
-    engine_binds: bool = False
     key_file: str | None = None
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """EngineCore's part. ``max_model_len`` is resolved; ``folder`` is the private ipc folder (mode 0700)."""
 
-    link: EngineLink
+    link: EngineAddresses
     model: ModelSettings
     files: ModelFiles
     description: ModelDescription

@@ -7,25 +7,26 @@ Owns both ZeroMQ sockets and, on one host, the child process and the private fol
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 
 import msgspec
 
 from yeoul import __version__
-from yeoul.config.parts import EngineLink, EngineSettings
+from yeoul.config.parts import EngineAddresses
 from yeoul.config.settings import Settings
 from yeoul.engine_process.launch import engine_settings, spawn_engine
-from yeoul.errors import ProcessDeadError, RequestFailedError
+from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError
 from yeoul.messages.outputs import EngineDead, EngineMessage, EngineReady, UtilityResult
 from yeoul.messages.requests import ClientMessage, Hello, Shutdown, UtilityCall
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.child_reports import read_ready
+from yeoul.transport.curve_keys import CurveKeys, load_or_create_keys
 from yeoul.transport.death_watch import DeathWatch
+from yeoul.transport.link_watch import LinkWatch
 from yeoul.transport.private_folder import PrivateFolder
-from yeoul.transport.sockets import ClientSockets, ipc_addresses, tcp_addresses, unlink_ipc
+from yeoul.transport.sockets import ClientSockets, ipc_addresses, tcp_addresses
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +40,7 @@ class MPClientEngineMonitor(DeathWatch):
 class AsyncMPClient:
     """The engine client of one web process. Without ``engine_address`` it starts EngineCore as its child."""
 
-    def __init__(
-        self, settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int
-    ) -> None:
+    def __init__(self, settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int) -> None:
         self._settings = settings
         self._files = files
         self._description = description
@@ -49,10 +48,11 @@ class AsyncMPClient:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(EngineMessage)
         self._folder: PrivateFolder | None = None
-        self._link: EngineLink | None = None
+        self._link: EngineAddresses | None = None
         self._child: ChildProcess | None = None
         self._sockets: ClientSockets | None = None
-        self._monitor: MPClientEngineMonitor | None = None
+        self._monitor: DeathWatch | LinkWatch | None = None
+        self._keys: CurveKeys | None = None
         self._calls: dict[int, asyncio.Future[str]] = {}
         self._call_ids = itertools.count(1)
         self._receiving: asyncio.Future[bytes] | None = None
@@ -70,32 +70,33 @@ class AsyncMPClient:
         """Starts the EngineCore process and returns at once, so that imports and loading go on side by side.
 
         Call it from a thread that lives as long as the engine shall live: the child dies with it.
+
+        Raises:
+            ConfigError: the engine's address or its key file cannot work.
         """
-        if self._link is not None:
-            return
+        if self._link is None:
+            self._link = self._join() if self._settings.transport.engine_address is not None else self._spawn_child()
+
+    def _join(self) -> EngineAddresses:
+        """The link to an engine that runs apart."""
         transport = self._settings.transport
-        if transport.engine_address is not None:
-            input_address, output_address = tcp_addresses(transport.engine_address)
-            self._link = EngineLink(
-                input_address=input_address,
-                output_address=output_address,
-                engine_binds=True,
-                key_file=transport.engine_key_file,
+        assert transport.engine_address is not None
+        if transport.engine_key_file is None:
+            raise ConfigError(
+                "--engine-address needs --engine-key-file FILE: a copy of the one that the headless engine wrote"
             )
-            self._sockets = ClientSockets(self._link)
-            return
+        self._keys = load_or_create_keys(transport.engine_key_file)
+        input_address, output_address = tcp_addresses(transport.engine_address)
+        return EngineAddresses(input_address=input_address, output_address=output_address, key_file=transport.engine_key_file)
+
+    def _spawn_child(self) -> EngineAddresses:
         self._folder = PrivateFolder.create()
         input_address, output_address = ipc_addresses(self._folder.path)
-        self._link = EngineLink(input_address=input_address, output_address=output_address)
-        self._sockets = ClientSockets(self._link)
-        self._child = spawn_engine(self._engine_settings())
-
-    def _engine_settings(self) -> EngineSettings:
-        assert self._link is not None
-        assert self._folder is not None
-        return engine_settings(
-            self._settings, self._files, self._description, self._max_model_len, self._link, self._folder.path
+        link = EngineAddresses(input_address=input_address, output_address=output_address)
+        self._child = spawn_engine(
+            engine_settings(self._settings, self._files, self._description, self._max_model_len, link, self._folder.path)
         )
+        return link
 
     async def start(self) -> EngineReady:
         """Waits until EngineCore takes requests.
@@ -105,27 +106,43 @@ class AsyncMPClient:
             ProcessDeadError: it died, or was not ready in time.
         """
         self.spawn()
+        assert self._link is not None
+        self._sockets = ClientSockets(self._link.input_address, self._link.output_address, self._keys)
         limit = self._settings.time.engine_ready_timeout_seconds
         if self._child is not None:
             await asyncio.to_thread(read_ready, self._child, limit)
-            loop = asyncio.get_running_loop()
-            self._monitor = MPClientEngineMonitor(
-                [self._child], lambda error: loop.call_soon_threadsafe(self._engine_died, error)
-            )
-            self._monitor.start()
+        self._monitor = self._start_monitor()
         self.send(Hello(__version__))
         try:
             message = await asyncio.wait_for(self.receive(), limit)
         except TimeoutError:
-            address = self._settings.transport.engine_address
-            raise ProcessDeadError("EngineCore", f"at {address} gave no answer within {limit:g} s") from None
+            raise ProcessDeadError("EngineCore", f"gave no answer within {limit:g} s") from None
         if isinstance(message, EngineDead):
             raise ProcessDeadError(message.role, message.cause, exit_code=message.exit_code, details=message.details)
         assert isinstance(message, EngineReady)
-        if self._link is not None and not self._link.engine_binds:
-            unlink_ipc((self._link.input_address, self._link.output_address))
+        self._remove_folder()  # everything is connected: nothing needs its name any longer
         self.ready = message
         return message
+
+    def _start_monitor(self) -> DeathWatch | LinkWatch:
+        loop = asyncio.get_running_loop()
+
+        def report(error: ProcessDeadError) -> None:
+            loop.call_soon_threadsafe(self._engine_died, error)
+
+        monitor: DeathWatch | LinkWatch
+        if self._child is not None:
+            monitor = MPClientEngineMonitor([self._child], report)
+        else:
+            assert self._sockets is not None
+            monitor = LinkWatch("MPClientEngineMonitor", self._sockets.monitor(), report)
+        monitor.start()
+        return monitor
+
+    def _remove_folder(self) -> None:
+        if self._folder is not None:
+            self._folder.remove()
+            self._folder = None
 
     def send(self, message: ClientMessage) -> None:
         """Queues a message for EngineCore; never blocks. A message to a dead engine is lost, as the engine is."""
@@ -140,24 +157,27 @@ class AsyncMPClient:
                 assert self._death is not None
                 death = self._death
                 return EngineDead(death.role, death.cause, death.details, death.exit_code)
-            message = self._decoder.decode(payload)
+            message: EngineMessage = self._decoder.decode(payload)
             if not isinstance(message, UtilityResult):
                 return message
             self._resolve(message)
 
     async def _receive_payload(self) -> bytes | None:
         assert self._sockets is not None, "start() comes first"
-        if self._death is not None:
+        if self._is_dead():
             return self._sockets.receive_nowait()
         self._receiving = asyncio.ensure_future(self._sockets.receive())
         try:
             return await self._receiving
         except asyncio.CancelledError:
-            if self._death is None:
+            if not self._is_dead():
                 raise
             return self._sockets.receive_nowait()
         finally:
             self._receiving = None
+
+    def _is_dead(self) -> bool:
+        return self._death is not None
 
     def _resolve(self, result: UtilityResult) -> None:
         future = self._calls.pop(result.call_id, None)
@@ -210,7 +230,4 @@ class AsyncMPClient:
         if self._sockets is not None:
             self._sockets.close()
             self._sockets = None
-        if self._folder is not None:
-            with contextlib.suppress(FileNotFoundError):
-                self._folder.remove()
-            self._folder = None
+        self._remove_folder()

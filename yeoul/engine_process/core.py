@@ -12,7 +12,7 @@ import queue
 
 from yeoul import __version__
 from yeoul.config.parts import EngineSettings
-from yeoul.engine_process.input_sockets import Arrival, InputSockets
+from yeoul.engine_process.input_sockets import Arrival, ClientGone, InputSockets
 from yeoul.engine_process.output_sockets import OutputSockets
 from yeoul.errors import ConfigError, ProcessDeadError, YeoulError
 from yeoul.kv_cache.manager import KVCacheManager
@@ -30,6 +30,8 @@ from yeoul.messages.reports import WorkerReady
 from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage, Hello, Shutdown, UtilityCall
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.scheduler.scheduler import Scheduler
+from yeoul.transport.curve_keys import load_or_create_keys
+from yeoul.transport.sockets import EngineContext
 from yeoul.worker_process.executor import Executor
 
 logger = logging.getLogger(__name__)
@@ -42,11 +44,13 @@ class EngineCoreProc:
         self._settings = settings
         self._executor = executor
         self._arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
-        self._input = InputSockets(settings.link, self._arrivals)
-        self._output = OutputSockets(settings.link)
+        self._input = InputSockets(self._arrivals)
+        self._output = OutputSockets(lambda client_id: self._arrivals.put((client_id, ClientGone())))
+        self._context: EngineContext | None = None
         self._client_id = b""
         self._is_stopping = False
         self._sent_statistics = EngineStatistics()
+        self._cache: KVCacheManager
         self._scheduler: Scheduler
         self._ready: EngineReady
 
@@ -61,8 +65,8 @@ class EngineCoreProc:
         num_blocks = self._choose_num_blocks(workers)
         self._executor.allocate_cache(num_blocks)
         cache = self._settings.cache
-        manager = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching)
-        self._scheduler = Scheduler(self._settings.scheduler, manager, self._settings.max_model_len)
+        self._cache = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching)
+        self._scheduler = Scheduler(self._settings.scheduler, self._cache, self._settings.max_model_len)
         self._ready = EngineReady(
             version=__version__,
             pid=os.getpid(),
@@ -73,9 +77,14 @@ class EngineCoreProc:
             model_fingerprint=workers[0].model_fingerprint,
             workers=[WorkerInfo(worker.rank, worker.pid, worker.device) for worker in workers],
         )
-        self._output.start()
-        self._input.start()
+        self._open_sockets()
         return self._ready
+
+    def _open_sockets(self) -> None:
+        link = self._settings.link
+        self._context = EngineContext(load_or_create_keys(link.key_file) if link.key_file is not None else None)
+        self._output.start(self._context, link.output_address)
+        self._input.start(self._context, link.input_address)
 
     def run_busy_loop(self) -> None:
         """Runs until the client says Shutdown.
@@ -97,6 +106,8 @@ class EngineCoreProc:
         self._executor.stop()
         self._input.stop()
         self._output.stop()
+        if self._context is not None:
+            self._context.close()
 
     def _step(self) -> None:
         step = self._scheduler.schedule()
@@ -119,13 +130,16 @@ class EngineCoreProc:
                 arrival = self._arrivals.get()
             self._take(*arrival)
 
-    def _take(self, client_id: bytes, message: ClientMessage | ProcessDeadError) -> None:
+    def _take(self, client_id: bytes, message: ClientMessage | ProcessDeadError | ClientGone) -> None:
         if isinstance(message, ProcessDeadError):
             raise message
         if isinstance(message, Hello):
             self._welcome(client_id, message)
         elif client_id != self._client_id:
             logger.warning("dropped a %s of a client that another one has replaced", type(message).__name__)
+        elif isinstance(message, ClientGone):
+            self._scheduler.abort(self._scheduler.unfinished_request_ids)
+            self._client_id = b""
         elif isinstance(message, AddRequest):
             self._add(message)
         elif isinstance(message, AbortRequests):
@@ -137,7 +151,7 @@ class EngineCoreProc:
 
     def _welcome(self, client_id: bytes, hello: Hello) -> None:
         """A new client takes the place of an earlier one, whose requests nobody waits for any longer."""
-        self._scheduler.abort(self._scheduler.unfinished_request_ids())
+        self._scheduler.abort(self._scheduler.unfinished_request_ids)
         self._client_id = client_id
         if hello.version != __version__:
             cause = f"speaks version {__version__}, the client {hello.version}; install the same version on both sides"
@@ -161,7 +175,8 @@ class EngineCoreProc:
             if call.method == "ping":
                 return UtilityResult(call.call_id, "pong")
             if call.method == "reset_prefix_cache":
-                return UtilityResult(call.call_id, str(self._scheduler.reset_prefix_cache()))
+                self._cache.reset()
+                return UtilityResult(call.call_id)
             if call.method == "collective_rpc":
                 method, *arguments = call.arguments
                 return UtilityResult(call.call_id, "\n".join(self._executor.collective_rpc(method, arguments)))

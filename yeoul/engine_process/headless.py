@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import setproctitle
 
-from yeoul.config.parts import EngineLink
+from yeoul.config.parts import EngineAddresses
 from yeoul.config.settings import Settings
 from yeoul.engine_process.launch import engine_settings, resolve_max_model_len, spawn_engine
 from yeoul.errors import ConfigError
@@ -53,7 +53,7 @@ def run_headless(settings: Settings, on_ready: Callable[[EngineReady], None] | N
         folder.remove()
 
 
-def _link(settings: Settings) -> EngineLink:
+def _link(settings: Settings) -> EngineAddresses:
     transport = settings.transport
     if transport.engine_address is None or transport.engine_key_file is None:
         raise ConfigError(
@@ -62,10 +62,9 @@ def _link(settings: Settings) -> EngineLink:
         )
     input_address, output_address = tcp_addresses(transport.engine_address)
     load_or_create_keys(transport.engine_key_file)
-    return EngineLink(
+    return EngineAddresses(
         input_address=input_address,
         output_address=output_address,
-        engine_binds=True,
         key_file=transport.engine_key_file,
     )
 

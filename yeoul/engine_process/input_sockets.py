@@ -8,29 +8,32 @@ import threading
 
 import msgspec
 
-from yeoul.config.parts import EngineLink
 from yeoul.errors import ProcessDeadError, TransportClosedError
 from yeoul.messages.requests import ClientMessage
-from yeoul.transport.sockets import EngineInput
+from yeoul.transport.sockets import EngineContext, EngineInput
 from yeoul.transport.thread_names import start_thread
 
 logger = logging.getLogger(__name__)
 
-Arrival = tuple[bytes, ClientMessage | ProcessDeadError]
+
+class ClientGone:
+    """Said by the output thread instead of a message: this client no longer takes what is sent to it."""
+
+
+Arrival = tuple[bytes, ClientMessage | ProcessDeadError | ClientGone]
 
 
 class InputSockets:
     """Puts every message that arrives, with the id of the client that sent it, into ``arrivals``."""
 
-    def __init__(self, link: EngineLink, arrivals: queue.SimpleQueue[Arrival]) -> None:
-        self._link = link
+    def __init__(self, arrivals: queue.SimpleQueue[Arrival]) -> None:
         self._arrivals = arrivals
         self._socket: EngineInput | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
+    def start(self, context: EngineContext, address: str) -> None:
         """Opens the socket and starts the thread."""
-        self._socket = EngineInput(self._link)
+        self._socket = EngineInput(context, address)
         self._thread = start_thread("process_input_sockets", self._process_input_sockets)
 
     def stop(self) -> None:
@@ -38,16 +41,17 @@ class InputSockets:
         if self._socket is not None and self._thread is not None:
             self._socket.interrupt()
             self._thread.join()
+            self._socket.close()
 
     def _process_input_sockets(self) -> None:
         assert self._socket is not None
         decoder = msgspec.msgpack.Decoder(ClientMessage)
-        try:
-            while True:
+        while True:
+            try:
                 client_id, payload = self._socket.receive()
-                try:
-                    self._arrivals.put((client_id, decoder.decode(payload)))
-                except msgspec.MsgspecError as error:
-                    logger.warning("dropped a message of %d bytes that is no ClientMessage: %s", len(payload), error)
-        except TransportClosedError:
-            self._socket.close()
+            except TransportClosedError:
+                return
+            try:
+                self._arrivals.put((client_id, decoder.decode(payload)))
+            except msgspec.MsgspecError as error:
+                logger.warning("dropped a message of %d bytes that is no ClientMessage: %s", len(payload), error)

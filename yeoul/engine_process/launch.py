@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from yeoul.config.parts import EngineLink, EngineSettings
+from yeoul.config.parts import EngineAddresses, EngineSettings
 from yeoul.config.settings import Settings
 from yeoul.errors import ConfigError
 from yeoul.model_files.description import ModelDescription, ModelFiles
@@ -16,7 +16,7 @@ def engine_settings(
     files: ModelFiles,
     description: ModelDescription,
     max_model_len: int,
-    link: EngineLink,
+    link: EngineAddresses,
     folder: str,
 ) -> EngineSettings:
     """EngineCore's part of the settings, with the model as it was found."""

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 
 import msgspec
 
-from yeoul.config.parts import EngineLink
 from yeoul.messages.outputs import EngineMessage
-from yeoul.transport.sockets import EngineOutput
+from yeoul.transport.sockets import EngineContext, EngineOutput
 from yeoul.transport.thread_names import start_thread
 
 
 class OutputSockets:
-    """Sends what is put, in order, to the client that it is for; what is put before ``stop()`` is still sent."""
+    """Sends what is put, in order, to the client that it is for; what is put before ``stop()`` is still sent.
 
-    def __init__(self, link: EngineLink) -> None:
-        self._link = link
+    ``on_client_gone`` is called on this thread with the id of a client that takes nothing any longer.
+    """
+
+    def __init__(self, on_client_gone: Callable[[bytes], None]) -> None:
+        self._on_client_gone = on_client_gone
         self._queue: queue.SimpleQueue[tuple[bytes, EngineMessage] | None] = queue.SimpleQueue()
         self._socket: EngineOutput | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
+    def start(self, context: EngineContext, address: str) -> None:
         """Opens the socket and starts the thread."""
-        self._socket = EngineOutput(self._link)
+        self._socket = EngineOutput(context, address)
         self._thread = start_thread("process_output_sockets", self._process_output_sockets)
 
     def put(self, client_id: bytes, message: EngineMessage) -> None:
@@ -42,5 +45,6 @@ class OutputSockets:
         encoder = msgspec.msgpack.Encoder()
         while (item := self._queue.get()) is not None:
             client_id, message = item
-            self._socket.send(client_id, encoder.encode(message))
+            if not self._socket.send(client_id, encoder.encode(message)):
+                self._on_client_gone(client_id)
         self._socket.close()

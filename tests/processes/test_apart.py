@@ -1,0 +1,90 @@
+"""A web process apart from its engine, over tcp with CURVE: it works, it is closed to others, and a death is noticed."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import httpx
+import pytest
+import zmq
+
+from tests.running_server import RunningServer, free_port, title, wait_gone
+from yeoul.transport.curve_keys import load_or_create_keys
+
+
+@pytest.fixture
+def keys(tmp_path):
+    return str(tmp_path / "engine.keys")
+
+
+def headless(address, keys, *arguments):
+    return RunningServer(
+        "--headless", "--engine-address", address, "--engine-key-file", keys, *arguments, ready_line="EngineCore"
+    )
+
+
+def complete(server):
+    body = {"model": "fake", "prompt": "river", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
+    return httpx.post(f"{server.url}/v1/completions", json=body, timeout=10.0)
+
+
+def test_a_web_process_serves_from_an_engine_elsewhere_and_another_one_takes_over(keys):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with headless(address, keys) as engine:
+        texts = []
+        for _ in range(2):
+            with RunningServer("--engine-address", address, "--engine-key-file", keys) as web:
+                assert [title(pid) for pid in web.tree()] == ["yeoul::Web"]
+                answer = complete(web)
+                assert answer.status_code == 200
+                texts.append(answer.json()["choices"][0]["text"])
+                os.kill(web.pid, signal.SIGTERM)
+                assert web.wait_exit(5.0) == 0
+        assert texts[0] == texts[1]
+        pids = engine.tree()
+        os.kill(engine.pid, signal.SIGTERM)
+        assert engine.wait_exit(10.0) == 0
+        assert wait_gone(pids, 1.0) == set()
+
+
+def test_the_end_of_the_engine_ends_the_web_process_with_an_error(keys):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with headless(address, keys) as engine, RunningServer("--engine-address", address, "--engine-key-file", keys) as web:
+        os.kill(engine.by_title()["yeoul::EngineCore"], signal.SIGKILL)
+        assert web.wait_exit(10.0) not in (0, -signal.SIGKILL)
+        assert engine.wait_exit(10.0) not in (0, -signal.SIGKILL)
+
+
+def test_an_engine_address_without_keys_is_refused():
+    with RunningServer("--engine-address", "tcp://127.0.0.1:5555", wait=False) as web:
+        assert web.wait_exit(20.0) == 2
+        assert "--engine-key-file" in web.log().strip().splitlines()[-1]
+
+
+def strangers(keys):
+    """Sockets that try to connect without a key, and with a key of their own."""
+    context = zmq.Context()
+    without_key, own_key = context.socket(zmq.PUSH), context.socket(zmq.PUSH)
+    public, secret = zmq.curve_keypair()
+    own_key.setsockopt(zmq.CURVE_PUBLICKEY, public)
+    own_key.setsockopt(zmq.CURVE_SECRETKEY, secret)
+    own_key.setsockopt(zmq.CURVE_SERVERKEY, load_or_create_keys(keys).server_public.encode())
+    yield from (without_key, own_key)
+    context.destroy(linger=0)
+
+
+def test_a_stranger_without_the_right_keys_reaches_nothing(keys):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with (
+        headless(address, keys) as engine,
+        RunningServer("--engine-address", address, "--engine-key-file", keys) as web,
+    ):
+        for stranger in strangers(keys):
+            stranger.setsockopt(zmq.IMMEDIATE, 1)  # only a finished handshake counts as connected
+            stranger.setsockopt(zmq.SNDTIMEO, 1000)
+            stranger.connect(address)
+            with pytest.raises(zmq.Again):
+                stranger.send_multipart([b"web-stranger", b"\xc1"])
+        assert complete(web).status_code == 200
+        assert engine.process.poll() is None

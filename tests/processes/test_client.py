@@ -1,0 +1,189 @@
+"""AsyncMPClient with a real EngineCore and worker on the fake model: requests, aborts, calls, deaths, nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from tests.processes.fake_engine import FILES
+from tests.running_server import alive, descendants, wait_gone
+from yeoul.config.settings import CacheSettings, FakeSettings, Settings, TimeSettings
+from yeoul.engine_process.client import AsyncMPClient
+from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError
+from yeoul.messages.outputs import EngineDead, StepOutputs
+from yeoul.messages.requests import AbortRequests, AddRequest
+from yeoul.messages.sampling import SamplingParams
+from yeoul.model_files.describe import describe
+
+
+def client_with(max_model_len=512, num_blocks=256, step_seconds=0.0, **time_settings):
+    settings = Settings(
+        cache=CacheSettings(num_blocks_override=num_blocks),
+        fake=FakeSettings(fake_step_seconds=step_seconds),
+        time=TimeSettings(**time_settings),
+    )
+    return AsyncMPClient(settings, FILES, describe(FILES), max_model_len)
+
+
+def request(request_id, max_tokens=8, prompt=b"river"):
+    sampling = SamplingParams(seed=1, max_tokens=max_tokens, temperature=0.0, ignore_eos=True)
+    return AddRequest(request_id=request_id, prompt_token_ids=list(prompt), sampling=sampling)
+
+
+async def collect(client, *request_ids):
+    """The tokens and the last output of each request, once all have finished."""
+    tokens = {request_id: [] for request_id in request_ids}
+    last = {}
+    while len(last) < len(request_ids):
+        message = await asyncio.wait_for(client.receive(), 10.0)
+        assert isinstance(message, StepOutputs), message
+        for output in message.outputs:
+            tokens[output.request_id] += output.new_token_ids
+            if output.finish_reason is not None:
+                last[output.request_id] = output
+    return tokens, last
+
+
+def run(scenario, **arguments):
+    """Runs a scenario with a started client; afterwards no child, no folder and no descriptor is left."""
+
+    async def whole() -> None:
+        client = client_with(**arguments)
+        await client.start()
+        try:
+            await scenario(client)
+        finally:
+            await client.stop()
+
+    num_descriptors = len(os.listdir("/proc/self/fd"))
+    asyncio.run(whole())
+    assert descendants(os.getpid()) == [os.getpid()]
+    assert len(os.listdir("/proc/self/fd")) == num_descriptors
+
+
+def test_a_request_gets_its_tokens_and_ends():
+    async def scenario(client):
+        client.send(request("a"))
+        tokens, last = await collect(client, "a")
+        assert len(tokens["a"]) == 8
+        assert last["a"].finish_reason == "length"
+
+    run(scenario)
+
+
+def test_equal_requests_get_equal_tokens_alone_and_in_a_crowd():
+    async def scenario(client):
+        client.send(request("alone", 32))
+        alone_tokens, _ = await collect(client, "alone")
+        names = [f"crowd-{number}" for number in range(20)]
+        for name in names:
+            client.send(request(name, 32))
+        crowd, _ = await collect(client, *names)
+        assert all(tokens == alone_tokens["alone"] for tokens in crowd.values())
+
+    run(scenario)
+
+
+def test_an_aborted_request_frees_its_blocks():
+    async def scenario(client):
+        client.send(request("a", max_tokens=400))
+        message = await client.receive()
+        assert message.statistics.num_used_blocks > 0
+        client.send(AbortRequests(["a"]))
+        while message.statistics is None or message.statistics.num_used_blocks > 0:
+            message = await asyncio.wait_for(client.receive(), 5.0)
+
+    run(scenario, step_seconds=0.01)
+
+
+def test_a_duplicate_request_id_fails_alone():
+    async def scenario(client):
+        client.send(request("a", 32))
+        client.send(request("a", 32))
+        client.send(request("b", 32))
+        outputs = []
+        while sum(output.finish_reason is not None for output in outputs) < 3:
+            message = await asyncio.wait_for(client.receive(), 5.0)
+            outputs += message.outputs
+        assert [output.fault.status for output in outputs if output.fault] == [400]
+        assert sum(len(output.new_token_ids) for output in outputs) == 64
+
+    run(scenario, step_seconds=0.005)
+
+
+def test_a_utility_call_is_answered_and_an_unknown_one_is_an_error():
+    async def scenario(client):
+        loop = asyncio.create_task(client.receive())
+        assert await client.call("ping") == "pong"
+        assert await client.call("collective_rpc", ["echo", "x"])
+        with pytest.raises(RequestFailedError, match="no_such"):
+            await client.call("no_such")
+        loop.cancel()
+
+    run(scenario)
+
+
+def test_nothing_of_a_ready_engine_has_a_name_in_the_file_system(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+    async def scenario(client):
+        assert [path for path in tmp_path.rglob("*") if path.name != f"yeoul-{os.getuid()}"] == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("who", ["engine", "worker"])
+def test_a_death_is_the_last_thing_that_is_received(who):
+    async def scenario(client):
+        client.send(request("a", max_tokens=400))
+        await client.receive()
+        pid = client.engine_pid if who == "engine" else client.ready.workers[0].pid
+        pids = descendants(os.getpid())[1:]
+        start = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        message = await client.receive()
+        while isinstance(message, StepOutputs):
+            message = await asyncio.wait_for(client.receive(), 5.0)
+        assert time.monotonic() - start < 0.5
+        assert isinstance(message, EngineDead)
+        assert message.role == ("EngineCore" if who == "engine" else "Worker_0")
+        assert "signal 9 (SIGKILL)" in message.cause
+        assert await asyncio.to_thread(wait_gone, pids, 2.0) == set()
+
+    run(scenario, step_seconds=0.01)
+
+
+def test_a_pending_call_fails_when_the_engine_dies():
+    async def scenario(client):
+        os.kill(client.engine_pid, signal.SIGSTOP)
+        receiving = asyncio.create_task(client.receive())
+        call = asyncio.create_task(client.call("ping"))
+        await asyncio.sleep(0.05)
+        os.kill(client.engine_pid, signal.SIGKILL)
+        with pytest.raises(ProcessDeadError):
+            await asyncio.wait_for(call, 5.0)
+        assert isinstance(await receiving, EngineDead)
+
+    run(scenario)
+
+
+def test_a_stopped_engine_is_ended_by_stop():
+    async def scenario(client):
+        os.kill(client.engine_pid, signal.SIGSTOP)
+
+    run(scenario, stop_timeout_seconds=0.2)
+
+
+def test_a_cache_that_is_too_small_is_the_users_mistake():
+    async def scenario():
+        client = client_with(num_blocks=2)
+        with pytest.raises(ConfigError, match="--kv-cache-memory-bytes"):
+            await client.start()
+        await client.stop()
+
+    asyncio.run(scenario())
+    assert alive(descendants(os.getpid())[1:]) == set()

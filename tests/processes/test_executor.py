@@ -1,0 +1,148 @@
+"""The executor with real worker processes on the fake model: steps, calls, deaths, and what is left afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from tests.processes.fake_engine import fake_engine_settings
+from tests.running_server import alive, thread_names, wait_gone
+from yeoul.config.parts import EngineAddresses
+from yeoul.config.settings import CacheSettings, ParallelSettings, Settings, TimeSettings
+from yeoul.errors import ConfigError, ProcessDeadError
+from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
+from yeoul.worker_process.executor import MultiprocExecutor
+
+LINK = EngineAddresses(input_address="ipc://unused", output_address="ipc://unused")
+
+
+class Deaths:
+    """Collects what the executor reports, with the time."""
+
+    def __init__(self) -> None:
+        self.errors: list[ProcessDeadError] = []
+        self.told = threading.Event()
+
+    def __call__(self, error: ProcessDeadError) -> None:
+        self.errors.append(error)
+        self.told.set()
+
+
+def executor_with(folder, size=2, **time_settings):
+    settings = Settings(
+        parallel=ParallelSettings(tensor_parallel_size=size),
+        time=TimeSettings(**time_settings),
+        cache=CacheSettings(num_blocks_override=64),
+    )
+    return MultiprocExecutor(fake_engine_settings(str(folder), LINK, settings))
+
+
+@pytest.fixture
+def deaths():
+    return Deaths()
+
+
+@pytest.fixture
+def executor(tmp_path, deaths):
+    made = executor_with(tmp_path)
+    made.ready = made.start(deaths)
+    yield made
+    made.stop()
+
+
+def step(number, *, new=True, num_new_tokens=3):
+    request = NewRequest(request_id="a", prompt_token_ids=[1, 2, 3], sampling=SamplingParams(seed=1, max_tokens=8))
+    scheduled = ScheduledRequest("a", 0 if new else 2 + number, num_new_tokens, [0] if new else [])
+    return StepInput(step_number=number, new_requests=[request] if new else [], scheduled=[scheduled])
+
+
+def test_every_rank_becomes_ready_and_is_a_process_of_its_own(executor):
+    assert [worker.rank for worker in executor.ready] == [0, 1]
+    assert len({worker.pid for worker in executor.ready} | {os.getpid()}) == 3
+
+
+def test_a_step_is_answered_under_its_number_with_the_token_of_rank_0(executor):
+    executor.allocate_cache(16)
+    result = executor.execute(step(0)).result(5.0)
+    assert result.step_number == 0
+    assert [entry.request_id for entry in result.results] == ["a"]
+    assert len(result.results[0].token_ids) == 1
+
+
+def test_a_call_is_answered_by_every_rank_in_order(executor):
+    assert len(executor.collective_rpc("echo", ["hello"])) == 2
+
+
+def test_a_call_that_no_worker_knows_is_an_error_and_the_workers_go_on(executor):
+    with pytest.raises(ConfigError, match="no_such_method"):
+        executor.collective_rpc("no_such_method", [])
+    executor.allocate_cache(16)
+    assert executor.execute(step(0)).result(5.0).step_number == 0
+
+
+def test_a_step_larger_than_a_slot_of_the_ring_arrives(executor):
+    executor.allocate_cache(16)
+    prompt = [7] * 700_000
+    request = NewRequest(request_id="long", prompt_token_ids=prompt, sampling=SamplingParams(seed=1, max_tokens=1))
+    message = StepInput(step_number=5, new_requests=[request], scheduled=[ScheduledRequest("long", 0, 16, [0])])
+    assert executor.execute(message).result(10.0).step_number == 5
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_worker_fails_the_step_in_flight_and_is_reported_within_100_ms(executor, deaths, rank):
+    executor.allocate_cache(16)
+    os.kill(executor.ready[1 - rank].pid, signal.SIGSTOP)  # so that the step cannot end before the kill
+    future = executor.execute(step(0))
+    start = time.monotonic()
+    os.kill(executor.ready[rank].pid, signal.SIGKILL)
+    assert deaths.told.wait(5.0)
+    assert time.monotonic() - start < 0.1
+    with pytest.raises(ProcessDeadError, match=f"Worker_{rank} was killed by signal 9"):
+        future.result(5.0)
+    assert deaths.errors[0].exit_code == -signal.SIGKILL
+
+
+def test_stop_leaves_no_process_and_reports_no_death(tmp_path, deaths):
+    executor = executor_with(tmp_path)
+    pids = [worker.pid for worker in executor.start(deaths)]
+    executor.stop()
+    assert alive(pids) == set()
+    assert deaths.errors == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stop_ends_a_stopped_worker_too(tmp_path, deaths):
+    executor = executor_with(tmp_path, stop_timeout_seconds=0.3)
+    pids = [worker.pid for worker in executor.start(deaths)]
+    os.kill(pids[1], signal.SIGSTOP)
+    executor.stop()
+    assert wait_gone(pids, 1.0) == set()
+
+
+def test_a_worker_that_is_killed_while_it_starts_fails_the_start(tmp_path, deaths):
+    executor = executor_with(tmp_path)
+    executor.spawn()
+    os.kill(executor._workers[1].pid, signal.SIGKILL)
+    with pytest.raises(ProcessDeadError, match="Worker_1 was killed by signal 9"):
+        executor.start(deaths)
+    executor.stop()
+
+
+def test_a_worker_that_is_not_ready_in_time_fails_the_start(tmp_path, deaths):
+    executor = executor_with(tmp_path, worker_ready_timeout_seconds=0.2, stop_timeout_seconds=0.2)
+    executor.spawn()
+    for worker in executor._workers:
+        os.kill(worker.pid, signal.SIGSTOP)
+    with pytest.raises(ProcessDeadError, match="not ready within"):
+        executor.start(deaths)
+    executor.stop()
+
+
+def test_the_threads_have_their_names(executor):
+    executor.collective_rpc("echo", ["x"])
+    assert {"MultiprocWorker", "mp_exec_io_0"} <= set(thread_names(os.getpid()))

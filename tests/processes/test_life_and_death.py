@@ -1,0 +1,178 @@
+"""Start, failed start, drain, second signal, and every process killed: what is left, and what the exit code says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.running_server import RunningServer, alive, wait_gone
+
+SLOW = ("--fake-step-seconds", "0.02")
+
+
+def leftovers() -> set[str]:
+    """What servers could leave behind by name: shared memory, and folders for sockets."""
+    shm = {str(path) for path in Path("/dev/shm").iterdir()}
+    roots = {Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent")), Path("/tmp"), Path(os.environ.get("TMPDIR", "/tmp"))}
+    folders = {str(path) for root in roots if root.is_dir() for path in root.glob(f"yeoul-{os.getuid()}/*")}
+    return shm | folders
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind():
+    before = leftovers()
+    yield
+    assert leftovers() - before == set()
+
+
+class Stream(threading.Thread):
+    """A streaming client in the background; ``status``, ``text`` and whether the stream ended as it should."""
+
+    def __init__(self, server: RunningServer, max_tokens: int) -> None:
+        super().__init__(daemon=True)
+        self._server, self._max_tokens = server, max_tokens
+        self.status = 0
+        self.events: list[str] = []
+        self.started = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        body = {"model": "fake", "prompt": "river", "max_tokens": self._max_tokens, "ignore_eos": True, "stream": True}
+        try:
+            with httpx.stream("POST", f"{self._server.url}/v1/completions", json=body, timeout=60.0) as answer:
+                self.status = answer.status_code
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        self.events.append(line.removeprefix("data: "))
+                        self.started.set()
+        except httpx.HTTPError:
+            return
+        finally:
+            self.started.set()
+
+    @property
+    def is_complete(self) -> bool:
+        return self.events[-1:] == ["[DONE]"]
+
+
+def test_sigterm_while_idle_ends_every_process_with_exit_code_0():
+    with RunningServer() as server:
+        pids = server.tree()
+        os.kill(server.pid, signal.SIGTERM)
+        assert server.wait_exit(5.0) == 0
+        assert wait_gone(pids, 1.0) == set()
+
+
+def test_sigterm_lets_running_requests_finish_and_refuses_new_ones():
+    with RunningServer(*SLOW) as server:
+        stream = Stream(server, max_tokens=100)
+        assert stream.started.wait(10.0)
+        os.kill(server.pid, signal.SIGTERM)
+        time.sleep(0.3)
+        refused = httpx.post(f"{server.url}/v1/completions", json={"model": "fake", "prompt": "late", "max_tokens": 1})
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["error"]["message"]
+        assert httpx.get(f"{server.url}/ready").status_code == 503
+        stream.join(20.0)
+        assert stream.status == 200
+        assert stream.is_complete
+        assert server.wait_exit(5.0) == 0
+
+
+def test_a_signal_to_the_whole_group_drains_as_well():
+    with RunningServer(*SLOW) as server:
+        stream = Stream(server, max_tokens=50)
+        assert stream.started.wait(10.0)
+        os.killpg(server.pid, signal.SIGINT)
+        stream.join(20.0)
+        assert stream.is_complete
+        assert server.wait_exit(5.0) == 0
+
+
+def test_a_second_signal_ends_at_once():
+    with RunningServer(*SLOW) as server:
+        pids = server.tree()
+        stream = Stream(server, max_tokens=2000)
+        assert stream.started.wait(10.0)
+        os.kill(server.pid, signal.SIGTERM)
+        time.sleep(0.3)
+        assert alive([server.pid])
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait_exit(3.0)
+        assert wait_gone(pids, 1.0) == set()
+
+
+def test_draining_ends_at_its_limit():
+    with RunningServer(*SLOW, "--drain-timeout-seconds", "1") as server:
+        stream = Stream(server, max_tokens=2000)
+        assert stream.started.wait(10.0)
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait_exit(5.0)
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "children stopped"])
+def test_a_killed_web_process_takes_every_process_with_it_within_a_second(stopped):
+    with RunningServer("--tensor-parallel-size", "2", *SLOW) as server:
+        pids = server.by_title()
+        stream = Stream(server, max_tokens=2000)
+        assert stream.started.wait(10.0)
+        if stopped:
+            for name in ("yeoul::EngineCore", "yeoul::Worker_0", "yeoul::Worker_1"):
+                os.kill(pids[name], signal.SIGSTOP)
+        os.kill(server.pid, signal.SIGKILL)
+        server.wait_exit(1.0)
+        assert wait_gone(pids.values(), 1.0) == set()
+
+
+@pytest.mark.parametrize("victim", ["yeoul::Worker_0", "yeoul::Worker_1", "yeoul::EngineCore"])
+def test_the_exit_code_tells_that_a_process_was_killed(victim):
+    with RunningServer("--tensor-parallel-size", "2", *SLOW) as server:
+        pids = server.by_title()
+        stream = Stream(server, max_tokens=2000)
+        assert stream.started.wait(10.0)
+        os.kill(pids[victim], signal.SIGKILL)
+        assert server.wait_exit(5.0) not in (0, -signal.SIGKILL)
+        assert wait_gone(pids.values(), 1.0) == set()
+        assert "signal 9 (SIGKILL)" in server.log()
+        assert victim.removeprefix("yeoul::") in server.log()
+
+
+def test_a_port_in_use_is_told_in_one_line_with_exit_code_2():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with RunningServer("--port", str(taken.getsockname()[1]), wait=False) as server:
+            assert server.wait_exit(20.0) == 2
+            assert "Traceback" not in server.log()
+            assert str(taken.getsockname()[1]) in server.log().strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--max-model-lenn", "100"), "--max-model-len"),
+        (("--max-num-seqs", "0"), "max-num-seqs"),
+        (("--num-blocks-override", "2", "--max-model-len", "512"), "--kv-cache-memory-bytes"),
+        (("--config", "/nonexistent.yaml"), "/nonexistent.yaml"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_told_in_one_line_with_exit_code_2(arguments, named):
+    with RunningServer(*arguments, wait=False) as server:
+        assert server.wait_exit(20.0) == 2
+        assert "Traceback" not in server.log()
+        assert named in server.log().strip().splitlines()[-1]
+
+
+def test_a_missing_model_is_told_in_one_line_with_exit_code_2(tmp_path):
+    with RunningServer(model=str(tmp_path / "nothing.gguf"), wait=False) as server:
+        assert server.wait_exit(20.0) == 2
+        assert "Traceback" not in server.log()
+        assert "nothing.gguf" in server.log().strip().splitlines()[-1]

@@ -1,0 +1,190 @@
+"""The house rules that a machine can check: who may import whom, where the rooms end, sizes, names; reads sources only."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "yeoul"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# Room -> the rooms (or single modules) of the package that it may import.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "log": set(),
+    "messages": {"errors"},
+    "config": {"errors", "messages", "model_files.description"},
+    "transport": {"errors", "messages", "config"},
+    "model_files": {"errors", "config"},
+    "text": {"errors", "messages", "model_files"},
+    "kv_cache": {"errors", "messages"},
+    "scheduler": {"errors", "messages", "config", "kv_cache"},
+    "kernels": {"errors"},
+    "layers": {"errors", "messages", "kernels", "model_files"},
+    "models": {"errors", "kernels", "layers", "model_files"},
+    "worker_process": {"errors", "log", "messages", "config", "transport", "model_files", "kernels", "layers", "models"},
+    "engine_process": {
+        "errors", "log", "messages", "config", "transport", "model_files", "scheduler", "kv_cache", "text",
+        "worker_process.executor",
+    },
+    "web_process": {"errors", "log", "messages", "config", "model_files", "text", "engine_process.client"},
+    "cli": {
+        "errors", "log", "messages", "config", "model_files", "llm", "web_process.server", "engine_process.headless",
+        "transport.thread_names",
+    },
+    "llm": {"errors", "log", "messages", "config", "web_process.async_llm", "web_process.generation_output"},
+}  # fmt: skip
+
+# Outside library -> where it may be imported.
+BELONGS_TO: dict[str, set[str]] = {
+    "torch": {"kernels", "layers", "models", "worker_process"},
+    "zmq": {"transport"},
+    "fastapi": {"web_process"},
+    "starlette": {"web_process"},
+    "uvicorn": {"web_process"},
+    "pydantic": {"web_process"},
+    "prometheus_client": {"web_process"},
+    "huggingface_hub": {"model_files"},
+    "tokenizers": {"text"},
+    "jinja2": {"text"},
+    "httpx": {"cli"},
+    "typer": {"cli"},
+    "setproctitle": {"transport", "web_process", "engine_process"},
+    "subprocess": {"transport", "model_files", "cli"},
+    "multiprocessing": set(),
+    "pickle": set(),
+    "cloudpickle": set(),
+    "marshal": set(),
+    "transformers": set(),
+    "gguf": set(),
+}
+RUNS_IN_ENGINE_CORE = {"worker_process.executor", "worker_process.arguments"}
+
+
+def room_of(path: Path) -> str:
+    """The first name below the package: a room, or a top-level module."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import, wherever in the file it stands, but not those for type checkers alone."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively; write the whole name"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def test_a_room_imports_only_what_lies_below_it():
+    offences = []
+    for path in SOURCES:
+        room = room_of(path)
+        if room in ("__init__", "__main__"):
+            continue
+        for line, name in imports(path):
+            if not name.startswith("yeoul."):
+                continue
+            target = name.removeprefix("yeoul.")
+            target_room = target.split(".")[0]
+            is_allowed = (
+                target_room == room
+                or target_room == "__version__"
+                or any(target == allowed or target.startswith(allowed + ".") for allowed in MAY_IMPORT[room])
+            )
+            if not is_allowed:
+                offences.append(f"{path.relative_to(ROOT)}:{line} {room} may not import {target}")
+    assert not offences, "\n".join(offences)
+
+
+def test_a_library_is_imported_only_where_it_belongs():
+    offences = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}; it belongs in {sorted(BELONGS_TO[library]) or 'no room'}"
+        for path in SOURCES
+        for line, name in imports(path)
+        if (library := name.split(".")[0]) in BELONGS_TO
+        and (room_of(path) not in BELONGS_TO[library] or (library == "torch" and module_of(path) in RUNS_IN_ENGINE_CORE))
+    ]
+    assert not offences, "\n".join(offences)
+
+
+def test_messages_know_msgspec_only():
+    allowed = {"__future__", "typing", "msgspec", "yeoul", "math", "collections"}
+    for path in (PACKAGE / "messages").glob("*.py"):
+        assert {name.split(".")[0] for _, name in imports(path)} <= allowed, path
+
+
+def test_only_config_reads_the_environment():
+    offences = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        if room_of(path) != "config"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") and ast.unparse(node.value) == "os"
+    ]
+    assert not offences, "the environment is read outside config: " + ", ".join(offences)
+
+
+def test_torch_loads_nothing_that_could_be_a_pickle():
+    offences = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node.func)}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and (ast.unparse(node.func) == "torch.load" or ast.unparse(node.func).endswith(("_object", "_object_list")))
+    ]
+    assert not offences, "\n".join(offences)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_says_what_it_is_and_stays_readable(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    if path.name == "__init__.py" and path.parent != PACKAGE:
+        assert text == "", "inner __init__.py files stay empty"
+        return
+    assert ast.get_docstring(tree), "every file opens with a sentence: what it is, who calls it"
+    assert not {"utils", "misc", "helpers", "common"} & set(path.with_suffix("").parts[-2:]), "name it after what it holds"
+    if "# size:" in text:
+        return
+    assert text.count("\n") <= 400, "over 400 lines: split it, or give the reason in a line '# size: ...'"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= 60, f"{node.name} has {length} lines: split it, or give the reason in a line '# size: ...'"
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("yeoul.cli.main", {"torch", "fastapi", "numpy", "transformers", "huggingface_hub", "zmq"}),
+        ("yeoul.web_process.server", {"torch", "transformers", "fastapi", "uvicorn"}),
+        ("yeoul.engine_process.main", {"torch", "fastapi", "transformers", "tokenizers"}),
+        ("yeoul.engine_process.core", {"torch", "fastapi", "transformers", "tokenizers"}),
+        ("yeoul.worker_process.main", {"fastapi", "uvicorn", "transformers", "tokenizers", "torch"}),
+    ],
+)
+def test_a_process_starts_without_what_it_does_not_need(module, forbidden):
+    script = f"import sys, {module}; print(' '.join(sorted(set(sys.modules) & {forbidden!r})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
