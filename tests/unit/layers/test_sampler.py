@@ -115,13 +115,14 @@ def test_filters_keep_the_tokens_that_transformers_keeps(params):
     from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
     logits = random_logits(1, 60, seed=3, scale=1.5)
-    scores = TemperatureLogitsWarper(params.get("temperature", 1.0))(None, logits)
+    no_ids = torch.zeros(1, 0, dtype=torch.long)
+    scores = TemperatureLogitsWarper(params.get("temperature", 1.0))(no_ids, logits)
     if "top_k" in params:
-        scores = TopKLogitsWarper(params["top_k"])(None, scores)
+        scores = TopKLogitsWarper(params["top_k"])(no_ids, scores)
     if "top_p" in params:
-        scores = TopPLogitsWarper(params["top_p"])(None, scores)
+        scores = TopPLogitsWarper(params["top_p"])(no_ids, scores)
     if "min_p" in params:
-        scores = MinPLogitsWarper(params["min_p"])(None, scores)
+        scores = MinPLogitsWarper(params["min_p"])(no_ids, scores)
     expected = set(torch.isfinite(scores[0]).nonzero()[:, 0].tolist())
     rare = {token for token in expected if torch.softmax(scores[0], dim=-1)[token] < 4e-3}
     found = kept_tokens(logits, vocab_size=60, **params)
@@ -155,7 +156,8 @@ def test_presence_and_frequency_count_the_output_alone():
 
 
 def test_penalties_grow_with_each_token_as_if_it_had_been_there_from_the_start():
-    logits, params = random_logits(1)[0], {"presence_penalty": 0.5, "frequency_penalty": 0.2, "repetition_penalty": 1.2}
+    logits = random_logits(1)[0]
+    params: dict[str, Any] = {"presence_penalty": 0.5, "frequency_penalty": 0.2, "repetition_penalty": 1.2}
     tokens = torch.randint(0, VOCAB_SIZE, (300,), generator=torch.Generator().manual_seed(1)).tolist()
     growing = request(**params)
     for token in tokens:
