@@ -81,9 +81,9 @@ class HuggingFaceHub:
                 repository, name, revision=commit, cache_dir=self._cache_dir, endpoint=self._endpoint, **options
             )
         except Exception as error:  # as above
-            raise ModelFileError(
-                f"cannot fetch {name} of {repository} from the hub: {_first_line(error)}; try again"
-            ) from error
+            reason = _first_line(error)
+            raise ModelFileError(f"cannot fetch {name} of {repository} from the hub: {reason}; try again") from error
+        return path
 
     def cached_folder(self, repository: str, revision: str | None) -> str | None:
         """See ``Hub``."""
