@@ -1,0 +1,104 @@
+"""KVCacheManager: prefixes found when they may be, tables allocated whole or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from yeoul.kv_cache.manager import KVCacheManager
+
+HASHES = [b"one", b"two", b"three"]
+
+
+def manager_with_prefix(num_named: int, *, num_blocks: int = 8, step_number: int = 0) -> tuple[KVCacheManager, list[int]]:
+    cache = KVCacheManager(num_blocks, block_size=4)
+    table = cache.allocate_table([], 3, 0)
+    assert table is not None
+    for block_id, block_hash in zip(table, HASHES[:num_named], strict=False):
+        cache.name_block(block_id, block_hash, step_number)
+    return cache, table
+
+
+def test_a_prefix_is_found_as_far_as_it_is_known():
+    cache, table = manager_with_prefix(2)
+    cache.complete_step(0)
+    assert cache.find_prefix(HASHES) == (table[:2], False)
+    assert cache.find_prefix([b"other", *HASHES]) == ([], False)
+
+
+def test_a_prefix_is_pending_until_its_step_is_back():
+    cache, table = manager_with_prefix(2, step_number=5)
+    cache.complete_step(4)
+    assert cache.find_prefix(HASHES) == ([], True)
+    cache.complete_step(5)
+    assert cache.find_prefix(HASHES) == (table[:2], False)
+
+
+def test_nothing_is_found_where_prefix_caching_is_off():
+    cache = KVCacheManager(4, 4, enable_prefix_caching=False)
+    table = cache.allocate_table([], 1, 0)
+    assert table is not None
+    cache.name_block(table[0], b"one", 0)
+    cache.complete_step(0)
+    assert cache.find_prefix(HASHES) == ([], False)
+
+
+def test_a_prefix_in_the_free_list_is_taken_out_of_it_and_not_overwritten():
+    cache, table = manager_with_prefix(2, num_blocks=4)
+    cache.complete_step(0)
+    cache.free(table)
+    again = cache.allocate_table(table[:2], 4, 0)
+    assert again is not None
+    assert again[:2] == table[:2]
+    assert cache.num_free_blocks == 0
+    cache.check_invariants({"a": again})
+
+
+def test_a_table_that_does_not_fit_takes_nothing():
+    cache, table = manager_with_prefix(3, num_blocks=4)
+    cache.complete_step(0)
+    cache.free(table)
+    assert cache.allocate_table(table, 5, 0) is None
+    assert cache.allocate_table(table, 4, 1) is None
+    assert cache.num_free_blocks == 4
+    assert cache.allocate_table(table, 3, 1) == table
+
+
+def test_blocks_that_others_use_cost_no_free_ones():
+    cache, table = manager_with_prefix(3, num_blocks=4)
+    cache.complete_step(0)
+    shared = cache.allocate_table(table, 4, 0)
+    assert shared is not None
+    assert cache.num_used_blocks == 4
+    cache.check_invariants({"a": table, "b": shared})
+    assert cache.allocate_block() is None
+
+
+def test_a_failed_step_leaves_nothing_to_find():
+    cache, _ = manager_with_prefix(3, step_number=7)
+    cache.distrust_step(7)
+    cache.complete_step(7)
+    assert cache.find_prefix(HASHES) == ([], False)
+
+
+def test_after_a_reset_no_prefix_is_known():
+    cache, table = manager_with_prefix(3)
+    cache.complete_step(0)
+    cache.free(table)
+    cache.reset()
+    assert cache.find_prefix(HASHES) == ([], False)
+    cache.check_invariants({})
+
+
+@pytest.mark.parametrize(("num_tokens", "num_blocks"), [(0, 0), (1, 1), (4, 1), (5, 2)])
+def test_blocks_are_counted_up(num_tokens, num_blocks):
+    assert KVCacheManager(1, 4).num_blocks_for(num_tokens) == num_blocks
+
+
+def test_the_check_names_what_is_wrong():
+    cache, table = manager_with_prefix(3)
+    with pytest.raises(AssertionError, match="twice in the table of a"):
+        cache.check_invariants({"a": [*table, table[0]]})
+    with pytest.raises(AssertionError, match="shared at different places"):
+        cache.check_invariants({"a": table, "b": table[::-1]})
+    with pytest.raises(AssertionError, match="references"):
+        cache.check_invariants({"a": table[:2]})

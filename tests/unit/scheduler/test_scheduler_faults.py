@@ -1,0 +1,142 @@
+"""What goes wrong between schedule and update, and that it harms nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.scheduler.desk import Desk, new_request, num_tokens_in
+from tests.unit.scheduler.recomputing_worker import RecomputingWorker
+from yeoul.messages.steps import RequestResult, StepResult
+
+
+def test_an_abort_frees_the_blocks_at_once_and_no_output_follows():
+    desk = Desk()
+    desk.add(new_request("a", 20), new_request("b", 3))
+    step = desk.schedule()
+    desk.scheduler.abort(["a", "nobody"])
+    assert desk.cache.num_used_blocks == 1
+    assert [output.request_id for output in desk.answer(step)] == ["b"]
+    assert desk.take_step().finished_request_ids == ["a"]
+
+
+def test_an_abort_of_a_waiting_request_tells_the_workers_nothing():
+    desk = Desk(max_num_seqs=1)
+    desk.add(new_request("a", 3), new_request("b", 3))
+    desk.take_step()
+    desk.scheduler.abort(["b"])
+    assert desk.take_step().finished_request_ids == []
+    desk.run_to_end()
+
+
+def test_an_answer_to_an_aborted_request_is_not_given_to_a_new_one_of_the_same_id():
+    desk = Desk()
+    desk.add(new_request("a", 3))
+    step = desk.schedule()
+    desk.scheduler.abort(["a"])
+    again = new_request("a", [7, 7, 7, 7])
+    desk.add(again)
+    assert desk.answer(step) == []
+    step = desk.take_step()
+    assert step.finished_request_ids == ["a"]
+    assert [new.prompt_token_ids for new in step.new_requests] == [[7, 7, 7, 7]]
+    desk.run_to_end()
+    assert desk.tokens_of("a") == desk.lone_tokens_of(again)
+
+
+def test_the_new_request_of_an_old_id_may_even_be_in_the_next_step_before_the_old_answer():
+    desk = Desk()
+    desk.add(new_request("a", 3))
+    old = desk.schedule()
+    desk.scheduler.abort(["a"])
+    again = new_request("a", [7, 7, 7, 7])
+    desk.add(again)
+    new = desk.schedule()
+    assert desk.answer(old) == []
+    assert [output.new_token_ids for output in desk.answer(new)] == [desk.lone_tokens_of(again)[:1]]
+
+
+def test_a_fault_fails_its_request_and_no_other():
+    desk = Desk()
+    message = new_request("b", 3)
+    desk.add(new_request("a", 3), message)
+    desk.worker.faults = {"a"}
+    first, second = desk.answer(desk.schedule())
+    assert (first.request_id, first.finish_reason) == ("a", "error")
+    assert first.fault is not None
+    assert (first.fault.message, first.fault.status) == ("computing went wrong", 500)
+    assert second.fault is None
+    assert desk.take_step().finished_request_ids == ["a"]
+    desk.run_to_end()
+    assert desk.tokens_of("b") == desk.lone_tokens_of(message)
+
+
+@pytest.mark.parametrize("is_aborted_before", [False, True])
+def test_nobody_finds_the_prefix_that_a_failed_computation_left(is_aborted_before):
+    desk = Desk()
+    desk.add(new_request("a", list(range(9))))
+    step = desk.schedule()
+    if is_aborted_before:
+        desk.scheduler.abort(["a"])
+    desk.worker.faults = {"a"}
+    desk.answer(step)
+    message = new_request("b", list(range(9)))
+    desk.add(message)
+    assert num_tokens_in(desk.take_step()) == {"b": 9}
+    desk.run_to_end()
+    assert desk.tokens_of("b") == desk.lone_tokens_of(message)
+
+
+def test_a_request_without_the_answer_that_is_due_fails_instead_of_waiting_for_ever():
+    desk = Desk()
+    desk.add(new_request("a", 3), new_request("b", 3), new_request("c", 3))
+    desk.scheduler.abort(["c"])
+    outputs = desk.give(desk.schedule(), [RequestResult("b", [1])])
+    assert [(output.request_id, output.finish_reason) for output in outputs] == [("b", None), ("a", "error")]
+    assert desk.scheduler.num_running == 1
+
+
+def test_a_token_that_comes_too_early_fails_its_request():
+    desk = Desk(max_num_batched_tokens=2)
+    desk.add(new_request("a", 3))
+    (output,) = desk.give(desk.schedule(), [RequestResult("a", [1])])
+    assert output.fault is not None
+    assert "before it had computed" in output.fault.message
+    assert not desk.scheduler.has_unfinished
+
+
+def test_an_answer_for_a_request_that_nobody_knows_is_ignored():
+    desk = Desk()
+    desk.add(new_request("a", 3))
+    outputs = desk.give(desk.schedule(), [RequestResult("a", [1]), RequestResult("b", [1])])
+    assert [output.request_id for output in outputs] == ["a"]
+
+
+def test_after_new_workers_everything_goes_on_where_it_was():
+    desk = Desk(max_num_batched_tokens=16)
+    messages = [new_request("a", 6, max_tokens=9), new_request("b", 30, max_tokens=5), new_request("c", 9)]
+    desk.add(*messages)
+    desk.take_step()
+    desk.take_step()
+    lost = desk.schedule()
+    last_step_number = lost.step_number
+    desk.scheduler.requeue_all()
+    assert (desk.scheduler.num_running, desk.cache.num_used_blocks) == (0, 0)
+    desk.worker = RecomputingWorker(64, 4)
+    assert desk.scheduler.update(lost, StepResult(last_step_number, [RequestResult("a", [1])])) == []
+    step = desk.take_step()
+    assert step.step_number > last_step_number
+    assert step.finished_request_ids == []
+    assert step.scheduled[0].num_computed_tokens == 0
+    assert step.new_requests[0].output_token_ids == desk.lone_tokens_of(messages[0])[:2]
+    desk.run_to_end()
+    for message in messages:
+        assert desk.tokens_of(message.request_id) == desk.lone_tokens_of(message)
+
+
+def test_new_workers_get_no_prefix_of_the_old_ones():
+    desk = Desk()
+    desk.add(new_request("a", list(range(9))))
+    desk.run_to_end()
+    desk.scheduler.requeue_all()
+    desk.add(new_request("b", list(range(9))))
+    assert num_tokens_in(desk.schedule()) == {"b": 9}
