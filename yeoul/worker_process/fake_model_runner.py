@@ -64,6 +64,7 @@ class FakeModelRunner:
             max_model_len=self._settings.max_model_len,
             block_size=block_size,
             num_blocks=num_blocks,
+            vocab_size=self._settings.description.vocab_size,
         )
 
     def execute(self, step: StepInput) -> list[RequestResult]:

@@ -64,9 +64,12 @@ class InputBatch:
     A request that was scheduled wrongly is reported as a fault of its own and left out; the step goes on without it.
     """
 
-    def __init__(self, *, max_num_requests: int, max_model_len: int, block_size: int, num_blocks: int) -> None:
+    def __init__(
+        self, *, max_num_requests: int, max_model_len: int, block_size: int, num_blocks: int, vocab_size: int
+    ) -> None:
         self.block_size = block_size
         self._num_blocks = num_blocks
+        self._vocab_size = vocab_size
         self._max_model_len = max_model_len
         # np.zeros maps memory only where it is touched, so room for the longest contexts costs nothing until it is used.
         self._token_ids = np.zeros((max_num_requests, max_model_len + 1), dtype=np.int32)
@@ -135,30 +138,33 @@ class InputBatch:
             self._free_rows.append(state.row)
 
     def _add(self, message: NewRequest) -> RequestState | None:
-        num_prompt_tokens = len(message.prompt_token_ids)
-        num_tokens = num_prompt_tokens + len(message.output_token_ids)
-        if message.request_id in self._requests:
-            self._forget(message.request_id)
-            self._refused[message.request_id] = "the worker was told of this request twice"
-        elif not self._free_rows:
-            self._refused[message.request_id] = f"the worker has room for {len(self._requests)} requests, and all are taken"
-        elif num_prompt_tokens == 0 or num_tokens > self._max_model_len:
-            self._refused[message.request_id] = (
-                f"the request has {num_tokens} tokens, {num_prompt_tokens} of them prompt; "
-                f"the worker takes 1 to {self._max_model_len}"
-            )
-        else:
-            return self._add_row(message, num_prompt_tokens, num_tokens)
-        return None
-
-    def _add_row(self, message: NewRequest, num_prompt_tokens: int, num_tokens: int) -> RequestState:
+        token_ids = np.array(message.prompt_token_ids + message.output_token_ids, dtype=np.int64)
+        refusal = self._find_flaw(message, token_ids)
+        if refusal is not None:
+            self._refused[message.request_id] = refusal
+            return None
         state = request_state_from_message(message, self._free_rows.pop())
-        self._token_ids[state.row, :num_prompt_tokens] = message.prompt_token_ids
-        self._token_ids[state.row, num_prompt_tokens:num_tokens] = message.output_token_ids
-        self._num_tokens[state.row] = num_tokens
-        self._num_table_blocks[state.row] = 0
+        self._token_ids[state.row, : len(token_ids)] = token_ids
+        self._num_tokens[state.row] = len(token_ids)
         self._requests[message.request_id] = state
         return state
+
+    def _find_flaw(self, message: NewRequest, token_ids: Int64Array) -> str | None:
+        """Why the request cannot be taken; None if it can. The door has checked it all, but this step is not to fail."""
+        if message.request_id in self._requests:
+            self._forget(message.request_id)
+            return "the worker was told of this request twice"
+        if not self._free_rows:
+            return f"the worker has room for {len(self._requests)} requests, and all are taken"
+        if not message.prompt_token_ids or len(token_ids) > self._max_model_len:
+            return (
+                f"the request has {len(token_ids)} tokens, {len(message.prompt_token_ids)} of them prompt; "
+                f"the worker takes 1 to {self._max_model_len}"
+            )
+        if token_ids.min() < 0 or token_ids.max() >= self._vocab_size:
+            bad = int(token_ids[(token_ids < 0) | (token_ids >= self._vocab_size)][0])
+            return f"token {bad} is not in the vocabulary of {self._vocab_size} tokens"
+        return None
 
     def _extend(self, part: ScheduledRequest) -> str | None:
         """Appends the part's new blocks to the request's table; returns why the part cannot be computed, or None."""

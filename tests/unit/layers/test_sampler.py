@@ -122,7 +122,7 @@ def test_filters_keep_the_tokens_that_transformers_keeps(params):
     if "top_p" in params:
         scores = TopPLogitsWarper(params["top_p"])(no_ids, scores)
     if "min_p" in params:
-        scores = MinPLogitsWarper(params["min_p"])(no_ids, scores)
+        scores = MinPLogitsWarper(params["min_p"])(torch.LongTensor(1, 0), scores)
     expected = set(torch.isfinite(scores[0]).nonzero()[:, 0].tolist())
     rare = {token for token in expected if torch.softmax(scores[0], dim=-1)[token] < 4e-3}
     found = kept_tokens(logits, vocab_size=60, **params)

@@ -128,6 +128,29 @@ def test_a_wrongly_scheduled_request_fails_alone(part, message):
     assert results["good"].token_ids == expected_tokens(PROMPT, seeded(7), 1)
 
 
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"prompt": []}, "the request has 0 tokens, 0 of them prompt; the worker takes 1 to 256"),
+        ({"prompt": [1] * 200, "output_token_ids": [1] * 57}, "the request has 257 tokens"),
+        ({"prompt": [1, 512]}, "token 512 is not in the vocabulary of 512 tokens"),
+        ({"prompt": [1, -1]}, "token -1 is not in the vocabulary"),
+    ],
+)
+def test_a_request_that_cannot_be_computed_fails_alone(bad, message):
+    worker = fake_worker()
+    good = Driver(worker, request("good"), list(range(30, 60)))
+    part = ScheduledRequest("bad", 0, 1, [3])
+    step = StepInput(
+        step_number=1,
+        new_requests=[*good.new_requests(), request("bad", **bad)],
+        scheduled=[part, good.part(len(PROMPT))],
+    )
+    results = {result.request_id: result for result in worker.execute(step).results}
+    assert message in (results["bad"].fault or "")
+    assert results["good"].token_ids == expected_tokens(PROMPT, seeded(7), 1)
+
+
 def test_finished_requests_make_room_for_new_ones():
     worker = fake_worker(max_num_seqs=1)
     Driver(worker, request("a"), list(range(20))).run(1)

@@ -1,0 +1,73 @@
+"""CPUModelRunner: GPUModelRunner with what a CPU needs: threads, a number type, and cache memory that is taken as it fills.
+
+Knows nothing of steps or models. ``devices.make_model_runner`` makes it.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from yeoul.worker_process.cache_memory import available_host_bytes
+from yeoul.worker_process.model_runner import GPUModelRunner
+
+DEFAULT_CACHE_BYTES = 1 << 30
+_CACHE_SHARE = 0.5
+
+
+class CPUModelRunner(GPUModelRunner):
+    """One rank on this machine's CPU; ranks share its cores and its memory evenly."""
+
+    @property
+    def device_name(self) -> str:
+        """Device, number type and threads, such as ``cpu bfloat16, 2 threads``."""
+        num_threads = torch.get_num_threads()
+        return f"{super().device_name}, {num_threads} thread{'' if num_threads == 1 else 's'}"
+
+    def prepare_device(self) -> None:
+        """Sets the number of threads that compute."""
+        num_threads = self._settings.num_compute_threads
+        if num_threads is None:
+            num_threads = max(1, num_usable_cores() // self._settings.tensor_parallel_size)
+        torch.set_num_threads(num_threads)
+
+    def default_dtype(self) -> torch.dtype:
+        """bfloat16 on a CPU that multiplies it, unless the file holds float32; otherwise float32."""
+        is_float32 = self._settings.description.weights_dtype == "float32"
+        return torch.bfloat16 if _multiplies_bfloat16() and not is_float32 else torch.float32
+
+    def cache_memory(self) -> tuple[int, int | None]:
+        """1 GiB if nobody says; at most half of the memory that is available, shared by the ranks."""
+        available = available_host_bytes()
+        if available is not None:
+            available = int(_CACHE_SHARE * available) // self._settings.tensor_parallel_size
+        return DEFAULT_CACHE_BYTES, available
+
+    def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Pages that the kernel hands out when they are first written, so that an empty cache takes no memory."""
+        num_numbers = math.prod(shape)
+        memory = mmap.mmap(-1, num_numbers * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return torch.frombuffer(memory, dtype=dtype, count=num_numbers).view(shape)
+
+
+def num_usable_cores() -> int:
+    """The cores that this process may use: its affinity, cut to the control group's quota."""
+    num_cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(num_cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such control group, or "max"
+        return num_cores
+
+
+def _multiplies_bfloat16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

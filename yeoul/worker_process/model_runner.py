@@ -1,0 +1,253 @@
+"""GPUModelRunner: the batch, the model, the KV cache and the sampler of one device; the same code on every torch device.
+
+Knows nothing of processes or of scheduling. ``Worker`` drives it; ``CPUModelRunner`` overrides what the device needs.
+A step is: lay the tokens out, run the model once, sample a token for each request that reached its end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yeoul.config.parts import WorkerSettings
+from yeoul.errors import ConfigError
+from yeoul.layers.attention_metadata import AttentionMetadata
+from yeoul.layers.logprobs import token_logprobs
+from yeoul.layers.parallel import TensorParallel, create_tensor_parallel
+from yeoul.layers.request_sampling import RequestSampling
+from yeoul.layers.sampler import sample_tokens
+from yeoul.messages.steps import RequestResult, StepInput
+from yeoul.models.loading import load_model
+from yeoul.models.model import Model
+from yeoul.worker_process.cache_memory import plan_num_blocks
+from yeoul.worker_process.fingerprint import model_fingerprint
+from yeoul.worker_process.input_batch import InputBatch, Int64Array, StepBatch
+from yeoul.worker_process.pooling import Pooling
+from yeoul.worker_process.request_state import RequestState
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_MAX_NUM_LOGITS = 1 << 24  # logits that exist at once: 64 MiB of float32
+_GPU_CACHE_SHARE = 0.9
+
+
+class GPUModelRunner:
+    """Implements ``worker_process.runner.ModelRunner`` with a real model."""
+
+    def __init__(self, settings: WorkerSettings, device: torch.device) -> None:
+        self._settings = settings
+        self._device = device
+        self._dtype = torch.float32
+        self._cache_dtype = torch.float32
+        self._parallel = TensorParallel()
+        self._loaded_model: Model | None = None
+        self._batch: InputBatch | None = None
+        self._kv_caches: list[Tensor] = []
+
+    @property
+    def device_name(self) -> str:
+        """Device and number type, such as ``cuda:0 bfloat16``."""
+        return f"{self._device} {_name_of(self._dtype)}"
+
+    def load(self) -> None:
+        """Meets the other ranks and reads this rank's share of the weights. See ``ModelRunner.load``."""
+        self.prepare_device()
+        wanted = self._settings.model.dtype
+        self._dtype = self.default_dtype() if wanted == "auto" else _DTYPES[wanted]
+        wanted_cache = self._settings.cache.kv_cache_dtype
+        self._cache_dtype = self._dtype if wanted_cache == "auto" else _DTYPES[wanted_cache]
+        settings = self._settings
+        self._parallel = create_tensor_parallel(
+            settings.rank, settings.tensor_parallel_size, settings.folder, device=self._device
+        )
+        self._loaded_model = load_model(
+            settings.files, settings.description, dtype=self._dtype, device=self._device, parallel=self._parallel
+        )
+
+    @property
+    def block_bytes(self) -> int:
+        """Keys and values of ``block_size`` tokens in all layers."""
+        model = self._model
+        numbers = 2 * model.num_layers * model.num_local_kv_heads * model.head_dim * self._settings.cache.block_size
+        return numbers * self._cache_dtype.itemsize
+
+    def max_num_blocks(self) -> int:
+        """See ``ModelRunner.max_num_blocks``."""
+        default_bytes, available_bytes = self.cache_memory()
+        return plan_num_blocks(self._settings, self.block_bytes, default_bytes, available_bytes)
+
+    def fingerprint(self) -> str:
+        """See ``ModelRunner.fingerprint``."""
+        return model_fingerprint(self._settings, f"{self._device.type} {self._dtype} {self._cache_dtype}")
+
+    def allocate_cache(self, num_blocks: int) -> None:
+        """See ``ModelRunner.allocate_cache``. Raises ConfigError where the device has no room for it."""
+        model, block_size = self._model, self._settings.cache.block_size
+        shape = (2, num_blocks, model.num_local_kv_heads, block_size, model.head_dim)
+        self._kv_caches = []
+        try:
+            self._kv_caches = [self.zeros(shape, self._cache_dtype) for _ in range(model.num_layers)]
+        except (RuntimeError, OSError) as error:
+            raise ConfigError(
+                f"{self._device} has no room for a KV cache of {num_blocks} blocks of {self.block_bytes} bytes; "
+                f"set --kv-cache-memory-bytes to less than {num_blocks * self.block_bytes}"
+            ) from error
+        self._batch = InputBatch(
+            max_num_requests=self._settings.max_num_seqs,
+            max_model_len=self._settings.max_model_len,
+            block_size=block_size,
+            num_blocks=num_blocks,
+            vocab_size=model.vocab_size,
+        )
+
+    @torch.inference_mode()
+    def execute(self, step: StepInput) -> list[RequestResult]:
+        """See ``ModelRunner.execute``."""
+        batch = self._batch
+        assert batch is not None, "execute before allocate_cache"
+        layout, faults, new_states = batch.begin_step(step)
+        for state in new_states:
+            self._prepare(batch, state, faults)
+        results: list[RequestResult] = []
+        if layout is not None:
+            hidden_states = self._model.forward(
+                self._to_device(layout.token_ids),
+                self._to_device(layout.positions),
+                self._attention_metadata(layout),
+                self._kv_caches,
+            )
+            self._collect_prompt_logprobs(batch, layout, hidden_states, faults)
+            results = self._embed(layout, hidden_states, faults)
+            results += self._sample(batch, layout, hidden_states, faults)
+        results += [RequestResult(request_id, fault=fault) for request_id, fault in faults.items()]
+        return results
+
+    def prepare_device(self) -> None:
+        """Makes the device ready for this process."""
+        torch.cuda.set_device(self._device)
+
+    def default_dtype(self) -> torch.dtype:
+        """What the model runs in if nobody says: what its file holds; where that is quantised, what the GPU is good at."""
+        if self._settings.description.weights_dtype in _DTYPES:
+            return _DTYPES[self._settings.description.weights_dtype]
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+    def cache_memory(self) -> tuple[int, int | None]:
+        """The bytes that the KV cache takes if nobody says, and those that it can take at most."""
+        free_bytes = int(_GPU_CACHE_SHARE * torch.cuda.mem_get_info(self._device)[0])
+        return free_bytes, free_bytes
+
+    def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Memory for the KV cache of a layer."""
+        return torch.zeros(shape, dtype=dtype, device=self._device)
+
+    @property
+    def _model(self) -> Model:
+        assert self._loaded_model is not None, "the model runner was used before load()"
+        return self._loaded_model
+
+    def _to_device(self, array: np.ndarray[tuple[int, ...], np.dtype[np.integer]]) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+    def _attention_metadata(self, layout: StepBatch) -> AttentionMetadata:
+        return AttentionMetadata(
+            query_start=self._to_device(layout.query_start),
+            context_lengths=self._to_device(layout.context_lengths),
+            block_tables=self._to_device(layout.block_tables),
+            slot_mapping=self._to_device(layout.slot_mapping),
+            max_query_length=layout.max_query_length,
+            max_context_length=layout.max_context_length,
+            block_size=self._settings.cache.block_size,
+        )
+
+    def _prepare(self, batch: InputBatch, state: RequestState, faults: dict[str, str]) -> None:
+        """Makes a new request's sampler or pooling. A request without one (it failed) is computed for nobody."""
+        try:
+            if state.pooling is not None:
+                state.runner_data = Pooling(state.pooling)
+                return
+            state.runner_data = RequestSampling(
+                state.sampling,
+                token_ids=batch.tokens_of(state),
+                num_prompt_tokens=state.num_prompt_tokens,
+                eos_token_ids=state.eos_token_ids,
+                prompt_index=state.prompt_index,
+                choice_index=state.choice_index,
+                vocab_size=self._model.vocab_size,
+                device=self._device,
+            )
+        except Exception as error:
+            faults[state.request_id] = f"the request's parameters cannot be used: {error}"
+
+    def _collect_prompt_logprobs(
+        self, batch: InputBatch, layout: StepBatch, hidden_states: Tensor, faults: dict[str, str]
+    ) -> None:
+        """Adds the log probabilities of the prompt tokens that this step's tokens predict."""
+        for index, state in enumerate(layout.states):
+            if state.prompt_logprobs is None or state.request_id in faults:
+                continue
+            first_row, first = int(layout.query_start[index]), int(layout.num_computed[index])
+            end = min(int(layout.context_lengths[index]), state.num_prompt_tokens - 1)
+            predicted = self._to_device(batch.tokens_of(state)[first + 1 : end + 1].astype(np.int64))
+            num_rows = self._max_num_logit_rows()
+            for start in range(0, len(predicted), num_rows):
+                part = predicted[start : start + num_rows]
+                logits = self._model.compute_logits(hidden_states[first_row + start : first_row + start + len(part)])
+                state.prompt_logprobs += token_logprobs(logits, part, state.sampling.prompt_logprobs or 0)
+
+    def _embed(self, layout: StepBatch, hidden_states: Tensor, faults: dict[str, str]) -> list[RequestResult]:
+        """Pools the states of embedding requests; answers those whose end is reached."""
+        results = []
+        for index, state in enumerate(layout.states):
+            pooling = state.runner_data
+            if isinstance(pooling, Pooling) and state.request_id not in faults:
+                pooling.add(hidden_states[int(layout.query_start[index]) : int(layout.query_start[index + 1])])
+                if index in layout.reaches_end:
+                    results.append(RequestResult(state.request_id, embedding=pooling.embedding()))
+        return results
+
+    def _sample(
+        self, batch: InputBatch, layout: StepBatch, hidden_states: Tensor, faults: dict[str, str]
+    ) -> list[RequestResult]:
+        """Samples a token for each request whose end is reached, as many at a time as their logits may take memory."""
+        indices = [index for index in layout.reaches_end if isinstance(layout.states[index].runner_data, RequestSampling)]
+        results: list[RequestResult] = []
+        num_rows = self._max_num_logit_rows()
+        for start in range(0, len(indices), num_rows):
+            group = indices[start : start + num_rows]
+            last_rows = layout.query_start[1:][group].astype(np.int64) - 1
+            states = [layout.states[index] for index in group]
+            results += self._sample_group(
+                batch, states, layout.rows[group], hidden_states[self._to_device(last_rows)], faults
+            )
+        return results
+
+    def _sample_group(
+        self,
+        batch: InputBatch,
+        states: list[RequestState],
+        batch_rows: Int64Array,
+        hidden_states: Tensor,
+        faults: dict[str, str],
+    ) -> list[RequestResult]:
+        requests = [state.runner_data for state in states if isinstance(state.runner_data, RequestSampling)]
+        positions = [batch.num_output_tokens(state) for state in states]
+        sampled = sample_tokens(self._model.compute_logits(hidden_states), requests, positions)
+        batch.append_tokens(batch_rows, np.array(sampled.token_ids, dtype=np.int64))
+        results: list[RequestResult] = []
+        for row, (state, request, token_id) in enumerate(zip(states, requests, sampled.token_ids, strict=True)):
+            if row in sampled.faults:
+                faults[state.request_id] = sampled.faults[row]
+                continue
+            request.note_token(token_id)
+            logprobs = [sampled.logprobs[row]] if row in sampled.logprobs else []
+            prompt_logprobs, state.prompt_logprobs = state.prompt_logprobs or [], None
+            results.append(RequestResult(state.request_id, [token_id], logprobs, prompt_logprobs))
+        return results
+
+    def _max_num_logit_rows(self) -> int:
+        return max(1, _MAX_NUM_LOGITS // self._model.vocab_size)
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
