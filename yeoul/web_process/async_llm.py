@@ -1,0 +1,386 @@
+"""AsyncLLM: the engine as a Python object on an event loop: generate, encode, abort, check_health, drain, shutdown.
+
+Turns text into tokens on the way in and tokens into text on the way out. Knows nothing of HTTP. The routes call
+``submit``, scripts and ``yeoul.LLM`` call ``generate``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import random
+import signal
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import msgspec
+
+from yeoul.config.settings import Settings
+from yeoul.errors import InvalidRequestError, ProcessDeadError, TooManyRequestsError, UnavailableError
+from yeoul.messages.outputs import EngineReady
+from yeoul.messages.requests import AddRequest
+from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.statistics import EngineStatistics
+from yeoul.model_files.description import ModelDescription, ModelFiles
+from yeoul.web_process.admission import Limits, check_sampling, choose_max_model_len, resolve_max_tokens
+from yeoul.web_process.engine_link import EngineLink
+from yeoul.web_process.generation_output import GenerationOutput
+from yeoul.web_process.model_text import ModelText, Prompt
+from yeoul.web_process.output_queue_loop import OutputQueueLoop
+from yeoul.web_process.request_observer import RequestObserver, SilentObserver
+from yeoul.web_process.request_state import EmbeddingState, GenerationState
+from yeoul.web_process.request_stream import RequestStream
+from yeoul.web_process.request_table import RequestTable
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+Connect = Callable[[Settings, ModelFiles, ModelDescription, int], EngineLink]
+
+
+def connect_engine(settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int) -> EngineLink:
+    """The engine client of a real engine."""
+    from yeoul.engine_process.client import AsyncMPClient
+
+    return AsyncMPClient(settings, files, description, max_model_len)
+
+
+class AsyncLLM:
+    """One engine and the requests that are in it. The constructor starts nothing; ``start`` does. One event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        observer: RequestObserver | None = None,
+        on_progress: Progress | None = None,
+        connect: Connect = connect_engine,
+    ) -> None:
+        self.settings = settings
+        self._observer: RequestObserver = observer or SilentObserver()
+        self._on_progress = on_progress
+        self._connect = connect
+        self._requests = RequestTable(settings.scheduler.max_num_waiting_requests)
+        self._seeds = random.Random(settings.model.seed)
+        self._serial_numbers = itertools.count()
+        self._files: ModelFiles | None = None
+        self._description: ModelDescription | None = None
+        self._engine: EngineLink | None = None
+        self._text: ModelText | None = None
+        self._limits: Limits | None = None
+        self._output_queue_loop: asyncio.Task[None] | None = None
+        self._death: ProcessDeadError | None = None
+        self._died = asyncio.Event()
+        self._is_draining = False
+
+    # Start and stop
+
+    def spawn(self) -> None:
+        """Starts the engine's process and returns at once; ``start`` waits for it.
+
+        Call it on the loop, in a thread that lives as long as the engine. Raises as ``resolve``.
+        """
+        if self._engine is not None:
+            return
+        self.resolve()
+        assert self._files is not None
+        assert self._description is not None
+        self._engine = self._connect(self.settings, self._files, self._description, self.limits.max_model_len)
+        self._requests.attach(self._engine)
+        self._engine.spawn()
+
+    def resolve(self) -> None:
+        """Finds the model's files, and fetches them where they are missing: blocks as long as that takes.
+
+        Raises:
+            ConfigError: the model or a setting cannot work.
+        """
+        if self._files is not None:
+            return
+        from yeoul.model_files.describe import describe
+        from yeoul.model_files.resolve import resolve_model
+
+        files = resolve_model(self.settings.model, self._on_progress)
+        description = describe(files)
+        max_model_len = choose_max_model_len(self.settings.model.max_model_len, description)
+        self._limits = Limits(max_model_len=max_model_len, vocab_size=description.vocab_size)
+        self._files, self._description = files, description
+
+    async def start(self) -> EngineReady:
+        """Starts the engine, loads the tokenizer meanwhile, and returns when requests can come.
+
+        Raises:
+            ConfigError: the user's mistake, here or in a child.
+            ProcessDeadError: a child died before it was ready.
+        """
+        if self._files is None:
+            await asyncio.to_thread(self.resolve)
+        self.spawn()
+        assert self._engine is not None
+        loading = asyncio.create_task(ModelText.load(self.files, self.settings.model), name="load_text")
+        starting = asyncio.create_task(self._engine.start(), name="start_engine")
+        try:
+            await asyncio.wait((loading, starting), return_when=asyncio.FIRST_EXCEPTION)
+            for task in (starting, loading):
+                if task.done():
+                    task.result()
+        except BaseException:
+            starting.cancel()
+            loading.cancel()
+            await asyncio.gather(starting, loading, return_exceptions=True)
+            await self._engine.stop()
+            raise
+        self._text, ready = await loading, await starting
+        self._limits = msgspec.structs.replace(self.limits, max_model_len=ready.max_model_len)
+        self._output_queue_loop = OutputQueueLoop(
+            self._engine,
+            self._requests.states,
+            on_statistics=self._requests.take_statistics,
+            on_finished=self._requests.note_finished,
+            on_death=self._note_death,
+        ).start()
+        return ready
+
+    async def drain(self) -> None:
+        """Takes no new requests from now on; returns when the last running one is finished and read."""
+        self._is_draining = True
+        await self._requests.wait_until_empty()
+
+    async def shutdown(self, *, at_once: bool = False) -> None:
+        """Ends the engine and every process below it. What still runs fails with ``UnavailableError``. May be repeated.
+
+        ``at_once`` does not let the engine finish its step; it also hastens a shutdown that is under way.
+        """
+        self._is_draining = True
+        if at_once and self.engine_pid is not None and self.settings.transport.engine_address is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.engine_pid, signal.SIGKILL)
+        self._requests.fail_all(UnavailableError("the server stops; send the request again"))
+        if self._output_queue_loop is not None:
+            self._output_queue_loop.cancel()
+            await asyncio.gather(self._output_queue_loop, return_exceptions=True)
+            self._output_queue_loop = None
+        if self._engine is not None:
+            await self._engine.stop()
+        if self._text is not None:
+            self._text.close()
+
+    # State
+
+    @property
+    def ready(self) -> EngineReady | None:
+        """What the engine said when it was ready; None before."""
+        return self._engine.ready if self._engine is not None and self._text is not None else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request that comes now is taken (unless the queue is full)."""
+        return self.ready is not None and self._death is None and not self._is_draining
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the engine is stopping: what runs is finished, nothing new is taken."""
+        return self._is_draining
+
+    @property
+    def files(self) -> ModelFiles:
+        """Where the model lies; known once ``resolve`` has returned."""
+        assert self._files is not None, "resolve() comes first"
+        return self._files
+
+    @property
+    def text(self) -> ModelText:
+        """The tokenizer and the chat template.
+
+        Raises:
+            UnavailableError: they are not loaded yet.
+        """
+        if self._text is None:
+            raise UnavailableError("the server is starting; try again in a few seconds")
+        return self._text
+
+    @property
+    def limits(self) -> Limits:
+        """What the engine can take; known once ``resolve`` has returned."""
+        assert self._limits is not None, "resolve() comes first"
+        return self._limits
+
+    @property
+    def statistics(self) -> EngineStatistics:
+        """The engine's last snapshot."""
+        return self._requests.statistics
+
+    @property
+    def num_unfinished(self) -> int:
+        """Requests (choices) inside the engine as this process knows it."""
+        return len(self._requests.states)
+
+    @property
+    def engine_pid(self) -> int | None:
+        """The pid of EngineCore, where it is known."""
+        return self._engine.engine_pid if self._engine is not None else None
+
+    def check_health(self) -> None:
+        """Raises ProcessDeadError for a dead engine, UnavailableError for one that is not ready yet."""
+        if self._death is not None:
+            raise self._death
+        if self.ready is None:
+            raise UnavailableError("the server is starting; try again in a few seconds")
+
+    async def wait_for_death(self) -> ProcessDeadError:
+        """Returns when the engine has died: its error."""
+        await self._died.wait()
+        assert self._death is not None
+        return self._death
+
+    async def call(self, method: str, arguments: list[str] | None = None) -> str:
+        """Calls a method of EngineCore by name (``ping``, ``reset_prefix_cache``, ``collective_rpc``)."""
+        self.check_health()
+        assert self._engine is not None
+        return await self._engine.call(method, arguments)
+
+    # Requests
+
+    async def generate(
+        self,
+        prompt: Prompt,
+        sampling: SamplingParams,
+        request_id: str | None = None,
+        *,
+        prompt_index: int = 0,
+        priority: int = 0,
+        cache_salt: str = "",
+    ) -> AsyncIterator[GenerationOutput]:
+        """Deltas of all ``sampling.n`` choices, as they come. Leaving the iteration gives the request up at once.
+
+        Raises:
+            InvalidRequestError: a value that cannot work; PromptTooLongError for the prompt.
+            BusyError: the queue is full, or the engine starts or stops.
+            InternalError: the request, or the engine, failed.
+        """
+        stream = await self.submit(
+            [prompt], sampling, request_id, first_prompt_index=prompt_index, priority=priority, cache_salt=cache_salt
+        )
+        try:
+            async for output in stream:
+                yield output
+        finally:
+            stream.close()
+
+    async def submit(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: SamplingParams,
+        request_id: str | None = None,
+        *,
+        first_prompt_index: int = 0,
+        priority: int = 0,
+        cache_salt: str = "",
+        add_special_tokens: bool = True,
+    ) -> RequestStream:
+        """Checks everything, hands the prompts to the engine, and returns the stream of all their choices.
+
+        The caller closes the stream. Errors as for ``generate``; on an error the engine has heard of nothing.
+        """
+        sampling = check_sampling(sampling, self.limits)
+        num_choices = len(prompts) * sampling.n
+        self._check_door(request_id, num_choices)
+        prompt_token_ids = [await self.text.tokenize(prompt, self.limits, add_special_tokens) for prompt in prompts]
+        resolved = [resolve_max_tokens(sampling, len(token_ids), self.limits) for token_ids in prompt_token_ids]
+        self._check_door(request_id, num_choices)
+        seed = sampling.seed if sampling.seed is not None else self._seeds.getrandbits(48)
+        stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seed, self._requests.close)
+        self._requests.open(stream)
+        for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True)):
+            self._add_choices(stream, token_ids, params, first_prompt_index + index, priority, cache_salt)
+        return stream
+
+    def _add_choices(
+        self,
+        stream: RequestStream,
+        prompt_token_ids: list[int],
+        sampling: SamplingParams,
+        prompt_index: int,
+        priority: int,
+        cache_salt: str,
+    ) -> None:
+        """Each choice crosses as a request of its own, under an id that is never used twice."""
+        now = time.monotonic()
+        one_choice = msgspec.structs.replace(sampling, n=1, seed=stream.seed)
+        for choice_index in range(sampling.n):
+            add = AddRequest(
+                request_id=f"{stream.request_id}/{prompt_index}.{choice_index}#{next(self._serial_numbers)}",
+                prompt_token_ids=prompt_token_ids,
+                sampling=one_choice,
+                eos_token_ids=[] if sampling.ignore_eos else self.text.eos_token_ids,
+                prompt_index=prompt_index,
+                choice_index=choice_index,
+                priority=priority,
+                arrival_time=time.time(),
+                cache_salt=cache_salt,
+            )
+            detokenizer = self.text.detokenizer(prompt_token_ids, sampling)
+            stream.engine_request_ids.append(add.request_id)
+            self._requests.add(GenerationState(add, stream, detokenizer, self._observer, now))
+
+    async def encode(self, prompt: Prompt, pooling: str = "last", *, priority: int = 0, cache_salt: str = "") -> list[float]:
+        """The vector of a prompt, of length 1: of its last token (``last``) or of all its tokens (``mean``)."""
+        vectors, _ = await self.encode_many([prompt], pooling, priority=priority, cache_salt=cache_salt)
+        return vectors[0]
+
+    async def encode_many(
+        self, prompts: Sequence[Prompt], pooling: str = "last", *, priority: int = 0, cache_salt: str = ""
+    ) -> tuple[list[list[float]], int]:
+        """The vectors of several prompts, and how many tokens those have together. Errors as for ``generate``."""
+        if pooling not in ("last", "mean"):
+            raise InvalidRequestError(f"pooling is {pooling!r}; expected 'last' or 'mean'", param="pooling")
+        self._check_door(None, len(prompts))
+        prompt_token_ids = [await self.text.tokenize(prompt, self.limits, add_special_tokens=True) for prompt in prompts]
+        self._check_door(None, len(prompts))
+        states = []
+        try:
+            for token_ids in prompt_token_ids:
+                add = AddRequest(
+                    request_id=f"{uuid.uuid4().hex}#{next(self._serial_numbers)}",
+                    prompt_token_ids=token_ids,
+                    sampling=SamplingParams(max_tokens=1, seed=0),
+                    priority=priority,
+                    arrival_time=time.time(),
+                    cache_salt=cache_salt,
+                    pooling=pooling,
+                )
+                states.append(EmbeddingState(add))
+                self._requests.add(states[-1])
+            return await asyncio.gather(*(state.result for state in states)), sum(map(len, prompt_token_ids))
+        finally:
+            self._requests.give_up([state.add.request_id for state in states])
+
+    async def abort(self, request_id: str) -> None:
+        """Ends a request; its reader sees ``finish_reason`` ``abort``. An unknown id is ignored."""
+        if (stream := self._requests.find(request_id)) is not None:
+            stream.close()
+
+    # Inside
+
+    def _check_door(self, request_id: str | None, num_choices: int) -> None:
+        self.check_health()
+        if self._is_draining:
+            raise UnavailableError("the server is stopping and takes no new requests; try again later", retry_after_seconds=5)
+        self._requests.check_id(request_id)
+        try:
+            self._requests.check_room(num_choices)
+        except TooManyRequestsError:
+            self._observer.refused()
+            raise
+
+    def _note_death(self, error: ProcessDeadError) -> None:
+        logger.error("the engine is gone: %s", error.message)
+        if error.details:
+            logger.error("its last traceback:\n%s", error.details)
+        self._death = error
+        self._requests.fail_all(error)
+        self._died.set()

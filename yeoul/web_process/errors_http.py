@@ -1,0 +1,78 @@
+"""Errors as OpenAI's clients expect them: one JSON shape for every error; knows HTTP, but no route and no engine."""
+
+from __future__ import annotations
+
+import http
+import logging
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from yeoul.errors import BusyError, InternalError, InvalidRequestError, NotFoundError, UserError, YeoulError
+
+logger = logging.getLogger(__name__)
+
+_NOT_ALLOWED = http.HTTPStatus.METHOD_NOT_ALLOWED
+
+
+def error_object(error: Exception) -> dict[str, object]:
+    """OpenAI's ``{"error": {...}}``. Of an error that we did not foresee only its existence is told; the log has the rest."""
+    if not isinstance(error, YeoulError):
+        error = InternalError("an error inside the server; its log tells more")
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.kind,
+            "param": error.param if isinstance(error, UserError) else None,
+            "code": error.code if isinstance(error, UserError) else None,
+        }
+    }
+
+
+def error_response(error: Exception) -> Response:
+    """The whole answer: status, headers (Retry-After where it makes sense) and body."""
+    status = error.status if isinstance(error, YeoulError) else InternalError.status
+    headers = {}
+    if isinstance(error, BusyError):
+        headers["retry-after"] = str(error.retry_after_seconds)
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    return Response(msgspec.json.encode(error_object(error)), status, headers, "application/json")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Gives every error of every route this shape, those of the framework included."""
+
+    async def on_our_error(request: Request, error: Exception) -> Response:
+        return error_response(error)
+
+    async def on_framework_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        response = error_response(_translate(request, error))
+        response.status_code = error.status_code
+        response.headers.update(error.headers or {})
+        return response
+
+    async def on_invalid_arguments(request: Request, error: Exception) -> Response:
+        return error_response(InvalidRequestError(f"the request's path or query is not valid: {error}"))
+
+    async def on_unforeseen_error(request: Request, error: Exception) -> Response:
+        logger.error("%s %s failed", request.method, request.url.path)
+        return error_response(error)
+
+    app.add_exception_handler(YeoulError, on_our_error)
+    app.add_exception_handler(HTTPException, on_framework_error)
+    app.add_exception_handler(RequestValidationError, on_invalid_arguments)
+    app.add_exception_handler(Exception, on_unforeseen_error)
+
+
+def _translate(request: Request, error: HTTPException) -> YeoulError:
+    path = request.url.path
+    if error.status_code == http.HTTPStatus.NOT_FOUND:
+        return NotFoundError(f"there is no route {request.method} {path[:200]}; /docs lists the routes")
+    if error.status_code == _NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return InvalidRequestError(f"{path} does not answer {request.method}; use {allowed}")
+    return InvalidRequestError(str(error.detail))

@@ -1,0 +1,45 @@
+"""GenerationOutput: what one choice of a request gained since its reader last looked; knows nothing of HTTP or the engine.
+
+``RequestState`` makes them, ``RequestStream`` merges those that a slow reader has not taken, the routes and scripts read.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from yeoul.messages.outputs import FinishReason, TokenLogprobs
+
+
+class GenerationOutput(msgspec.Struct, kw_only=True):
+    """A delta of one choice.
+
+    ``text`` is new text; ``token_ids`` are the new tokens, with an entry each in ``logprobs`` where those were asked for.
+    Text is held back while it could be half a character or the beginning of a stop string, so tokens can come without
+    text. ``prompt_logprobs`` comes once, with the first delta. ``num_output_tokens`` counts the choice's tokens so far.
+    ``finish_reason`` is set in the last delta of a choice; ``stop_reason`` is then the stop string or the stop token's id.
+    """
+
+    request_id: str
+    prompt_index: int
+    choice_index: int
+    seed: int
+    num_prompt_tokens: int
+    text: str = ""
+    token_ids: list[int] = []
+    logprobs: list[TokenLogprobs] = []
+    prompt_logprobs: list[TokenLogprobs | None] = []
+    num_output_tokens: int = 0
+    num_cached_tokens: int = 0
+    finish_reason: FinishReason | None = None
+    stop_reason: int | str | None = None
+
+    def merge(self, later: GenerationOutput) -> None:
+        """Takes in the delta that came after this one, of the same choice."""
+        self.text += later.text
+        self.token_ids += later.token_ids
+        self.logprobs += later.logprobs
+        self.prompt_logprobs += later.prompt_logprobs
+        self.num_output_tokens = later.num_output_tokens
+        self.num_cached_tokens = later.num_cached_tokens
+        self.finish_reason = later.finish_reason
+        self.stop_reason = later.stop_reason

@@ -1,0 +1,136 @@
+"""ModelText: the text side of the served model for ``AsyncLLM``: tokenizer, chat template, defaults; long work off the loop.
+
+Knows nothing of HTTP or the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from yeoul.config.settings import ModelSettings
+from yeoul.errors import ConfigError, InvalidRequestError
+from yeoul.messages.sampling import SamplingParams
+from yeoul.model_files.description import ModelFiles
+from yeoul.model_files.tokenizer_source import SamplingDefaults, TokenizerSource
+from yeoul.transport.thread_names import set_thread_name
+from yeoul.web_process.admission import Limits, check_prompt_length, check_token_ids
+
+if TYPE_CHECKING:
+    from yeoul.text.chat_template import ChatTemplate
+    from yeoul.text.detokenizer import IncrementalDetokenizer
+    from yeoul.text.tokenizer import Tokenizer
+
+Prompt = str | list[int]
+Result = TypeVar("Result")
+
+# Half a millisecond or so of tokenizing; a longer prompt goes to a thread.
+_MAX_CHARACTERS_ON_LOOP = 2048
+_NUM_THREADS = 2
+
+
+class ModelText:
+    """Made by ``load``; its threads start with the first long prompt."""
+
+    def __init__(self, tokenizer: Tokenizer, chat_template: ChatTemplate, source: TokenizerSource) -> None:
+        self.tokenizer = tokenizer
+        self._chat_template = chat_template
+        self._source = source
+        self._threads = ThreadPoolExecutor(_NUM_THREADS, "long_prompts", lambda: set_thread_name("long_prompts"))
+
+    @classmethod
+    async def load(cls, files: ModelFiles, settings: ModelSettings) -> ModelText:
+        """Reads the tokenizer's files in a thread.
+
+        Raises:
+            ConfigError: they are missing or damaged.
+        """
+        return await asyncio.to_thread(_load, files, settings)
+
+    @property
+    def eos_token_ids(self) -> list[int]:
+        """Every token that ends an answer."""
+        return self.tokenizer.eos_token_ids
+
+    @property
+    def sampling_defaults(self) -> SamplingDefaults:
+        """What the model's authors recommend."""
+        return self._source.sampling_defaults
+
+    async def tokenize(self, prompt: Prompt, limits: Limits, add_special_tokens: bool) -> list[int]:
+        """The tokens of a prompt, checked against the limits.
+
+        Raises:
+            InvalidRequestError: empty, or a token that the vocabulary lacks; PromptTooLongError: it does not fit.
+        """
+        if not isinstance(prompt, str):
+            return check_token_ids(prompt, limits)
+        token_ids = await self.encode(prompt, add_special_tokens)
+        if not token_ids:
+            raise InvalidRequestError("the prompt is empty; expected at least one token", param="prompt")
+        check_prompt_length(len(token_ids), limits)
+        return token_ids
+
+    async def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        """The tokens of any text, an empty one too."""
+        return await self._run(len(text), lambda: self.tokenizer.encode(text, add_special_tokens=add_special_tokens))
+
+    async def render_chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        tools: list[dict[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        template_arguments: dict[str, Any] | None = None,
+    ) -> str:
+        """The prompt that a chat becomes by the model's template.
+
+        Raises:
+            InvalidRequestError: the model has no template, or the template refuses these messages.
+        """
+        num_characters = sum(len(str(message.get("content", ""))) for message in messages)
+        return await self._run(
+            num_characters,
+            lambda: self._chat_template.render(
+                list(messages), tools=tools, add_generation_prompt=add_generation_prompt, **(template_arguments or {})
+            ),
+        )
+
+    def detokenizer(self, prompt_token_ids: list[int], sampling: SamplingParams) -> IncrementalDetokenizer:
+        """A fresh detokenizer for one choice."""
+        from yeoul.text.detokenizer import IncrementalDetokenizer
+
+        return IncrementalDetokenizer(self.tokenizer, prompt_token_ids, sampling)
+
+    async def _run(self, num_characters: int, work: Callable[[], Result]) -> Result:
+        if num_characters <= _MAX_CHARACTERS_ON_LOOP:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def close(self) -> None:
+        """Ends the threads; what they are at is finished and forgotten."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _load(files: ModelFiles, settings: ModelSettings) -> ModelText:
+    from yeoul.model_files.tokenizer_files import load_tokenizer_source
+    from yeoul.text.chat_template import ChatTemplate
+    from yeoul.text.tokenizer import Tokenizer
+
+    source = load_tokenizer_source(files, settings.tokenizer)
+    template = None if settings.chat_template is None else _read_template(settings.chat_template)
+    return ModelText(Tokenizer.load(source), ChatTemplate.load(source, template), source)
+
+
+def _read_template(path_or_text: str) -> str:
+    if "{" in path_or_text:
+        return path_or_text
+    try:
+        return Path(path_or_text).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"chat_template is {path_or_text!r}, which cannot be read ({error}); give the path of a Jinja file, or a template"
+        ) from None

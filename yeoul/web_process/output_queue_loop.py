@@ -1,0 +1,104 @@
+"""OutputQueueLoop: the asyncio task that receives what the engine sends and hands each request its own.
+
+Knows nothing of HTTP; never holds the loop for long: it gives way after every few dozen requests. ``AsyncLLM`` starts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, MutableMapping
+
+from yeoul.errors import ProcessDeadError, RequestFailedError
+from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs
+from yeoul.messages.requests import AbortRequests
+from yeoul.messages.statistics import EngineStatistics
+from yeoul.web_process.engine_link import EngineLink
+from yeoul.web_process.request_state import RequestState
+
+logger = logging.getLogger(__name__)
+
+# About a millisecond of work; then whoever waits on the loop has its turn.
+_NUM_OUTPUTS_AT_A_TIME = 32
+
+
+class OutputQueueLoop:
+    """Feeds ``states`` (by request id) and removes those that are done.
+
+    ``on_statistics`` gets every snapshot, ``on_finished`` how many
+    requests just ended; ``on_death`` is called once, when the engine has died.
+    """
+
+    def __init__(
+        self,
+        engine: EngineLink,
+        states: MutableMapping[str, RequestState],
+        *,
+        on_statistics: Callable[[EngineStatistics], None],
+        on_finished: Callable[[int], None],
+        on_death: Callable[[ProcessDeadError], None],
+    ) -> None:
+        self._engine = engine
+        self._states = states
+        self._on_statistics = on_statistics
+        self._on_finished = on_finished
+        self._on_death = on_death
+
+    def start(self) -> asyncio.Task[None]:
+        """Starts the task on the running loop, under the name ``OutputQueueLoop``."""
+        return asyncio.get_running_loop().create_task(self.run(), name="OutputQueueLoop")
+
+    async def run(self) -> None:
+        """Runs until the engine dies or the task is cancelled."""
+        while True:
+            try:
+                message = await self._engine.receive()
+            except ProcessDeadError as error:
+                self._on_death(error)
+                return
+            except Exception as error:
+                logger.exception("what the engine sent cannot be read")
+                self._on_death(ProcessDeadError("EngineCore", f"sent something that cannot be read: {error}"))
+                return
+            if isinstance(message, EngineDead):
+                self._on_death(
+                    ProcessDeadError(message.role, message.cause, exit_code=message.exit_code, details=message.details)
+                )
+                return
+            if isinstance(message, StepOutputs):
+                await self._take(message)
+
+    async def _take(self, message: StepOutputs) -> None:
+        if message.statistics is not None:
+            self._on_statistics(message.statistics)
+        outputs = message.outputs
+        for start in range(0, len(outputs), _NUM_OUTPUTS_AT_A_TIME):
+            if start:
+                await asyncio.sleep(0)
+            self._hand_out(outputs[start : start + _NUM_OUTPUTS_AT_A_TIME])
+
+    def _hand_out(self, outputs: list[RequestOutput]) -> None:
+        """An error while handling one request fails that request alone."""
+        now = time.monotonic()
+        to_abort = []
+        num_finished = 0
+        for output in outputs:
+            state = self._states.get(output.request_id)
+            if state is None:
+                continue
+            try:
+                is_done = state.apply(output, now)
+            except Exception as error:
+                logger.exception("the output of request %s cannot be handled", output.request_id)
+                state.fail(RequestFailedError(f"the answer could not be turned into text: {error}"), now)
+                is_done = True
+            if is_done:
+                del self._states[output.request_id]
+                num_finished += 1
+                if output.finish_reason is None:
+                    to_abort.append(output.request_id)
+        if to_abort:
+            self._engine.send(AbortRequests(to_abort))
+        if num_finished:
+            self._on_finished(num_finished)

@@ -1,0 +1,52 @@
+"""RequestObserver: what ``AsyncLLM`` tells whoever counts and times requests; knows nothing of Prometheus.
+
+``metrics.py`` implements it for the server; without a server nobody watches.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from yeoul.messages.outputs import FinishReason
+
+
+class RequestObserver(Protocol):
+    """Called on the event loop, once or so a token: each method takes a microsecond or two. Times are in seconds."""
+
+    def first_token(self, seconds_since_arrival: float) -> None:
+        """A choice got its first token."""
+
+    def next_tokens(self, num_tokens: int, seconds_since_last: float) -> None:
+        """A choice got further tokens, so long after its last ones."""
+
+    def queued(self, seconds: float) -> None:
+        """A choice left the waiting queue of the engine for the first time."""
+
+    def finished(
+        self, reason: FinishReason, seconds_since_arrival: float, num_prompt_tokens: int, num_output_tokens: int
+    ) -> None:
+        """A choice came to its end, ``abort`` and ``error`` included."""
+
+    def refused(self) -> None:
+        """A request was turned away at the door because the queue is full."""
+
+
+class SilentObserver:
+    """Watches nothing: the observer of an ``AsyncLLM`` without a server."""
+
+    def first_token(self, seconds_since_arrival: float) -> None:
+        """See ``RequestObserver``."""
+
+    def next_tokens(self, num_tokens: int, seconds_since_last: float) -> None:
+        """See ``RequestObserver``."""
+
+    def queued(self, seconds: float) -> None:
+        """See ``RequestObserver``."""
+
+    def finished(
+        self, reason: FinishReason, seconds_since_arrival: float, num_prompt_tokens: int, num_output_tokens: int
+    ) -> None:
+        """See ``RequestObserver``."""
+
+    def refused(self) -> None:
+        """See ``RequestObserver``."""

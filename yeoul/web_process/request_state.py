@@ -1,0 +1,172 @@
+"""What the web process knows of one request inside the engine (one prompt, one choice); knows nothing of HTTP or sockets.
+
+``AsyncLLM`` makes the states, ``OutputQueueLoop`` feeds them with what the engine sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import TYPE_CHECKING, Protocol
+
+from yeoul.errors import InvalidRequestError, RequestFailedError, TooManyRequestsError, YeoulError
+from yeoul.messages.outputs import FinishReason, RequestFault, RequestOutput
+from yeoul.messages.requests import AddRequest
+from yeoul.web_process.generation_output import GenerationOutput
+from yeoul.web_process.request_observer import RequestObserver
+from yeoul.web_process.request_stream import RequestStream
+
+if TYPE_CHECKING:
+    from yeoul.text.detokenizer import IncrementalDetokenizer
+
+
+class RequestState(Protocol):
+    """A request that the engine has not finished. ``add`` is what it was told."""
+
+    add: AddRequest
+
+    def apply(self, output: RequestOutput, now: float) -> bool:
+        """Takes what the engine made, at ``now`` of the monotonic clock; True once nothing more is wanted of it."""
+
+    def fail(self, error: Exception, now: float) -> None:
+        """The request has failed; its reader learns why."""
+
+
+class GenerationState:
+    """One choice that is being generated: detokenizer, tokens so far, times, and the stream that reads it.
+
+    ``output_token_ids`` are all tokens received, those that the detokenizer still holds back included: with them an
+    engine that took the place of a dead one could go on where it was.
+    """
+
+    def __init__(
+        self,
+        add: AddRequest,
+        stream: RequestStream,
+        detokenizer: IncrementalDetokenizer,
+        observer: RequestObserver,
+        now: float,
+    ) -> None:
+        self.add = add
+        self.stream = stream
+        self.output_token_ids: list[int] = []
+        self._detokenizer = detokenizer
+        self._observer = observer
+        self._arrival = now
+        self._last_time = now
+        self._num_cached_tokens = 0
+        self._can_trim = bool(add.sampling.stop)
+
+    def apply(self, output: RequestOutput, now: float) -> bool:
+        """See ``RequestState``: True at the engine's own end, or at a stop string, which only we can see."""
+        if output.fault is not None:
+            self.fail(error_of(output.fault), now)
+            return True
+        self._note_times(output, now)
+        token_ids, logprobs = output.new_token_ids, output.new_logprobs
+        num_before = len(self.output_token_ids)
+        self.output_token_ids += token_ids
+        text, finish_reason, stop_reason = self._add_text(output)
+        if self._can_trim and finish_reason == "stop" and isinstance(stop_reason, str):
+            num_kept = max(0, self._detokenizer.num_tokens_used - num_before)
+            token_ids, logprobs = token_ids[:num_kept], logprobs[:num_kept]
+        delta = GenerationOutput(
+            request_id=self.stream.request_id,
+            prompt_index=self.add.prompt_index,
+            choice_index=self.add.choice_index,
+            seed=self.stream.seed,
+            num_prompt_tokens=len(self.add.prompt_token_ids),
+            text=text,
+            token_ids=token_ids,
+            logprobs=logprobs,
+            prompt_logprobs=output.prompt_logprobs,
+            num_output_tokens=num_before + len(token_ids),
+            num_cached_tokens=self._num_cached_tokens,
+            finish_reason=finish_reason,
+            stop_reason=stop_reason,
+        )
+        self.stream.push(delta, is_ready=bool(text) or finish_reason is not None)
+        if finish_reason is None:
+            return False
+        self._observe_end(finish_reason, now, delta.num_output_tokens)
+        return True
+
+    def _add_text(self, output: RequestOutput) -> tuple[str, FinishReason | None, int | str | None]:
+        """New text, and why the choice ends if it does. The token that ended it is counted, but is no text."""
+        text = self._detokenizer.push(output.new_token_ids, ends_with_stop_token=output.finish_reason == "stop")
+        if output.finish_reason is not None:
+            text += self._detokenizer.finish()
+        if self._detokenizer.stop_reason is not None:
+            return text, "stop", self._detokenizer.stop_reason
+        return text, output.finish_reason, output.stop_reason
+
+    def _note_times(self, output: RequestOutput, now: float) -> None:
+        if output.num_cached_tokens:
+            self._num_cached_tokens = output.num_cached_tokens
+        if output.queue_seconds is not None:
+            self._observer.queued(output.queue_seconds)
+        if output.new_token_ids:
+            if self.output_token_ids:
+                self._observer.next_tokens(len(output.new_token_ids), now - self._last_time)
+            else:
+                self._observer.first_token(now - self._arrival)
+            self._last_time = now
+
+    def fail(self, error: Exception, now: float) -> None:
+        """See ``RequestState``; one failed choice ends the whole stream."""
+        self._observe_end("error", now, len(self.output_token_ids))
+        self.stream.fail(error)
+
+    def give_up(self, now: float) -> None:
+        """Nobody waits for this choice any longer; the reader, should there be one, sees it end as ``abort``."""
+        num_output_tokens = len(self.output_token_ids)
+        self._observe_end("abort", now, num_output_tokens)
+        self.stream.push(
+            GenerationOutput(
+                request_id=self.stream.request_id,
+                prompt_index=self.add.prompt_index,
+                choice_index=self.add.choice_index,
+                seed=self.stream.seed,
+                num_prompt_tokens=len(self.add.prompt_token_ids),
+                num_output_tokens=num_output_tokens,
+                num_cached_tokens=self._num_cached_tokens,
+                finish_reason="abort",
+            ),
+            is_ready=True,
+        )
+
+    def _observe_end(self, reason: FinishReason, now: float, num_output_tokens: int) -> None:
+        self._observer.finished(reason, now - self._arrival, len(self.add.prompt_token_ids), num_output_tokens)
+
+
+class EmbeddingState:
+    """One prompt whose vector is waited for."""
+
+    def __init__(self, add: AddRequest) -> None:
+        self.add = add
+        self.result: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
+
+    def apply(self, output: RequestOutput, now: float) -> bool:
+        """See ``RequestState``."""
+        if output.fault is not None:
+            self.fail(error_of(output.fault), now)
+            return True
+        if output.embedding is not None and not self.result.done():
+            self.result.set_result(list(struct.unpack(f"<{len(output.embedding) // 4}f", output.embedding)))
+        if output.finish_reason is not None and not self.result.done():
+            self.fail(RequestFailedError("the engine ended an embedding request without a vector"), now)
+        return self.result.done()
+
+    def fail(self, error: Exception, now: float) -> None:
+        """See ``RequestState``."""
+        if not self.result.done():
+            self.result.set_exception(error)
+
+
+def error_of(fault: RequestFault) -> YeoulError:
+    """The error that a fault of the engine is to the client, by its HTTP status."""
+    if fault.status == TooManyRequestsError.status:
+        return TooManyRequestsError(fault.message)
+    if 400 <= fault.status < 500:
+        return InvalidRequestError(fault.message)
+    return RequestFailedError(fault.message)

@@ -1,0 +1,98 @@
+"""RequestTable: every request that is in the engine, and the streams that read them; knows no HTTP and no text.
+
+``AsyncLLM`` adds and ends requests here; ``OutputQueueLoop`` feeds and removes them through ``states``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from yeoul.errors import InvalidRequestError
+from yeoul.messages.requests import AbortRequests
+from yeoul.messages.statistics import EngineStatistics
+from yeoul.web_process.admission import WaitingRoom
+from yeoul.web_process.engine_link import EngineLink
+from yeoul.web_process.request_state import GenerationState, RequestState
+from yeoul.web_process.request_stream import RequestStream
+
+
+class RequestTable:
+    """``states`` holds unfinished requests by the id that the engine knows, ``_streams`` unclosed streams by the user's."""
+
+    def __init__(self, max_num_waiting_requests: int) -> None:
+        self.states: dict[str, RequestState] = {}
+        self.statistics = EngineStatistics()
+        self._streams: dict[str, RequestStream] = {}
+        self._room = WaitingRoom(max_num_waiting_requests)
+        self._engine: EngineLink | None = None
+        self._change = asyncio.Event()
+
+    def attach(self, engine: EngineLink) -> None:
+        """From now on requests go to ``engine``."""
+        self._engine = engine
+
+    def check_room(self, num_new: int) -> None:
+        """Raises TooManyRequestsError where so many more would not fit into the waiting queue."""
+        self._room.check(num_new, len(self.states), self.statistics)
+
+    def check_id(self, request_id: str | None) -> None:
+        """Raises InvalidRequestError for an id that another request has."""
+        if request_id in self._streams:
+            raise InvalidRequestError(f"request_id {request_id!r} is in use; choose another", param="request_id")
+
+    def open(self, stream: RequestStream) -> None:
+        """Notes a stream until it is closed."""
+        self._streams[stream.request_id] = stream
+
+    def find(self, request_id: str) -> RequestStream | None:
+        """The unclosed stream of this id."""
+        return self._streams.get(request_id)
+
+    def add(self, state: RequestState) -> None:
+        """Sends a request to the engine and waits for its outputs."""
+        assert self._engine is not None, "attach() comes first"
+        self.states[state.add.request_id] = state
+        self._engine.send(state.add)
+
+    def close(self, stream: RequestStream) -> None:
+        """The reader is gone: what is unfinished of its request is given up."""
+        self._streams.pop(stream.request_id, None)
+        self.give_up(stream.engine_request_ids)
+        self._change.set()
+
+    def give_up(self, request_ids: list[str]) -> None:
+        """Ends those of these requests that are unfinished, here and in the engine."""
+        now = time.monotonic()
+        unfinished = [request_id for request_id in request_ids if request_id in self.states]
+        for request_id in unfinished:
+            state = self.states.pop(request_id)
+            if isinstance(state, GenerationState):
+                state.give_up(now)
+        if unfinished and self._engine is not None:
+            self._engine.send(AbortRequests(unfinished))
+            self._change.set()
+
+    def fail_all(self, error: Exception) -> None:
+        """Every unfinished request fails with ``error``; the engine is told nothing."""
+        now = time.monotonic()
+        states = list(self.states.values())
+        self.states.clear()
+        for state in states:
+            state.fail(error, now)
+        self._change.set()
+
+    def take_statistics(self, statistics: EngineStatistics) -> None:
+        """Notes the engine's snapshot."""
+        self.statistics = statistics
+
+    def note_finished(self, num_finished: int) -> None:
+        """Requests were finished by the engine, and taken out of ``states``."""
+        self._room.note_finished(num_finished, time.monotonic())
+        self._change.set()
+
+    async def wait_until_empty(self) -> None:
+        """Returns when every request is finished and every stream is read and closed."""
+        while self.states or self._streams:
+            self._change.clear()
+            await self._change.wait()

@@ -1,0 +1,45 @@
+"""``POST /v1/chat/completions``; knows the shape of request and answer, nothing of how tokens are made."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from yeoul.web_process.answer_parts import AnswerHead
+from yeoul.web_process.body_reader import read_body
+from yeoul.web_process.chat_format import ChatFormat
+from yeoul.web_process.routes.openapi import body_of
+from yeoul.web_process.schemas.chat import ChatRequest
+from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.sse import EventStream, collect
+
+
+def chat_router(context: ServerContext) -> APIRouter:
+    """The route, bound to the engine."""
+    router = APIRouter()
+
+    @router.post("/v1/chat/completions", openapi_extra=body_of(ChatRequest))
+    async def create_chat_completion(request: Request) -> Response:
+        """Answers the last message of a chat."""
+        body = await read_body(request, ChatRequest, context.max_body_bytes)
+        model = context.check_model(body.model)
+        prompt = await context.llm.text.render_chat(
+            [message.for_template() for message in body.messages],
+            tools=body.tools,
+            add_generation_prompt=body.add_generation_prompt is not False,
+            template_arguments=body.chat_template_kwargs,
+        )
+        stream = await context.llm.submit(
+            [prompt],
+            body.to_sampling(context.llm.text.sampling_defaults),
+            priority=body.priority or 0,
+            cache_salt=context.cache_salt(request, body.cache_salt),
+            add_special_tokens=body.add_special_tokens is True,
+        )
+        kind = "chat.completion.chunk" if body.stream else "chat.completion"
+        head = AnswerHead.make("chatcmpl", kind, model, context.system_fingerprint, stream.seed)
+        answer = ChatFormat(head, stream, context.llm.text.tokenizer, includes_usage=body.includes_usage)
+        if body.stream:
+            return EventStream(stream, answer, context.settings.time.keep_alive_seconds)
+        return Response(answer.whole(await collect(request, stream)), media_type="application/json")
+
+    return router

@@ -1,0 +1,52 @@
+"""``POST /v1/completions``; knows the shape of request and answer, nothing of how tokens are made."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from yeoul.web_process.answer_parts import AnswerHead
+from yeoul.web_process.body_reader import read_body
+from yeoul.web_process.completion_format import CompletionFormat
+from yeoul.web_process.request_stream import RequestStream
+from yeoul.web_process.routes.openapi import body_of
+from yeoul.web_process.schemas.completions import CompletionRequest
+from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.sse import EventStream, collect
+
+
+def completions_router(context: ServerContext) -> APIRouter:
+    """The route, bound to the engine."""
+    router = APIRouter()
+
+    @router.post("/v1/completions", openapi_extra=body_of(CompletionRequest))
+    async def create_completion(request: Request) -> Response:
+        """Continues a text, or several."""
+        body = await read_body(request, CompletionRequest, context.max_body_bytes)
+        model = context.check_model(body.model)
+        stream = await context.llm.submit(
+            body.prompts(),
+            body.to_sampling(context.llm.text.sampling_defaults),
+            priority=body.priority or 0,
+            cache_salt=context.cache_salt(request, body.cache_salt),
+            add_special_tokens=body.add_special_tokens is not False,
+        )
+        answer = _format(context, body, model, stream)
+        if body.stream:
+            return EventStream(stream, answer, context.settings.time.keep_alive_seconds)
+        return Response(answer.whole(await collect(request, stream)), media_type="application/json")
+
+    return router
+
+
+def _format(context: ServerContext, body: CompletionRequest, model: str, stream: RequestStream) -> CompletionFormat:
+    tokenizer = context.llm.text.tokenizer
+    echo = []
+    if body.echo:
+        echo = [
+            prompt if isinstance(prompt, str) else tokenizer.decode(prompt, skip_special_tokens=False)
+            for prompt in body.prompts()
+        ]
+    head = AnswerHead.make("cmpl", "text_completion", model, context.system_fingerprint, stream.seed)
+    return CompletionFormat(
+        head, stream, tokenizer, echo=echo, only_echoes=body.only_echoes, includes_usage=body.includes_usage
+    )

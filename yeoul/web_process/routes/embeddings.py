@@ -1,0 +1,55 @@
+"""``POST /v1/embeddings``; knows the shape of request and answer, nothing of how vectors are made."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import struct
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from yeoul.errors import InvalidRequestError
+from yeoul.web_process.body_reader import read_body
+from yeoul.web_process.disconnect import on_disconnect
+from yeoul.web_process.routes.openapi import body_of
+from yeoul.web_process.schemas.prompts import as_prompts
+from yeoul.web_process.schemas.texts import EmbeddingRequest
+from yeoul.web_process.server_context import ServerContext
+
+
+def embeddings_router(context: ServerContext) -> APIRouter:
+    """The route, bound to the engine."""
+    router = APIRouter()
+
+    @router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingRequest))
+    async def create_embeddings(request: Request) -> Response:
+        """One vector of length 1 for each input."""
+        body = await read_body(request, EmbeddingRequest, context.max_body_bytes)
+        model = context.check_model(body.model)
+        if body.dimensions is not None:
+            raise InvalidRequestError(
+                "the vectors of this model cannot be shortened; leave dimensions out", param="dimensions"
+            )
+        prompts = as_prompts(body.input, "input")
+        salt = context.cache_salt(request, body.cache_salt)
+        encoding = asyncio.ensure_future(
+            context.llm.encode_many(prompts, body.pooling or "last", priority=body.priority or 0, cache_salt=salt)
+        )
+        with on_disconnect(request.receive, encoding.cancel):
+            vectors, num_tokens = await encoding
+        data = [
+            {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)}
+            for index, vector in enumerate(vectors)
+        ]
+        usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
+        answer = {"object": "list", "data": data, "model": model, "usage": usage}
+        return Response(msgspec.json.encode(answer), media_type="application/json")
+
+    return router
+
+
+def _written(vector: list[float], encoding_format: str | None) -> list[float] | str:
+    if encoding_format == "base64":
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    return vector

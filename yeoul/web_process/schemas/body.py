@@ -1,0 +1,100 @@
+"""RequestBody: the base of every request model; an unknown field is an error that names the nearest known one.
+
+Knows nothing of routes. ``body_reader.py`` calls ``parse_body``; the other schemas derive from ``RequestBody``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from yeoul.errors import InvalidRequestError
+
+MAX_NUM_ERRORS_SHOWN = 3
+
+
+class RequestBody(BaseModel):
+    """Strict: a number in quotes is no number, an unknown field is an error, and NaN is no value."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+Body = TypeVar("Body", bound=RequestBody)
+
+
+def parse_body(body: bytes, model: type[Body]) -> Body:
+    """Reads JSON into ``model``.
+
+    Raises:
+        InvalidRequestError: not JSON (nor UTF-8; NaN and lone surrogates are neither), or not what the model expects.
+    """
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequestError(f"the body is not valid JSON in UTF-8: {error}", code="invalid_json") from None
+    except RecursionError:
+        raise InvalidRequestError("the body is nested too deeply; flatten it", code="invalid_json") from None
+    if not isinstance(fields, dict):
+        raise InvalidRequestError(f"the body is a JSON {_json_name(fields)}; expected an object with the request's fields")
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise _explain(error, model) from None
+
+
+def _explain(error: ValidationError, model: type[RequestBody]) -> InvalidRequestError:
+    problems = error.errors(include_url=False, include_context=True)
+    lines = [_explain_one(problem, model) for problem in problems[:MAX_NUM_ERRORS_SHOWN]]
+    if len(problems) > MAX_NUM_ERRORS_SHOWN:
+        lines.append(f"and {len(problems) - MAX_NUM_ERRORS_SHOWN} more")
+    return InvalidRequestError("; ".join(lines), param=_path(problems[0]["loc"]) or None)
+
+
+def _explain_one(problem: Any, model: type[RequestBody]) -> str:
+    path = _path(problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"the field {path!r} is not known here{_nearest(problem['loc'], model)}"
+    if problem["type"] == "missing":
+        return f"the field {path!r} is missing"
+    if problem["type"] == "value_error":
+        reason = problem["ctx"]["error"]
+        return f"{path}: {reason}" if path else str(reason)
+    came = _json_name(problem["input"])
+    if isinstance(problem["input"], (bool, int, float, str)):
+        came += f" {_shorten(problem['input'])}"
+    return f"{path}: {_decapitalize(problem['msg'])}, but a {came} came"
+
+
+def _nearest(location: tuple[int | str, ...], model: type[RequestBody]) -> str:
+    if len(location) != 1:
+        return ""
+    close = difflib.get_close_matches(str(location[0]), model.model_fields, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(_shorten(part).strip("'") for part in location)
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _decapitalize(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _json_name(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"

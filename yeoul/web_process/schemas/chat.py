@@ -1,0 +1,115 @@
+"""The request of ``POST /v1/chat/completions``; knows nothing of routes, templates or the engine."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from yeoul.messages.sampling import SamplingParams
+from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.schemas.body import RequestBody
+from yeoul.web_process.schemas.sampling_fields import SamplingFields
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+
+
+class ChatMessage(RequestBody):
+    """One message. ``content`` is a string, null, or a list of parts of type ``text``, which are joined."""
+
+    role: Role
+    content: str | None = Field(default=None, description="A string, or a list of text parts.")
+    name: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+    function_call: dict[str, Any] | None = None
+    audio: None = None
+    annotations: list[dict[str, Any]] | None = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _join_parts(cls, content: Any) -> Any:
+        if not isinstance(content, list):
+            return content
+        return "".join(map(_text_of_part, content))
+
+    @model_validator(mode="after")
+    def _check_content(self) -> ChatMessage:
+        if self.content is None and not (
+            self.role == "assistant" and (self.tool_calls or self.function_call or self.refusal)
+        ):
+            raise ValueError(f"a message of role {self.role!r} has no content; expected a string")
+        return self
+
+    def for_template(self) -> dict[str, Any]:
+        """The message as chat templates know it: without nulls, and ``developer`` under its older name."""
+        fields = self.model_dump(exclude_none=True, exclude={"annotations"})
+        if self.role == "developer":
+            fields["role"] = "system"
+        fields.setdefault("content", "")
+        return fields
+
+
+def _text_of_part(part: Any) -> str:
+    if not isinstance(part, dict) or not isinstance(kind := part.get("type"), str):
+        raise ValueError("a part of content has to be an object with a type")
+    if kind in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
+        return str(part["text"])
+    if kind == "refusal" and isinstance(part.get("refusal"), str):
+        return str(part["refusal"])
+    raise ValueError(f"this model reads text only, but a part of content has the type {kind[:40]!r} (or no text)")
+
+
+class ChatRequest(SamplingFields):
+    """OpenAI's fields. Those that only steer OpenAI's own platform are accepted and ignored."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    max_completion_tokens: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    functions: list[dict[str, Any]] | None = None
+    function_call: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    modalities: list[str] | None = None
+    audio: None = None
+    web_search_options: None = None
+
+    metadata: dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    prediction: dict[str, Any] | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    reasoning_effort: str | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    store: bool | None = None
+    verbosity: str | None = None
+
+    add_generation_prompt: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _refuse_what_is_missing(self) -> ChatRequest:
+        if (self.tools or self.functions) and self.tool_choice != "none":
+            raise ValueError("calling tools is not supported: leave tools out, or set tool_choice to 'none'")
+        if self.response_format is not None and self.response_format.get("type") != "text":
+            raise ValueError("response_format has to be of type 'text'; structured output is not supported")
+        if self.modalities is not None and self.modalities != ["text"]:
+            raise ValueError("modalities has to be ['text']; this model writes text only")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs to be true")
+        return self
+
+    def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:
+        """The sampling parameters; without a limit the answer may fill the remaining context.
+
+        Raises:
+            InvalidRequestError: a bad ``logit_bias``.
+        """
+        max_tokens = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+        logprobs = (self.top_logprobs or 0) if self.logprobs else None
+        return self.sampling_params(defaults, max_tokens=max_tokens, logprobs=logprobs)

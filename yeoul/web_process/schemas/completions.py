@@ -1,0 +1,64 @@
+"""The request of ``POST /v1/completions``; knows nothing of routes or the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from yeoul.errors import InvalidRequestError
+from yeoul.messages.sampling import SamplingParams
+from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.model_text import Prompt
+from yeoul.web_process.schemas.prompts import as_prompts
+from yeoul.web_process.schemas.sampling_fields import SamplingFields
+
+# OpenAI's default for this route; chats fill the context instead.
+DEFAULT_MAX_TOKENS = 16
+
+
+class CompletionRequest(SamplingFields):
+    """OpenAI's fields; ``prompt`` is a string, a list of token ids, or a list of either."""
+
+    prompt: Any = Field(description="A string, a list of token ids, a list of strings, or a list of lists of token ids.")
+    echo: bool | None = None
+    logprobs: int | None = None
+    best_of: int | None = None
+    suffix: str | None = None
+
+    @field_validator("suffix")
+    @classmethod
+    def _refuse_suffix(cls, suffix: str | None) -> str | None:
+        if suffix:
+            raise ValueError("text after the gap (suffix) is not supported; leave it out")
+        return suffix
+
+    def prompts(self) -> list[Prompt]:
+        """One prompt or several, as a list.
+
+        Raises:
+            InvalidRequestError: neither strings nor lists of token ids, or none at all.
+        """
+        return as_prompts(self.prompt, "prompt")
+
+    def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:
+        """The sampling parameters; with ``echo`` the prompt's log probabilities are wanted as well.
+
+        Raises:
+            InvalidRequestError: ``best_of`` asks for more than ``n``, or a bad ``logit_bias``.
+        """
+        if self.best_of is not None and self.best_of != (self.n or 1):
+            raise InvalidRequestError(
+                f"best_of is {self.best_of} and n is {self.n or 1}; ranking of answers is not supported: leave best_of out",
+                param="best_of",
+            )
+        max_tokens = DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
+        if self.only_echoes:
+            max_tokens = 1
+        prompt_logprobs = self.logprobs if self.echo else None
+        return self.sampling_params(defaults, max_tokens=max_tokens, logprobs=self.logprobs, prompt_logprobs=prompt_logprobs)
+
+    @property
+    def only_echoes(self) -> bool:
+        """``echo`` with ``max_tokens`` 0 scores a prompt; one token is made and left out of the answer."""
+        return bool(self.echo) and self.max_tokens == 0

@@ -1,0 +1,64 @@
+"""ServerContext: what every route is given: the engine, the settings, the metrics, the served names; no route itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from yeoul import __version__
+from yeoul.config.settings import Settings
+from yeoul.errors import NotFoundError
+from yeoul.web_process.async_llm import AsyncLLM
+from yeoul.web_process.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class ServerContext:
+    """Made once by ``app.py``. ``started_at`` is in seconds of the wall clock."""
+
+    llm: AsyncLLM
+    settings: Settings
+    metrics: Metrics
+    started_at: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body that is read."""
+        return self.settings.server.max_body_bytes
+
+    @property
+    def model_names(self) -> list[str]:
+        """The names that requests may use; answers carry the first one unless the request said another."""
+        return self.settings.server.served_model_name or [self.llm.files.name]
+
+    @property
+    def system_fingerprint(self) -> str:
+        """What an answer depends on besides the request: our version and the model."""
+        ready = self.llm.ready
+        return f"yeoul-{__version__}-{ready.model_fingerprint[:12]}" if ready is not None else f"yeoul-{__version__}"
+
+    def check_model(self, name: str | None) -> str:
+        """The served name that an answer carries.
+
+        Raises:
+            NotFoundError: no such model here.
+            UnavailableError, ProcessDeadError: the engine is not there.
+        """
+        self.llm.check_health()
+        names = self.model_names
+        if name is None:
+            return names[0]
+        if name not in names:
+            raise NotFoundError(
+                f"the model {name[:200]!r} does not exist here; this server has {', '.join(names)}",
+                param="model",
+                code="model_not_found",
+            )
+        return name
+
+    def cache_salt(self, request: Request, from_body: str | None) -> str:
+        """What keeps prefix caches apart: the tenant's key where there are several, and what the request adds."""
+        tenant = getattr(request.state, "tenant", "") if len(self.settings.server.api_key) > 1 else ""
+        return f"{tenant}:{from_body}" if from_body else tenant

@@ -1,0 +1,113 @@
+"""Server-sent events: sends a ``RequestStream`` as it comes, with keep-alives; knows no engine and no event's shape.
+
+The headers go out with the first event (or the first keep-alive), so an early failure is still a plain HTTP error.
+A client that leaves closes the stream at once; one that reads slowly makes ``send`` wait, and the stream merges meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from yeoul.errors import YeoulError
+from yeoul.web_process.disconnect import on_disconnect
+from yeoul.web_process.errors_http import error_object, error_response
+from yeoul.web_process.generation_output import GenerationOutput
+from yeoul.web_process.request_stream import RequestStream
+
+logger = logging.getLogger(__name__)
+
+DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class EventFormat(Protocol):
+    """How the deltas of one kind of answer are written."""
+
+    def events(self, output: GenerationOutput) -> bytes:
+        """The events of a delta."""
+
+    def closing(self) -> bytes:
+        """The events after the last delta, without ``[DONE]``."""
+
+
+class EventStream(Response):
+    """The response of a streaming route. Closes ``stream`` when it ends, however it ends."""
+
+    def __init__(self, stream: RequestStream, event_format: EventFormat, keep_alive_seconds: float) -> None:
+        self.status_code = 200
+        self.background = None
+        self._stream = stream
+        self._format = event_format
+        self._keep_alive_seconds = keep_alive_seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_quiet = False
+        self._has_begun = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends everything; an error before the first event becomes a plain HTTP error, a later one an event."""
+        self._tick()
+        try:
+            with on_disconnect(receive, self._stream.close):
+                await self._send_all(send)
+        except Exception as error:
+            if not isinstance(error, YeoulError):
+                logger.exception("request %s failed", self._stream.request_id)
+            if not self._has_begun:
+                await error_response(error)(scope, receive, send)
+                return
+            await self._send(send, b"data: " + msgspec.json.encode(error_object(error)) + b"\n\n" + DONE, is_last=True)
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._stream.close()
+
+    async def _send_all(self, send: Send) -> None:
+        events = self._format.events
+        while True:
+            try:
+                batch = await self._stream.next_batch()
+            except StopAsyncIteration:
+                break
+            await self._send(send, b"".join(map(events, batch)) if batch else KEEP_ALIVE)
+        await self._send(send, self._format.closing() + DONE, is_last=True)
+
+    async def _send(self, send: Send, payload: bytes, *, is_last: bool = False) -> None:
+        self._is_quiet = False
+        if not self._has_begun:
+            self._has_begun = True
+            await send({"type": "http.response.start", "status": self.status_code, "headers": _HEADERS})
+        await send({"type": "http.response.body", "body": payload, "more_body": not is_last})
+
+    def _tick(self) -> None:
+        """Every ``keep_alive_seconds``: a stream that sent nothing since the last time is poked."""
+        if self._is_quiet:
+            self._stream.poke()
+        self._is_quiet = True
+        self._timer = asyncio.get_running_loop().call_later(self._keep_alive_seconds, self._tick)
+
+
+async def collect(request: Request, stream: RequestStream) -> list[GenerationOutput]:
+    """The whole answer, a merged delta a choice, by prompt and choice; given up at once when the client leaves.
+
+    Raises:
+        YeoulError: the request failed.
+    """
+    stream.final_only = True
+    try:
+        with on_disconnect(request.receive, stream.close):
+            outputs = [output async for output in stream]
+    finally:
+        stream.close()
+    return sorted(outputs, key=lambda output: (output.prompt_index, output.choice_index))
