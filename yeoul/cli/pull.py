@@ -1,0 +1,84 @@
+"""``yeoul pull``: fetches a model, verifies it and says where it is; knows nothing of how models are fetched."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from yeoul.config.build import build_settings
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+
+def pull(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            show_default=False,
+            help="A hub id (org/name, or org/name:FILE for one GGUF file), gemma3-270m, or the default smollm2-135m-instruct.",
+        ),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.", show_default=False)] = None,
+    download_dir: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Where to keep it. Default: the user's cache.", show_default=False)
+    ] = None,
+) -> None:
+    """Fetch a model, verify it and print where it is; a model that is already here is checked again."""
+    from yeoul.model_files.describe import describe
+    from yeoul.model_files.registry_models import REGISTRY_MODELS
+    from yeoul.model_files.resolve import ModelResolver
+    from yeoul.model_files.tokenizer_files import load_tokenizer_source
+
+    given = {"model": model, "revision": revision, "download_dir": download_dir}
+    settings = build_settings({name: value for name, value in given.items() if value is not None}, None).model
+    with FetchProgress() as progress:
+        files = ModelResolver.for_settings(settings).resolve(settings.model, progress.show, refresh=True)
+    description = describe(files)
+    load_tokenizer_source(files, settings.tokenizer)
+    typer.echo(f"{files.name}: {description.architecture}, {description.num_layers} layers, ", nl=False)
+    typer.echo(f"context {description.max_position_embeddings}, {_size_on_disk(files.path) / 1e6:.0f} MB")
+    if files.name in REGISTRY_MODELS:
+        known = REGISTRY_MODELS[files.name]
+        typer.echo(f"sha256 {known.sha256}, as pinned; license: {known.license_note}")
+    typer.echo(files.path)
+
+
+class FetchProgress:
+    """A progress bar on standard error, one line a stage; draws nothing where that is no terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._stages: dict[str, TaskID] = {}
+
+    def show(self, label: str, done: int, total: int) -> None:
+        """What is being done, how many bytes of it are done, of how many; called as bytes come."""
+        if label not in self._stages:
+            self._stages[label] = self._bar.add_task(label, total=total)
+        self._bar.update(self._stages[label], completed=done, total=total)
+
+    def __enter__(self) -> FetchProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+def _size_on_disk(path: str) -> int:
+    if not os.path.isdir(path):
+        return os.path.getsize(path) if path else 0
+    return sum(os.path.getsize(entry.path) for entry in os.scandir(path) if entry.is_file())
