@@ -1,0 +1,111 @@
+"""Turns the tokens of one answer into text as they come; knows no process and no request. AsyncLLM holds one a choice.
+
+Text is defined by bytes: a token is some bytes, an answer's text is the UTF-8 text of all its bytes. So a character that is
+spread over several tokens comes out whole with the last of them, and nothing depends on how tokens were cut into steps.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from typing import Protocol
+
+from yeoul.messages.sampling import SamplingParams
+from yeoul.text.stop_strings import StopStringMatcher
+from yeoul.text.token_bytes import TokenBytes
+
+
+class TokenBytesSource(Protocol):
+    """The part of a tokenizer that detokenizing needs."""
+
+    def token_bytes_table(self, *, skip_special_tokens: bool) -> TokenBytes:
+        """The bytes of each token id; of special tokens none where they are to be skipped."""
+
+    @property
+    def strips_leading_space(self) -> bool:
+        """Whether a text's very first space is one that the tokenizer added."""
+
+
+class IncrementalDetokenizer:
+    """The text of one answer, released as early as it is certain.
+
+    Held back are the bytes of an unfinished character and the beginning of a possible stop string. ``stop_reason`` is the
+    stop string that ended the answer; tokens after it are dropped, and ``num_tokens_used`` counts those up to it.
+    A detokenizer is rebuilt by pushing the tokens received so far into a new one.
+
+    Args:
+        tokenizer: gives the bytes of each token.
+        prompt_token_ids: decide whether the answer begins the text, and which character it may be finishing.
+        sampling: ``stop``, ``include_stop_str_in_output``, ``min_tokens`` and ``skip_special_tokens`` are read. A stop
+            string counts only if it ends after the first ``min_tokens`` tokens.
+    """
+
+    def __init__(self, tokenizer: TokenBytesSource, prompt_token_ids: Sequence[int], sampling: SamplingParams) -> None:
+        self._bytes_of = tokenizer.token_bytes_table(skip_special_tokens=sampling.skip_special_tokens)
+        self._includes_stop = sampling.include_stop_str_in_output
+        self._min_tokens = sampling.min_tokens
+        self._matcher: StopStringMatcher | None = None
+        if sampling.stop:
+            self._matcher = StopStringMatcher(sampling.stop, include_match=self._includes_stop)
+        self._strips_space = tokenizer.strips_leading_space and not any(map(self._bytes_of.__getitem__, prompt_token_ids))
+        self._unfinished = self._unfinished_bytes(prompt_token_ids)
+        self.num_tokens_used = 0
+
+    @property
+    def stop_reason(self) -> str | None:
+        """The stop string that ended the answer, None while there is none."""
+        return self._matcher.matched if self._matcher is not None else None
+
+    def push(self, token_ids: Sequence[int], *, ends_with_stop_token: bool = False) -> str:
+        """Takes the next tokens and returns the text that is certain now.
+
+        ``ends_with_stop_token`` says that the engine stopped at the last of them (end of sequence, or one of
+        ``stop_token_ids``): its text does not belong to the answer, unless ``include_stop_str_in_output`` asks for it.
+        """
+        if self.stop_reason is not None:
+            return ""
+        tokens = list(map(self._bytes_of.__getitem__, token_ids))
+        if ends_with_stop_token and tokens and not self._includes_stop:
+            tokens[-1] = b""
+        if self._matcher is None:
+            self.num_tokens_used += len(tokens)
+            return self._decode(b"".join(tokens))
+        return self._push_with_stops(tokens, self._matcher)
+
+    def finish(self) -> str:
+        """Returns what is still held: no token follows. A character that stayed unfinished becomes U+FFFD."""
+        if self.stop_reason is not None:
+            return ""
+        text = self._decode(b"", is_last=True)
+        if self._matcher is None:
+            return text
+        released = self._matcher.push(text, may_stop=self.num_tokens_used > self._min_tokens)
+        return released + self._matcher.flush()
+
+    def _push_with_stops(self, tokens: list[bytes], matcher: StopStringMatcher) -> str:
+        released: list[str] = []
+        for token in tokens:
+            self.num_tokens_used += 1
+            if text := self._decode(token):
+                released.append(matcher.push(text, may_stop=self.num_tokens_used > self._min_tokens))
+                if matcher.matched is not None:
+                    break
+        return "".join(released)
+
+    def _decode(self, data: bytes, *, is_last: bool = False) -> str:
+        data = self._unfinished + data
+        text, num_decoded = codecs.utf_8_decode(data, "replace", is_last)
+        self._unfinished = data[num_decoded:]
+        if self._strips_space and text:
+            self._strips_space = False
+            return text.removeprefix(" ")
+        return text
+
+    def _unfinished_bytes(self, prompt_token_ids: Sequence[int]) -> bytes:
+        """The prompt's last bytes where they begin a character that they do not finish; it has four bytes at most."""
+        tail = b""
+        for token_id in reversed(prompt_token_ids):
+            tail = self._bytes_of[token_id] + tail
+            if len(tail) >= 4:
+                break
+        return tail[codecs.utf_8_decode(tail, "replace", False)[1] :]
