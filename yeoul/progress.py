@@ -32,6 +32,11 @@ def download_bars() -> Iterator[OnDownload]:
                 tasks[name] = bars, bars.add_task(name, total=total)
             bars, task = tasks[name]
             bars.update(task, completed=num_done, total=total)
+            # A server outlives its download by far: its bars are still when all is here, and move again for more.
+            if bars.finished:
+                bars.stop()
+            elif not bars.live.is_started:
+                bars.start()
 
         yield show
 

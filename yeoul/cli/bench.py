@@ -5,7 +5,6 @@ Holds the flags and the progress bar; the load is in ``bench_load``, the arithme
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from yeoul.cli.grouped_help import GroupedHelpCommand
+from yeoul.cli.server_address import server_root
 from yeoul.config.build import environment_api_key
 from yeoul.errors import ConfigError
 from yeoul.progress import prompt_bar
@@ -47,10 +47,12 @@ def bench_serve(
     json: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the report there; - is stdout.")] = None,
 ) -> None:
     """Keep a number of requests in flight (closed loop) and report times and throughput, as a client sees them."""
+    import asyncio
+
     from yeoul.cli.bench_load import LoadPlan
 
     plan = LoadPlan(
-        url=_checked_url(url),
+        url=server_root(url),
         model=model or "",
         num_prompts=num_prompts,
         max_concurrency=max_concurrency,
@@ -66,12 +68,6 @@ def bench_serve(
     if report.num_failed:
         typer.echo(f"yeoul: {report.num_failed} requests failed; the first one with {report.first_error}", err=True)
         raise typer.Exit(1)
-
-
-def _checked_url(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"--url is {url!r}; expected one that begins with http:// or https://")
-    return url.rstrip("/").removesuffix("/v1")
 
 
 async def _measure(plan: LoadPlan, num_warmups: int) -> LoadReport:

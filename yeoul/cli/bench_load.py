@@ -15,6 +15,7 @@ import httpx
 import msgspec
 
 from yeoul.cli.event_stream import DONE, EventStreamParser
+from yeoul.cli.server_address import authorization
 from yeoul.errors import ConfigError
 
 Prompt = str | list[int]
@@ -67,7 +68,7 @@ def open_client(plan: LoadPlan) -> httpx.AsyncClient:
     """A client with one connection for each request in flight, and the key in its headers."""
     return httpx.AsyncClient(
         base_url=plan.url,
-        headers={"Authorization": f"Bearer {plan.api_key}"} if plan.api_key else {},
+        headers=authorization(plan.api_key),
         limits=httpx.Limits(max_connections=plan.max_concurrency, max_keepalive_connections=plan.max_concurrency),
         timeout=httpx.Timeout(plan.timeout_seconds, connect=10.0),
         trust_env=False,

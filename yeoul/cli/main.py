@@ -14,7 +14,9 @@ import typer
 
 from yeoul import __version__
 from yeoul.cli.bench import bench
+from yeoul.cli.chat import chat
 from yeoul.cli.grouped_help import GroupedHelpCommand
+from yeoul.cli.pull import pull
 from yeoul.cli.serve import serve
 from yeoul.cli.setting_flags import with_setting_flags
 from yeoul.config.fields import nearest
@@ -39,6 +41,8 @@ app = typer.Typer(
     },
 )
 app.command(cls=GroupedHelpCommand)(with_setting_flags(serve))
+app.command(cls=GroupedHelpCommand)(with_setting_flags(chat))
+app.command(cls=GroupedHelpCommand)(pull)
 app.add_typer(bench, name="bench")
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from typing import Annotated
 
 import typer
 
+from yeoul.cli.banner import headless_banner, server_banner
 from yeoul.config.build import build_settings
 from yeoul.config.machine import check_machine
+from yeoul.config.settings import Settings
 from yeoul.errors import ConfigError
+from yeoul.progress import download_bars
 
 ConfigFile = Annotated[
     str | None,
@@ -34,14 +39,32 @@ def serve(
     Every flag can also be set as YEOUL_<FLAG> in the environment or in a config file.
     """
     check_machine()
-    settings = build_settings(merge_model(flags, model), config)
+    raise typer.Exit(_run(build_settings(merge_model(flags, model), config)))
+
+
+def _run(settings: Settings) -> int:
+    """Serves until the end; its exit code."""
+    from yeoul.model_files.registry_models import DEFAULT_MODEL
+
+    model_name = settings.model.model or DEFAULT_MODEL
     if settings.server.headless:
         from yeoul.engine_process.headless import run_headless
 
-        raise typer.Exit(run_headless(settings))
+        return run_headless(settings, lambda ready: _show(headless_banner(settings, model_name, ready)))
     from yeoul.web_process.server import run_server
 
-    raise typer.Exit(run_server(settings))
+    with download_bars() as on_progress:
+        return run_server(
+            settings,
+            on_ready=lambda ready, url: _show(server_banner(settings, model_name, ready, url)),
+            on_progress=on_progress,
+        )
+
+
+def _show(banner: str) -> None:
+    with contextlib.suppress(OSError):  # a standard output that nobody reads any more ends no server
+        typer.echo(f"\n{banner}\n")
+        sys.stdout.flush()
 
 
 def merge_model(flags: dict[str, object], model: str | None) -> dict[str, object]:

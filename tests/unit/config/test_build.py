@@ -1,0 +1,171 @@
+"""Settings from flags, environment, config file and defaults."""
+
+import msgspec
+import pytest
+
+from yeoul.config.build import build_settings
+from yeoul.config.fields import setting_fields
+from yeoul.config.settings import Settings
+from yeoul.errors import ConfigError
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def refusal(flags=None, config_file=None, environment=None, **options):
+    with pytest.raises(ConfigError) as caught:
+        build_settings(flags or {}, config_file, environment or {}, **options)
+    return caught.value.message
+
+
+def test_without_anything_the_settings_are_the_defaults():
+    assert build_settings({}, None, {}) == Settings()
+
+
+def test_a_flag_wins_over_the_environment_which_wins_over_the_file_which_wins_over_the_default(tmp_path):
+    config = write(tmp_path, "yeoul.toml", "port = 1\nmax_num_seqs = 1\nblock_size = 1\n")
+    environment = {"YEOUL_PORT": "2", "YEOUL_MAX_NUM_SEQS": "2"}
+    settings = build_settings({"port": "3"}, config, environment)
+    assert settings.server.port == 3
+    assert settings.scheduler.max_num_seqs == 2
+    assert settings.cache.block_size == 1
+    assert settings.server.host == "127.0.0.1"
+
+
+def test_a_flag_that_was_not_given_hides_nothing():
+    assert build_settings({"port": None}, None, {"YEOUL_PORT": "2"}).server.port == 2
+
+
+def test_an_empty_variable_counts_as_not_set():
+    assert build_settings({}, None, {"YEOUL_PORT": ""}).server.port == 8000
+
+
+def test_a_variable_can_name_the_config_file_and_a_flag_wins_over_it(tmp_path):
+    first, second = write(tmp_path, "a.toml", "port = 1"), write(tmp_path, "b.toml", "port = 2")
+    assert build_settings({}, None, {"YEOUL_CONFIG": first}).server.port == 1
+    assert build_settings({}, second, {"YEOUL_CONFIG": first}).server.port == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.toml", 'model = "m"\nserved-model-name = ["x", "y"]\n[cache]\nkv-cache-memory-bytes = "1GiB"\n'),
+        ("a.yaml", "model: m\nserved_model_name: [x, y]\nkv-cache-memory-bytes: 1GiB\n"),
+        ("a.yml", "model:\n  model: m\nserver:\n  served-model-name: [x, y]\ncache:\n  kv_cache_memory_bytes: 1073741824\n"),
+        ("a.json", '{"model": "m", "served_model_name": ["x", "y"], "kv_cache_memory_bytes": 1073741824}'),
+    ],
+)
+def test_a_config_file_is_toml_yaml_or_json_flat_or_in_groups(tmp_path, name, text):
+    settings = build_settings({}, write(tmp_path, name, text), {})
+    assert settings.model.model == "m"
+    assert settings.server.served_model_name == ["x", "y"]
+    assert settings.cache.kv_cache_memory_bytes == 1 << 30
+
+
+@pytest.mark.parametrize("name", ["empty.yaml", "empty.toml"])
+def test_an_empty_config_file_sets_nothing(tmp_path, name):
+    assert build_settings({}, write(tmp_path, name, ""), {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.toml", "prt = 1", "sets 'prt', which is no setting. Did you mean port?"),
+        ("a.toml", "[cache]\nblok_size = 1", "Did you mean block_size?"),
+        ("a.toml", "port = 1\n[server]\nport = 2", "sets port twice"),
+        ("a.toml", "port = ", "is not valid TOML"),
+        ("a.yaml", "port: [", "is not valid YAML"),
+        ("a.json", "{", "is not valid JSON"),
+        ("a.json", "[1]", "expected a table of settings"),
+        ("a.ini", "port=1", "ends in .ini; expected one of .toml, .yaml, .yml, .json"),
+        ("a.toml", 'port = "x"', "a.toml is 'x'; expected a whole number from 0 to 65535"),
+        ("a.toml", "port = 1.5", "expected a whole number from 0 to 65535"),
+        ("a.toml", "port = true", "expected a whole number from 0 to 65535"),
+        ("a.yaml", "model: [a, b]", "expected a text"),
+        ("a.yaml", "max_num_seqs: " + "9" * 400, "expected a whole number, at least 1"),
+    ],
+)
+def test_a_config_file_that_cannot_work_says_why(tmp_path, name, text, expected):
+    path = write(tmp_path, name, text)
+    message = refusal(config_file=path)
+    assert expected in message
+    assert path in message
+
+
+def test_a_missing_config_file_is_named(tmp_path):
+    assert "No such file" in refusal(config_file=str(tmp_path / "none.toml"))
+
+
+def test_a_config_file_of_bytes_is_refused(tmp_path):
+    (tmp_path / "a.toml").write_bytes(b"\xff\xfe")
+    assert "it is not UTF-8 text" in refusal(config_file=str(tmp_path / "a.toml"))
+
+
+def test_an_unknown_name_is_an_error_that_names_the_nearest_known_one():
+    assert refusal({"max_modl_len": 1}) == "--max-modl-len is no setting. Did you mean --max-model-len?"
+    assert refusal({"max_modl_len": 1}, spell=str) == "max_modl_len is no setting. Did you mean max_model_len?"
+    variable = refusal(environment={"YEOUL_MAX_MODL_LEN": "1"})
+    assert variable == "the environment variable YEOUL_MAX_MODL_LEN is no setting. Did you mean YEOUL_MAX_MODEL_LEN?"
+
+
+def test_a_name_like_no_other_is_an_error_without_a_guess():
+    assert refusal({"zzzzzzzz": 1}) == "--zzzzzzzz is no setting."
+
+
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting():
+    links = {
+        "YEOUL_SERVICE_HOST": "10.0.0.1",
+        "YEOUL_SERVICE_PORT": "80",
+        "YEOUL_SERVICE_PORT_HTTP": "80",
+        "YEOUL_PORT": "tcp://10.0.0.1:80",
+        "YEOUL_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "YEOUL_PORT_80_TCP_ADDR": "10.0.0.1",
+        "YEOUL_WEB_SERVICE_HOST": "10.0.0.2",
+        "YEOUL_WEB_PORT": "tcp://10.0.0.2:80",
+    }
+    assert build_settings({}, None, links) == Settings()
+
+
+def test_an_error_names_the_place_where_the_value_was_written():
+    assert refusal({"port": "x"}).startswith("--port is 'x'; ")
+    assert refusal({"port": "x"}, spell=str).startswith("port is 'x'; ")
+    assert refusal(environment={"YEOUL_PORT": "x"}).startswith("YEOUL_PORT is 'x'; ")
+
+
+def test_a_headless_engine_needs_an_address():
+    assert "give --engine-address as well" in refusal({"headless": True})
+
+
+def test_an_address_needs_keys():
+    message = refusal({"engine_address": "tcp://127.0.0.1:5555"}, environment={})
+    assert "a tcp link is never open: give --engine-key-file" in message
+    settings = build_settings({"engine_address": "tcp://[::1]:5555", "engine_key_file": "keys", "headless": True}, None, {})
+    assert settings.transport.engine_address == "tcp://[::1]:5555"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["5555", "tcp://host", "ipc:///tmp/x", "tcp://:5555", "tcp://host:0", "tcp://host:65535", "tcp://host:x", "tcp://h:1/x"],
+)
+def test_an_address_is_a_host_and_a_port_with_room_for_the_next_one(address):
+    message = refusal({"engine_key_file": "keys"}, environment={"YEOUL_ENGINE_ADDRESS": address})
+    assert message.startswith(f"YEOUL_ENGINE_ADDRESS is {address!r}; expected tcp://host:port")
+
+
+def test_every_setting_has_a_description_and_its_default_is_one_that_it_accepts():
+    fields = setting_fields()
+    assert len(fields) > 30
+    for name, field in fields.items():
+        assert field.description.endswith("."), name
+        assert field.group_title, name
+        if field.default not in (None, []):
+            settings = build_settings({name: field.default}, None, {})
+            assert getattr(getattr(settings, field.group), name) == field.default
+
+
+def test_settings_survive_the_border_between_processes():
+    settings = build_settings({"kv_cache_memory_bytes": "2GiB", "api_key": ["a", "b"]}, None, {})
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(settings), type=Settings) == settings

@@ -1,0 +1,77 @@
+"""What the terminal shows when a server is ready: the processes, the memory, the address, and a line to try.
+
+Knows nothing of how any of it came to be; ``yeoul serve`` calls it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+
+from yeoul import __version__
+from yeoul.config.settings import Settings
+from yeoul.messages.outputs import EngineReady
+
+_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+
+def server_banner(settings: Settings, model_name: str, ready: EngineReady, url: str) -> str:
+    """The banner of a web process that answers at ``url``."""
+    name = settings.server.served_model_name[0] if settings.server.served_model_name else model_name
+    if settings.transport.engine_address is None:
+        tree = [("yeoul::Web", os.getpid(), ""), *_engine_tree(ready)]
+    else:
+        tree = [("yeoul::Web", os.getpid(), f"its engine is at {settings.transport.engine_address}")]
+    lines = [_headline(name, ready), "", *_draw(tree), "", *_memory(settings, ready), f"Address:   {url}"]
+    return "\n".join([*lines, "", _curl(settings, name, url)])
+
+
+def headless_banner(settings: Settings, model_name: str, ready: EngineReady) -> str:
+    """The banner of an engine without a web process."""
+    tree = [("yeoul::Headless", os.getpid(), ""), *_engine_tree(ready)]
+    address, key_file = settings.transport.engine_address, settings.transport.engine_key_file
+    lines = [_headline(model_name, ready), "", *_draw(tree), "", *_memory(settings, ready), f"Address:   {address}"]
+    join = f"yeoul serve --engine-address tcp://HOST:PORT --engine-key-file {shlex.quote(key_file or 'FILE')}"
+    return "\n".join([*lines, "", f"Join it from a host that has the key file, with the same MODEL:\n  {join}"])
+
+
+def _headline(name: str, ready: EngineReady) -> str:
+    return f"Yeoul {__version__} serves {name}, {ready.max_model_len:,} tokens of context"
+
+
+def _engine_tree(ready: EngineReady) -> list[tuple[str, int, str]]:
+    workers = [(f"yeoul::Worker_{worker.rank}", worker.pid, worker.device) for worker in ready.workers]
+    return [("yeoul::EngineCore", ready.pid, ""), *workers]
+
+
+def _draw(tree: list[tuple[str, int, str]]) -> list[str]:
+    """One line a process: the first is the root, the second its child, all others are children of that one."""
+    branches = ["", "└─ ", *["   ├─ "] * (len(tree) - 3), "   └─ "][: len(tree)]
+    width = max(len(branch + title) for branch, (title, _, _) in zip(branches, tree, strict=True))
+    return [
+        f"  {branch + title:<{width}}  pid {pid}  {note}".rstrip()
+        for branch, (title, pid, note) in zip(branches, tree, strict=True)
+    ]
+
+
+def _memory(settings: Settings, ready: EngineReady) -> list[str]:
+    chosen = "as set" if settings.cache.kv_cache_memory_bytes is not None else "--kv-cache-memory-bytes sets it"
+    tokens = ready.num_blocks * ready.block_size
+    return [
+        f"KV cache:  {_as_size(ready.cache_bytes)} for {tokens:,} tokens "
+        f"({ready.num_blocks:,} blocks of {ready.block_size}); {chosen}"
+    ]
+
+
+def _curl(settings: Settings, name: str, url: str) -> str:
+    body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello!"}]}, ensure_ascii=False)
+    key = " -H 'Authorization: Bearer YOUR_API_KEY'" if settings.server.api_key else ""
+    return f"Try:\n  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} -d {shlex.quote(body)}"
+
+
+def _as_size(num_bytes: int) -> str:
+    for name, unit in _UNITS:
+        if num_bytes >= unit:
+            return f"{num_bytes / unit:.1f} {name}"
+    return f"{num_bytes} bytes"
