@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
+from yeoul.config.runtime_folder import user_runtime_folder
 from yeoul.errors import ConfigError
 
 _MAX_BASE_BYTES = 60
@@ -67,10 +68,9 @@ def sweep(base: str | None = None) -> int:
 
 
 def _default_base() -> str:
-    # The one setting that the system, not the user, makes for us; hence read here and no field of the settings.
-    candidates = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]  # noqa: S108
+    candidates = [*filter(None, [user_runtime_folder()]), tempfile.gettempdir(), "/tmp"]  # noqa: S108
     for base in candidates:
-        if os.path.isabs(base) and len(os.fsencode(base)) <= _MAX_BASE_BYTES and os.access(base, os.W_OK | os.X_OK):
+        if len(os.fsencode(base)) <= _MAX_BASE_BYTES and os.access(base, os.W_OK | os.X_OK):
             return base
     raise ConfigError(
         f"no folder for sockets: expected one of {candidates} to be writable; set XDG_RUNTIME_DIR to one that is"

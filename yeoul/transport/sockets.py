@@ -49,13 +49,15 @@ class ClientSockets:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._backlog: collections.deque[bytes] = collections.deque()
         self._retry: asyncio.TimerHandle | None = None
+        self._events: zmq.Socket[bytes] | None = None
         self._is_closed = False
         try:
             self._input = self._context.socket(zmq.PUSH)
             _open(self._input, input_address, keys, is_engine=False)
-            self._output = zmq.asyncio.Context(self._context).socket(zmq.DEALER)
+            self._output = self._context.socket(zmq.DEALER)
             self._output.setsockopt(zmq.ROUTING_ID, self.client_id)
             _open(self._output, output_address, keys, is_engine=False)
+            self._output_on_loop = zmq.asyncio.Socket.shadow(self._output)
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -81,7 +83,7 @@ class ClientSockets:
         if self._is_closed:
             raise TransportClosedError("the link to EngineCore is closed")
         try:
-            frames: list[bytes] = await self._output.recv_multipart()
+            frames: list[bytes] = await self._output_on_loop.recv_multipart()
         except (asyncio.CancelledError, zmq.ZMQError) as error:
             if self._is_closed:
                 raise TransportClosedError("the link to EngineCore is closed") from error
@@ -89,15 +91,16 @@ class ClientSockets:
         return frames[-1]
 
     def receive_nowait(self) -> bytes | None:
-        """The engine's next message if it is here already, else None."""
+        """The engine's next message if it is here already, else None; not while a ``receive()`` waits."""
         try:
-            return zmq.Socket.shadow(self._output).recv_multipart(zmq.NOBLOCK)[-1]
+            return None if self._is_closed else self._output.recv_multipart(zmq.NOBLOCK)[-1]
         except zmq.Again:
             return None
 
     def monitor(self) -> zmq.Socket[bytes]:
-        """A socket that tells when the engine's end of the outputs' link goes away; for ``LinkWatch``, which closes it."""
-        return zmq.Socket.shadow(self._output).get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        """A socket that becomes readable when the link to the engine breaks; another thread may wait on it, and closes it."""
+        self._events = self._input.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        return self._events
 
     def close(self, linger_seconds: float = 0.2) -> None:
         """Close both sockets; what is still unsent gets ``linger_seconds``. May be called twice."""
@@ -106,6 +109,9 @@ class ClientSockets:
         self._is_closed = True
         if self._retry is not None:
             self._retry.cancel()
+        if self._events is not None:
+            self._events.close(linger=0)
+        self._output_on_loop.close()
         self._output.close(linger=0)
         self._input.close(linger=int(linger_seconds * 1000))
         self._context.term()
@@ -198,6 +204,7 @@ class EngineOutput:
         self._socket = context.zmq_context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # a link that ended keeps no queue: what follows is dropped
         _open_or_close(self._socket, address, context.keys)
         self._reached: set[bytes] = set()
 
@@ -238,7 +245,7 @@ def _open_or_close(socket: zmq.Socket[bytes], address: str, keys: CurveKeys | No
         raise
 
 
-def _open(socket: zmq.Socket[bytes] | zmq.asyncio.Socket, address: str, keys: CurveKeys | None, *, is_engine: bool) -> None:
+def _open(socket: zmq.Socket[bytes], address: str, keys: CurveKeys | None, *, is_engine: bool) -> None:
     """Set the options of a link and bind or connect it. Queues have no limit: what is in flight is bounded by requests."""
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
@@ -254,7 +261,7 @@ def _open(socket: zmq.Socket[bytes] | zmq.asyncio.Socket, address: str, keys: Cu
         raise ConfigError(f"cannot use the address {address}: {hint}; choose another one") from error
 
 
-def _secure(socket: zmq.Socket[bytes] | zmq.asyncio.Socket, address: str, keys: CurveKeys | None, *, is_engine: bool) -> None:
+def _secure(socket: zmq.Socket[bytes], address: str, keys: CurveKeys | None, *, is_engine: bool) -> None:
     if keys is None:
         raise ConfigError(f"{address} would be open to anybody; give both ends the same --engine-key-file")
     for option, value in ((zmq.IPV6, 1), (zmq.TCP_KEEPALIVE, 1), (zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)):

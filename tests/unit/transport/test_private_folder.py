@@ -47,7 +47,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_the_runtime_folder_is_preferred_and_a_long_path_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", None)
     short = Path("/tmp", f"yeoul-test-{os.getpid()}")
     short.mkdir()
     try:
@@ -55,7 +54,7 @@ def test_the_runtime_folder_is_preferred_and_a_long_path_is_not(tmp_path: Path, 
         with PrivateFolder.create() as folder:
             assert folder.path.startswith(str(short))
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("long" * 30)))
-        monkeypatch.setenv("TMPDIR", str(short))
+        monkeypatch.setattr("tempfile.tempdir", str(short))
         with PrivateFolder.create() as folder:
             assert folder.path.startswith(str(short))
             assert len(folder.path) + 25 <= 107

@@ -107,7 +107,9 @@ def test_what_a_gone_client_would_get_is_dropped_at_once(tmp_path: Path, engines
 
     engine, client_id = asyncio.run(talk())
     engines.append(engine)
+    deadline = time.monotonic() + 5
     while engine.output.send(client_id, b"into the void"):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     start = time.monotonic()
     assert not engine.output.send(b"nobody", b"", connect_timeout_seconds=0.05)
@@ -218,3 +220,39 @@ def test_an_address_of_another_form_is_refused(address: str) -> None:
 def test_outputs_take_the_next_port() -> None:
     assert tcp_addresses("tcp://10.0.0.5:5555") == ("tcp://10.0.0.5:5555", "tcp://10.0.0.5:5556")
     assert tcp_addresses("tcp://[::1]:5555") == ("tcp://[::1]:5555", "tcp://[::1]:5556")
+
+
+def test_what_is_already_here_can_be_taken_without_waiting(tmp_path: Path, engines: list[Engine]) -> None:
+    async def talk() -> None:
+        client = ClientSockets(*ipc_addresses(str(tmp_path)))
+        assert client.receive_nowait() is None
+        engines.append(engine := Engine(client.addresses))
+        for payload in (b"1", b"2", b"3"):
+            engine.output.send(client.client_id, payload)
+        assert await client.receive() == b"1"
+        await asyncio.sleep(0.05)
+        assert client.receive_nowait() == b"2"
+        assert await client.receive() == b"3"
+        assert client.receive_nowait() is None
+        client.close()
+        assert client.receive_nowait() is None
+
+    asyncio.run(talk())
+
+
+def test_an_engine_that_goes_away_shows_on_the_monitor(tmp_path: Path) -> None:
+    keys = load_or_create_keys(str(tmp_path / "keys"))
+    addresses = free_tcp_addresses()
+
+    async def talk() -> None:
+        client = ClientSockets(*addresses, keys)
+        events = client.monitor()
+        engine = Engine(addresses, keys)
+        client.send(b"hello")
+        await asyncio.to_thread(engine.input.receive, 5)
+        assert not events.poll(20)
+        engine.close()
+        assert events.poll(5000)
+        client.close()
+
+    asyncio.run(talk())
