@@ -94,6 +94,7 @@ def _explain_usage(error: Any) -> str:
     name = getattr(error, "option_name", None)
     if name is not None and getattr(error, "possibilities", None) is not None and error.ctx is not None:
         known = [option for parameter in error.ctx.command.params for option in (*parameter.opts, *parameter.secondary_opts)]
-        return f"{name} is no flag of {path}.{nearest(name, known)} See {path} --help"
+        alike = [option for option in known if option.startswith("--no-") == name.startswith("--no-")]
+        return f"{name} is no flag of {path}.{nearest(name, alike) or nearest(name, known)} See {path} --help"
     end = "?" if "Did you mean" in message else "."
     return f"{message}{end} See {path} --help"

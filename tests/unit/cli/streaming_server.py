@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 class StreamingServer:
@@ -18,7 +19,7 @@ class StreamingServer:
         self.api_key = api_key
         self.fail = fail
         self.pause_seconds = 0.0
-        self.bodies: list[dict] = []
+        self.bodies: list[dict[str, Any]] = []
         self.num_at_once = 0
         self.most_at_once = 0
         self.num_disconnects = 0

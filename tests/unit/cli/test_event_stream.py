@@ -1,5 +1,7 @@
 """Server-sent events, however the bytes are cut."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,5 +31,5 @@ def test_bytes_one_at_a_time_give_the_same_events():
 @given(st.lists(st.integers(0, len(BODY)), max_size=10))
 def test_every_way_to_cut_the_stream_gives_the_same_events(cuts):
     parser, places = EventStreamParser(), [0, *sorted(cuts), len(BODY)]
-    pieces = [BODY[start:end] for start, end in zip(places, places[1:], strict=False)]
+    pieces = [BODY[start:end] for start, end in itertools.pairwise(places)]
     assert [event for piece in pieces for event in parser.feed(piece)] == EVENTS
