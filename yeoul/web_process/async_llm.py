@@ -61,7 +61,7 @@ class AsyncLLM:
         connect: Connect = connect_engine,
     ) -> None:
         self.settings = settings
-        self._observer: RequestObserver = observer or SilentObserver()
+        self.observer: RequestObserver = observer or SilentObserver()
         self._on_progress = on_progress
         self._connect = connect
         self._requests = RequestTable(settings.scheduler.max_num_waiting_requests)
@@ -325,7 +325,7 @@ class AsyncLLM:
             )
             detokenizer = self.text.detokenizer(prompt_token_ids, sampling)
             stream.engine_request_ids.append(add.request_id)
-            self._requests.add(GenerationState(add, stream, detokenizer, self._observer, now))
+            self._requests.add(GenerationState(add, stream, detokenizer, self.observer, now))
 
     async def encode(self, prompt: Prompt, pooling: str = "last", *, priority: int = 0, cache_salt: str = "") -> list[float]:
         """The vector of a prompt, of length 1: of its last token (``last``) or of all its tokens (``mean``)."""
@@ -374,7 +374,7 @@ class AsyncLLM:
         try:
             self._requests.check_room(num_choices)
         except TooManyRequestsError:
-            self._observer.refused()
+            self.observer.refused()
             raise
 
     def _note_death(self, error: ProcessDeadError) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from yeoul.config.settings import ModelSettings
-from yeoul.errors import ConfigError, InvalidRequestError
+from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.tokenizer_source import SamplingDefaults, TokenizerSource
@@ -121,16 +120,4 @@ def _load(files: ModelFiles, settings: ModelSettings) -> ModelText:
     from yeoul.text.tokenizer import Tokenizer
 
     source = load_tokenizer_source(files, settings.tokenizer)
-    template = None if settings.chat_template is None else _read_template(settings.chat_template)
-    return ModelText(Tokenizer.load(source), ChatTemplate.load(source, template), source)
-
-
-def _read_template(path_or_text: str) -> str:
-    if "{" in path_or_text:
-        return path_or_text
-    try:
-        return Path(path_or_text).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"chat_template is {path_or_text!r}, which cannot be read ({error}); give the path of a Jinja file, or a template"
-        ) from None
+    return ModelText(Tokenizer.load(source), ChatTemplate.load(source, settings.chat_template), source)

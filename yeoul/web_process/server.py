@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import setproctitle
@@ -21,7 +21,6 @@ from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.async_llm import AsyncLLM, Progress
 from yeoul.web_process.listening import bind_listener, url_of
-from yeoul.web_process.request_observer import RequestObserver
 
 if TYPE_CHECKING:
     from yeoul.web_process.http_server import HttpServer
@@ -47,10 +46,122 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
     """
     set_up_logging("Web", settings.server.log_level)
     setproctitle.setproctitle("yeoul::Web")
-    listener = bind_listener(settings.server.host, settings.server.port)
-    with listener:
-        observer = _LateObserver()
-        llm = AsyncLLM(settings, observer=observer, on_progress=on_progress)
+    with bind_listener(settings.server.host, settings.server.port) as listener:
+        llm = AsyncLLM(settings, on_progress=on_progress)
         llm.resolve()
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             return runner.run(ServerLife(llm, listener, on_ready).run())
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+class ServerLife:
+    """One server from start to end, on the running loop of the main thread."""
+
+    def __init__(self, llm: AsyncLLM, listener: socket.socket, on_ready: OnReady | None = None) -> None:
+        self._llm = llm
+        self._listener = listener
+        self._on_ready = on_ready
+        self._time = llm.settings.time
+        self._first_signal = asyncio.Event()
+        self._second_signal = asyncio.Event()
+        self._exit_code = 0
+        self._http: HttpServer | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def run(self) -> int:
+        """Starts, serves, drains and stops everything; returns the exit code. Errors as for ``run_server``."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._note_signal, number)
+        starting = asyncio.create_task(self._llm.start(), name="start")
+        try:
+            await asyncio.sleep(0)  # the engine's process is started here, before the imports below
+            self._serve_http()
+            if await _is_first(starting, self._first_signal):
+                await self._serve(starting.result())
+        finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await self._stop()
+        return self._exit_code
+
+    def _serve_http(self) -> None:
+        """From here on there are answers, 503 until the engine is ready."""
+        from yeoul.web_process.http_server import HttpServer
+        from yeoul.web_process.metrics import Metrics
+        from yeoul.web_process.server_context import ServerContext
+
+        metrics = Metrics()
+        metrics.watch(lambda: self._llm.statistics)
+        self._llm.observer = metrics
+        self._http = HttpServer(ServerContext(self._llm, self._llm.settings, metrics))
+        self._serving = self._http.start(self._listener)
+
+    async def _serve(self, ready: EngineReady) -> None:
+        """Until the first signal, and then until what runs is finished, the drain's limit, or the second signal."""
+        gc.collect()
+        gc.freeze()  # what start-up left is never collected: no long pauses for it
+        if self._on_ready is not None:
+            self._on_ready(ready, url_of(self._listener))
+        dying = asyncio.create_task(self._llm.wait_for_death(), name="wait_for_death")
+        draining: asyncio.Task[None] | None = None
+        try:
+            if not await _is_first(dying, self._first_signal):
+                draining = asyncio.create_task(self._drain(), name="drain")
+                await asyncio.wait((draining, dying), return_when=asyncio.FIRST_COMPLETED)
+            if dying.done():
+                raise dying.result()
+        finally:
+            dying.cancel()
+            if draining is not None:
+                draining.cancel()
+
+    async def _drain(self) -> None:
+        logger.info("stopping when the %d running requests are finished", self._llm.num_unfinished)
+        limit = self._time.drain_timeout_seconds
+        finishing = asyncio.create_task(self._llm.drain(), name="finish_requests")
+        try:
+            async with asyncio.timeout(limit):
+                await _is_first(finishing, self._second_signal)
+        except TimeoutError:
+            logger.warning("%d requests are cut off: they did not finish within %g s", self._llm.num_unfinished, limit)
+        finally:
+            finishing.cancel()
+
+    async def _stop(self) -> None:
+        """Ends everything, connections and processes side by side; a second signal hastens it."""
+        if self._http is not None:
+            self._http.stop(self._time.stop_timeout_seconds)
+        ending = asyncio.create_task(self._end(), name="end")
+        if not await _is_first(ending, self._second_signal):
+            if self._serving is not None:
+                self._serving.cancel()
+            await self._llm.shutdown(at_once=True)
+        await ending
+
+    async def _end(self) -> None:
+        await self._llm.shutdown()
+        if self._serving is not None:
+            await asyncio.gather(self._serving, return_exceptions=True)
+
+    def _note_signal(self, number: int) -> None:
+        if not self._first_signal.is_set():
+            self._first_signal.set()
+            return
+        self._exit_code = EXIT_CODE_OF_A_SIGNAL + number
+        self._second_signal.set()
+
+
+async def _is_first(task: asyncio.Task[Result], event: asyncio.Event) -> bool:
+    """Whether ``task`` is done before ``event`` is set; it is left running if it is not."""
+    waiting = asyncio.create_task(event.wait(), name="wait_for_signal")
+    try:
+        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    return task.done()

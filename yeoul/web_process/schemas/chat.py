@@ -15,10 +15,10 @@ Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
 class ChatMessage(RequestBody):
-    """One message. ``content`` is a string, null, or a list of parts of type ``text``, which are joined."""
+    """One message. ``content`` is a string, null, or a list of parts of type ``text``."""
 
     role: Role
-    content: str | None = Field(default=None, description="A string, or a list of text parts.")
+    content: str | list[dict[str, str]] | None = Field(default=None, description="A string, or a list of text parts.")
     name: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
@@ -30,10 +30,12 @@ class ChatMessage(RequestBody):
 
     @field_validator("content", mode="before")
     @classmethod
-    def _join_parts(cls, content: Any) -> Any:
-        if not isinstance(content, list):
-            return content
-        return "".join(map(_text_of_part, content))
+    def _read_parts(cls, content: Any) -> Any:
+        if isinstance(content, list):
+            return [{"type": "text", "text": _text_of_part(part)} for part in content]
+        if content is not None and not isinstance(content, str):
+            raise ValueError("expected a string, or a list of text parts")
+        return content
 
     @model_validator(mode="after")
     def _check_content(self) -> ChatMessage:

@@ -1,0 +1,189 @@
+"""An engine without processes: it answers each request with bytes that the test chose, a token a step."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from yeoul import __version__
+from yeoul.config.settings import CacheSettings, ModelSettings, SchedulerSettings, ServerSettings, Settings, TimeSettings
+from yeoul.messages.outputs import (
+    EngineDead,
+    EngineMessage,
+    EngineReady,
+    FinishReason,
+    RequestFault,
+    RequestOutput,
+    StepOutputs,
+    TokenLogprobs,
+    WorkerInfo,
+)
+from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage
+from yeoul.messages.statistics import EngineStatistics
+from yeoul.model_files.description import ModelDescription, ModelFiles
+from yeoul.model_files.tokenizer_source import FAKE_EOS_TOKEN_ID
+from yeoul.web_process.async_llm import AsyncLLM
+
+MAX_MODEL_LEN = 256
+
+
+class FakeEngineClient:
+    """The methods of AsyncMPClient. ``reply`` gives the tokens of a request; ``gate`` cleared holds every step back."""
+
+    def __init__(
+        self, settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int
+    ) -> None:
+        self.max_model_len = max_model_len
+        self.ready: EngineReady | None = None
+        self.engine_pid: int | None = None
+        self.sent: list[ClientMessage] = []
+        self.faults: dict[str, RequestFault] = {}
+        self.reply: Callable[[AddRequest], list[int]] = lambda add: [*b"hello world", FAKE_EOS_TOKEN_ID]
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.is_stopped = False
+        self.tokens_a_step = 1
+        self._running: dict[str, tuple[AddRequest, list[int]]] = {}
+        self._num_made: dict[str, int] = {}
+        self._messages: asyncio.Queue[EngineMessage] = asyncio.Queue()
+        self._stepping: asyncio.Task[None] | None = None
+        self._work = asyncio.Event()
+
+    def spawn(self) -> None:
+        """Nothing to start."""
+
+    async def start(self) -> EngineReady:
+        self._stepping = asyncio.create_task(self._step_for_ever())
+        self.ready = EngineReady(
+            version=__version__,
+            pid=1,
+            num_blocks=64,
+            block_size=16,
+            cache_bytes=1024,
+            max_model_len=self.max_model_len,
+            model_fingerprint="0123456789abcdef",
+            workers=[WorkerInfo(0, 2, "cpu")],
+        )
+        return self.ready
+
+    def send(self, message: ClientMessage) -> None:
+        self.sent.append(message)
+        if isinstance(message, AddRequest):
+            self._running[message.request_id] = (message, self.reply(message))
+            self._num_made[message.request_id] = 0
+        elif isinstance(message, AbortRequests):
+            for request_id in message.request_ids:
+                self._running.pop(request_id, None)
+        self._work.set()
+
+    async def receive(self) -> EngineMessage:
+        return await self._messages.get()
+
+    async def call(self, method: str, arguments: list[str] | None = None) -> str:
+        return method
+
+    async def stop(self) -> None:
+        self.is_stopped = True
+        if self._stepping is not None:
+            self._stepping.cancel()
+
+    def die(self) -> None:
+        """The engine ends in the middle of everything."""
+        self._messages.put_nowait(EngineDead("Worker_0", "was killed by signal 9 (SIGKILL)", exit_code=-9))
+
+    def emit(self, message: EngineMessage) -> None:
+        self._messages.put_nowait(message)
+
+    @property
+    def added(self) -> list[AddRequest]:
+        return [message for message in self.sent if isinstance(message, AddRequest)]
+
+    @property
+    def aborted(self) -> list[str]:
+        return [one for message in self.sent if isinstance(message, AbortRequests) for one in message.request_ids]
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    async def _step_for_ever(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._running:
+                await self.gate.wait()
+                outputs = [self._next(*running) for running in list(self._running.values())]
+                statistics = EngineStatistics(num_running=len(self._running), num_blocks=64, num_used_blocks=16)
+                self._messages.put_nowait(StepOutputs(outputs, statistics))
+                await asyncio.sleep(0)
+
+    def _next(self, add: AddRequest, reply: list[int]) -> RequestOutput:
+        request_id = add.request_id
+        if add.pooling is not None:
+            del self._running[request_id]
+            return RequestOutput(request_id=request_id, finish_reason="stop", embedding=b"\0\0\0\0\0\0\x80\x3f")
+        num_made = self._num_made[request_id]
+        assert add.sampling.max_tokens is not None
+        tokens = reply[num_made : min(num_made + self.tokens_a_step, add.sampling.max_tokens)]
+        self._num_made[request_id] += len(tokens)
+        finish_reason: FinishReason | None = None
+        stop_reason = None
+        if tokens[-1] in add.eos_token_ids or tokens[-1] in add.sampling.stop_token_ids:
+            finish_reason = "stop"
+            stop_reason = None if tokens[-1] in add.eos_token_ids else tokens[-1]
+        elif self._num_made[request_id] >= min(add.sampling.max_tokens, len(reply)):
+            finish_reason = "length"
+        if finish_reason is not None:
+            del self._running[request_id]
+        wants = add.sampling.logprobs
+        prompt_logprobs: list[TokenLogprobs | None] = []
+        if add.sampling.prompt_logprobs is not None and num_made == 0:
+            prompt_logprobs = [None, *(_logprobs(token) for token in add.prompt_token_ids[1:])]
+        return RequestOutput(
+            request_id=request_id,
+            new_token_ids=tokens,
+            new_logprobs=[_logprobs(token) for token in tokens] if wants is not None else [],
+            prompt_logprobs=prompt_logprobs,
+            finish_reason=finish_reason,
+            stop_reason=stop_reason,
+            num_cached_tokens=16 if num_made == 0 else 0,
+            queue_seconds=0.001 if num_made == 0 else None,
+        )
+
+
+def _logprobs(token: int) -> TokenLogprobs:
+    """The token itself at one half, and "?" as the likeliest other at minus infinity."""
+    return TokenLogprobs([token, token, ord("?")], [math.log(0.5), math.log(0.5), -math.inf], 1)
+
+
+def settings(**server: object) -> Settings:
+    """The fake model, a short context, room for eight waiting requests."""
+    return Settings(
+        model=ModelSettings(model="fake", max_model_len=MAX_MODEL_LEN),
+        cache=CacheSettings(num_blocks_override=64),
+        scheduler=SchedulerSettings(max_num_waiting_requests=8),
+        time=TimeSettings(keep_alive_seconds=0.05, drain_timeout_seconds=1.0),
+        server=ServerSettings(**server),  # type: ignore[arg-type]
+    )
+
+
+class FakeEngine:
+    """An AsyncLLM on a FakeEngineClient: ``async with FakeEngine() as engine``; ``engine.llm``, ``engine.client``."""
+
+    def __init__(self, chosen: Settings | None = None) -> None:
+        self.client: FakeEngineClient
+        self.llm = AsyncLLM(chosen or settings(), connect=self._connect)
+
+    def _connect(
+        self, chosen: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int
+    ) -> FakeEngineClient:
+        self.client = FakeEngineClient(chosen, files, description, max_model_len)
+        return self.client
+
+    async def __aenter__(self) -> FakeEngine:
+        await self.llm.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.llm.shutdown()
