@@ -37,7 +37,7 @@ _FULL_QUEUE_PAUSE_SECONDS = 0.05
 _FULL_QUEUE_PATIENCE_SECONDS = 600.0
 
 
-class Completion(msgspec.Struct, kw_only=True):
+class Choice(msgspec.Struct, kw_only=True):
     """One answer. ``finish_reason`` is ``stop`` or ``length``; ``stop_reason`` the stop string or token, if one ended it."""
 
     index: int
@@ -49,34 +49,34 @@ class Completion(msgspec.Struct, kw_only=True):
 
 
 class GenerationResult(msgspec.Struct, kw_only=True):
-    """The answers to one prompt: ``sampling.n`` of them in ``outputs``. ``seed`` makes them again."""
+    """The answers to one prompt: ``sampling.n`` of them in ``choices``. ``seed`` makes them again."""
 
     request_id: str
     prompt: Prompt
     prompt_token_ids: list[int]
     seed: int
-    outputs: list[Completion]
+    choices: list[Choice]
     num_cached_tokens: int = 0
     prompt_logprobs: list[TokenLogprobs | None] = []
 
     @property
     def text(self) -> str:
         """The first answer."""
-        return self.outputs[0].text
+        return self.choices[0].text
 
     @property
     def num_output_tokens(self) -> int:
         """Tokens of all answers together."""
-        return sum(len(completion.token_ids) for completion in self.outputs)
+        return sum(len(choice.token_ids) for choice in self.choices)
 
     def add(self, delta: GenerationOutput) -> None:
         """Takes in what a choice has gained."""
-        completion = self.outputs[delta.choice_index]
-        completion.text += delta.text
-        completion.token_ids += delta.token_ids
-        completion.logprobs += delta.logprobs
-        completion.finish_reason = delta.finish_reason
-        completion.stop_reason = delta.stop_reason
+        choice = self.choices[delta.choice_index]
+        choice.text += delta.text
+        choice.token_ids += delta.token_ids
+        choice.logprobs += delta.logprobs
+        choice.finish_reason = delta.finish_reason
+        choice.stop_reason = delta.stop_reason
         self.num_cached_tokens = max(self.num_cached_tokens, delta.num_cached_tokens)
         self.prompt_logprobs = self.prompt_logprobs or delta.prompt_logprobs
 
@@ -161,7 +161,8 @@ class LLM:
         config: a file with settings.
         settings: any setting by its field name, as in ``yeoul.config.settings``: ``dtype="float32"``.
 
-    Nothing starts before the first use or the ``with``. Methods may be called from several threads.
+    Nothing starts before the first use or the ``with``; ``close()``, or dropping the object, ends what was started. Methods
+    may be called from several threads.
 
     Raises:
         ConfigError: an unknown setting, or a value that cannot work.
@@ -193,12 +194,16 @@ class LLM:
                     thread = EngineThread(AsyncLLM(self.settings, on_progress=on_progress))
                     thread.start()
                 self._thread = thread
+                # Where the last reference goes is anybody's thread, the loop's own perhaps: another one does the waiting.
+                self._dropped = weakref.finalize(self, start_thread, "LLMStop", thread.stop)
+                self._dropped.atexit = False
 
     def close(self) -> None:
         """Ends the engine and its processes. Harmless when repeated; a later call starts it again."""
         with self._lock:
             if self._thread is not None:
                 thread, self._thread = self._thread, None
+                self._dropped.detach()
                 thread.stop()
 
     def generate(
@@ -282,7 +287,7 @@ async def _answer(engine: AsyncLLM, prompt: Prompt, sampling: SamplingParams, ad
             prompt=prompt,
             prompt_token_ids=stream.prompts[0],
             seed=stream.seed,
-            outputs=[Completion(index=index) for index in range(sampling.n)],
+            choices=[Choice(index=index) for index in range(sampling.n)],
         )
         async for delta in stream:
             result.add(delta)
