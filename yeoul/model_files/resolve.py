@@ -85,6 +85,8 @@ def local_files(name: str) -> ModelFiles | None:
 
     Raises ModelFileError for a path of another kind.
     """
+    if not name:
+        return None
     path = os.path.abspath(os.path.expanduser(name))
     if os.path.isfile(path):
         return ModelFiles(name=name, file_format="gguf", path=_check_magic(path))
