@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 from tokenizers import AddedToken, Tokenizer, models, normalizers
 
 from yeoul.errors import ModelFileError
@@ -41,7 +42,8 @@ def build_gguf_tokenizer(source: TokenizerSource) -> tuple[Tokenizer, TokenSpell
         if vocabulary.model == "gpt2":
             tokenizer, spelling = _build_byte_level(vocabulary), byte_level_spelling()
         elif vocabulary.model == "llama":
-            tokenizer = _build_sentence_piece(vocabulary, source.unknown_token_id)
+            vocabulary = _with_respelled_spaces(vocabulary)
+            tokenizer = _build_sentence_piece(vocabulary, _unknown_token(source, vocabulary))
             spelling = sentence_piece_spelling(strips_leading_space=_adds_space_prefix(vocabulary))
         else:
             raise ModelFileError(
@@ -83,18 +85,25 @@ def _build_byte_level(vocabulary: GgufVocabulary) -> Tokenizer:
     return tokenizer
 
 
-def _build_sentence_piece(vocabulary: GgufVocabulary, unknown_token_id: int | None) -> Tokenizer:
+def _unknown_token(source: TokenizerSource, vocabulary: GgufVocabulary) -> str | None:
+    token_id = source.unknown_token_id
+    if token_id is not None and token_id >= len(vocabulary.tokens):
+        raise ModelFileError(f"the unknown token is {token_id}, but {source.origin} has {len(vocabulary.tokens)} tokens")
+    return None if token_id is None else vocabulary.tokens[token_id]
+
+
+def _build_sentence_piece(vocabulary: GgufVocabulary, unknown_token: str | None) -> Tokenizer:
     tokens = vocabulary.tokens
     types = vocabulary.token_types or [TOKEN_TYPE_NORMAL] * len(tokens)
     if not vocabulary.scores:
         raise ModelFileError("a SentencePiece vocabulary needs a score for each token; the GGUF file has none")
     pieces = [index for index, kind in enumerate(types) if kind in (TOKEN_TYPE_NORMAL, TOKEN_TYPE_UNUSED)]
     model = models.BPE(
-        vocab=_ids_of_tokens(vocabulary) | _spaced_tokens(vocabulary),
+        vocab=_ids_of_tokens(vocabulary),
         merges=find_merges([tokens[index] for index in pieces], [vocabulary.scores[index] for index in pieces]),
         byte_fallback=True,
         fuse_unk=True,
-        unk_token=None if unknown_token_id is None else tokens[unknown_token_id],
+        unk_token=unknown_token,
     )
     tokenizer = Tokenizer(model)
     spaces: normalizers.Normalizer = normalizers.Replace(" ", SENTENCE_PIECE_SPACE)
@@ -104,13 +113,19 @@ def _build_sentence_piece(vocabulary: GgufVocabulary, unknown_token_id: int | No
     return tokenizer
 
 
-def _spaced_tokens(vocabulary: GgufVocabulary) -> dict[str, int]:
-    """User-defined tokens that hold spaces, as SentencePiece writes them: in a text they are found in both forms."""
-    return {
-        token.replace(" ", SENTENCE_PIECE_SPACE): token_id
-        for token_id, token in enumerate(vocabulary.tokens)
-        if " " in token and vocabulary.token_types and vocabulary.token_types[token_id] == TOKEN_TYPE_USER_DEFINED
-    }
+def _with_respelled_spaces(vocabulary: GgufVocabulary) -> GgufVocabulary:
+    """User-defined tokens with spaces are spelled so that they are found in a text: with U+2581, as SentencePiece does.
+
+    Where every text gets a space before it, so would such a token's own spelling; there it is looked for as it is.
+    """
+    if not vocabulary.token_types:
+        return vocabulary
+    old, new = (SENTENCE_PIECE_SPACE, " ") if _adds_space_prefix(vocabulary) else (" ", SENTENCE_PIECE_SPACE)
+    tokens = [
+        token.replace(old, new) if kind == TOKEN_TYPE_USER_DEFINED else token
+        for token, kind in zip(vocabulary.tokens, vocabulary.token_types, strict=True)
+    ]
+    return msgspec.structs.replace(vocabulary, tokens=tokens)
 
 
 def _ids_of_tokens(vocabulary: GgufVocabulary) -> dict[str, int]:
@@ -145,6 +160,8 @@ def _add_special_tokens(tokenizer: Tokenizer, vocabulary: GgufVocabulary, named_
     special.update(token_id for token_id in named_special_ids if token_id < len(tokens))
     tokenizer.add_special_tokens([AddedToken(tokens[index], normalized=False, special=True) for index in sorted(special)])
     plain = [tokens[index] for index, kind in enumerate(types) if kind == TOKEN_TYPE_USER_DEFINED and index not in special]
-    if vocabulary.model == "llama":
-        plain += _spaced_tokens(vocabulary)
-    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in plain])
+    # Tokens spelled with U+2581 are looked for where the text is spelled so too: after it was normalized.
+    is_sentence_piece = vocabulary.model == "llama"
+    tokenizer.add_tokens(
+        [AddedToken(token, normalized=is_sentence_piece and SENTENCE_PIECE_SPACE in token) for token in plain]
+    )

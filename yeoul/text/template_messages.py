@@ -67,12 +67,12 @@ def _with_parsed_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_parsed_call(call: Any) -> Any:
-    function = call.get("function") if isinstance(call, Mapping) else None
-    arguments = function.get("arguments") if isinstance(function, Mapping) else None
-    if not isinstance(arguments, str):
-        return call
-    try:
-        parsed = json.loads(arguments)
-    except ValueError:
-        return call
-    return {**call, "function": {**function, "arguments": parsed}} if isinstance(parsed, dict) else call
+    match call:
+        case {"function": {"arguments": str(arguments)}}:
+            try:
+                parsed = json.loads(arguments)
+            except ValueError:
+                return call
+            return {**call, "function": {**call["function"], "arguments": parsed}} if isinstance(parsed, dict) else call
+        case _:
+            return call
