@@ -29,14 +29,18 @@ def next_token(values: list[bytes], sampling: SamplingParams, choice_index: int,
     return blake2b(text, digest_size=4).digest()[0] % VOCAB_SIZE
 
 
+def lone_values(token_ids: list[int]) -> list[bytes]:
+    values: list[bytes] = []
+    for position, token_id in enumerate(token_ids):
+        values.append(chain_value(values[-1] if values else b"", token_id, position))
+    return values
+
+
 def lone_run(message: AddRequest, max_num_tokens: int) -> tuple[list[int], str, int | None]:
     """All output tokens (with those of an earlier engine), finish reason and stop reason of a request that runs alone."""
     output = list(message.output_token_ids)
-    values: list[bytes] = []
     while True:
-        for position, token_id in enumerate([*message.prompt_token_ids, *output]):
-            if position >= len(values):
-                values.append(chain_value(values[-1] if values else b"", token_id, position))
+        values = lone_values([*message.prompt_token_ids, *output])
         output.append(next_token(values, message.sampling, message.choice_index, len(output)))
         if len(output) >= message.sampling.min_tokens:
             if output[-1] in message.eos_token_ids:
@@ -58,14 +62,13 @@ class KnownRequest:
 class RecomputingWorker:
     """Executes steps as bytes, exactly as the protocol says; ``faults`` are requests that fail before they are computed."""
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    def __init__(self, num_blocks: int, block_size: int, last_step_number: int = -1) -> None:
         self.block_size = block_size
         self.slots = [NOTHING] * (num_blocks * block_size)
         self.requests: dict[str, KnownRequest] = {}
-        self.last_step_number = -1
+        self.last_step_number = last_step_number
         self.max_num_tokens_seen = 0
-        self.num_computed_tokens = 0
-        self.faults: set[str] = set()
+        self.faults: frozenset[str] = frozenset()
 
     def execute(self, step_bytes: bytes) -> StepResult:
         step = msgspec.msgpack.decode(step_bytes, type=StepInput)
@@ -100,13 +103,12 @@ class RecomputingWorker:
         for position in range(entry.num_computed_tokens, end):
             values.append(chain_value(values[-1] if values else b"", request.token_ids[position], position))
             self.slots[slots[position]] = values[-1]
-        self.num_computed_tokens += entry.num_new_tokens
         return self._sample(request, values) if end == len(request.token_ids) else None
 
     def _sample(self, request: KnownRequest, values: list[bytes]) -> RequestResult:
         new = request.new
         if new.pooling is not None:
-            return RequestResult(new.request_id, embedding=values[-1])
+            return RequestResult(new.request_id, embedding=b"".join(values))
         num_output_tokens = len(request.token_ids) - len(new.prompt_token_ids)
         token_id = next_token(values, new.sampling, new.choice_index, num_output_tokens)
         request.token_ids.append(token_id)

@@ -59,7 +59,7 @@ def test_a_fault_fails_its_request_and_no_other():
     desk = Desk()
     message = new_request("b", 3)
     desk.add(new_request("a", 3), message)
-    desk.worker.faults = {"a"}
+    desk.worker.faults = frozenset({"a"})
     first, second = desk.answer(desk.schedule())
     assert (first.request_id, first.finish_reason) == ("a", "error")
     assert first.fault is not None
@@ -77,7 +77,7 @@ def test_nobody_finds_the_prefix_that_a_failed_computation_left(is_aborted_befor
     step = desk.schedule()
     if is_aborted_before:
         desk.scheduler.abort(["a"])
-    desk.worker.faults = {"a"}
+    desk.worker.faults = frozenset({"a"})
     desk.answer(step)
     message = new_request("b", list(range(9)))
     desk.add(message)
