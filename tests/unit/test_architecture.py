@@ -18,6 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "log": set(),
+    "progress": set(),
     "messages": {"errors"},
     "config": {"errors", "messages", "model_files.description"},
     "transport": {"errors", "messages", "config"},
@@ -36,9 +37,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web_process": {"errors", "log", "messages", "config", "model_files", "text", "engine_process.client"},
     "cli": {
         "errors", "log", "messages", "config", "model_files", "llm", "web_process.server", "engine_process.headless",
-        "transport.thread_names",
+        "progress", "transport.child_process",
     },
-    "llm": {"errors", "log", "messages", "config", "web_process.async_llm", "web_process.generation_output"},
+    "llm": {
+        "errors", "messages", "config", "progress", "transport.thread_names", "web_process.async_llm",
+        "web_process.generation_output",
+    },
 }  # fmt: skip
 
 # Outside library -> where it may be imported.
