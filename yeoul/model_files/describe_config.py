@@ -15,7 +15,7 @@ from yeoul.model_files.architectures import CONFIG_ARCHITECTURES, check_shape
 from yeoul.model_files.describe_rope import Rope, read_rope
 from yeoul.model_files.description import Architecture, ModelDescription
 from yeoul.model_files.safetensors_folder import SafetensorsFolder
-from yeoul.model_files.typed_fields import TypedFields, read_json_object
+from yeoul.model_files.typed_fields import TypedFields, read_json_fields
 
 SLIDING = "sliding_attention"
 FULL = "full_attention"
@@ -59,7 +59,7 @@ def describe_folder(path: str) -> ModelDescription:
     """Reads config.json and the weight files' headers. Raises ModelFileError for anything missing or unknown."""
     if not os.path.isdir(path):
         raise ModelFileError(f"{path!r} is not a model folder; expected a folder with config.json and .safetensors files")
-    config = read_json_object(os.path.join(path, "config.json"))
+    config = read_json_fields(os.path.join(path, "config.json"))
     if config is None:
         raise ModelFileError(f"{path} has no config.json; expected a Hugging Face model folder")
     architecture = _architecture(config)

@@ -9,7 +9,7 @@ import msgspec
 from yeoul.errors import ModelFileError
 from yeoul.model_files.mapped_file import map_file
 from yeoul.model_files.tokenizer_source import SamplingDefaults, TokenizerSource
-from yeoul.model_files.typed_fields import TypedFields, read_json_object
+from yeoul.model_files.typed_fields import TypedFields, read_json_fields
 
 TOKENIZER_NAME = "tokenizer.json"
 MAX_TEMPLATE_BYTES = 1 << 20
@@ -78,7 +78,7 @@ def answers_of_folder(folder: str) -> tuple[list[int], SamplingDefaults]:
 
 def _read(folder: str, name: str) -> TypedFields:
     path = os.path.join(folder, name)
-    return read_json_object(path) or TypedFields(path, {})
+    return read_json_fields(path) or TypedFields(path, {})
 
 
 def _special_tokens(config: TypedFields, special_tokens_map: TypedFields) -> dict[str, str]:

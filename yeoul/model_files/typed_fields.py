@@ -121,7 +121,7 @@ class TypedFields:
         return TypedFields(f"{self.origin}, {key}", value)
 
 
-def read_json_object(path: str) -> TypedFields | None:
+def read_json_fields(path: str) -> TypedFields | None:
     """The object in a JSON file; None if there is no such file. Raises ModelFileError if it is not readable JSON."""
     try:
         if os.path.getsize(path) > MAX_JSON_BYTES:
