@@ -1,0 +1,235 @@
+"""The model runner with a tiny real model: same tokens alone, in a crowd, in chunks, in any blocks, after a preemption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.worker_process.fake_worker import Driver, greedy, run_together, seeded
+from tests.unit.worker_process.tiny_llama import WithoutCache, tiny_settings, tiny_worker, write_tiny_llama
+from yeoul.config.settings import CacheSettings, ModelSettings
+from yeoul.errors import ConfigError
+from yeoul.messages.outputs import TokenLogprobs
+from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.steps import NewRequest, RequestResult, StepInput
+from yeoul.model_files.description import ModelFiles
+from yeoul.worker_process.worker import Worker
+
+PROMPT = [int(number) for number in np.random.default_rng(3).integers(0, 96, 37)]
+BLOCKS = list(range(200, 230))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> ModelFiles:
+    return write_tiny_llama(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def oracle(files: ModelFiles) -> WithoutCache:
+    return WithoutCache(files)
+
+
+@pytest.fixture
+def worker(files: ModelFiles) -> Worker:
+    return tiny_worker(files)
+
+
+def request(request_id: str = "a", prompt: list[int] = PROMPT, sampling: SamplingParams | None = None, **more: Any):
+    return NewRequest(request_id=request_id, prompt_token_ids=prompt, sampling=sampling or greedy(), **more)
+
+
+def computed(worker: Worker, driver: Driver, chunk: int = 10_000) -> list[RequestResult]:
+    """Computes a prompt, and returns every result on the way."""
+    results: list[RequestResult] = []
+    while driver.num_computed < driver.num_known:
+        part = driver.part(min(chunk, driver.num_known - driver.num_computed))
+        results += worker.execute(
+            StepInput(step_number=driver.num_computed, new_requests=driver.new_requests(), scheduled=[part])
+        ).results
+    return results
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 16, 10_000])
+def test_greedy_tokens_are_those_of_the_model_without_a_cache(worker, oracle, chunk):
+    assert Driver(worker, request(), BLOCKS).run(20, chunk) == oracle.greedy_tokens(PROMPT, 20)
+
+
+MIXED = [
+    greedy(),
+    seeded(1),
+    seeded(2, top_p=0.9),
+    seeded(3, top_k=5, logprobs=2),
+    greedy(repetition_penalty=1.3),
+    seeded(4, frequency_penalty=0.7, min_p=0.01),
+    seeded(5, logit_bias={7: 4.0}, min_tokens=4, stop_token_ids=[9]),
+]
+
+
+def test_a_request_gives_the_same_tokens_alone_and_in_a_crowd(files):
+    requests = [request(f"r{index}", PROMPT[: 3 + 5 * index], sampling) for index, sampling in enumerate(MIXED)]
+    alone = [Driver(tiny_worker(files), entry, BLOCKS).run(20) for entry in requests]
+    blocks = np.random.default_rng(1).permutation(256).tolist()
+    crowd_worker = tiny_worker(files)
+    crowd = [Driver(crowd_worker, entry, blocks[index * 20 : index * 20 + 20]) for index, entry in enumerate(requests)]
+    assert run_together(crowd, 20, chunk=7) == alone
+    assert len({tuple(tokens) for tokens in alone}) == len(alone)
+
+
+@pytest.mark.parametrize("sampling", MIXED[:6])
+def test_a_preempted_request_goes_on_where_it_was(worker, sampling):
+    expected = Driver(worker, request("first", sampling=sampling), BLOCKS).run(20)
+    back = Driver(worker, request("back", sampling=sampling, output_token_ids=expected[:9]), list(range(30)))
+    assert back.run(20, chunk=8) == expected
+
+
+def test_a_prefix_that_another_request_left_in_the_cache_changes_nothing(worker, oracle):
+    Driver(worker, request("first"), BLOCKS).run(1)
+    second = Driver(worker, request("second", [*PROMPT[:24], 5, 6, 7]), [*BLOCKS[:6], *range(20)])
+    second.num_computed = 24
+    assert second.run(12) == oracle.greedy_tokens([*PROMPT[:24], 5, 6, 7], 12)
+
+
+def test_choices_differ_and_the_first_is_the_only_one_of_one(worker):
+    drivers = [
+        Driver(worker, request(f"c{index}", sampling=seeded(8), choice_index=index), list(range(index * 16, index * 16 + 16)))
+        for index in range(4)
+    ]
+    choices = run_together(drivers, 16)
+    assert choices[0] == Driver(worker, request("one", sampling=seeded(8)), BLOCKS).run(16)
+    assert len({tuple(choice) for choice in choices}) == 4
+
+
+def expected_report(logprobs: torch.Tensor, token_id: int, num_likeliest: int) -> TokenLogprobs:
+    best = logprobs.topk(num_likeliest)
+    values = [float(logprobs[token_id]), *best.values.tolist()]
+    return TokenLogprobs([token_id, *best.indices.tolist()], values, 1 + int((logprobs > logprobs[token_id]).sum()))
+
+
+def assert_same_report(found: TokenLogprobs | None, expected: TokenLogprobs) -> None:
+    assert found is not None
+    assert (found.token_ids, found.rank) == (expected.token_ids, expected.rank)
+    assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+
+
+def test_logprobs_are_those_of_the_model(worker, oracle):
+    driver = Driver(worker, request(sampling=seeded(6, logprobs=3)), BLOCKS)
+    tokens = driver.run(8)
+    logprobs = torch.log_softmax(oracle.logits(PROMPT + tokens), dim=-1)
+    for place, (token_id, result) in enumerate(zip(tokens, driver.results, strict=True)):
+        assert_same_report(result.logprobs[0], expected_report(logprobs[len(PROMPT) - 1 + place], token_id, 3))
+
+
+def test_prompt_logprobs_come_once_with_the_first_token_whatever_the_chunks(files, oracle):
+    logprobs = torch.log_softmax(oracle.logits(PROMPT), dim=-1)
+    found = []
+    for chunk in (5, 10_000):
+        driver = Driver(tiny_worker(files), request(sampling=greedy(prompt_logprobs=2)), BLOCKS)
+        driver.run(3, chunk)
+        first, *others = driver.results
+        assert first.prompt_logprobs[0] is None
+        assert len(first.prompt_logprobs) == len(PROMPT)
+        for place in range(1, len(PROMPT)):
+            expected = expected_report(logprobs[place - 1], PROMPT[place], 2)
+            assert_same_report(first.prompt_logprobs[place], expected)
+        assert not any(result.prompt_logprobs for result in others)
+        found.append(first.prompt_logprobs)
+    assert found[0] == found[1]
+
+
+def test_prompt_logprobs_are_not_computed_again_for_a_request_that_comes_back(worker):
+    back = Driver(worker, request(sampling=greedy(prompt_logprobs=2), output_token_ids=[4, 5]), BLOCKS)
+    back.run(4)
+    assert not any(result.prompt_logprobs for result in back.results)
+
+
+@pytest.mark.parametrize("kind", ["last", "mean"])
+def test_an_embedding_is_the_pooled_state_of_length_1_whatever_the_chunks(files, oracle, kind):
+    states = oracle.hidden_states(PROMPT).double()
+    pooled = states[-1] if kind == "last" else states.mean(dim=0)
+    expected = (pooled / pooled.norm()).float().numpy()
+    found = []
+    for chunk in (1, 7, 10_000):
+        (result,) = computed(tiny_worker(files), Driver(None, request(pooling=kind), BLOCKS), chunk)
+        assert result.token_ids == []
+        assert result.embedding is not None
+        np.testing.assert_allclose(np.frombuffer(result.embedding, dtype="<f4"), expected, atol=1e-5)
+        found.append(result.embedding)
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"sampling": greedy(logit_bias={96: 1.0})}, "token 96 is not in the vocabulary of 96 tokens"),
+        ({"pooling": "max"}, "pooling is 'max'; expected one of last, mean"),
+        ({"prompt": [1, 2, 96]}, "token 96 is not in the vocabulary of 96 tokens"),
+    ],
+)
+def test_a_bad_request_fails_alone_and_at_once(worker, oracle, bad, message):
+    good, poor = Driver(worker, request("good"), BLOCKS), Driver(worker, request("bad", **bad), list(range(30)))
+    step = StepInput(
+        step_number=1,
+        new_requests=[*poor.new_requests(), *good.new_requests()],
+        scheduled=[poor.part(poor.num_known), good.part(len(PROMPT))],
+    )
+    results = worker.execute(step).results
+    assert sorted(result.request_id for result in results) == ["bad", "good"]
+    by_id = {result.request_id: result for result in results}
+    assert message in (by_id["bad"].fault or "")
+    assert by_id["good"].token_ids == oracle.greedy_tokens(PROMPT, 1)
+
+
+def test_many_more_rows_than_fit_in_the_memory_for_logits_at_once(worker, oracle, monkeypatch):
+    monkeypatch.setattr("yeoul.worker_process.model_runner._MAX_NUM_LOGITS", 2 * 96)
+    drivers = [
+        Driver(worker, request(f"r{i}", PROMPT[i:], greedy(prompt_logprobs=0)), list(range(i * 12, i * 12 + 12)))
+        for i in range(5)
+    ]
+    assert run_together(drivers, 3) == [oracle.greedy_tokens(PROMPT[i:], 3) for i in range(5)]
+    assert [len(driver.results[0].prompt_logprobs) for driver in drivers] == [37, 36, 35, 34, 33]
+
+
+def test_ready_counts_the_bytes_of_a_block_in_the_cache_s_own_type(files):
+    in_bfloat16 = CacheSettings(block_size=4, kv_cache_dtype="bfloat16")
+    for cache, size in ((CacheSettings(block_size=4), 4), (in_bfloat16, 2)):
+        settings = tiny_settings(files, cache=cache)
+        ready = Worker(settings).load()
+        assert ready.block_bytes == 2 * 2 * 2 * 8 * 4 * size  # keys and values, layers, heads, head size, tokens
+        assert ready.max_num_blocks == 8 * 64
+        assert ready.device == "cpu float32, 1 thread"
+
+
+def test_the_fingerprint_names_weights_and_number_type(files, tmp_path):
+    def fingerprint_of(files: ModelFiles, dtype: Any = "float32") -> str:
+        return Worker(tiny_settings(files, model=ModelSettings(dtype=dtype, device="cpu"))).load().model_fingerprint
+
+    other = write_tiny_llama(tmp_path)
+    assert fingerprint_of(files) == fingerprint_of(other)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    assert len({fingerprint_of(files), fingerprint_of(other), fingerprint_of(files, "bfloat16")}) == 3
+
+
+def test_a_cache_that_the_machine_cannot_hold_is_refused_with_what_to_set(worker):
+    with pytest.raises(ConfigError, match="cpu has no room for a KV cache of 1099511627776 blocks"):
+        worker.allocate_cache(1 << 40)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device_is_refused(files):
+    settings = msgspec.structs.replace(tiny_settings(files), model=ModelSettings(device="cuda"))
+    with pytest.raises(ConfigError, match="sees 0; use --device cpu"):
+        Worker(settings).load()
