@@ -1,5 +1,6 @@
 # make serve   sets everything up, fetches the default model, serves it   (PORT, MODEL, ARGS)
 # make test    runs every test          make check   format, lint, types, architecture
+# make oracle  compares with transformers on every model and schedule (an hour)
 PYTHON ?= python3
 PORT ?= 8000
 MODEL ?=
@@ -11,7 +12,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 NATIVE := CMakeLists.txt $(wildcard yeoul/*/*.c yeoul/*/*.cpp yeoul/*/*.h)
 
-.PHONY: install install-dev serve check test fix clean
+.PHONY: install install-dev serve check test oracle fix clean
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
@@ -40,6 +41,9 @@ check: install-dev
 
 test: install-dev
 	$(BIN)/pytest -q tests
+
+oracle: install-dev
+	$(BIN)/pytest -q -s -m oracle tests/e2e/test_oracle.py
 
 fix: install-dev
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,29 @@
+"""One rank of a real process group: reads a tiny model, computes a prompt's logits, saves them; the test compares."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.unit.models.running import all_logits, load
+from yeoul.layers.parallel import create_tensor_parallel
+from yeoul.model_files.description import ModelFiles
+
+
+def main() -> None:
+    rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    torch.set_num_threads(1)
+    parallel = create_tensor_parallel(rank, size, str(folder), timeout_seconds=60)
+    jobs = json.loads((folder / "jobs.json").read_text())
+    for job in jobs:
+        files = ModelFiles(name=job["name"], file_format=job["file_format"], path=job["path"])
+        model = load(files, parallel=parallel, dtype=getattr(torch, job["dtype"]))
+        torch.save(all_logits(model, job["tokens"]), folder / f"{job['name']}.{rank}.pt")
+    parallel.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""``LLM`` in a script as a user writes it, with no ``__main__`` guard: it works, and leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.running_server import descendants, title, wait_gone
+
+START = """
+from yeoul import LLM, SamplingParams
+llm = LLM("fake", max_model_len=512)
+params = SamplingParams(max_tokens=16, seed=1)
+print([result.text for result in llm.generate(["a", "b"], params)] == [llm.generate(p, params)[0].text for p in "ab"], flush=True)
+"""
+
+
+def script(tmp_path, ending):
+    path = tmp_path / "script.py"
+    path.write_text(START + ending)
+    process = subprocess.Popen(
+        [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"True\n", process.communicate(timeout=10)[1].decode()
+    family = descendants(process.pid)
+    assert [title(pid) for pid in family[1:]] == ["yeoul::EngineCore", "yeoul::Worker_0"]
+    return process, family
+
+
+@pytest.mark.parametrize(
+    ("ending", "exit_code"),
+    [
+        ("input()", 0),
+        ("input(); llm.close()", 0),
+        ("input(); del llm", 0),
+        ("input(); raise SystemExit(3)", 3),
+        ("input(); 1 / 0", 1),
+    ],
+)
+def test_however_a_script_ends_no_process_is_left(tmp_path, ending, exit_code):
+    process, family = script(tmp_path, ending)
+    _, err = process.communicate(b"\n", timeout=20)
+    assert process.returncode == exit_code
+    assert ("ZeroDivisionError" in err.decode()) == (exit_code == 1)
+    assert err.count(b"Traceback") == (exit_code == 1)
+    assert wait_gone(family, 1.0) == set()
+
+
+def test_a_script_that_is_killed_takes_its_engine_along(tmp_path):
+    process, family = script(tmp_path, "input()")
+    process.kill()
+    process.communicate(timeout=10)
+    assert wait_gone(family, 1.0) == set()
+
+
+def test_ctrl_c_in_a_long_call_ends_the_call_and_the_engine_serves_the_next(tmp_path):
+    ending = """
+input()
+slow = LLM("fake", max_model_len=4096, fake_step_seconds=0.01)
+slow.start()
+print("started", flush=True)
+try:
+    slow.generate(["x"] * 4, SamplingParams(max_tokens=4000, ignore_eos=True))
+except KeyboardInterrupt:
+    print("interrupted", len(slow.generate("y", params)[0].choices[0].token_ids), flush=True)
+"""
+    process, _ = script(tmp_path, ending)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == b"started\n"
+    os.kill(process.pid, signal.SIGINT)
+    family = descendants(process.pid)
+    assert len(family) == 5
+    out, err = process.communicate(timeout=30)
+    assert out == b"interrupted 16\n", err.decode()
+    assert process.returncode == 0
+    assert wait_gone(family, 1.0) == set()
+
+
+def test_a_worker_that_dies_raises_in_the_script(tmp_path):
+    ending = """
+input()
+from yeoul.errors import ProcessDeadError
+try:
+    llm.generate(["x"] * 4, SamplingParams(max_tokens=400, ignore_eos=True))
+except ProcessDeadError as error:
+    print("caught", error)
+"""
+    process, family = script(tmp_path, ending)
+    os.kill(family[2], signal.SIGKILL)
+    out, err = process.communicate(b"\n", timeout=30)
+    assert out.startswith(b"caught "), err.decode()
+    assert process.returncode == 0
+    assert wait_gone(family, 1.0) == set()

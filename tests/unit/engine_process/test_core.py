@@ -1,0 +1,243 @@
+"""EngineCoreProc on its own: a worker called in place of worker processes, a client on real sockets in the test's folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from concurrent.futures import Future
+
+import msgspec
+import pytest
+
+from tests.processes.fake_engine import fake_engine_settings
+from yeoul import __version__
+from yeoul.config.parts import EngineAddresses, WorkerSettings
+from yeoul.config.settings import CacheSettings, Settings
+from yeoul.engine_process.core import EngineCoreProc
+from yeoul.errors import ProcessDeadError
+from yeoul.messages.outputs import EngineDead, EngineMessage, EngineReady, StepOutputs, UtilityResult
+from yeoul.messages.requests import AbortRequests, AddRequest, Hello, Shutdown, UtilityCall
+from yeoul.messages.sampling import SamplingParams
+from yeoul.scheduler.scheduler import Scheduler
+from yeoul.transport.sockets import ClientSockets, ipc_addresses
+from yeoul.worker_process.executor import _worker_settings
+from yeoul.worker_process.worker import Worker
+
+
+class InPlaceExecutor:
+    """An executor whose worker runs in the calling thread; ``error`` makes the next step fail."""
+
+    def __init__(self, settings) -> None:
+        worker_settings: WorkerSettings = _worker_settings(settings, 0)
+        self.worker = Worker(worker_settings)
+        self.error: Exception | None = None
+        self.is_stopped = False
+
+    def spawn(self) -> None:
+        """Nothing to start."""
+
+    def start(self, on_death):
+        self.on_death = on_death
+        return [self.worker.load()]
+
+    def allocate_cache(self, num_blocks):
+        self.worker.allocate_cache(num_blocks)
+
+    def execute(self, step):
+        future = Future()
+        if self.error is not None:
+            future.set_exception(self.error)
+        else:
+            future.set_result(self.worker.execute(step))
+        return future
+
+    def collective_rpc(self, method, arguments):
+        return [self.worker.call(method, arguments)]
+
+    def stop(self):
+        self.is_stopped = True
+
+
+class Client:
+    """The web process's end of the wire, without the web process."""
+
+    def __init__(self, addresses: EngineAddresses) -> None:
+        self.sockets = ClientSockets(addresses.input_address, addresses.output_address)
+
+    def say(self, *messages) -> None:
+        for message in messages:
+            self.sockets.send(msgspec.msgpack.encode(message))
+
+    async def hear(self):
+        payload = await asyncio.wait_for(self.sockets.receive(), 10.0)
+        return msgspec.msgpack.decode(payload, type=EngineMessage)
+
+    async def hear_until_finished(self, num_requests: int):
+        """All outputs until this many requests have ended."""
+        outputs = []
+        while sum(output.finish_reason is not None for output in outputs) < num_requests:
+            message = await self.hear()
+            assert isinstance(message, StepOutputs)
+            outputs += message.outputs
+        return outputs
+
+
+def request(request_id="a", max_tokens=4):
+    sampling = SamplingParams(seed=1, max_tokens=max_tokens, ignore_eos=True)
+    return AddRequest(request_id=request_id, prompt_token_ids=list(b"river"), sampling=sampling)
+
+
+def converse(tmp_path, scenario, expect_error=None):
+    """Runs the busy loop in a thread while ``scenario(client, executor, core)`` talks to it, then says Shutdown."""
+    input_address, output_address = ipc_addresses(str(tmp_path))
+    addresses = EngineAddresses(input_address=input_address, output_address=output_address)
+    settings = fake_engine_settings(str(tmp_path), addresses, Settings(cache=CacheSettings(num_blocks_override=64)))
+    executor = InPlaceExecutor(settings)
+    core = EngineCoreProc(settings, executor)
+    errors = []
+
+    def busy_loop():
+        try:
+            core.run_busy_loop()
+        except ProcessDeadError as error:
+            errors.append(error)
+        finally:
+            core.stop()
+
+    async def whole():
+        client = Client(addresses)
+        core.start()
+        thread = threading.Thread(target=busy_loop)
+        thread.start()
+        try:
+            await scenario(client, executor, core)
+        finally:
+            client.say(Shutdown())
+            await asyncio.to_thread(thread.join, 10.0)
+            client.sockets.close()
+        assert not thread.is_alive()
+
+    asyncio.run(whole())
+    assert executor.is_stopped
+    assert [type(error) for error in errors] == ([expect_error] if expect_error else [])
+
+
+def test_hello_is_answered_with_what_the_engine_has(tmp_path):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        ready = await client.hear()
+        assert isinstance(ready, EngineReady)
+        assert (ready.pid, ready.num_blocks, ready.max_model_len) == (os.getpid(), 64, 512)
+        assert [worker.rank for worker in ready.workers] == [0]
+
+    converse(tmp_path, scenario)
+
+
+def test_a_client_of_another_version_is_told_so(tmp_path):
+    async def scenario(client, executor, core):
+        client.say(Hello("0.0.0"))
+        refusal = await client.hear()
+        assert isinstance(refusal, EngineDead)
+        assert "0.0.0" in refusal.cause
+        assert __version__ in refusal.cause
+        client.say(Hello(__version__))
+        assert isinstance(await client.hear(), EngineReady)
+
+    converse(tmp_path, scenario)
+
+
+def test_bytes_that_are_no_message_are_dropped_and_the_next_request_is_served(tmp_path):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        await client.hear()
+        for garbage in (b"", b"\xc1", b"\x80", b"\x81\xa4type\xa3add", os.urandom(100)):
+            client.sockets.send(garbage)
+        client.say(request())
+        outputs = await client.hear_until_finished(1)
+        assert sum(len(output.new_token_ids) for output in outputs) == 4
+
+    converse(tmp_path, scenario)
+
+
+def test_a_request_that_the_scheduler_stumbles_over_fails_alone(tmp_path, monkeypatch):
+    real_add = Scheduler.add
+
+    def stumbling_add(self, message):
+        if message.request_id == "poison":
+            raise RuntimeError("stumbled")
+        return real_add(self, message)
+
+    monkeypatch.setattr(Scheduler, "add", stumbling_add)
+
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__), request("a"), request("poison"), request("b"))
+        assert isinstance(await client.hear(), EngineReady)
+        outputs = await client.hear_until_finished(3)
+        reasons = {output.request_id: output.finish_reason for output in outputs if output.finish_reason}
+        assert reasons == {"a": "length", "poison": "error", "b": "length"}
+
+    converse(tmp_path, scenario)
+
+
+def test_statistics_follow_an_abort_even_if_nothing_else_happens(tmp_path):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__), request("a", max_tokens=400))
+        assert isinstance(await client.hear(), EngineReady)
+        message = await client.hear()
+        assert message.statistics.num_running == 1
+        client.say(AbortRequests(["a", "never heard of"]))
+        while message.statistics is None or message.statistics.num_running > 0:
+            message = await client.hear()
+        assert message.statistics.num_used_blocks == 0
+
+    converse(tmp_path, scenario)
+
+
+def test_a_new_client_takes_over_and_the_requests_of_the_old_one_are_aborted(tmp_path):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__), request("a", max_tokens=400))
+        assert isinstance(await client.hear(), EngineReady)
+        client.sockets.client_id = b"web-other"
+        client.say(Hello(__version__))
+        for _ in range(500):
+            if not core._scheduler.has_unfinished:
+                break
+            await asyncio.sleep(0.01)
+        assert not core._scheduler.has_unfinished
+
+    converse(tmp_path, scenario)
+
+
+def test_a_call_is_answered_and_an_unknown_one_names_the_known(tmp_path):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__), UtilityCall(1, "ping"), UtilityCall(2, "pong"), UtilityCall(3, "reset_prefix_cache"))
+        assert isinstance(await client.hear(), EngineReady)
+        answers = [await client.hear() for _ in range(3)]
+        assert all(isinstance(answer, UtilityResult) for answer in answers)
+        assert [(answer.call_id, answer.value, answer.error is None) for answer in answers] == [
+            (1, "pong", True),
+            (2, "", False),
+            (3, "", True),
+        ]
+        assert "reset_prefix_cache" in answers[1].error
+
+    converse(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("where", ["in a step", "while idle"])
+def test_the_death_of_a_worker_is_told_to_the_client_and_ends_the_loop(tmp_path, where):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        assert isinstance(await client.hear(), EngineReady)
+        death = ProcessDeadError("Worker_0", "was killed by signal 9 (SIGKILL)", exit_code=-9)
+        if where == "in a step":
+            executor.error = death
+            client.say(request())
+        else:
+            executor.on_death(death)
+        message = await client.hear()
+        assert isinstance(message, EngineDead)
+        assert (message.role, message.exit_code) == ("Worker_0", -9)
+
+    converse(tmp_path, scenario, expect_error=ProcessDeadError)
