@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from yeoul.messages.outputs import TokenLogprobs
-from yeoul.text.tokenizer import Tokenizer
 from yeoul.web_process.answer_parts import LOWEST_LOGPROB, AnswerHead, Usage, encode_json
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.request_stream import RequestStream
+
+if TYPE_CHECKING:
+    from yeoul.text.tokenizer import Tokenizer
 
 _NOT_FINISHED = b'},"logprobs":null,"finish_reason":null}]'
 

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 _NOT_ALLOWED = http.HTTPStatus.METHOD_NOT_ALLOWED
 
 
-def error_object(error: Exception) -> dict[str, object]:
+def error_fields(error: Exception) -> dict[str, object]:
     """OpenAI's ``{"error": {...}}``. Of an error that we did not foresee only its existence is told; the log has the rest."""
     if not isinstance(error, YeoulError):
         error = InternalError("an error inside the server; its log tells more")
@@ -39,7 +39,7 @@ def error_response(error: Exception) -> Response:
         headers["retry-after"] = str(error.retry_after_seconds)
     if status == http.HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
-    return Response(msgspec.json.encode(error_object(error)), status, headers, "application/json")
+    return Response(msgspec.json.encode(error_fields(error)), status, headers, "application/json")
 
 
 def install_error_handlers(app: FastAPI) -> None:

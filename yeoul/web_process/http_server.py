@@ -30,6 +30,7 @@ class HttpServer(uvicorn.Server):
                 log_config=None,
                 access_log=server.log_requests,
                 server_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             )
         )

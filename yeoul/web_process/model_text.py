@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from setproctitle import setthreadtitle
+
 from yeoul.config.settings import ModelSettings
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.tokenizer_source import SamplingDefaults, TokenizerSource
-from yeoul.transport.thread_names import set_thread_name
 from yeoul.web_process.admission import Limits, check_prompt_length, check_token_ids
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ Result = TypeVar("Result")
 _MAX_CHARACTERS_ON_LOOP = 2048
 _NUM_THREADS = 2
 
+# What the template is given by us, and the names of the call itself.
+_RESERVED_ARGUMENTS = frozenset({"self", "messages", "tools", "add_generation_prompt"})
+
 
 class ModelText:
     """Made by ``load``; its threads start with the first long prompt."""
@@ -38,7 +42,7 @@ class ModelText:
         self.tokenizer = tokenizer
         self._chat_template = chat_template
         self._source = source
-        self._threads = ThreadPoolExecutor(_NUM_THREADS, "long_prompts", lambda: set_thread_name("long_prompts"))
+        self._threads = ThreadPoolExecutor(_NUM_THREADS, "long_prompts", lambda: setthreadtitle("long_prompts"))
 
     @classmethod
     async def load(cls, files: ModelFiles, settings: ModelSettings) -> ModelText:
@@ -90,6 +94,8 @@ class ModelText:
         Raises:
             InvalidRequestError: the model has no template, or the template refuses these messages.
         """
+        if reserved := _RESERVED_ARGUMENTS & (template_arguments or {}).keys():
+            raise InvalidRequestError(f"chat_template_kwargs may not set {min(reserved)!r}", param="chat_template_kwargs")
         num_characters = sum(len(str(message.get("content", ""))) for message in messages)
         return await self._run(
             num_characters,

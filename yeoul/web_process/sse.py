@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from yeoul.errors import YeoulError
 from yeoul.web_process.disconnect import on_disconnect
-from yeoul.web_process.errors_http import error_object, error_response
+from yeoul.web_process.errors_http import error_fields, error_response
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.request_stream import RequestStream
 
@@ -67,7 +67,7 @@ class EventStream(Response):
             if not self._has_begun:
                 await error_response(error)(scope, receive, send)
                 return
-            await self._send(send, b"data: " + msgspec.json.encode(error_object(error)) + b"\n\n" + DONE, is_last=True)
+            await self._send(send, b"data: " + msgspec.json.encode(error_fields(error)) + b"\n\n" + DONE, is_last=True)
         finally:
             if self._timer is not None:
                 self._timer.cancel()

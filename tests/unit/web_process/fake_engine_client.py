@@ -26,14 +26,16 @@ from yeoul.model_files.tokenizer_source import FAKE_EOS_TOKEN_ID
 from yeoul.web_process.async_llm import AsyncLLM
 
 MAX_MODEL_LEN = 256
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{% if message.content == 'refuse me' %}{{ raise_exception('I will not') }}{% endif %}"
+    "[{{ message.role }}] {{ message.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+)
 
 
 class FakeEngineClient:
     """The methods of AsyncMPClient. ``reply`` gives the tokens of a request; ``gate`` cleared holds every step back."""
 
-    def __init__(
-        self, settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int
-    ) -> None:
+    def __init__(self, settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int) -> None:
         self.max_model_len = max_model_len
         self.ready: EngineReady | None = None
         self.engine_pid: int | None = None
@@ -160,12 +162,18 @@ def _logprobs(token: int) -> TokenLogprobs:
 def settings(**server: object) -> Settings:
     """The fake model, a short context, room for eight waiting requests."""
     return Settings(
-        model=ModelSettings(model="fake", max_model_len=MAX_MODEL_LEN),
+        model=ModelSettings(model="fake", max_model_len=MAX_MODEL_LEN, chat_template=CHAT_TEMPLATE),
         cache=CacheSettings(num_blocks_override=64),
         scheduler=SchedulerSettings(max_num_waiting_requests=8),
         time=TimeSettings(keep_alive_seconds=0.05, drain_timeout_seconds=1.0),
         server=ServerSettings(**server),  # type: ignore[arg-type]
     )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets the loop turn until the condition holds; the test's own limit ends it."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
 
 
 class FakeEngine:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from tests.unit.web_process.fake_engine_client import MAX_MODEL_LEN, FakeEngine, settings
+from tests.unit.web_process.fake_engine_client import MAX_MODEL_LEN, FakeEngine, settings, until
 from yeoul.errors import (
     InvalidRequestError,
     ProcessDeadError,
@@ -17,9 +17,9 @@ from yeoul.errors import (
     UnavailableError,
 )
 from yeoul.messages.outputs import RequestFault, RequestOutput, StepOutputs
-from yeoul.messages.requests import AddRequest
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import FAKE_BOS_TOKEN_ID, FAKE_EOS_TOKEN_ID
+from yeoul.text.detokenizer import IncrementalDetokenizer
 from yeoul.web_process.async_llm import AsyncLLM
 from yeoul.web_process.generation_output import GenerationOutput
 
@@ -154,8 +154,7 @@ def test_a_character_comes_whole():
 def test_a_slow_reader_gets_merged_deltas():
     async def scene(engine: FakeEngine) -> None:
         stream = await engine.llm.submit(["hi"], SamplingParams())
-        while engine.llm.num_unfinished:
-            await asyncio.sleep(0)
+        await until(lambda: engine.llm.num_unfinished == 0)
         outputs = [output async for output in stream]
         assert [output.text for output in outputs] == ["hello world"]
         assert outputs[0].num_output_tokens == 12
@@ -278,19 +277,24 @@ def test_a_fault_of_one_request_fails_that_request_alone():
     run(scene)
 
 
-def test_an_output_that_cannot_be_turned_into_text_fails_its_request_alone():
-    async def scene(engine: FakeEngine) -> None:
-        def reply(add: AddRequest) -> list[int]:
-            return [10**9] if add.prompt_token_ids[-1] == ord("!") else [ord("x"), FAKE_EOS_TOKEN_ID]
+class BrokenDetokenizer(IncrementalDetokenizer):
+    def push(self, token_ids: Sequence[int], *, ends_with_stop_token: bool = False) -> str:
+        raise ZeroDivisionError
 
-        engine.client.reply = reply
-        good, bad = await asyncio.gather(
-            whole(engine.llm, "good"), whole(engine.llm, "bad!"), return_exceptions=True
-        )
-        assert isinstance(good, GenerationOutput)
-        assert good.text == "x"
-        assert isinstance(bad, GenerationOutput | RequestFailedError)
-        assert engine.llm.num_unfinished == 0
+
+def test_an_output_that_cannot_be_turned_into_text_fails_its_request_alone(monkeypatch):
+    async def scene(engine: FakeEngine) -> None:
+        text = engine.llm.text
+        with monkeypatch.context() as patch:
+            patch.setattr(text, "detokenizer", lambda *arguments: BrokenDetokenizer(text.tokenizer, *arguments))
+            bad = await engine.llm.submit(["bad"], SamplingParams())
+        good = await engine.llm.submit(["good"], SamplingParams())
+        with pytest.raises(RequestFailedError, match="could not be turned into text"):
+            await anext(bad)
+        bad.close()
+        assert "".join([output.text async for output in good]) == "hello world"
+        good.close()
+        assert engine.client.added[0].request_id in engine.client.aborted
 
     run(scene)
 

@@ -1,0 +1,72 @@
+"""The HTTP server over a fake engine, on a loopback socket of the test's own loop; and clients for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import httpx
+import openai
+
+from tests.unit.web_process.fake_engine_client import FakeEngine, FakeEngineClient, settings
+from tests.unit.web_process.fake_engine_client import until as until
+from yeoul.config.settings import Settings
+from yeoul.web_process.http_server import HttpServer
+from yeoul.web_process.listening import bind_listener, url_of
+from yeoul.web_process.metrics import Metrics
+from yeoul.web_process.server_context import ServerContext
+
+
+class FakeServer:
+    """``async with FakeServer() as server``; ``server.http`` is an httpx client, ``server.openai`` OpenAI's own."""
+
+    def __init__(self, chosen: Settings | None = None, *, starts_engine: bool = True) -> None:
+        self.settings = chosen or settings()
+        self.engine = FakeEngine(self.settings)
+        self._starts_engine = starts_engine
+
+    @property
+    def client(self) -> FakeEngineClient:
+        return self.engine.client
+
+    async def __aenter__(self) -> FakeServer:
+        llm = self.engine.llm
+        llm.resolve()
+        if self._starts_engine:
+            await llm.start()
+        metrics = Metrics()
+        metrics.watch(lambda: llm.statistics)
+        llm.observer = metrics
+        listener = bind_listener("127.0.0.1", 0)
+        self.url = url_of(listener)
+        self.port = listener.getsockname()[1]
+        self._server = HttpServer(ServerContext(llm, self.settings, metrics))
+        self._serving = self._server.start(listener)
+        self.http = httpx.AsyncClient(base_url=self.url, timeout=10)
+        key = self.settings.server.api_key[0] if self.settings.server.api_key else "none"
+        self.openai = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=10)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.http.aclose()
+        await self.openai.close()
+        self._server.stop(0.5)
+        await self.engine.llm.shutdown()
+        await self._serving
+
+    async def complete(self, **fields: object) -> httpx.Response:
+        return await self.http.post("/v1/completions", json={"prompt": "hi", **fields})
+
+    async def chat(self, **fields: object) -> httpx.Response:
+        messages = [{"role": "user", "content": "hi"}]
+        return await self.http.post("/v1/chat/completions", json={"messages": messages, **fields})
+
+
+def serve(scene: Callable[[FakeServer], Awaitable[None]], chosen: Settings | None = None, **options: bool) -> None:
+    """Plays a scene with a server, within ten seconds."""
+
+    async def play() -> None:
+        async with FakeServer(chosen, **options) as server:
+            await asyncio.wait_for(scene(server), 10)
+
+    asyncio.run(play())

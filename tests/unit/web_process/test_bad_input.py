@@ -1,0 +1,219 @@
+"""Bad input of every kind: each has its status and a message that helps, and the server goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import openai
+import pytest
+
+from tests.unit.web_process.fake_engine_client import settings
+from tests.unit.web_process.fake_server import FakeServer, serve, until
+
+
+async def post(server: FakeServer, body: bytes, path: str = "/v1/completions") -> tuple[int, dict[str, object]]:
+    answer = await server.http.post(path, content=body, headers={"content-type": "application/json"})
+    assert answer.headers["content-type"] == "application/json"
+    return answer.status_code, answer.json()["error"]
+
+
+async def goes_on(server: FakeServer) -> None:
+    assert (await server.complete()).json()["choices"][0]["text"] == "hello world"
+    assert (await server.http.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "empty"),
+        (b'{"prompt": "hi"', "JSON"),
+        (b"hello", "JSON"),
+        (b"[]", "array"),
+        (b"null", "null"),
+        (b'{"prompt": "hi", "temperature": NaN}', "JSON"),
+        (b'{"prompt": "hi", "temperature": Infinity}', "JSON"),
+        (b'{"prompt": "hi", "temperature": 1e999}', ""),
+        (b'{"prompt": "\\ud800"}', "JSON"),
+        (b'{"prompt": "\xff\xfe"}', "JSON"),
+        (b'{"prompt": "\xed\xa0\x80"}', "JSON"),
+        (b"[" * 100_000, "nested"),
+        (b'{"prompt": ' + b"[" * 500 + b"]" * 500 + b"}", "prompt"),
+        (b"{}", "'prompt' is missing"),
+        (b'{"prompt": null}', "prompt has to be"),
+        (b'{"prompt": []}', "prompt has to be"),
+        (b'{"prompt": {}}', "prompt has to be"),
+        (b'{"prompt": ["a", [1]]}', "mixes kinds"),
+        (b'{"prompt": ["a", 1]}', "mixes kinds"),
+        (b'{"prompt": [1, 1.5]}', "whole numbers"),
+        (b'{"prompt": [true]}', "whole numbers"),
+        (b'{"prompt": [99999999999999999999999]}', "99999999999999999999999"),
+        (b'{"prompt": [512]}', "512"),
+        (b'{"prompt": [-1]}', "-1"),
+        (b'{"prompt": [[]]}', "empty"),
+        (b'{"prompt": "hi", "n": 1000000}', "n is 1000000"),
+        (b'{"prompt": "hi", "n": 0}', "n is 0"),
+        (b'{"prompt": "hi", "n": "2"}', "n: "),
+        (b'{"prompt": "hi", "n": true}', "n: "),
+        (b'{"prompt": "hi", "n": 1.5}', "n: "),
+        (b'{"prompt": "hi", "temperature": -1}', "temperature is -1"),
+        (b'{"prompt": "hi", "temperature": "hot"}', "temperature"),
+        (b'{"prompt": "hi", "top_p": 0}', "top_p"),
+        (b'{"prompt": "hi", "top_k": -2}', "top_k"),
+        (b'{"prompt": "hi", "logit_bias": {"99999": 1}}', "vocabulary"),
+        (b'{"prompt": "hi", "logit_bias": {"-1": 1}}', "vocabulary"),
+        (b'{"prompt": "hi", "logit_bias": {"cat": 1}}', "token id"),
+        (b'{"prompt": "hi", "logit_bias": {"5": 101}}', "logit_bias"),
+        (b'{"prompt": "hi", "logit_bias": {"' + b"9" * 5000 + b'": 1}}', "token id"),
+        (b'{"prompt": "hi", "logit_bias": [1]}', "logit_bias"),
+        (b'{"prompt": "hi", "logprobs": 21}', "logprobs is 21"),
+        (b'{"prompt": "hi", "logprobs": -1}', "logprobs is -1"),
+        (b'{"prompt": "hi", "max_tokens": 0}', "max_tokens is 0"),
+        (b'{"prompt": "hi", "max_tokens": -5}', "max_tokens is -5"),
+        (b'{"prompt": "hi", "max_tokens": "many"}', "max_tokens"),
+        (b'{"prompt": "hi", "min_tokens": 20}', "min_tokens is 20"),
+        (b'{"prompt": "hi", "seed": 9223372036854775808}', "seed"),
+        (b'{"prompt": "hi", "seed": 1' + b"0" * 5000 + b"}", "out of range"),
+        (b'{"prompt": "hi", "stop": ""}', "stop string is empty"),
+        (b'{"prompt": "hi", "stop": [1]}', "stop"),
+        (b'{"prompt": "hi", "stop": ["a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a"]}', "stop strings"),
+        (b'{"prompt": "hi", "stop_token_ids": [512]}', "stop_token_ids"),
+        (b'{"prompt": "hi", "suffix": "end"}', "suffix"),
+        (b'{"prompt": "hi", "best_of": 3}', "best_of"),
+        (b'{"prompt": "hi", "stream": "yes"}', "stream"),
+        (b'{"prompt": "hi", "stream_options": {"include_usages": true}}', "include_usages"),
+        (b'{"prompt": "hi", "priority": 99999999999}', "priority"),
+        (b'{"prompt": "hi", "temprature": 1}', "did you mean 'temperature'?"),
+        (b'{"prompt": "hi", "xyzzy": 1}', "'xyzzy' is not known"),
+    ],
+    ids=lambda value: repr(value[:48]) if isinstance(value, bytes) else None,
+)
+def test_a_bad_completion_is_a_400_that_says_why(body, message):
+    async def scene(server: FakeServer) -> None:
+        status, error = await post(server, body)
+        assert status == 400, error
+        assert message in str(error["message"])
+        assert error["type"] == "invalid_request_error"
+        assert set(error) == {"message", "type", "param", "code"}
+        assert len(str(error["message"])) < 1000
+        assert server.client.added == []
+        await goes_on(server)
+
+    serve(scene)
+
+
+def test_the_param_is_named():
+    async def scene(server: FakeServer) -> None:
+        answer = await server.complete(temperature=-1)
+        assert answer.json()["error"]["param"] == "temperature"
+        answer = await server.chat(messages=[{"role": "x", "content": "y"}])
+        assert answer.json()["error"]["param"] == "messages.0.role"
+
+    serve(scene)
+
+
+def test_an_unknown_model_is_a_404():
+    async def scene(server: FakeServer) -> None:
+        with pytest.raises(openai.NotFoundError) as caught:
+            await server.openai.completions.create(model="gpt-9", prompt="hi")
+        assert caught.value.code == "model_not_found"
+        assert "fake" in caught.value.message
+        await goes_on(server)
+
+    serve(scene)
+
+
+def test_a_prompt_longer_than_the_context_has_openais_code():
+    async def scene(server: FakeServer) -> None:
+        for prompt in ("x" * 300, [1] * 256, "x" * 100_000):
+            with pytest.raises(openai.BadRequestError) as caught:
+                await server.openai.completions.create(model="fake", prompt=prompt)
+            assert caught.value.code == "context_length_exceeded"
+        await goes_on(server)
+
+    serve(scene)
+
+
+def test_an_unknown_route_and_a_wrong_method_have_the_same_shape():
+    async def scene(server: FakeServer) -> None:
+        answer = await server.http.get("/v2/nothing")
+        assert answer.status_code == 404
+        assert "/v2/nothing" in answer.json()["error"]["message"]
+        answer = await server.http.get("/v1/completions")
+        assert answer.status_code == 405
+        assert answer.headers["allow"] == "POST"
+        assert "POST" in answer.json()["error"]["message"]
+
+    serve(scene)
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read():
+    async def scene(server: FakeServer) -> None:
+        body = b'{"prompt": "' + b"x" * (50 << 20) + b'"}'
+        status, error = await post(server, body)
+        assert status == 413
+        assert "1048576" in str(error["message"])
+        await goes_on(server)
+
+    serve(scene, settings(max_body_bytes=1 << 20))
+
+
+def test_a_body_without_a_length_is_counted_while_it_comes():
+    async def scene(server: FakeServer) -> None:
+        async def chunks():
+            for _ in range(50):
+                yield b"x" * (1 << 16)
+
+        answer = await server.http.post("/v1/completions", content=chunks())
+        assert answer.status_code == 413
+        await goes_on(server)
+
+    serve(scene, settings(max_body_bytes=1 << 20))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"not http at all\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: abc\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{",
+        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
+    ],
+)
+def test_a_broken_connection_harms_nobody(sent):
+    async def scene(server: FakeServer) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(sent)
+        await writer.drain()
+        writer.close()
+        await goes_on(server)
+
+    serve(scene)
+
+
+def test_a_full_queue_is_a_429_with_retry_after():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        waiting = [asyncio.create_task(server.complete()) for _ in range(8)]
+        await until(lambda: server.engine.llm.num_unfinished == 8)
+        answer = await server.complete()
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["error"]["type"] == "overloaded_error"
+        server.client.gate.set()
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+        metrics = (await server.http.get("/metrics")).text
+        assert "yeoul:request_refused_total 1.0" in metrics
+
+    serve(scene)
+
+
+def test_errors_are_json_that_openais_client_understands():
+    async def scene(server: FakeServer) -> None:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await server.openai.completions.create(model="fake", prompt="hi", temperature=-1)
+        assert caught.value.param == "temperature"
+        assert json.loads(caught.value.response.content)["error"]["message"] == caught.value.body["message"]  # type: ignore[index]
+
+    serve(scene)

@@ -1,0 +1,121 @@
+"""Health, readiness, version, metrics, models and keys: what supervisors, scrapers and strangers see."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.unit.web_process.fake_engine_client import settings
+from tests.unit.web_process.fake_server import FakeServer, serve, until
+from yeoul import __version__
+
+
+def test_a_ready_server_says_so():
+    async def scene(server: FakeServer) -> None:
+        for path in ("/health", "/ready"):
+            assert (await server.http.get(path)).status_code == 200
+        assert (await server.http.get("/version")).json() == {"version": __version__}
+
+    serve(scene)
+
+
+def test_before_the_engine_is_ready_everything_is_503_with_retry_after():
+    async def scene(server: FakeServer) -> None:
+        for path in ("/health", "/ready"):
+            answer = await server.http.get(path)
+            assert answer.status_code == 503
+            assert int(answer.headers["retry-after"]) >= 1
+        for answer in (await server.complete(), await server.chat()):
+            assert answer.status_code == 503
+            assert "starting" in answer.json()["error"]["message"]
+        assert (await server.http.get("/version")).status_code == 200
+        assert (await server.http.get("/metrics")).status_code == 200
+
+    serve(scene, starts_engine=False)
+
+
+def test_a_draining_server_is_alive_but_not_ready():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        running = asyncio.create_task(server.complete())
+        await until(lambda: bool(server.client.added))
+        draining = asyncio.create_task(server.engine.llm.drain())
+        await asyncio.sleep(0)
+        assert (await server.http.get("/health")).status_code == 200
+        assert (await server.http.get("/ready")).status_code == 503
+        refused = await server.complete()
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        server.client.gate.set()
+        assert (await running).json()["choices"][0]["text"] == "hello world"
+        await draining
+
+    serve(scene)
+
+
+def test_metrics_count_what_happened():
+    async def scene(server: FakeServer) -> None:
+        await server.complete()
+        await server.complete(max_tokens=3)
+        text = (await server.http.get("/metrics")).text
+        samples = {
+            line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[:1] not in ("#", "")
+        }
+        assert samples['yeoul:request_success_total{finished_reason="stop"}'] == 1
+        assert samples['yeoul:request_success_total{finished_reason="length"}'] == 1
+        assert samples["yeoul:time_to_first_token_seconds_count"] == 2
+        assert samples["yeoul:inter_token_latency_seconds_count"] == 11 + 2
+        assert samples["yeoul:e2e_request_latency_seconds_count"] == 2
+        assert samples["yeoul:request_queue_time_seconds_count"] == 2
+        assert samples["yeoul:kv_cache_usage_ratio"] == 0.25
+        for name in (
+            "num_requests_running", "num_requests_waiting", "prompt_tokens_total", "generation_tokens_total",
+            "num_preemptions_total", "prefix_cache_queries_total", "prefix_cache_hits_total", "engine_steps_total",
+        ):  # fmt: skip
+            assert f"yeoul:{name}" in samples
+
+    serve(scene)
+
+
+@pytest.mark.parametrize(
+    "given", [None, "", "Bearer", "Bearer wrong", "Basic first", "first", "Bearer first extra", "Bearer é"]
+)
+def test_without_a_known_key_there_is_no_answer(given):
+    async def scene(server: FakeServer) -> None:
+        headers = {} if given is None else {"authorization": given.encode()}
+        for path in ("/v1/models", "/docs", "/nothing"):
+            answer = await server.http.get(path, headers=headers)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.json()["error"]["code"] == "invalid_api_key"
+        assert (await server.http.get("/health")).status_code == 200
+
+    serve(scene, settings(api_key=["first", "second"]))
+
+
+def test_each_key_has_a_prefix_cache_of_its_own():
+    async def scene(server: FakeServer) -> None:
+        for key in ("first", "second", "first"):
+            answer = await server.http.post(
+                "/v1/completions", json={"prompt": "hi"}, headers={"authorization": f"bearer {key}"}
+            )
+            assert answer.status_code == 200
+        first, second, again = (add.cache_salt for add in server.client.added)
+        assert first == again != second
+        assert "first" not in first
+        await server.openai.completions.create(model="fake", prompt="hi", extra_body={"cache_salt": "mine"})
+        assert server.client.added[-1].cache_salt == f"{first}:mine"
+
+    serve(scene, settings(api_key=["first", "second"]))
+
+
+def test_the_routes_are_documented():
+    async def scene(server: FakeServer) -> None:
+        paths = (await server.http.get("/openapi.json")).json()["paths"]
+        body = paths["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert "messages" in body["properties"]
+        assert "$ref" not in str(body)
+        assert {"/v1/completions", "/v1/models", "/health", "/metrics", "/tokenize", "/detokenize"} <= set(paths)
+
+    serve(scene)

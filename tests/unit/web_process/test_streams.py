@@ -1,0 +1,151 @@
+"""Streams and the clients that leave, sleep or wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import openai
+import pytest
+
+from tests.unit.web_process.fake_engine_client import settings
+from tests.unit.web_process.fake_server import FakeServer, serve, until
+from yeoul.messages.outputs import RequestFault, RequestOutput, StepOutputs
+
+
+async def open_stream(server: FakeServer, **fields: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A streaming request over a plain socket."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 20)
+    body = json.dumps({"prompt": "hi", **fields}).encode()
+    writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+    await writer.drain()
+    return reader, writer
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_client_that_leaves_is_aborted_at_once(streams):
+    async def scene(server: FakeServer) -> None:
+        server.client.reply = lambda add: [ord("x")] * 250
+        server.client.gate.clear()
+        _, writer = await open_stream(server, stream=streams, max_tokens=250, n=2)
+        await until(lambda: len(server.client.added) == 2)
+        writer.close()
+        await asyncio.wait_for(until(lambda: len(server.client.aborted) == 2), 1)
+        assert server.client.num_running == 0
+        assert server.engine.llm.num_unfinished == 0
+
+    serve(scene)
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_stream_is_aborted():
+    async def scene(server: FakeServer) -> None:
+        server.client.reply = lambda add: [ord("x")] * 250
+        reader, writer = await open_stream(server, stream=True, max_tokens=250)
+        await reader.readuntil(b"data: ")
+        server.client.gate.clear()
+        writer.close()
+        await asyncio.wait_for(until(lambda: server.client.num_running == 0), 1)
+
+    serve(scene)
+
+
+def test_a_queued_stream_gets_keep_alives():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        reader, writer = await open_stream(server, stream=True)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"200 OK" in head
+        for _ in range(3):
+            await reader.readuntil(b": keep-alive\n\n")
+        server.client.gate.set()
+        assert b"[DONE]" in await reader.readuntil(b"[DONE]")
+        writer.close()
+
+    serve(scene)
+
+
+def test_openais_client_does_not_mind_keep_alives():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        stream = await server.openai.completions.create(model="fake", prompt="hi", stream=True)
+        asyncio.get_running_loop().call_later(0.2, server.client.gate.set)
+        assert "".join([chunk.choices[0].text async for chunk in stream]) == "hello world"
+
+    serve(scene)
+
+
+def test_a_slow_reader_holds_back_only_itself_and_little_is_kept_for_it():
+    async def scene(server: FakeServer) -> None:
+        long_text = ("x" * 1000).encode()
+        server.client.tokens_a_step = 1000
+        server.client.reply = lambda add: list(long_text) * 100
+        _, sleeping = await open_stream(server, stream=True, max_tokens=250)
+        fast = await asyncio.gather(*(server.complete(max_tokens=5) for _ in range(4)))
+        assert {answer.json()["choices"][0]["text"] for answer in fast} == {"xxxxx"}
+        await until(lambda: server.engine.llm.num_unfinished == 0)
+        sleeping.close()
+
+    serve(scene)
+
+
+def test_an_early_fault_of_a_stream_is_a_plain_http_error():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        asking = asyncio.create_task(server.complete(stream=True))
+        await until(lambda: bool(server.client.added))
+        fault = RequestFault("this prompt can never fit", 400)
+        request_id = server.client.added[0].request_id
+        server.client.emit(StepOutputs([RequestOutput(request_id=request_id, finish_reason="error", fault=fault)]))
+        answer = await asking
+        assert answer.status_code == 400
+        assert answer.json()["error"]["message"] == "this prompt can never fit"
+
+    serve(scene, settings())
+
+
+def test_a_late_fault_of_a_stream_is_an_event():
+    async def scene(server: FakeServer) -> None:
+        server.client.reply = lambda add: [ord("x")] * 250
+        stream = await server.openai.completions.create(model="fake", prompt="hi", stream=True, max_tokens=250)
+        chunks = aiter(stream)
+        await anext(chunks)
+        server.client.gate.clear()
+        fault = RequestFault("the sampler fell over")
+        request_id = server.client.added[0].request_id
+        server.client.emit(StepOutputs([RequestOutput(request_id=request_id, finish_reason="error", fault=fault)]))
+        with pytest.raises(openai.APIError, match="sampler fell over"):
+            async for _ in chunks:
+                pass
+        assert server.engine.llm.num_unfinished == 0
+
+    serve(scene)
+
+
+def test_a_dead_engine_ends_streams_with_its_cause():
+    async def scene(server: FakeServer) -> None:
+        server.client.reply = lambda add: [ord("x")] * 250
+        stream = await server.openai.completions.create(model="fake", prompt="hi", stream=True, max_tokens=250)
+        chunks = aiter(stream)
+        await anext(chunks)
+        server.client.gate.clear()
+        server.client.die()
+        with pytest.raises(openai.APIError, match="Worker_0 was killed by signal 9"):
+            async for _ in chunks:
+                pass
+        health = await server.http.get("/health")
+        assert health.status_code == 500
+        assert "Worker_0" in health.json()["error"]["message"]
+
+    serve(scene)
+
+
+def test_two_requests_on_one_connection_are_both_answered():
+    async def scene(server: FakeServer) -> None:
+        reader, writer = await open_stream(server, stream=True)
+        await reader.readuntil(b"[DONE]\n\n\r\n0\r\n\r\n")
+        body = b'{"prompt": "hi"}'
+        writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        assert b"hello world" in await reader.readuntil(b"hello world")
+        writer.close()
+
+    serve(scene)
