@@ -110,7 +110,7 @@ def test_a_chat_that_is_ended_while_it_starts_takes_its_server_along(number):
 
 
 def test_ctrl_c_breaks_an_answer_off_and_the_server_goes_on():
-    with Chat("--fake-step-seconds", "0.02", "--max-tokens", "400") as chat:
+    with Chat("--fake-step-seconds", "0.02", "--max-tokens", "150") as chat:
         chat.wait_for("> ")
         family = chat.tree()
         chat.type("first\n")
@@ -151,13 +151,8 @@ def test_a_server_that_dies_ends_the_chat_with_its_cause():
     ],
 )
 def test_a_server_that_cannot_start_is_one_line_and_exit_code_2(arguments, message):
-    done = subprocess.run(
-        [sys.executable, "-m", "yeoul", "chat", *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    command = [sys.executable, "-m", "yeoul", "chat", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stdout == ""
     start, error = done.stderr.splitlines()

@@ -13,16 +13,16 @@ START = """
 from yeoul import LLM, SamplingParams
 llm = LLM("fake", max_model_len=512)
 params = SamplingParams(max_tokens=16, seed=1)
-print([result.text for result in llm.generate(["a", "b"], params)] == [llm.generate(p, params)[0].text for p in "ab"], flush=True)
+alone = [llm.generate(prompt, params)[0].text for prompt in "ab"]
+print([result.text for result in llm.generate(["a", "b"], params)] == alone, flush=True)
 """
 
 
 def script(tmp_path, ending):
     path = tmp_path / "script.py"
     path.write_text(START + ending)
-    process = subprocess.Popen(
-        [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    command, pipe = [sys.executable, str(path)], subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
     assert process.stdout is not None
     assert process.stdout.readline() == b"True\n", process.communicate(timeout=10)[1].decode()
     family = descendants(process.pid)
@@ -61,8 +61,8 @@ def test_ctrl_c_in_a_long_call_ends_the_call_and_the_engine_serves_the_next(tmp_
 input()
 slow = LLM("fake", max_model_len=4096, fake_step_seconds=0.01)
 slow.start()
-print("started", flush=True)
 try:
+    print("started", flush=True)
     slow.generate(["x"] * 4, SamplingParams(max_tokens=4000, ignore_eos=True))
 except KeyboardInterrupt:
     print("interrupted", len(slow.generate("y", params)[0].choices[0].token_ids), flush=True)

@@ -89,9 +89,11 @@ async def _measure(plan: LoadPlan, num_warmups: int) -> LoadReport:
 def _show(report: LoadReport, json_path: str | None) -> None:
     from rich.console import Console
 
-    from yeoul.cli.bench_report import as_json, as_table
+    from yeoul.cli.bench_report import as_json, as_table, headline
 
-    Console(stderr=json_path == "-").print(as_table(report))
+    console = Console(stderr=json_path == "-")
+    console.print(headline(report), style="bold", markup=False, highlight=False)
+    console.print(as_table(report))
     if json_path == "-":
         sys.stdout.buffer.write(as_json(report))
         sys.stdout.flush()

@@ -12,6 +12,8 @@ from yeoul.cli.bench_load import LoadPlan, RequestTimes
 if TYPE_CHECKING:
     from rich.table import Table
 
+_COLUMNS = ("mean", "p50", "p90", "p95", "p99", "max")
+
 
 class Percentiles(msgspec.Struct, frozen=True, kw_only=True):
     """A distribution of times, in milliseconds."""
@@ -113,21 +115,23 @@ def as_json(report: LoadReport) -> bytes:
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
 
 
+def headline(report: LoadReport) -> str:
+    """The totals in two lines."""
+    return (
+        f"{report.model}: {report.num_completed} of {report.num_completed + report.num_failed} requests "
+        f"in {report.duration_seconds:.1f} s, {report.max_concurrency} at a time, "
+        f"{report.total_prompt_tokens:,} tokens in, {report.total_output_tokens:,} out\n"
+        f"{report.output_tokens_per_second:.1f} output tokens/s, {report.total_tokens_per_second:.1f} tokens/s in all, "
+        f"{report.requests_per_second:.2f} requests/s"
+    )
+
+
 def as_table(report: LoadReport) -> Table:
-    """The report as a rich table: a line of totals as its title, a row for each kind of time."""
+    """The times as a rich table, a row a kind."""
     from rich.table import Table
 
-    total = report.num_completed + report.num_failed
-    title = (
-        f"{report.model}: {report.num_completed} of {total} requests in {report.duration_seconds:.1f} s, "
-        f"{report.max_concurrency} at a time\n"
-        f"{report.output_tokens_per_second:.1f} output tokens/s · {report.total_tokens_per_second:.1f} tokens/s in all · "
-        f"{report.requests_per_second:.2f} requests/s · {report.total_prompt_tokens} tokens in, "
-        f"{report.total_output_tokens} out"
-    )
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("milliseconds")
-    for column in ("mean", "p50", "p90", "p95", "p99", "max"):
+    table = Table("milliseconds")
+    for column in _COLUMNS:
         table.add_column(column, justify="right")
     for label, row in (
         ("time to first token", report.time_to_first_token),
@@ -136,5 +140,5 @@ def as_table(report: LoadReport) -> Table:
         ("whole request", report.request_duration),
     ):
         if row is not None:
-            table.add_row(label, *(f"{getattr(row, column):.1f}" for column in ("mean", "p50", "p90", "p95", "p99", "max")))
+            table.add_row(label, *(f"{getattr(row, column):.1f}" for column in _COLUMNS))
     return table
