@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from yeoul import __version__
 from yeoul.config.settings import Settings
 from yeoul.errors import NotFoundError
 from yeoul.web_process.async_llm import AsyncLLM
@@ -35,9 +34,8 @@ class ServerContext:
 
     @property
     def system_fingerprint(self) -> str:
-        """What an answer depends on besides the request: our version and the model."""
-        ready = self.llm.ready
-        return f"yeoul-{__version__}-{ready.model_fingerprint[:12]}" if ready is not None else f"yeoul-{__version__}"
+        """What an answer depends on besides the request, as the engine reported it; empty before it is ready."""
+        return self.llm.ready.model_fingerprint if self.llm.ready is not None else ""
 
     def check_model(self, name: str | None) -> str:
         """The served name that an answer carries.

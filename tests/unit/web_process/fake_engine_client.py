@@ -64,7 +64,7 @@ class FakeEngineClient:
             block_size=16,
             cache_bytes=1024,
             max_model_len=self.max_model_len,
-            model_fingerprint="0123456789abcdef",
+            model_fingerprint="fp_0123456789ab",
             workers=[WorkerInfo(0, 2, "cpu")],
         )
         return self.ready

@@ -27,8 +27,7 @@ def test_an_answer_has_text_usage_seed_and_fingerprint():
         assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (3, 12, 15)
         assert answer.usage.prompt_tokens_details is not None
         assert answer.usage.prompt_tokens_details.cached_tokens == 16
-        assert answer.system_fingerprint is not None
-        assert answer.system_fingerprint.endswith("0123456789ab")
+        assert answer.system_fingerprint == "fp_0123456789ab"
         assert answer.model_extra is not None
         assert answer.model_extra["seed"] == 3
 
