@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -17,19 +18,15 @@ from tests.running_server import RunningServer, alive, wait_gone
 SLOW = ("--fake-step-seconds", "0.02")
 
 
-def leftovers() -> set[str]:
-    """What servers could leave behind by name: shared memory, and folders for sockets."""
-    shm = {str(path) for path in Path("/dev/shm").iterdir()}
-    roots = {Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent")), Path("/tmp"), Path(os.environ.get("TMPDIR", "/tmp"))}
-    folders = {str(path) for root in roots if root.is_dir() for path in root.glob(f"yeoul-{os.getuid()}/*")}
-    return shm | folders
-
-
 @pytest.fixture(autouse=True)
-def _nothing_is_left_behind():
-    before = leftovers()
-    yield
-    assert leftovers() - before == set()
+def _nothing_is_left_behind(monkeypatch):
+    """Shared memory, and the folder for what must have a name, which each test has for itself."""
+    shared_memory = set(os.listdir("/dev/shm"))
+    with tempfile.TemporaryDirectory(prefix="yeoul-test-", dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
+        assert [path for path in Path(folder).rglob("*") if path.parent != Path(folder)] == []
+    assert set(os.listdir("/dev/shm")) - shared_memory == set()
 
 
 class Stream(threading.Thread):

@@ -18,7 +18,7 @@ import traceback
 import msgspec
 import setproctitle
 
-from yeoul.errors import TransportError, UserError
+from yeoul.errors import ProcessDeadError, TransportError, UserError
 from yeoul.messages.reports import Failure
 from yeoul.transport.prctl import set_parent_death_signal
 from yeoul.transport.thread_names import set_thread_name, start_thread
@@ -72,13 +72,18 @@ class ChildSide:
                 raise TransportError(f"{self.role} could not report to its parent: {error.strerror}") from error
 
     def report_failure(self, error: BaseException) -> None:
-        """Send ``Failure`` with the error in one line and its traceback (its last 64 Ki characters)."""
-        cause = " ".join(str(error).split())
-        if not isinstance(error, UserError):
+        """Send ``Failure`` with the error in one line and its traceback (its last 64 Ki characters).
+
+        The death of this child's own child is passed on as that one's.
+        """
+        role, cause = self.role, " ".join(str(error).split())
+        details = "".join(traceback.format_exception(error))
+        if isinstance(error, ProcessDeadError):
+            role, cause, details = error.role, error.cause, error.details or details
+        elif not isinstance(error, UserError):
             cause = f"{type(error).__name__}: {cause}" if cause else type(error).__name__
-        details = "".join(traceback.format_exception(error))[-_MAX_DETAILS_CHARACTERS:]
-        failure = Failure(self.role, cause[:4096], details, isinstance(error, UserError))
-        self.report(msgspec.msgpack.encode(failure))
+        details = details[-_MAX_DETAILS_CHARACTERS:]
+        self.report(msgspec.msgpack.encode(Failure(role, cause[:4096], details, isinstance(error, UserError))))
 
 
 _child: ChildSide | None = None
@@ -137,7 +142,8 @@ def _run_main(child: ChildSide, module: str) -> int:
     try:
         code = importlib.import_module(module).main()
     except Exception as error:
-        traceback.print_exc()
+        if not isinstance(error, UserError | ProcessDeadError):  # those need no traceback of this process to be understood
+            traceback.print_exc()
         child.report_failure(error)
         return 2 if isinstance(error, UserError) else 1
     return code if isinstance(code, int) else 0
