@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from yeoul.errors import ModelFileError
-from yeoul.model_files.description import Architecture, ModelDescription
+from yeoul.model_files.description import Architecture, ModelDescription, RopeScaling
+from yeoul.model_files.typed_fields import MAX_SIZE
 
 # general.architecture of a GGUF file; Mistral is llama there.
 GGUF_ARCHITECTURES: Final[dict[str, Architecture]] = {
@@ -24,6 +25,14 @@ CONFIG_ARCHITECTURES: Final[dict[str, Architecture]] = {
     "Gemma3ForCausalLM": "gemma3",
     "Gemma3ForConditionalGeneration": "gemma3",
 }
+
+
+def stretched_context(max_position_embeddings: int, scaling: RopeScaling) -> int:
+    """The context in tokens: YaRN multiplies the one that it names; other kinds of scaling are counted in already."""
+    if scaling.kind != "yarn":
+        return max_position_embeddings
+    stretched = min(scaling.original_max_position_embeddings * scaling.factor, float(MAX_SIZE - 1))
+    return max(max_position_embeddings, round(stretched))
 
 
 def check_shape(origin: str, description: ModelDescription) -> ModelDescription:

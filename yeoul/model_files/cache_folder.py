@@ -86,21 +86,24 @@ class CacheFolder:
         """Whether the file is the one that once had this hash: looks at its size and time only."""
         try:
             status = os.stat(path)
-            with open(f"{path}.verified", "rb") as file:
+            with open(_stamp_path(path), "rb") as file:
                 stamp = msgspec.json.decode(file.read(), type=_Stamp)
         except (OSError, msgspec.DecodeError):
             return False
         return stamp == _Stamp(sha256, status.st_size, status.st_mtime_ns)
 
     def verify(self, path: str, sha256: str) -> bool:
-        """Whether the file has this hash: reads it, and leaves a stamp if so."""
+        """Whether the file has this hash: reads it, and leaves a stamp if so, or takes away one that is not true."""
         try:
             found = hash_file(path)
         except OSError:
             return False
         if found == sha256:
             self._write_stamp(path, sha256)
-        return found == sha256
+            return True
+        with contextlib.suppress(OSError):
+            os.unlink(_stamp_path(path))
+        return False
 
     def put(self, source: str, path: str, sha256: str) -> None:
         """Moves a file whose hash has been checked to its place, all at once."""
@@ -122,7 +125,7 @@ class CacheFolder:
         stamp = _Stamp(sha256, status.st_size, status.st_mtime_ns)
         # A folder that cannot be written to (a shared cache) costs a hash at each start, not the start.
         with contextlib.suppress(ConfigError):
-            self.write_record(f"{path}.verified", msgspec.json.encode(stamp))
+            self.write_record(_stamp_path(path), msgspec.json.encode(stamp))
 
     def _make(self, name: str) -> str:
         folder = os.path.join(self.path, name)
@@ -138,6 +141,10 @@ def hash_file(path: str) -> str:
         while chunk := file.read(HASH_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _stamp_path(path: str) -> str:
+    return f"{path}.verified"
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ import os
 from typing import Literal
 
 from yeoul.errors import ModelFileError
-from yeoul.model_files.architectures import CONFIG_ARCHITECTURES, check_shape
-from yeoul.model_files.describe_rope import Rope, read_rope
+from yeoul.model_files.architectures import CONFIG_ARCHITECTURES, check_shape, stretched_context
+from yeoul.model_files.describe_rope import read_rope
 from yeoul.model_files.description import Architecture, ModelDescription
 from yeoul.model_files.safetensors_folder import SafetensorsFolder
 from yeoul.model_files.typed_fields import TypedFields, read_json_fields
@@ -110,7 +110,7 @@ def _describe(
         num_kv_heads=fields.size("num_key_value_heads", num_heads),
         head_dim=head_dim,
         vocab_size=fields.size("vocab_size"),
-        max_position_embeddings=_max_positions(fields, rope),
+        max_position_embeddings=stretched_context(fields.size("max_position_embeddings"), rope.scaling),
         rms_norm_eps=fields.positive("rms_norm_eps", 1e-6),
         attention_scale=(fields.positive("query_pre_attn_scalar") if gemma else head_dim) ** -0.5,
         rope_theta=rope.theta,
@@ -151,14 +151,6 @@ def _sliding_layers(fields: TypedFields, architecture: Architecture, num_layers:
         pattern = fields.size("_sliding_window_pattern", fields.size("sliding_window_pattern", 6))
         return [(layer + 1) % pattern != 0 for layer in range(num_layers)]
     return [layer >= fields.number("max_window_layers", 28) for layer in range(num_layers)]
-
-
-def _max_positions(fields: TypedFields, rope: Rope) -> int:
-    """YaRN stretches the context that it names; other kinds are already counted in max_position_embeddings."""
-    positions = fields.size("max_position_embeddings")
-    if rope.scaling.kind != "yarn":
-        return positions
-    return max(positions, round(rope.scaling.original_max_position_embeddings * rope.scaling.factor))
 
 
 def _is_tied(fields: TypedFields, config: TypedFields) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from yeoul.errors import ModelFileError
-from yeoul.model_files.architectures import GGUF_ARCHITECTURES, check_shape
+from yeoul.model_files.architectures import GGUF_ARCHITECTURES, check_shape, stretched_context
 from yeoul.model_files.description import Architecture, ModelDescription, RopeScaling
 from yeoul.model_files.gguf import GgufFile
 from yeoul.model_files.gguf_types import COMPUTABLE_TYPES
@@ -49,6 +49,7 @@ def _describe(file: GgufFile, architecture: Architecture, fields: TypedFields) -
     num_heads = _same_in_all_layers(fields, "attention.head_count")
     head_dim = _head_dim(fields, hidden_size, num_heads)
     sliding_window = _sliding_window(fields)
+    rope_scaling = _rope_scaling(fields)
     return ModelDescription(
         architecture=architecture,
         file_format="gguf",
@@ -59,11 +60,11 @@ def _describe(file: GgufFile, architecture: Architecture, fields: TypedFields) -
         num_kv_heads=_same_in_all_layers(fields, "attention.head_count_kv", num_heads),
         head_dim=head_dim,
         vocab_size=_vocab_size(file, hidden_size),
-        max_position_embeddings=fields.size("context_length"),
+        max_position_embeddings=stretched_context(fields.size("context_length"), rope_scaling),
         rms_norm_eps=fields.positive("attention.layer_norm_rms_epsilon"),
         attention_scale=_attention_scale(fields, gemma, num_layers, hidden_size // num_heads, head_dim),
         rope_theta=fields.positive("rope.freq_base", 1_000_000.0 if gemma else 10_000.0),
-        rope_scaling=_rope_scaling(fields),
+        rope_scaling=rope_scaling,
         rope_local_theta=fields.positive("rope.freq_base_swa", GEMMA3_LOCAL_THETA) if gemma else None,
         sliding_window=sliding_window,
         sliding_layers=_sliding_layers(fields, gemma, num_layers) if sliding_window else [],

