@@ -54,9 +54,7 @@ def sample_tokens(logits: Tensor, requests: Sequence[RequestSampling], positions
     if random_rows:
         _draw(logits, random_rows, requests, positions, result)
     for row, raw_row in raw_rows.items():
-        if row not in result.faults:
-            token_ids = torch.tensor([result.token_ids[row]], device=logits.device)
-            result.logprobs[row] = token_logprobs(raw_row[None], token_ids, requests[row].num_logprobs or 0)[0]
+        _report(raw_row, row, requests[row], result)
     return result
 
 
@@ -66,6 +64,17 @@ def _change_row(logits: Tensor, row: int, request: RequestSampling, position: in
         request.change_logits(logits[row], position)
     except Exception as error:
         result.faults[row] = f"the sampling parameters could not be applied: {type(error).__name__}: {error}"
+
+
+def _report(raw_logits: Tensor, row: int, request: RequestSampling, result: SampledTokens) -> None:
+    """Any error in what a request wants reported fails this request, never the step."""
+    if row in result.faults:
+        return
+    try:
+        token_ids = torch.tensor([result.token_ids[row]], device=raw_logits.device)
+        result.logprobs[row] = token_logprobs(raw_logits[None], token_ids, request.num_logprobs or 0)[0]
+    except Exception as error:
+        result.faults[row] = f"the log probabilities could not be computed: {type(error).__name__}: {error}"
 
 
 def _choose(logits: Tensor, rows: list[int], result: SampledTokens) -> None:

@@ -39,7 +39,7 @@ class CPUModelRunner(GPUModelRunner):
     def default_dtype(self) -> torch.dtype:
         """bfloat16 on a CPU that multiplies it, unless the file holds float32; otherwise float32."""
         is_float32 = self._settings.description.weights_dtype == "float32"
-        return torch.bfloat16 if _multiplies_bfloat16() and not is_float32 else torch.float32
+        return torch.bfloat16 if multiplies_bfloat16(_cpu_description()) and not is_float32 else torch.float32
 
     def cache_memory(self) -> tuple[int, int | None]:
         """1 GiB if nobody says; at most half of the memory that is available, shared by the ranks."""
@@ -65,9 +65,14 @@ def num_usable_cores() -> int:
         return num_cores
 
 
-def _multiplies_bfloat16() -> bool:
+def multiplies_bfloat16(cpu_description: str) -> bool:
+    """Whether the CPU of this ``/proc/cpuinfo`` has instructions that multiply bfloat16: x86-64 with AVX-512 or AMX, ARM."""
+    first_core = cpu_description.split("\n\n", 1)[0]
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(first_core.split())
+
+
+def _cpu_description() -> str:
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        return Path("/proc/cpuinfo").read_text()
     except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return ""

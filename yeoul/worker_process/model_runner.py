@@ -17,6 +17,7 @@ from yeoul.layers.logprobs import token_logprobs
 from yeoul.layers.parallel import TensorParallel, create_tensor_parallel
 from yeoul.layers.request_sampling import RequestSampling
 from yeoul.layers.sampler import sample_tokens
+from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.steps import RequestResult, StepInput
 from yeoul.models.loading import load_model
 from yeoul.models.model import Model
@@ -186,14 +187,23 @@ class GPUModelRunner:
         for index, state in enumerate(layout.states):
             if state.prompt_logprobs is None or state.request_id in faults:
                 continue
-            first_row, first = int(layout.query_start[index]), int(layout.num_computed[index])
+            first = int(layout.num_computed[index])
             end = min(int(layout.context_lengths[index]), state.num_prompt_tokens - 1)
             predicted = self._to_device(batch.tokens_of(state)[first + 1 : end + 1].astype(np.int64))
-            num_rows = self._max_num_logit_rows()
-            for start in range(0, len(predicted), num_rows):
-                part = predicted[start : start + num_rows]
-                logits = self._model.compute_logits(hidden_states[first_row + start : first_row + start + len(part)])
-                state.prompt_logprobs += token_logprobs(logits, part, state.sampling.prompt_logprobs or 0)
+            states = hidden_states[int(layout.query_start[index]) :][: len(predicted)]
+            try:
+                state.prompt_logprobs += self._prompt_logprobs(states, predicted, state.sampling.prompt_logprobs or 0)
+            except Exception as error:
+                state.runner_data = None
+                faults[state.request_id] = f"the prompt's log probabilities could not be computed: {error}"
+
+    def _prompt_logprobs(self, hidden_states: Tensor, predicted: Tensor, num_likeliest: int) -> list[TokenLogprobs]:
+        num_rows = self._max_num_logit_rows()
+        reports: list[TokenLogprobs] = []
+        for start in range(0, len(predicted), num_rows):
+            logits = self._model.compute_logits(hidden_states[start : start + num_rows])
+            reports += token_logprobs(logits, predicted[start : start + num_rows], num_likeliest)
+        return reports
 
     def _embed(self, layout: StepBatch, hidden_states: Tensor, faults: dict[str, str]) -> list[RequestResult]:
         """Pools the states of embedding requests; answers those whose end is reached."""

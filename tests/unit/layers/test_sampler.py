@@ -265,7 +265,9 @@ def test_a_token_outside_the_vocabulary_is_refused_when_the_request_comes():
 
 def test_parameters_that_cannot_be_applied_fail_their_own_row_only():
     broken = request(prompt=[VOCAB_SIZE + 5], repetition_penalty=1.5)
-    logits = random_logits(2)
-    result = sample_tokens(logits.clone(), [broken, request(temperature=0)], [0, 0])
+    logits = random_logits(3)
+    result = sample_tokens(logits.clone(), [broken, request(temperature=0), request(logprobs=-3)], [0, 0, 0])
+    assert set(result.faults) == {0, 2}
     assert "could not be applied: IndexError" in result.faults[0]
+    assert "log probabilities could not be computed: RuntimeError" in result.faults[2]
     assert result.token_ids[1] == int(logits[1].argmax())

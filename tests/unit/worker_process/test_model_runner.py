@@ -18,6 +18,7 @@ from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, RequestResult, StepInput
 from yeoul.model_files.description import ModelFiles
+from yeoul.worker_process.cpu_model_runner import multiplies_bfloat16
 from yeoul.worker_process.worker import Worker
 
 PROMPT = [int(number) for number in np.random.default_rng(3).integers(0, 96, 37)]
@@ -174,6 +175,8 @@ def test_an_embedding_is_the_pooled_state_of_length_1_whatever_the_chunks(files,
     ("bad", "message"),
     [
         ({"sampling": greedy(logit_bias={96: 1.0})}, "token 96 is not in the vocabulary of 96 tokens"),
+        ({"sampling": greedy(prompt_logprobs=-2)}, "the prompt's log probabilities could not be computed"),
+        ({"sampling": greedy(logprobs=-2)}, "the log probabilities could not be computed"),
         ({"pooling": "max"}, "pooling is 'max'; expected one of last, mean"),
         ({"prompt": [1, 2, 96]}, "token 96 is not in the vocabulary of 96 tokens"),
     ],
@@ -226,6 +229,14 @@ def test_the_fingerprint_names_weights_and_number_type(files, tmp_path):
 def test_a_cache_that_the_machine_cannot_hold_is_refused_with_what_to_set(worker):
     with pytest.raises(ConfigError, match="cpu has no room for a KV cache of 1099511627776 blocks"):
         worker.allocate_cache(1 << 40)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("avx2 avx512_bf16 vaes", True), ("fp asimd bf16 sve", True), ("avx2 avx512f", False), ("", False)],
+)
+def test_a_cpu_that_multiplies_bfloat16_is_told_by_its_flags(flags, expected):
+    assert multiplies_bfloat16(f"processor : 0\nflags : {flags}\n\nprocessor : 1\nflags : {flags}\n") is expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
