@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from yeoul.model_files.description import ModelFiles
 ROOT = Path(__file__).parents[3]
 SIZE = 2
 TOKENS = random.Random(3).choices(range(96), k=40)
-MODELS = {
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "nine_over_three": ("llama", {"num_attention_heads": 9, "num_key_value_heads": 3, "hidden_size": 144}),
     "biased": ("qwen2", {}),
     "shared_group": ("gemma3", {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8}),
@@ -76,5 +77,5 @@ def test_bfloat16_crosses_between_processes_and_stays_near(files, answers):
     assert (answers["nine_over_three_bfloat16"][0] - alone).abs().mean() < 0.05 * alone.abs().mean()
 
 
-def _job(name: str, files: ModelFiles, dtype: str) -> dict[str, object]:
+def _job(name: str, files: ModelFiles, dtype: str) -> dict[str, Any]:
     return {"name": name, "file_format": files.file_format, "path": files.path, "dtype": dtype, "tokens": TOKENS}

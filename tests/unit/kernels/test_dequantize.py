@@ -54,5 +54,5 @@ def test_the_block_sizes_are_those_that_the_file_reader_counts_with() -> None:
 
 
 def test_an_unknown_type_is_refused_with_the_known_ones_named() -> None:
-    with pytest.raises(ModelFileError, match="IQ4_NL.*Q4_K"):
+    with pytest.raises(ModelFileError, match=r"IQ4_NL.*Q4_K"):
         dequantize(torch.zeros(1, 18, dtype=torch.uint8), "IQ4_NL")

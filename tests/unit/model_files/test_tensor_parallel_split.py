@@ -38,7 +38,7 @@ def test_more_ranks_than_kv_heads_share_a_group_and_copy_its_kv_head():
 
 
 def test_a_size_that_cannot_work_is_refused_with_the_sizes_that_can():
-    with pytest.raises(ConfigError, match="tensor_parallel_size 4 cannot share 9 query heads over 3 KV heads.*1, 2, 3, 6, 9"):
+    with pytest.raises(ConfigError, match=r"size 4 cannot share 9 query heads over 3 KV heads.*1, 2, 3, 6, 9"):
         deal_kv_groups(9, 3, 4)
     with pytest.raises(ConfigError, match="equal groups"):
         deal_kv_groups(9, 2, 1)

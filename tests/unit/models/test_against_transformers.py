@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tests.unit.models.tiny_models import LINEAR, LLAMA3, VOCAB_SIZE, YARN, make
 FULL_AND_SLIDING = ["sliding_attention", "full_attention"]
 GEMMA = {"head_dim": 16, "layer_types": FULL_AND_SLIDING, "sliding_window": 8, "query_pre_attn_scalar": 10}
 GEMMA_IN_GGUF = GEMMA | {"query_pre_attn_scalar": 16}
-CASES = {
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "llama tied": ("llama", {"tie_word_embeddings": True}),
     "llama with attention bias": ("llama", {"attention_bias": True}),
@@ -43,7 +44,7 @@ CASES = {
     "gemma3 untied": ("gemma3", GEMMA_IN_GGUF | {"tie_word_embeddings": False}),
     "gemma3 softcap": ("gemma3", GEMMA_IN_GGUF | {"final_logit_softcapping": 5.0}),
 }
-FOLDER_ONLY_CASES = {
+FOLDER_ONLY_CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama yarn untruncated": ("llama", {"rope_parameters": YARN | {"truncate": False, "beta_fast": 16.0}}),
     "llama yarn mscale": ("llama", {"rope_parameters": YARN | {"mscale": 0.7, "mscale_all_dim": 1.2}}),
     "llama yarn attention factor": ("llama", {"rope_parameters": YARN | {"attention_factor": 1.3}}),
@@ -68,7 +69,8 @@ def _tokens(length: int) -> list[int]:
 
 def _expected(model, tokens: list[int]) -> Tensor:
     with torch.inference_mode():
-        return model(torch.tensor([tokens]), use_cache=False).logits[0]
+        logits: Tensor = model(torch.tensor([tokens]), use_cache=False).logits[0]
+    return logits
 
 
 def _assert_same_logits(oracle, model, lengths: tuple[int, ...]) -> None:

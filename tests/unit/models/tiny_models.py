@@ -59,7 +59,7 @@ def save_folder(model, path: str, *, max_shard_size: str = "50GB") -> ModelFiles
 
 
 def save_gguf(model, architecture: str, path: str, type_name: str = "F32") -> ModelFiles:
-    """Write a model as llama.cpp's converter does: its names, Llama's query and key rows interleaved, Gemma's norms plus 1."""
+    """Write a model as llama.cpp's converter does: its names, Llama's rotated rows interleaved, Gemma's norms plus 1."""
     config = model.config
     gguf_name = "llama" if architecture == "mistral" else architecture
     writer = gguf.GGUFWriter(path, gguf_name)
@@ -129,4 +129,5 @@ def _llama3_divisors(config) -> np.ndarray:
     scaled, _ = transformers.modeling_rope_utils.ROPE_INIT_FUNCTIONS["llama3"](config)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     plain = 1.0 / config.rope_parameters["rope_theta"] ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    return (plain / scaled).numpy()
+    divisors: np.ndarray = (plain / scaled).numpy()
+    return divisors

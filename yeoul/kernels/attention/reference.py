@@ -73,8 +73,9 @@ def paged_attention(
         rows = torch.tensor(piece.first_rows, device=query.device).unsqueeze(1) + steps
         positions = torch.tensor(piece.first_positions, device=query.device).unsqueeze(1) + steps
         tables = block_tables[torch.tensor(piece.requests, device=query.device)]
-        keys, values = _gather(kv_cache, tables, positions[:, -1] + 1, piece.num_keys)
-        output[rows] = _attend(query[rows], keys, values, positions, rule).to(query.dtype)
+        keys, values = _gather(kv_cache, tables, positions[:, -1], piece)
+        first_hidden = 0 if sliding_window > 0 else min(piece.first_positions) + 1
+        output[rows] = _attend(query[rows], keys, values, positions, rule, first_hidden).to(query.dtype)
     return output
 
 
@@ -102,30 +103,38 @@ def _piece_of_singles(group: list[int], starts: list[int], lengths: list[int]) -
     return _Piece(list(group), [starts[request] for request in group], positions, 1, max(positions) + 1)
 
 
-def _gather(kv_cache: Tensor, tables: Tensor, num_known: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
-    """Copy each request's keys and values out of their blocks, float32, filled with zeros to a multiple of the tile.
+def _gather(kv_cache: Tensor, tables: Tensor, last_positions: Tensor, piece: _Piece) -> tuple[Tensor, Tensor]:
+    """Copy each request's keys and values out of their blocks, float32, filled to a multiple of the tile.
+
+    What lies past a request's last position may be anything in the blocks, NaN too; its values become zeros, so that a
+    weight of zero makes nothing of them, and its keys' scores are hidden.
 
     Returns:
         Keys and values, both ``[num_requests, num_kv_heads, num_keys rounded up to KEY_TILE, head_dim]``.
     """
     _, _, num_kv_heads, block_size, head_dim = kv_cache.shape
-    padded = -(-num_keys // KEY_TILE) * KEY_TILE
-    num_blocks = -(-num_keys // block_size)
+    padded = -(-piece.num_keys // KEY_TILE) * KEY_TILE
+    num_blocks = -(-piece.num_keys // block_size)
     heads = torch.arange(num_kv_heads, device=kv_cache.device)
-    places = tables[:, None, :num_blocks].long() * num_kv_heads + heads[None, :, None]
-    unknown = torch.arange(num_blocks * block_size, device=kv_cache.device) >= num_known[:, None]
+    places = (tables[:, None, :num_blocks].long() * num_kv_heads + heads[None, :, None]).flatten()
 
     def gathered(blocks: Tensor) -> Tensor:
-        found = blocks.flatten(0, 1).index_select(0, places.flatten()).float()
-        found = found.view(len(tables), num_kv_heads, num_blocks * block_size, head_dim)
-        found = found.masked_fill_(unknown[:, None, :, None], 0.0)[:, :, :padded]
+        found = blocks.flatten(0, 1).index_select(0, places).float()
+        found = found.view(len(tables), num_kv_heads, num_blocks * block_size, head_dim)[:, :, :padded]
         return torch.nn.functional.pad(found, (0, 0, 0, padded - found.shape[2]))
 
-    return gathered(kv_cache[0]), gathered(kv_cache[1])
+    keys, values = gathered(kv_cache[0]), gathered(kv_cache[1])
+    all_known = min(piece.first_positions) + piece.num_queries
+    unknown = torch.arange(all_known, padded, device=kv_cache.device) > last_positions[:, None]
+    values[:, :, all_known:].masked_fill_(unknown[:, None, :, None], 0.0)
+    return keys, values
 
 
-def _attend(query: Tensor, keys: Tensor, values: Tensor, positions: Tensor, rule: _Rule) -> Tensor:
-    """Attention of ``query`` [requests, rows, heads, head_dim] at ``positions`` [requests, rows] over gathered keys."""
+def _attend(query: Tensor, keys: Tensor, values: Tensor, positions: Tensor, rule: _Rule, first_hidden: int) -> Tensor:
+    """Attention of ``query`` [requests, rows, heads, head_dim] at ``positions`` [requests, rows] over gathered keys.
+
+    All rows see all keys before ``first_hidden``.
+    """
     num_requests, num_rows, num_heads, head_dim = query.shape
     num_kv_heads, num_keys = keys.shape[1], keys.shape[2]
     num_grouped = num_heads // num_kv_heads
@@ -138,7 +147,9 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, positions: Tensor, rule
     scores = torch.matmul(grouped, keys.transpose(-1, -2)).mul_(rule.scale)
     if rule.softcap is not None:
         scores = scores.div_(rule.softcap).tanh_().mul_(rule.softcap)
-    scores.masked_fill_(_hidden(row_positions, num_keys, rule.sliding_window).unsqueeze(1), -torch.inf)
+    key_positions = torch.arange(first_hidden, num_keys, device=query.device)
+    hidden = _hidden(row_positions, key_positions, rule.sliding_window)
+    scores[..., first_hidden:].masked_fill_(hidden.unsqueeze(1), -torch.inf)
     weights = scores.sub_(scores.amax(dim=-1, keepdim=True)).exp_()
     total = torch.zeros_like(weights[..., :1])
     output = torch.zeros_like(grouped)
@@ -151,9 +162,8 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, positions: Tensor, rule
     return output.reshape(num_requests, num_rows, num_heads, head_dim)
 
 
-def _hidden(row_positions: Tensor, num_keys: int, sliding_window: int) -> Tensor:
-    """True where a row at ``row_positions`` [requests, rows] must not see a key: [requests, rows, num_keys]."""
-    key_positions = torch.arange(num_keys, device=row_positions.device)
+def _hidden(row_positions: Tensor, key_positions: Tensor, sliding_window: int) -> Tensor:
+    """True where a row at ``row_positions`` [requests, rows] must not see a key: [requests, rows, keys]."""
     hidden = key_positions > row_positions.unsqueeze(-1)
     if sliding_window > 0:
         hidden |= key_positions <= row_positions.unsqueeze(-1) - sliding_window

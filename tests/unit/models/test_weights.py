@@ -1,0 +1,119 @@
+"""Any rectangle of a stored tensor is what the whole tensor has there; what is missing or of another shape is named."""
+
+from __future__ import annotations
+
+import struct
+
+import gguf
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.models.running import load
+from tests.unit.models.tiny_models import make_model, save_folder, save_gguf
+from yeoul.errors import ModelFileError
+from yeoul.model_files.describe import describe
+from yeoul.model_files.description import ModelFiles
+from yeoul.models.tensor_files import GgufTensors, SafetensorsTensors
+from yeoul.models.weights import FileWeights, StoredTensor
+
+CPU = torch.device("cpu")
+
+
+class OneTensor:
+    """A file of one tensor, called ``matrix``."""
+
+    path = "memory"
+
+    def __init__(self, stored: StoredTensor) -> None:
+        self._stored = stored
+
+    def find(self, name: str) -> StoredTensor | None:
+        return self._stored if name == self._stored.name else None
+
+    def stored_name(self, name: str) -> str:
+        return name
+
+
+def _weights(matrix: np.ndarray, type_name: str, interleaved_head_dim: int = 0) -> FileWeights:
+    packed = gguf.quants.quantize(matrix, gguf.GGMLQuantizationType[type_name])
+    data = packed.view(np.uint8).reshape(-1)
+    data.setflags(write=False)
+    return FileWeights(
+        OneTensor(StoredTensor("matrix", matrix.shape, type_name, data, interleaved_head_dim)), torch.float32, CPU
+    )
+
+
+@pytest.mark.parametrize("type_name", ["F32", "F16", "BF16", "Q8_0", "Q4_1"])
+def test_a_rectangle_is_read_as_it_stands_in_the_whole(type_name):
+    matrix = np.random.default_rng(1).normal(size=(12, 128)).astype(np.float32)
+    weights = _weights(matrix, type_name)
+    whole = weights.read("matrix", (12, 128))
+    for rows, columns in [(range(3, 9), None), (None, range(32, 96)), (range(5, 6), range(40, 41)), (None, range(17, 128))]:
+        part = weights.read("matrix", (12, 128), rows=rows, columns=columns)
+        expected = whole[rows.start : rows.stop] if rows else whole
+        assert torch.equal(part, expected[:, columns.start : columns.stop] if columns else expected)
+
+
+def test_a_large_tensor_is_decoded_piece_by_piece_to_the_same_numbers(monkeypatch):
+    matrix = np.random.default_rng(1).normal(size=(12, 128)).astype(np.float32)
+    whole = _weights(matrix, "Q8_0").read("matrix", (12, 128))
+    monkeypatch.setattr("yeoul.models.weights.PIECE_ELEMENTS", 300)
+    assert torch.equal(_weights(matrix, "Q8_0").read("matrix", (12, 128)), whole)
+
+
+def test_interleaved_rows_come_out_half_by_half():
+    matrix = np.repeat(np.arange(8, dtype=np.float32)[:, None], 32, axis=1)
+    found = _weights(matrix, "F32", interleaved_head_dim=4).read("matrix", (8, 32), rows=range(4, 8))
+    assert found[:, 0].tolist() == [4, 6, 5, 7]
+
+
+def test_weights_take_the_type_of_the_model_and_norms_stay_float32(tmp_path):
+    files = save_folder(make_model("llama"), str(tmp_path))
+    weights = FileWeights(SafetensorsTensors(files.path), torch.bfloat16, CPU)
+    assert weights.read("model.norm.weight", (48,)).dtype == torch.bfloat16
+    assert weights.read("model.norm.weight", (48,), dtype=torch.float32).dtype == torch.float32
+
+
+def test_a_missing_tensor_is_named_as_the_file_would_call_it(tmp_path):
+    files = save_gguf(make_model("llama"), "llama", str(tmp_path / "tiny.gguf"))
+    weights = FileWeights(GgufTensors(files.path, describe(files)), torch.float32, CPU)
+    with pytest.raises(ModelFileError, match=r"no tensor 'blk.7.ffn_up.weight' \(expected of shape \(80, 48\)\)"):
+        weights.read("model.layers.7.mlp.up_proj.weight", (80, 48))
+
+
+def test_a_folder_without_a_tensor_is_refused_with_its_name(tmp_path):
+    model = make_model("llama")
+    kept = {name: value for name, value in model.state_dict().items() if name != "model.layers.1.mlp.up_proj.weight"}
+    model.save_pretrained(tmp_path, state_dict=kept)
+    with pytest.raises(ModelFileError, match=r"no tensor 'model.layers.1.mlp.up_proj.weight'"):
+        load(_files(tmp_path))
+
+
+def test_a_tensor_of_another_shape_is_refused_with_both_shapes(tmp_path):
+    model = make_model("llama")
+    wrong = model.state_dict() | {"model.layers.0.self_attn.k_proj.weight": torch.zeros(8, 48)}
+    model.save_pretrained(tmp_path, state_dict=wrong)
+    with pytest.raises(ModelFileError, match=r"k_proj.weight' has the shape \(8, 48\), expected \(16, 48\)"):
+        load(_files(tmp_path))
+
+
+def test_a_type_that_is_no_float_is_refused(tmp_path):
+    model = make_model("llama")
+    wrong = model.state_dict() | {"model.layers.0.self_attn.k_proj.weight": torch.zeros(16, 48, dtype=torch.int8)}
+    model.save_pretrained(tmp_path, state_dict=wrong)
+    with pytest.raises(ModelFileError, match=r"k_proj.weight' is of type I8; expected one of BF16, F16, F32"):
+        load(_files(tmp_path))
+
+
+@pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])
+def test_a_text_model_under_another_prefix_is_found(prefix, tmp_path):
+    path = tmp_path / "model.safetensors"
+    header = f'{{"{prefix}embed_tokens.weight":{{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}}}'.encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + np.arange(4, dtype=np.float32).tobytes())
+    weights = FileWeights(SafetensorsTensors(str(tmp_path)), torch.float32, CPU)
+    assert weights.read("model.embed_tokens.weight", (2, 2)).tolist() == [[0.0, 1.0], [2.0, 3.0]]
+
+
+def _files(path):
+    return ModelFiles(name="tiny", file_format="safetensors", path=str(path))
