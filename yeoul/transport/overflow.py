@@ -92,7 +92,8 @@ def _open(kind: int, address: str, *, is_opener: bool) -> zmq.Socket[bytes]:
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
-    socket.setsockopt(zmq.IMMEDIATE, 1)
+    if kind == zmq.PUSH:  # on a receiver it would throw away what has arrived when the sender closes
+        socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.LINGER, 0)
     try:
         if is_opener:
@@ -117,6 +118,7 @@ def _connect(socket: zmq.Socket[bytes], address: str) -> None:
             raise TransportTimeoutError(f"{address} did not answer within {_CONNECT_TIMEOUT_SECONDS:g} seconds")
     finally:
         socket.disable_monitor()
+        events.close(linger=0)
     unlink_ipc([address])
 
 

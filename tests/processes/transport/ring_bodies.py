@@ -1,0 +1,81 @@
+"""The bodies of the child processes in the ring's tests: writers and readers of numbered messages that can be checked."""
+
+from __future__ import annotations
+
+import random
+import time
+import zlib
+
+import msgspec
+
+from yeoul.transport.channel import ChannelHandle, attach_reader, attach_writer
+from yeoul.transport.child_process import ChildSide, enter_child
+
+
+class Task(msgspec.Struct):
+    """What a child is to do with its end of a channel."""
+
+    body: str
+    handle: ChannelHandle
+    count: int = 0
+    max_bytes: int = 0
+
+
+def numbered_message(number: int, max_bytes: int) -> bytes:
+    """A message that follows from its number: a checksum, the number, and bytes of a length between 0 and ``max_bytes``."""
+    source = random.Random(number)
+    body = number.to_bytes(8, "little") + source.randbytes(source.randint(0, source.randint(0, max_bytes)))
+    return zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def number_of(message: bytes) -> int:
+    """The number of a message that arrived whole; an error otherwise."""
+    assert zlib.crc32(message[4:]) == int.from_bytes(message[:4], "little"), "a message was torn"
+    return int.from_bytes(message[4:12], "little")
+
+
+def main() -> None:
+    """Do what the arguments name."""
+    child = enter_child()
+    task = msgspec.msgpack.decode(child.arguments, type=Task)
+    {"write": _write, "read": _read, "idle": _idle, "rewrite": _rewrite}[task.body](child, task)
+
+
+def _write(child: ChildSide, task: Task) -> None:
+    """Write ``count`` messages (0: until killed)."""
+    writer = attach_writer(task.handle)
+    child.report(b"attached")
+    number = 0
+    while task.count == 0 or number < task.count:
+        writer.send(numbered_message(number, task.max_bytes))
+        number += 1
+    writer.close()
+
+
+def _read(child: ChildSide, task: Task) -> None:
+    """Read ``count`` messages (0: until killed) and report the next number after each hundred and at the end."""
+    reader = attach_reader(task.handle)
+    child.report(b"attached")
+    number = 0
+    while task.count == 0 or number < task.count:
+        message = reader.receive(60)
+        assert number_of(message) == number
+        assert message == numbered_message(number, task.max_bytes)
+        number += 1
+        if number % 100 == 0 or number == task.count:
+            child.report(number.to_bytes(8, "little"))
+    reader.close()
+
+
+def _idle(child: ChildSide, task: Task) -> None:
+    """Wait for one message and report the processor time that the wait took, in microseconds."""
+    reader = attach_reader(task.handle)
+    before = time.process_time()
+    child.report(b"attached")
+    reader.receive()
+    child.report(int((time.process_time() - before) * 1e6).to_bytes(8, "little"))
+
+
+def _rewrite(child: ChildSide, task: Task) -> None:
+    """Try to take a writing end that is somebody else's."""
+    attach_writer(task.handle)
