@@ -61,6 +61,9 @@ class StreamingServer:
         return self
 
     def __exit__(self, *_):
+        deadline = time.monotonic() + 5.0
+        while self.num_at_once and time.monotonic() < deadline:
+            time.sleep(0.001)
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
