@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
+import os
 import random
 import time
 import zlib
 
 import msgspec
 
+from yeoul.errors import TransportError
 from yeoul.transport.channel import ChannelHandle, attach_reader, attach_writer
 from yeoul.transport.child_process import ChildSide, enter_child
+from yeoul.transport.ring import RingReader, RingWriter, create_ring
 
 
 class Task(msgspec.Struct):
@@ -38,7 +43,7 @@ def main() -> None:
     """Do what the arguments name."""
     child = enter_child()
     task = msgspec.msgpack.decode(child.arguments, type=Task)
-    {"write": _write, "read": _read, "idle": _idle, "rewrite": _rewrite}[task.body](child, task)
+    {"write": _write, "read": _read, "idle": _idle, "rewrite": _rewrite, "scribble": _scribble}[task.body](child, task)
 
 
 def _write(child: ChildSide, task: Task) -> None:
@@ -79,3 +84,27 @@ def _idle(child: ChildSide, task: Task) -> None:
 def _rewrite(child: ChildSide, task: Task) -> None:
     """Try to take a writing end that is somebody else's."""
     attach_writer(task.handle)
+
+
+def _scribble(child: ChildSide, task: Task) -> None:
+    """Use ``count`` rings while random bytes are written over their shared memory; only our own errors may come of it."""
+    attach_reader(task.handle).close()
+    source = random.Random(0)
+    for _ in range(task.count):
+        geometry = create_ring(2, 64, 2)
+        memory = mmap.mmap(geometry.fd, os.fstat(geometry.fd).st_size)
+        writer, readers = RingWriter(geometry), [RingReader(geometry, 0), RingReader(geometry, 1)]
+        for _ in range(8):
+            offset = source.randrange(0, len(memory) - 8)
+            memory[offset : offset + 8] = source.choice([source.randbytes(8), bytes(8), b"\xff" * 8])
+            with contextlib.suppress(TransportError):
+                writer.publish(b"x" * source.randint(0, 64), 0, 0.0)
+            with contextlib.suppress(TransportError):
+                reader = source.choice(readers)
+                assert len(reader.peek(0.0)[2]) <= geometry.slot_bytes
+                reader.release()
+        for side in (writer, *readers):
+            side.close()
+        memory.close()
+        os.close(geometry.fd)
+    child.report(b"survived")
