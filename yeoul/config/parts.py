@@ -17,7 +17,7 @@ from yeoul.model_files.description import ModelDescription, ModelFiles
 
 
 class EngineAddresses(msgspec.Struct, frozen=True, kw_only=True):
-    """Where EngineCore's two sockets are. On one host ipc, which the client binds; apart tcp with CURVE, which the engine binds."""
+    """Where EngineCore's two sockets are. On one host ipc, bound by the client; apart tcp with CURVE, bound by the engine."""
 
     input_address: str
     output_address: str
