@@ -23,10 +23,9 @@ class LibraryVocabulary:
     def __init__(self, library: tokenizers.Tokenizer, spelling: TokenSpelling, prefix: list[int], suffix: list[int]) -> None:
         self._library = library
         self._spelling = spelling
-        self._added = {token_id: token.content for token_id, token in library.get_added_tokens_decoder().items()}
-        self.special_token_ids = frozenset(
-            token_id for token_id, token in library.get_added_tokens_decoder().items() if token.special
-        )
+        added = library.get_added_tokens_decoder()
+        self._added = {token_id: token.content for token_id, token in added.items()}
+        self.special_token_ids = frozenset(token_id for token_id, token in added.items() if token.special)
         self.num_tokens = _num_tokens(library, self._added)
         self.strips_leading_space = spelling.strips_leading_space
         self.prefix = prefix
@@ -61,6 +60,12 @@ class LibraryVocabulary:
             raise InvalidRequestError(
                 "the text holds a lone surrogate (half of a UTF-16 pair); expected Unicode text", param="prompt"
             ) from error
+        except BaseException as error:
+            # A panic of the library comes as a BaseException of a class that cannot be imported. Its pattern matching
+            # gives up, in this way, on ten million spaces in a row and the like.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise InvalidRequestError(f"the text cannot be tokenized: {error}", param="prompt") from None
         return ids
 
     def find(self, token: str) -> int | None:

@@ -31,14 +31,19 @@ _BYTE_OF_CHARACTER = {character: byte for byte, character in CHARACTER_OF_BYTE.i
 
 
 class TokenBytes(dict[int, bytes]):
-    """Bytes by token id, each entry computed when it is first asked for; reading one that is known costs a look-up."""
+    """Bytes by token id, each entry computed when it is first asked for; reading one that is known costs a look-up.
+
+    Ids that stand for nothing are not kept, so that asking for all numbers there are fills no memory.
+    """
 
     def __init__(self, compute: Callable[[int], bytes]) -> None:
         super().__init__()
         self._compute = compute
 
     def __missing__(self, token_id: int) -> bytes:
-        value = self[token_id] = self._compute(token_id)
+        value = self._compute(token_id)
+        if value:
+            self[token_id] = value
         return value
 
 
@@ -68,6 +73,8 @@ def sentence_piece_spelling(*, strips_leading_space: bool) -> TokenSpelling:
 
 def spelling_of_decoder(decoder: Mapping[str, Any] | None) -> TokenSpelling:
     """The spelling that the ``decoder`` of a tokenizer.json describes.
+
+    One difference is meant: the library's Metaspace drops every U+2581 of a text's first token, we drop a first one only.
 
     Raises:
         ModelFileError: the decoder is none that can be read token by token.

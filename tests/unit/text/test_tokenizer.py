@@ -148,6 +148,7 @@ def test_ids_without_a_token_decode_to_nothing():
     for tokenizer in (BYTES, BYTE_LEVEL, SENTENCE_PIECE):
         assert tokenizer.decode([tokenizer.vocab_size, 1 << 40]) == ""
         assert tokenizer.token_bytes(tokenizer.vocab_size) == b""
+        assert 1 << 40 not in tokenizer.token_bytes_table(skip_special_tokens=False), "nothing is kept of it"
 
 
 def test_a_negative_id_is_refused():
@@ -205,6 +206,13 @@ def test_a_text_of_one_long_word_or_of_spaces_is_no_trap():
             start = time.process_time()
             assert tokenizer.decode(tokenizer.encode(text)) == text
             assert time.process_time() - start < 10
+
+
+def test_a_text_that_the_library_panics_at_is_refused_and_the_next_one_is_encoded():
+    tokenizer = Tokenizer.load(byte_level_source(pre="llama-bpe"))
+    with pytest.raises(InvalidRequestError, match="cannot be tokenized: Onig"):
+        tokenizer.encode(" " * 10_100_000)
+    assert tokenizer.decode(tokenizer.encode("hello")) == "hello"
 
 
 def test_the_fake_models_tokens_are_bytes():
