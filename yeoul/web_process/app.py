@@ -14,6 +14,7 @@ from yeoul.web_process.routes.health import health_router
 from yeoul.web_process.routes.models import models_router
 from yeoul.web_process.routes.tokenize import tokenize_router
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.turnstile import Turnstile
 
 
 def build_app(context: ServerContext) -> FastAPI:
@@ -31,4 +32,5 @@ def build_app(context: ServerContext) -> FastAPI:
     install_error_handlers(app)
     if context.settings.server.api_key:
         app.add_middleware(Authentication, api_keys=context.settings.server.api_key)
+    app.add_middleware(Turnstile)
     return app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Generator
 
@@ -34,6 +35,8 @@ class HttpServer(uvicorn.Server):
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             )
         )
+        if server.log_requests:
+            logging.getLogger("uvicorn.access").setLevel(logging.INFO)
         self._stopping = asyncio.Event()
 
     def start(self, listener: socket.socket) -> asyncio.Task[None]:

@@ -11,7 +11,6 @@ import logging
 from typing import Protocol
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -96,18 +95,3 @@ class EventStream(Response):
             self._stream.poke()
         self._is_quiet = True
         self._timer = asyncio.get_running_loop().call_later(self._keep_alive_seconds, self._tick)
-
-
-async def collect(request: Request, stream: RequestStream) -> list[GenerationOutput]:
-    """The whole answer, a merged delta a choice, by prompt and choice; given up at once when the client leaves.
-
-    Raises:
-        YeoulError: the request failed.
-    """
-    stream.final_only = True
-    try:
-        with on_disconnect(request.receive, stream.close):
-            outputs = [output async for output in stream]
-    finally:
-        stream.close()
-    return sorted(outputs, key=lambda output: (output.prompt_index, output.choice_index))

@@ -62,6 +62,28 @@ class FakeServer:
         return await self.http.post("/v1/chat/completions", json={"messages": messages, **fields})
 
 
+class LastingServer:
+    """One server for many scenes, for tests that leave nothing behind in it."""
+
+    def __enter__(self) -> LastingServer:
+        self._runner = asyncio.Runner()
+        self._server = self._runner.run(FakeServer().__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._server.__aexit__())
+        self._runner.close()
+
+    def play(self, scene: Callable[[FakeServer], Awaitable[None]]) -> None:
+        """Plays a scene with the server, within ten seconds."""
+
+        async def play() -> None:
+            self._server.client.sent.clear()
+            await asyncio.wait_for(scene(self._server), 10)
+
+        self._runner.run(play())
+
+
 def serve(scene: Callable[[FakeServer], Awaitable[None]], chosen: Settings | None = None, **options: bool) -> None:
     """Plays a scene with a server, within ten seconds."""
 

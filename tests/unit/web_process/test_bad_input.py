@@ -9,7 +9,13 @@ import openai
 import pytest
 
 from tests.unit.web_process.fake_engine_client import settings
-from tests.unit.web_process.fake_server import FakeServer, serve, until
+from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve, until
+
+
+@pytest.fixture(scope="module")
+def lasting():
+    with LastingServer() as server:
+        yield server
 
 
 async def post(server: FakeServer, body: bytes, path: str = "/v1/completions") -> tuple[int, dict[str, object]]:
@@ -88,7 +94,7 @@ async def goes_on(server: FakeServer) -> None:
     ],
     ids=lambda value: repr(value[:48]) if isinstance(value, bytes) else None,
 )
-def test_a_bad_completion_is_a_400_that_says_why(body, message):
+def test_a_bad_completion_is_a_400_that_says_why(lasting, body, message):
     async def scene(server: FakeServer) -> None:
         status, error = await post(server, body)
         assert status == 400, error
@@ -99,7 +105,7 @@ def test_a_bad_completion_is_a_400_that_says_why(body, message):
         assert server.client.added == []
         await goes_on(server)
 
-    serve(scene)
+    lasting.play(scene)
 
 
 def test_the_param_is_named():

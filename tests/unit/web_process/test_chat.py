@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 
 from tests.unit.web_process.fake_engine_client import MAX_MODEL_LEN
-from tests.unit.web_process.fake_server import FakeServer, serve
+from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve
 
 HI: list[Any] = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture(scope="module")
+def lasting():
+    with LastingServer() as server:
+        yield server
 
 
 def prompt_of(server: FakeServer) -> str:
@@ -135,14 +141,14 @@ def test_messages_become_what_templates_know():
         ({"modalities": ["audio"]}, "text"),
     ],
 )
-def test_what_a_chat_cannot_have_is_refused(fields, error):
+def test_what_a_chat_cannot_have_is_refused(lasting, fields, error):
     async def scene(server: FakeServer) -> None:
         answer = await server.chat(**fields)
         assert answer.status_code == 400
         assert error in answer.json()["error"]["message"]
         assert server.client.added == []
 
-    serve(scene)
+    lasting.play(scene)
 
 
 def test_fields_for_openais_own_platform_are_ignored():

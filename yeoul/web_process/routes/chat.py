@@ -5,12 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.answer_parts import AnswerHead
+from yeoul.web_process.answering import respond
 from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.chat_format import ChatFormat
+from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.routes.openapi import body_of
 from yeoul.web_process.schemas.chat import ChatRequest
 from yeoul.web_process.server_context import ServerContext
-from yeoul.web_process.sse import EventStream, collect
 
 
 def chat_router(context: ServerContext) -> APIRouter:
@@ -35,11 +36,18 @@ def chat_router(context: ServerContext) -> APIRouter:
             cache_salt=context.cache_salt(request, body.cache_salt),
             add_special_tokens=body.add_special_tokens is True,
         )
-        kind = "chat.completion.chunk" if body.stream else "chat.completion"
-        head = AnswerHead.make("chatcmpl", kind, model, context.system_fingerprint, stream.seed)
-        answer = ChatFormat(head, stream, context.llm.text.tokenizer, includes_usage=body.includes_usage)
-        if body.stream:
-            return EventStream(stream, answer, context.settings.time.keep_alive_seconds)
-        return Response(answer.whole(await collect(request, stream)), media_type="application/json")
+        return await respond(
+            request,
+            stream,
+            lambda stream: _format(context, body, model, stream),
+            streams=body.stream is True,
+            keep_alive_seconds=context.settings.time.keep_alive_seconds,
+        )
 
     return router
+
+
+def _format(context: ServerContext, body: ChatRequest, model: str, stream: RequestStream) -> ChatFormat:
+    kind = "chat.completion.chunk" if body.stream else "chat.completion"
+    head = AnswerHead.make("chatcmpl", kind, model, context.system_fingerprint, stream.seed)
+    return ChatFormat(head, stream, context.llm.text.tokenizer, includes_usage=body.includes_usage)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.answer_parts import AnswerHead
+from yeoul.web_process.answering import respond
 from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.completion_format import CompletionFormat
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.routes.openapi import body_of
 from yeoul.web_process.schemas.completions import CompletionRequest
 from yeoul.web_process.server_context import ServerContext
-from yeoul.web_process.sse import EventStream, collect
 
 
 def completions_router(context: ServerContext) -> APIRouter:
@@ -30,10 +30,13 @@ def completions_router(context: ServerContext) -> APIRouter:
             cache_salt=context.cache_salt(request, body.cache_salt),
             add_special_tokens=body.add_special_tokens is not False,
         )
-        answer = _format(context, body, model, stream)
-        if body.stream:
-            return EventStream(stream, answer, context.settings.time.keep_alive_seconds)
-        return Response(answer.whole(await collect(request, stream)), media_type="application/json")
+        return await respond(
+            request,
+            stream,
+            lambda stream: _format(context, body, model, stream),
+            streams=body.stream is True,
+            keep_alive_seconds=context.settings.time.keep_alive_seconds,
+        )
 
     return router
 

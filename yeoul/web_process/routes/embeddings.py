@@ -17,6 +17,9 @@ from yeoul.web_process.schemas.prompts import as_prompts
 from yeoul.web_process.schemas.texts import EmbeddingRequest
 from yeoul.web_process.server_context import ServerContext
 
+# What other servers log for it; nobody reads this answer.
+_CLIENT_LEFT = 499
+
 
 def embeddings_router(context: ServerContext) -> APIRouter:
     """The route, bound to the engine."""
@@ -36,8 +39,14 @@ def embeddings_router(context: ServerContext) -> APIRouter:
         encoding = asyncio.ensure_future(
             context.llm.encode_many(prompts, body.pooling or "last", priority=body.priority or 0, cache_salt=salt)
         )
-        with on_disconnect(request.receive, encoding.cancel):
-            vectors, num_tokens = await encoding
+        try:
+            with on_disconnect(request.receive, encoding.cancel):
+                await asyncio.wait([encoding])
+        finally:
+            encoding.cancel()
+        if encoding.cancelled():
+            return Response(status_code=_CLIENT_LEFT)
+        vectors, num_tokens = encoding.result()
         data = [
             {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)}
             for index, vector in enumerate(vectors)

@@ -1,0 +1,59 @@
+"""Turns a ``RequestStream`` into a response, whole or as events; knows neither routes nor formats.
+
+The stream is closed whatever happens: a client that leaves, a format that fails, an answer that is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from fastapi import Request, Response
+
+from yeoul.web_process.disconnect import on_disconnect
+from yeoul.web_process.generation_output import GenerationOutput
+from yeoul.web_process.request_stream import RequestStream
+from yeoul.web_process.sse import EventFormat, EventStream
+
+
+class AnswerFormat(EventFormat, Protocol):
+    """How one kind of answer is written."""
+
+    def whole(self, outputs: Iterable[GenerationOutput]) -> bytes:
+        """All of it as one JSON object."""
+
+
+async def respond(
+    request: Request,
+    stream: RequestStream,
+    make_format: Callable[[RequestStream], AnswerFormat],
+    *,
+    streams: bool,
+    keep_alive_seconds: float,
+) -> Response:
+    """The response of a route: events as they come with ``streams``, otherwise one JSON object.
+
+    Raises:
+        YeoulError: the request failed.
+    """
+    try:
+        answer = make_format(stream)
+        if not streams:
+            return Response(answer.whole(await collect(request, stream)), media_type="application/json")
+    except BaseException:
+        stream.close()
+        raise
+    return EventStream(stream, answer, keep_alive_seconds)
+
+
+async def collect(request: Request, stream: RequestStream) -> list[GenerationOutput]:
+    """A merged delta a choice, by prompt and choice; the stream is closed then, or at once when the client leaves.
+
+    Raises:
+        YeoulError: the request failed.
+    """
+    stream.final_only = True
+    with on_disconnect(request.receive, stream.close):
+        outputs = [output async for output in stream]
+    stream.close()
+    return sorted(outputs, key=lambda output: (output.prompt_index, output.choice_index))
