@@ -87,9 +87,10 @@ class EngineLife:
         self.worker.faults = faults
         result = self.worker.execute(msgspec.msgpack.encode(step))
         failing = set(faults)
-        if loses_an_answer and result.results:
-            failing.add(result.results[0].request_id)
-            result = msgspec.structs.replace(result, results=result.results[1:])
+        due = [answer for answer in result.results if answer.token_ids or answer.embedding is not None]
+        if loses_an_answer and due:
+            failing.add(due[0].request_id)
+            result = msgspec.structs.replace(result, results=[answer for answer in result.results if answer is not due[0]])
         self._deliver(self.scheduler.update(step, result), failing)
         self.check()
 
@@ -171,7 +172,8 @@ class EngineLife:
         message = client.message
         assert (output.queue_seconds is not None) == (not client.is_answered)
         if not client.is_answered and message.sampling.prompt_logprobs is not None and not message.output_token_ids:
-            assert len(output.prompt_logprobs) == len(message.prompt_token_ids)
+            ranks = [entry and entry.rank for entry in output.prompt_logprobs]
+            assert ranks == [None, *range(1, len(message.prompt_token_ids))]
             assert output.num_cached_tokens == 0
         else:
             assert not output.prompt_logprobs

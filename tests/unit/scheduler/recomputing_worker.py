@@ -51,6 +51,14 @@ def lone_run(message: AddRequest, max_num_tokens: int) -> tuple[list[int], str, 
             return output, "length", None
 
 
+def prompt_logprobs_of(new: NewRequest, start: int, end: int) -> list[TokenLogprobs | None]:
+    """Those of the prompt tokens from ``start`` to ``end``, chunk by chunk and again whenever they are computed again."""
+    if new.sampling.prompt_logprobs is None:
+        return []
+    chunk = range(start, min(end, len(new.prompt_token_ids)))
+    return [TokenLogprobs([new.prompt_token_ids[position]], [-1.0], position) if position else None for position in chunk]
+
+
 @dataclass
 class KnownRequest:
     new: NewRequest
@@ -103,18 +111,20 @@ class RecomputingWorker:
         for position in range(entry.num_computed_tokens, end):
             values.append(chain_value(values[-1] if values else b"", request.token_ids[position], position))
             self.slots[slots[position]] = values[-1]
-        return self._sample(request, values) if end == len(request.token_ids) else None
+        prompt_logprobs = prompt_logprobs_of(request.new, entry.num_computed_tokens, end)
+        if end == len(request.token_ids):
+            return self._sample(request, values, prompt_logprobs)
+        return RequestResult(entry.request_id, prompt_logprobs=prompt_logprobs) if prompt_logprobs else None
 
-    def _sample(self, request: KnownRequest, values: list[bytes]) -> RequestResult:
+    def _sample(
+        self, request: KnownRequest, values: list[bytes], prompt_logprobs: list[TokenLogprobs | None]
+    ) -> RequestResult:
         new = request.new
         if new.pooling is not None:
-            return RequestResult(new.request_id, embedding=b"".join(values))
+            return RequestResult(new.request_id, embedding=b"".join(values), prompt_logprobs=prompt_logprobs)
         num_output_tokens = len(request.token_ids) - len(new.prompt_token_ids)
         token_id = next_token(values, new.sampling, new.choice_index, num_output_tokens)
         request.token_ids.append(token_id)
-        prompt_logprobs: list[TokenLogprobs | None] = []
-        if new.sampling.prompt_logprobs is not None and not num_output_tokens:
-            prompt_logprobs = [None, *(TokenLogprobs([token], [-1.0], 1) for token in new.prompt_token_ids[1:])]
         return RequestResult(new.request_id, [token_id], prompt_logprobs=prompt_logprobs)
 
     def _slot(self, request: KnownRequest, position: int) -> int:
