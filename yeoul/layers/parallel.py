@@ -13,8 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from yeoul.errors import TransportError
+
 STORE_NAME = "tensor_parallel_store"
 EXCHANGE_TIMEOUT_SECONDS = 600.0
+LOOPBACK = "lo"
 
 
 class TensorParallel:
@@ -95,18 +98,19 @@ def create_tensor_parallel(
         timeout_seconds: how long to wait for the others, here and in each exchange.
 
     Raises:
-        RuntimeError: from torch, when the others do not come.
+        TransportError: the others did not come in time, or their exchange could not be set up; the cause is torch's.
     """
     if size == 1:
         return TensorParallel()
     on_gpu = device is not None and device.type == "cuda"
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    if on_gpu:
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
-    store = dist.FileStore(str(Path(folder) / STORE_NAME), size)  # type: ignore[attr-defined]
-    dist.init_process_group(
-        "nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=timeout_seconds)
-    )
+    os.putenv("NCCL_SOCKET_IFNAME" if on_gpu else "GLOO_SOCKET_IFNAME", LOOPBACK)  # no argument of torch's says it
+    timeout = timedelta(seconds=timeout_seconds)
+    try:
+        store = dist.FileStore(str(Path(folder) / STORE_NAME), size)  # type: ignore[attr-defined]
+        store.set_timeout(timeout)
+        dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=timeout)
+    except RuntimeError as error:
+        raise TransportError(f"tensor parallel rank {rank} of {size} could not join the others: {error}") from error
     group = dist.group.WORLD
     assert group is not None
     return TensorParallel(rank, size, group)

@@ -60,5 +60,5 @@ class Model(Protocol):
         ...
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor:
-        """Turn hidden states ``[num_rows, hidden_size]`` into float32 logits ``[num_rows, vocab_size]``, whole on all ranks."""
+        """Turn ``[num_rows, hidden_size]`` into float32 logits ``[num_rows, vocab_size]``, whole on all ranks."""
         ...

@@ -18,7 +18,7 @@ from yeoul.errors import ModelFileError
 from yeoul.kernels import operations
 from yeoul.kernels.dequantize.reference import block_format
 
-PIECE_ELEMENTS = 1 << 22
+PIECE_ELEMENTS = 1 << 19
 
 
 @dataclass(frozen=True)

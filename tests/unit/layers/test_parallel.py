@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.unit.layers.rank_threads import on_ranks
+from yeoul.errors import TransportError
 from yeoul.layers.embedding import VocabularyMatrix
 from yeoul.layers.linear import RowParallelLinear
 from yeoul.layers.parallel import TensorParallel, create_tensor_parallel
@@ -72,3 +73,8 @@ def test_ranks_without_a_row_of_the_vocabulary_still_answer():
 def test_a_rank_outside_its_group_is_our_own_bug():
     with pytest.raises(ValueError, match="rank 2 of 2"):
         TensorParallel(2, 2)
+
+
+def test_a_rank_whose_others_never_come_says_so(tmp_path):
+    with pytest.raises(TransportError, match="rank 1 of 2 could not join the others"):
+        create_tensor_parallel(1, 2, str(tmp_path), timeout_seconds=0.2)
