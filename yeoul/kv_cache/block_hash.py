@@ -23,14 +23,15 @@ def root_hash(extra_keys: Sequence[str] = ()) -> bytes:
     return digest.digest()
 
 
-def hash_block(parent: bytes, token_ids: Sequence[int]) -> bytes:
-    """The hash (32 bytes) of a full block whose predecessor has the hash ``parent``; token ids are at most MAX_TOKEN_ID."""
-    return sha256(parent + array("i", token_ids).tobytes()).digest()
-
-
 def extend_hashes(hashes: list[bytes], root: bytes, token_ids: Sequence[int], block_size: int, num_blocks: int) -> None:
-    """Appends to ``hashes`` until it names the first ``num_blocks`` blocks of ``token_ids``, which must all be full."""
+    """Appends to ``hashes`` (32 bytes each) until it names the first ``num_blocks`` blocks of ``token_ids``, all full.
+
+    Token ids are at most MAX_TOKEN_ID; a larger one is an OverflowError.
+    """
+    packed = array("i", token_ids[len(hashes) * block_size : num_blocks * block_size])
+    data = packed.tobytes()
+    width = packed.itemsize * block_size
     parent = hashes[-1] if hashes else root
-    for index in range(len(hashes), num_blocks):
-        parent = hash_block(parent, token_ids[index * block_size : (index + 1) * block_size])
+    for start in range(0, len(data), width):
+        parent = sha256(parent + data[start : start + width]).digest()
         hashes.append(parent)

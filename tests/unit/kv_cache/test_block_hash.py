@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yeoul.kv_cache.block_hash import MAX_TOKEN_ID, extend_hashes, hash_block, root_hash
+from yeoul.kv_cache.block_hash import MAX_TOKEN_ID, extend_hashes, root_hash
 
 TOKEN_LISTS = st.lists(st.integers(0, 3), max_size=12)
 
@@ -47,4 +47,4 @@ def test_a_salt_with_half_a_surrogate_pair_is_hashed_like_any_other():
 
 def test_a_token_id_that_does_not_fit_is_an_error_and_never_wraps_around():
     with pytest.raises(OverflowError):
-        hash_block(root_hash(), [MAX_TOKEN_ID + 1])
+        hashes_of([MAX_TOKEN_ID + 1], 1)
