@@ -12,6 +12,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import setproctitle
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 OnReady = Callable[[EngineReady, str], None]
 Result = TypeVar("Result")
 EXIT_CODE_OF_A_SIGNAL = 128
+_NUM_THREADS = 4
 
 
 def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress: Progress | None = None) -> int:
@@ -76,12 +78,15 @@ class ServerLife:
     async def run(self) -> int:
         """Starts, serves, drains and stops everything; returns the exit code. Errors as for ``run_server``."""
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(
+            ThreadPoolExecutor(_NUM_THREADS, "web_pool", lambda: setproctitle.setthreadtitle("web_pool"))
+        )
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._note_signal, number)
         starting = asyncio.create_task(self._llm.start(), name="start")
         try:
             await asyncio.sleep(0)  # the engine's process is started here, before the imports below
-            self._serve_http()
+            await self._serve_http()
             if await _is_first(starting, self._first_signal):
                 await self._serve(starting.result())
         finally:
@@ -90,16 +95,9 @@ class ServerLife:
             await self._stop()
         return self._exit_code
 
-    def _serve_http(self) -> None:
+    async def _serve_http(self) -> None:
         """From here on there are answers, 503 until the engine is ready."""
-        from yeoul.web_process.http_server import HttpServer
-        from yeoul.web_process.metrics import Metrics
-        from yeoul.web_process.server_context import ServerContext
-
-        metrics = Metrics()
-        metrics.watch(lambda: self._llm.statistics)
-        self._llm.observer = metrics
-        self._http = HttpServer(ServerContext(self._llm, self._llm.settings, metrics))
+        self._http = await asyncio.to_thread(_make_http_server, self._llm)
         self._serving = self._http.start(self._listener)
 
     async def _serve(self, ready: EngineReady) -> None:
@@ -155,6 +153,18 @@ class ServerLife:
             return
         self._exit_code = EXIT_CODE_OF_A_SIGNAL + number
         self._second_signal.set()
+
+
+def _make_http_server(llm: AsyncLLM) -> HttpServer:
+    """In a thread, because the imports take long and the tokenizer's are made at the same time."""
+    from yeoul.web_process.http_server import HttpServer
+    from yeoul.web_process.metrics import Metrics
+    from yeoul.web_process.server_context import ServerContext
+
+    metrics = Metrics()
+    metrics.watch(lambda: llm.statistics)
+    llm.observer = metrics
+    return HttpServer(ServerContext(llm, llm.settings, metrics))
 
 
 async def _is_first(task: asyncio.Task[Result], event: asyncio.Event) -> bool:

@@ -1,0 +1,167 @@
+"""The life of the web process over a fake engine: start, failed start, drain, second signal, dead engine, port in use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+
+from tests.unit.web_process.fake_engine_client import FakeEngine, settings, until
+from yeoul.errors import ConfigError, ProcessDeadError
+from yeoul.messages.outputs import EngineReady
+from yeoul.web_process.listening import bind_listener, url_of
+from yeoul.web_process.server import ServerLife
+
+Scene = Callable[[FakeEngine, str], Awaitable[None]]
+
+
+def live(scene: Scene, engine: FakeEngine | None = None) -> int:
+    """Runs a server from start to end while the scene plays; returns the exit code."""
+    engine = engine or FakeEngine(settings())
+    playing: list[asyncio.Task[None]] = []
+
+    def play(ready: EngineReady, url: str) -> None:
+        playing.append(asyncio.ensure_future(scene(engine, url)))
+
+    async def run() -> int:
+        engine.llm.resolve()
+        with bind_listener("127.0.0.1", 0) as listener:
+            exit_code = await asyncio.wait_for(ServerLife(engine.llm, listener, play).run(), 10)
+        for scene_played in playing:
+            await scene_played
+        return exit_code
+
+    return asyncio.run(run())
+
+
+def send_signal(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+async def complete(url: str, **fields: object) -> httpx.Response:
+    async with httpx.AsyncClient(timeout=10) as client:
+        return await client.post(f"{url}/v1/completions", json={"prompt": "hi", **fields})
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_an_idle_server_ends_it_with_0(number):
+    engine = FakeEngine(settings())
+
+    async def scene(engine: FakeEngine, url: str) -> None:
+        assert (await complete(url)).json()["choices"][0]["text"] == "hello world"
+        send_signal(number)
+
+    assert live(scene, engine) == 0
+    assert engine.client.is_stopped
+
+
+def test_a_drain_finishes_what_runs_and_refuses_what_comes():
+    async def scene(engine: FakeEngine, url: str) -> None:
+        engine.client.gate.clear()
+        running = asyncio.create_task(complete(url))
+        await until(lambda: bool(engine.client.added))
+        send_signal(signal.SIGTERM)
+        await until(lambda: engine.llm.is_draining)
+        refused = await complete(url)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        engine.client.gate.set()
+        assert (await running).json()["choices"][0]["text"] == "hello world"
+
+    assert live(scene) == 0
+
+
+def test_a_drain_has_a_limit_and_says_so_to_those_that_are_cut_off():
+    async def scene(engine: FakeEngine, url: str) -> None:
+        engine.client.gate.clear()
+        running = [asyncio.create_task(complete(url, stream=streams)) for streams in (False, True)]
+        await until(lambda: len(engine.client.added) == 2)
+        await asyncio.sleep(0.1)  # the stream's first keep-alive
+        send_signal(signal.SIGTERM)
+        whole, stream = await asyncio.gather(*running)
+        assert whole.status_code == 503
+        assert "the server stops" in stream.text
+
+    assert live(scene) == 0
+
+
+def test_a_second_signal_ends_at_once():
+    async def scene(engine: FakeEngine, url: str) -> None:
+        engine.client.gate.clear()
+        running = asyncio.create_task(complete(url))
+        await until(lambda: bool(engine.client.added))
+        send_signal(signal.SIGTERM)
+        await until(lambda: engine.llm.is_draining)
+        send_signal(signal.SIGINT)
+        await asyncio.gather(running, return_exceptions=True)
+
+    assert live(scene) == 128 + signal.SIGINT
+
+
+def test_a_dead_engine_ends_the_server_with_its_error():
+    async def scene(engine: FakeEngine, url: str) -> None:
+        engine.client.gate.clear()
+        running = asyncio.create_task(complete(url))
+        await until(lambda: bool(engine.client.added))
+        engine.client.die()
+        assert "Worker_0 was killed" in (await running).json()["error"]["message"]
+
+    with pytest.raises(ProcessDeadError, match="Worker_0 was killed by signal 9"):
+        live(scene)
+
+
+@pytest.mark.parametrize("error", [ConfigError("no memory for the cache"), ProcessDeadError("Worker_0", "is gone")])
+def test_a_failed_start_is_the_error_of_the_server(error, monkeypatch):
+    async def fail(self: object) -> EngineReady:
+        raise error
+
+    async def scene(engine: FakeEngine, url: str) -> None:
+        raise AssertionError("the server was ready")
+
+    engine = FakeEngine(settings())
+    monkeypatch.setattr("tests.unit.web_process.fake_engine_client.FakeEngineClient.start", fail)
+    with pytest.raises(type(error), match=str(error)):
+        live(scene, engine)
+    assert engine.client.is_stopped
+
+
+def test_a_bad_chat_template_stops_the_start():
+    chosen = settings(chat_template="{% if %}")
+    with pytest.raises(ConfigError, match="chat-template"):
+        live(lambda engine, url: asyncio.sleep(0), FakeEngine(chosen))
+
+
+def test_a_signal_while_the_engine_loads_ends_with_0(monkeypatch):
+    async def load_for_ever(self: object) -> EngineReady:
+        send_signal(signal.SIGTERM)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    engine = FakeEngine(settings())
+    monkeypatch.setattr("tests.unit.web_process.fake_engine_client.FakeEngineClient.start", load_for_ever)
+    assert live(lambda engine, url: asyncio.sleep(0), engine) == 0
+    assert engine.client.is_stopped
+
+
+def test_a_port_in_use_and_a_strange_host_are_told_before_anything_starts():
+    with bind_listener("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"{port}: the port is in use"):
+            bind_listener("127.0.0.1", port)
+    with pytest.raises(ConfigError, match="--host"):
+        bind_listener("x" * 64, 0)
+    with pytest.raises(ConfigError, match="does not have that address"):
+        bind_listener("192.0.2.1", 0)
+
+
+def test_the_address_is_one_that_a_client_can_type():
+    with bind_listener("0.0.0.0", 0) as listener:
+        assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
+    if socket.has_ipv6:
+        with bind_listener("::1", 0) as listener:
+            assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
