@@ -43,7 +43,7 @@ test: install-dev
 	$(BIN)/pytest -q tests
 
 oracle: install-dev
-	$(BIN)/pytest -q -s -m oracle tests/e2e/test_oracle.py
+	$(BIN)/pytest -q -s -m oracle tests/e2e
 
 fix: install-dev
 	$(BIN)/ruff check --fix .

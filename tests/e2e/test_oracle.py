@@ -100,7 +100,7 @@ def make_prompts(tokenizer: Tokenizer, lengths: Sequence[int]) -> list[list[int]
 def check_schedules(oracle: Oracle, model: str | None, name: str) -> None:
     with LLM(model, **(ORACLE_MODE | SCHEDULES[name])) as llm:
         results = llm.generate(oracle.prompts, oracle.sampling, progress=False)
-    oracle.judge([result.outputs[0].token_ids for result in results])
+    oracle.judge([result.choices[0].token_ids for result in results])
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_a_prompt_alone_chooses_the_tokens_of_transformers(full_oracle):
     model, oracle = full_oracle
     with LLM(model, **ORACLE_MODE) as llm:
         results = [llm.generate(prompt, oracle.sampling, progress=False)[0] for prompt in oracle.prompts]
-    oracle.judge([result.outputs[0].token_ids for result in results])
+    oracle.judge([result.choices[0].token_ids for result in results])
 
 
 @pytest.mark.oracle
@@ -142,4 +142,4 @@ def test_a_prompt_in_a_crowd_of_32_chooses_the_tokens_of_transformers(full_oracl
     crowd = [[(7 * row + column) % 1000 + 300 for column in range(50 + row)] for row in range(32 - len(oracle.prompts))]
     with LLM(model, **ORACLE_MODE) as llm:
         results = llm.generate(oracle.prompts + crowd, oracle.sampling, progress=False)
-    oracle.judge([result.outputs[0].token_ids for result in results[: len(oracle.prompts)]])
+    oracle.judge([result.choices[0].token_ids for result in results[: len(oracle.prompts)]])

@@ -89,6 +89,9 @@ class TokenizerSource(msgspec.Struct, frozen=True, kw_only=True):
     sampling_defaults: SamplingDefaults = SamplingDefaults()
 
 
+FAKE_CHAT_TEMPLATE = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant: "
+
+
 def fake_tokenizer_source() -> TokenizerSource:
     """The source for the model ``fake``: bytes, one BOS, one EOS, a vocabulary of ``FAKE_VOCAB_SIZE``."""
     return TokenizerSource(
@@ -101,4 +104,5 @@ def fake_tokenizer_source() -> TokenizerSource:
         eos_token_ids=[FAKE_EOS_TOKEN_ID],
         add_bos_token=True,
         add_eos_token=False,
+        chat_template=FAKE_CHAT_TEMPLATE,
     )
