@@ -11,6 +11,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
@@ -33,6 +34,9 @@ Result = TypeVar("Result")
 EXIT_CODE_OF_A_SIGNAL = 128
 _NUM_THREADS = 4
 
+# How long a thread that renders or loads may keep the interpreter from the event loop; Python's own is five times that.
+_SWITCH_INTERVAL_SECONDS = 0.001
+
 
 def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress: Progress | None = None) -> int:
     """Serves until a signal; returns the exit code: 0 after a drain, 128 and the signal's number after a second signal.
@@ -48,6 +52,7 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
     """
     set_up_logging("Web", settings.server.log_level)
     setproctitle.setproctitle("yeoul::Web")
+    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     with bind_listener(settings.server.host, settings.server.port) as listener:
         llm = AsyncLLM(settings, on_progress=on_progress)
         llm.resolve()

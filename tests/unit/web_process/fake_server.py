@@ -54,6 +54,12 @@ class FakeServer:
         await self.engine.llm.shutdown()
         await self._serving
 
+    @property
+    def write_buffer_sizes(self) -> list[int]:
+        """Bytes that wait in this process to be sent, for each connection."""
+        connections = self._server.server_state.connections
+        return [connection.transport.get_write_buffer_size() for connection in connections]
+
     async def complete(self, **fields: object) -> httpx.Response:
         return await self.http.post("/v1/completions", json={"prompt": "hi", **fields})
 

@@ -91,6 +91,12 @@ async def goes_on(server: FakeServer) -> None:
         (b'{"prompt": "hi", "priority": 99999999999}', "priority"),
         (b'{"prompt": "hi", "temprature": 1}', "did you mean 'temperature'?"),
         (b'{"prompt": "hi", "xyzzy": 1}', "'xyzzy' is not known"),
+        (b'{"prompt": "hi", "stop": [' + b'"a",' * 100_000 + b'"a"]}', "'stop' has 400005 bytes"),
+        (b'{"prompt": [' + b"[1]," * 100_000 + b"[1]]}", "prompt has 100001 entries"),
+        (b'{"messages": [' + b'{"role": "user"},' * 100_000 + b"{}]}", "messages has 100001 entries"),
+        (b'{"prompt": [' + b"1," * 200_000 + b"1]}", "200001 tokens"),
+        (b"[" + b"1," * 200_000 + b"1]", "array"),
+        (b'{"prompt": [[' + b"1," * 200_000 + b"1], 2", "JSON"),
     ],
     ids=lambda value: repr(value[:48]) if isinstance(value, bytes) else None,
 )

@@ -15,7 +15,7 @@ from yeoul.messages.outputs import RequestFault, RequestOutput, StepOutputs
 
 async def open_stream(server: FakeServer, **fields: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A streaming request over a plain socket."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 20)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 24)
     body = json.dumps({"prompt": "hi", **fields}).encode()
     writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
     await writer.drain()
@@ -75,17 +75,27 @@ def test_openais_client_does_not_mind_keep_alives():
 
 
 def test_a_slow_reader_holds_back_only_itself_and_little_is_kept_for_it():
-    async def scene(server: FakeServer) -> None:
-        long_text = ("x" * 1000).encode()
-        server.client.tokens_a_step = 1000
-        server.client.reply = lambda add: list(long_text) * 100
-        _, sleeping = await open_stream(server, stream=True, max_tokens=250)
-        fast = await asyncio.gather(*(server.complete(max_tokens=5) for _ in range(4)))
-        assert {answer.json()["choices"][0]["text"] for answer in fast} == {"xxxxx"}
-        await until(lambda: server.engine.llm.num_unfinished == 0)
-        sleeping.close()
+    num_tokens, num_choices = 5000, 7
 
-    serve(scene)
+    async def scene(server: FakeServer) -> None:
+        server.client.reply = lambda add: [ord("a") + add.choice_index] * num_tokens
+        reader, writer = await open_stream(server, stream=True, max_tokens=num_tokens, n=num_choices)
+        await reader.readuntil(b"data: ")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        assert (await server.complete(max_tokens=5)).json()["choices"][0]["text"] == "aaaaa"
+        await until(lambda: server.engine.llm.num_unfinished == 0)
+        assert max(server.write_buffer_sizes) < 256 << 10
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        answer = b"data: " + await reader.readuntil(b"[DONE]")
+        events = [json.loads(line[6:]) for line in answer.split(b"\n") if line.startswith(b"data: {")]
+        texts = dict.fromkeys(range(num_choices), "")
+        for event in events:
+            texts[event["choices"][0]["index"]] += event["choices"][0]["text"]
+        assert texts == {index: chr(ord("a") + index) * num_tokens for index in range(num_choices)}
+        assert len(events) < num_tokens * num_choices
+        writer.close()
+
+    serve(scene, settings(max_model_len=8192))
 
 
 def test_an_early_fault_of_a_stream_is_a_plain_http_error():

@@ -15,6 +15,10 @@ from yeoul.errors import InvalidRequestError
 
 MAX_NUM_ERRORS_SHOWN = 3
 
+_LONG_FIELDS = frozenset({"prompt", "messages", "input", "tokens", "tools"})
+_MAX_BYTES_OF_A_SETTING = 256 << 10
+_MAX_NUM_ENTRIES = 16384
+
 
 class RequestBody(BaseModel):
     """Strict: a number in quotes is no number, an unknown field is an error, and NaN is no value."""
@@ -32,6 +36,8 @@ def parse_body(body: bytes, model: type[Body]) -> Body:
         InvalidRequestError: not JSON (nor UTF-8; NaN and lone surrogates are neither), or not what the model expects.
     """
     try:
+        if len(body) > _MAX_BYTES_OF_A_SETTING:
+            _refuse_oversized_fields(body)
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequestError(f"the body is not valid JSON in UTF-8: {error}", code="invalid_json") from None
@@ -43,6 +49,26 @@ def parse_body(body: bytes, model: type[Body]) -> Body:
         return model.model_validate(fields)
     except ValidationError as error:
         raise _explain(error, model) from None
+
+
+def _refuse_oversized_fields(body: bytes) -> None:
+    """A first look that builds no values: a body of megabytes may be text, but not a million settings or lists.
+
+    Building those would hold the event loop for a second.
+    """
+    if not body.lstrip().startswith(b"{"):
+        return
+    for name, raw in msgspec.json.decode(body, type=dict[str, msgspec.Raw]).items():
+        value = memoryview(raw)
+        if name not in _LONG_FIELDS:
+            if len(value) > _MAX_BYTES_OF_A_SETTING:
+                limit = _MAX_BYTES_OF_A_SETTING
+                raise InvalidRequestError(f"the field {_shorten(name)} has {len(value)} bytes; expected at most {limit}")
+        elif bytes(value[:1]) == b"[":
+            entries = msgspec.json.decode(raw, type=list[msgspec.Raw])
+            if len(entries) > _MAX_NUM_ENTRIES and not bytes(entries[0])[:1].isdigit():
+                limit = _MAX_NUM_ENTRIES
+                raise InvalidRequestError(f"{name} has {len(entries)} entries; expected at most {limit}", param=name)
 
 
 def _explain(error: ValidationError, model: type[RequestBody]) -> InvalidRequestError:
