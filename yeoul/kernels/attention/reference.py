@@ -16,7 +16,7 @@ from torch import Tensor
 KEY_TILE = 128
 QUERY_CHUNK = 128
 ROW_MULTIPLE = 4
-GATHER_LIMIT_ELEMENTS = 1 << 24
+GATHER_LIMIT_ELEMENTS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,14 @@ def _gather(kv_cache: Tensor, tables: Tensor, last_positions: Tensor, piece: _Pi
     """
     _, _, num_kv_heads, block_size, head_dim = kv_cache.shape
     padded = -(-piece.num_keys // KEY_TILE) * KEY_TILE
-    num_blocks = -(-piece.num_keys // block_size)
+    num_blocks = -(-padded // block_size)
+    tables = torch.nn.functional.pad(tables[:, :num_blocks], (0, max(0, num_blocks - tables.shape[1])))
     heads = torch.arange(num_kv_heads, device=kv_cache.device)
-    places = (tables[:, None, :num_blocks].long() * num_kv_heads + heads[None, :, None]).flatten()
+    places = (tables[:, None].long() * num_kv_heads + heads[None, :, None]).flatten()
 
     def gathered(blocks: Tensor) -> Tensor:
         found = blocks.flatten(0, 1).index_select(0, places).float()
-        found = found.view(len(tables), num_kv_heads, num_blocks * block_size, head_dim)[:, :, :padded]
-        return torch.nn.functional.pad(found, (0, 0, 0, padded - found.shape[2]))
+        return found.view(len(tables), num_kv_heads, num_blocks * block_size, head_dim)[:, :, :padded]
 
     keys, values = gathered(kv_cache[0]), gathered(kv_cache[1])
     all_known = min(piece.first_positions) + piece.num_queries
