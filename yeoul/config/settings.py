@@ -132,6 +132,9 @@ class TimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 30.0
     stop_timeout_seconds: Annotated[Seconds, Meta(description="How long a child may take to end before it is killed.")] = 5.0
     keep_alive_seconds: Annotated[Seconds, Meta(description="Time between keep-alives on a stream that waits.")] = 10.0
+    request_timeout_seconds: Annotated[
+        Seconds, Meta(description="How long a client may take to send a request, and a connection may stay idle.")
+    ] = 75.0
 
 
 class FakeSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,37 +5,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 from collections.abc import Generator
 
 import uvicorn
 
 from yeoul.web_process.app import build_app
+from yeoul.web_process.http_protocol import BoundedHttpProtocol
 from yeoul.web_process.server_context import ServerContext
 
 _SECONDS_BETWEEN_TICKS = 1.0
-_KEEP_ALIVE_SECONDS = 75
 
 
 class HttpServer(uvicorn.Server):
     """Serves on a socket that is already bound, on the running loop. ``serve`` returns after ``stop``."""
 
     def __init__(self, context: ServerContext) -> None:
-        server = context.settings.server
+        settings = context.settings
         super().__init__(
             uvicorn.Config(
                 build_app(context),
-                http="httptools",
+                http=BoundedHttpProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                access_log=server.log_requests,
+                access_log=settings.server.log_requests,
                 server_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=math.ceil(settings.time.request_timeout_seconds),
             )
         )
-        if server.log_requests:
+        if settings.server.log_requests:
             logging.getLogger("uvicorn.access").setLevel(logging.INFO)
         self._stopping = asyncio.Event()
 

@@ -159,13 +159,21 @@ def _logprobs(token: int) -> TokenLogprobs:
     return TokenLogprobs([token, token, ord("?")], [math.log(0.5), math.log(0.5), -math.inf], 1)
 
 
-def settings(*, chat_template: str = CHAT_TEMPLATE, max_model_len: int = MAX_MODEL_LEN, **server: object) -> Settings:
+def settings(
+    *,
+    chat_template: str = CHAT_TEMPLATE,
+    max_model_len: int = MAX_MODEL_LEN,
+    request_timeout_seconds: float = 10.0,
+    **server: object,
+) -> Settings:
     """The fake model, a short context, room for eight waiting requests; ``server`` sets fields of ServerSettings."""
     return Settings(
         model=ModelSettings(model="fake", max_model_len=max_model_len, chat_template=chat_template),
         cache=CacheSettings(num_blocks_override=64),
         scheduler=SchedulerSettings(max_num_waiting_requests=8),
-        time=TimeSettings(keep_alive_seconds=0.05, drain_timeout_seconds=1.0),
+        time=TimeSettings(
+            keep_alive_seconds=0.05, drain_timeout_seconds=1.0, request_timeout_seconds=request_timeout_seconds
+        ),
         server=ServerSettings(**server),  # type: ignore[arg-type]
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import openai
@@ -191,6 +192,8 @@ def test_a_body_without_a_length_is_counted_while_it_comes():
         b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{",
         b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"\x16\x03\x01\x02\x00\x01",
+        b"GET /\xff%ff HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: \xff\r\nauthorization: \xff\r\n\r\n",
     ],
 )
 def test_a_broken_connection_harms_nobody(sent):
@@ -202,6 +205,57 @@ def test_a_broken_connection_harms_nobody(sent):
         await goes_on(server)
 
     serve(scene)
+
+
+@pytest.mark.parametrize("line", [b"x: " + b"a" * 1000 + b"\r\n", b"a" * 1000])
+def test_headers_without_end_are_cut_off(line):
+    async def scene(server: FakeServer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(200):
+                writer.write(line)
+                await writer.drain()
+                await asyncio.sleep(0)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = await reader.read()
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+        writer.close()
+        await goes_on(server)
+
+    serve(scene)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /health HTTP/1.1\r\nhost",
+        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{",
+        b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n",
+    ],
+    ids=["nothing", "half a header", "half a body", "an idle connection"],
+)
+def test_a_client_that_stops_sending_is_left(sent):
+    async def scene(server: FakeServer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(sent)
+        await reader.read()  # until the server closes the connection
+        writer.close()
+        assert server.write_buffer_sizes == []
+        await goes_on(server)
+
+    serve(scene, settings(request_timeout_seconds=0.05))
+
+
+def test_a_long_answer_is_not_cut_off_by_the_limit_on_sending():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        asyncio.get_running_loop().call_later(1.5, server.client.gate.set)
+        assert (await server.complete()).json()["choices"][0]["text"] == "hello world"
+
+    serve(scene, settings(request_timeout_seconds=0.05))
 
 
 def test_a_full_queue_is_a_429_with_retry_after():
