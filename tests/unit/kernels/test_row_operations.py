@@ -53,12 +53,14 @@ def test_a_gate_far_from_zero_neither_overflows_nor_turns_to_nan():
     assert operations.gelu_tanh_gate(both).tolist() == [[0.0, 3e4, 0.0]]
 
 
-@pytest.mark.parametrize("num_rows", [1, 2, 3, 4, 5, 7, 11])
-def test_a_row_of_a_product_has_the_same_bits_whatever_the_rows_beside_it(num_rows):
-    rows, weight, bias = torch.randn(64, 96), torch.randn(50, 96), torch.randn(50)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_of_a_product_has_the_same_bits_whatever_the_rows_beside_it(dtype):
+    rows, weight, bias = torch.randn(64, 96).to(dtype), torch.randn(50, 96).to(dtype), torch.randn(50).to(dtype)
     whole = operations.linear(rows, weight, bias)
-    assert torch.equal(operations.linear(rows[:num_rows], weight, bias), whole[:num_rows])
-    assert torch.allclose(whole, rows @ weight.T + bias, atol=1e-4)
+    for num_rows in (0, 1, 2, 3, 4, 5, 7, 11, 33):
+        assert torch.equal(operations.linear(rows[:num_rows], weight, bias), whole[:num_rows])
+    expected = rows.double() @ weight.double().T + bias.double()
+    assert torch.allclose(whole.double(), expected, atol=10 * DTYPES[dtype], rtol=DTYPES[dtype])
 
 
 @pytest.mark.parametrize("operation", ["rms_norm", "silu_gate", "gelu_tanh_gate", "apply_rotary"])

@@ -37,13 +37,13 @@ class Requests:
 
     def step(self, scheduled: dict[int, int]) -> dict[int, Tensor]:
         """Compute ``scheduled[i]`` next tokens of each request i; return their logits ``[num_tokens, vocab_size]``."""
-        hidden = self.model.forward(*self._inputs(scheduled), self.caches)
+        hidden = self.model.forward(*self.inputs(scheduled), self.caches)
         logits = self.model.compute_logits(hidden)
         for index, count in scheduled.items():
             self.num_computed[index] += count
         return dict(zip(scheduled, logits.split_with_sizes(list(scheduled.values())), strict=True))
 
-    def _inputs(self, scheduled: dict[int, int]) -> tuple[Tensor, Tensor, AttentionMetadata]:
+    def inputs(self, scheduled: dict[int, int]) -> tuple[Tensor, Tensor, AttentionMetadata]:
         token_ids, positions, slots = [], [], []
         for index, count in scheduled.items():
             for position in range(self.num_computed[index], self.num_computed[index] + count):

@@ -23,11 +23,12 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module", params=["llama", "gemma3"])
+@pytest.fixture(scope="module", params=["llama", "gemma3", "llama in bfloat16"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
     options = {"gemma3": {"head_dim": 16, "sliding_window": 30, "query_pre_attn_scalar": 16}}.get(request.param, {})
-    oracle = make_model(request.param, hidden_size=96, intermediate_size=200, **options)
-    return load(save_folder(oracle, str(tmp_path_factory.mktemp("model"))))
+    oracle = make_model(request.param.split()[0], hidden_size=96, intermediate_size=200, **options)
+    dtype = torch.bfloat16 if request.param.endswith("bfloat16") else torch.float32
+    return load(save_folder(oracle, str(tmp_path_factory.mktemp("model"))), dtype=dtype)
 
 
 def test_a_request_in_a_crowd_has_the_bits_that_it_has_alone(model: Model, threads: int) -> None:

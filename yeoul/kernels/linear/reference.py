@@ -27,6 +27,6 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     num_rows = rows.shape[0]
     padding = -num_rows % ROW_MULTIPLE
-    if padding and rows.device.type == "cpu" and rows.dtype == torch.float32:
+    if padding and rows.device.type == "cpu":
         rows = torch.nn.functional.pad(rows, (0, 0, 0, padding))
     return torch.nn.functional.linear(rows, weight, bias)[:num_rows]
