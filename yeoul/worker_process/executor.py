@@ -203,10 +203,10 @@ class MultiprocExecutor:
         return self._death or ProcessDeadError("Workers" if rank is None else f"Worker_{rank}", cause)
 
     def _on_worker_death(self, error: ProcessDeadError, on_death: DeathCallback) -> None:
-        """Runs in MultiprocWorkerMonitor: wakes whoever waits for the dead worker's answer, then tells the engine."""
+        """Runs in MultiprocWorkerMonitor: wakes whoever waits for the dead worker, then tells the engine."""
         self._death = error
-        for reader in self._readers:
-            reader.close()
+        for channel in (*self._readers, *filter(None, [self._writer])):
+            channel.interrupt()
         on_death(error)
 
 

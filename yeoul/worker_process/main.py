@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from yeoul.config.openmp import keep_openmp_from_spinning
 from yeoul.log import set_up_logging
 from yeoul.transport.child_process import enter_child
 from yeoul.worker_process.arguments import WorkerArguments
@@ -15,6 +16,7 @@ def main() -> None:
     arguments = msgspec.msgpack.decode(side.arguments, type=WorkerArguments)
     set_up_logging(side.role, arguments.settings.log_level)
 
+    keep_openmp_from_spinning()
     from yeoul.worker_process.worker import Worker
     from yeoul.worker_process.worker_proc import WorkerProc
 
