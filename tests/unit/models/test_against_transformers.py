@@ -77,7 +77,7 @@ def _assert_same_logits(oracle, model, lengths: tuple[int, ...]) -> None:
     for length in lengths:
         tokens = _tokens(length)
         expected = _expected(oracle, tokens)
-        assert torch.allclose(all_logits(model, tokens), expected, atol=2e-4, rtol=1e-4)
+        assert torch.allclose(all_logits(model, tokens), expected, atol=2e-5, rtol=1e-5)
         assert expected.abs().max() > 1.0
 
 
@@ -108,4 +108,4 @@ def test_a_prompt_in_chunks_gives_the_logits_of_transformers(architecture, chunk
     oracle = make_model(architecture, **(GEMMA if architecture == "gemma3" else {}))
     model = load(save_folder(oracle, str(tmp_path)))
     tokens = _tokens(40)
-    assert torch.allclose(all_logits(model, tokens, chunk=chunk), _expected(oracle, tokens), atol=2e-4, rtol=1e-4)
+    assert torch.allclose(all_logits(model, tokens, chunk=chunk), _expected(oracle, tokens), atol=2e-5, rtol=1e-5)
