@@ -14,7 +14,7 @@ from torch import Tensor
 class WeightSource(Protocol):
     """A model file's tensors, by their Hugging Face names, whatever the file calls them.
 
-    ``dtype`` and ``device`` are the model's; ``description`` wants every tensor checked, so a shape is always given.
+    Whoever reads says what shape the whole tensor must have, so that a file that does not fit is refused by name.
     """
 
     @property

@@ -16,7 +16,7 @@ class Model(Protocol):
     """A decoder with its weights in place, this rank's shard of it.
 
     With tensor parallelism every rank calls the same methods with the same arguments, in the same order, and gets the
-    same results.
+    same results. Both computations run under ``torch.inference_mode``: change their results in place only under it too.
     """
 
     @property
