@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import os
-import random
 import signal
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -22,23 +19,22 @@ import msgspec
 from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError, ProcessDeadError, TooManyRequestsError, UnavailableError
 from yeoul.messages.outputs import EngineReady
-from yeoul.messages.requests import AddRequest
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
-from yeoul.web_process.admission import Limits, check_sampling, choose_max_model_len, resolve_max_tokens
+from yeoul.web_process.admission import Limits, check_sampling, resolve_max_tokens
 from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.model_text import ModelText, Prompt
+from yeoul.web_process.new_requests import NewRequests
 from yeoul.web_process.output_queue_loop import OutputQueueLoop
 from yeoul.web_process.request_observer import RequestObserver, SilentObserver
-from yeoul.web_process.request_state import EmbeddingState, GenerationState
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.request_table import RequestTable
+from yeoul.web_process.served_model import Progress, ServedModel, find_served_model
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
 Connect = Callable[[Settings, ModelFiles, ModelDescription, int], EngineLink]
 
 
@@ -65,13 +61,10 @@ class AsyncLLM:
         self._on_progress = on_progress
         self._connect = connect
         self._requests = RequestTable(settings.scheduler.max_num_waiting_requests)
-        self._seeds = random.Random(settings.model.seed)
-        self._serial_numbers = itertools.count()
-        self._files: ModelFiles | None = None
-        self._description: ModelDescription | None = None
+        self._new_requests = NewRequests(settings.model.seed)
+        self._model: ServedModel | None = None
         self._engine: EngineLink | None = None
         self._text: ModelText | None = None
-        self._limits: Limits | None = None
         self._output_queue_loop: asyncio.Task[None] | None = None
         self._death: ProcessDeadError | None = None
         self._died = asyncio.Event()
@@ -87,9 +80,8 @@ class AsyncLLM:
         if self._engine is not None:
             return
         self.resolve()
-        assert self._files is not None
-        assert self._description is not None
-        self._engine = self._connect(self.settings, self._files, self._description, self.limits.max_model_len)
+        model = self.model
+        self._engine = self._connect(self.settings, model.files, model.description, model.limits.max_model_len)
         self._requests.attach(self._engine)
         self._engine.spawn()
 
@@ -99,16 +91,8 @@ class AsyncLLM:
         Raises:
             ConfigError: the model or a setting cannot work.
         """
-        if self._files is not None:
-            return
-        from yeoul.model_files.describe import describe
-        from yeoul.model_files.resolve import resolve_model
-
-        files = resolve_model(self.settings.model, self._on_progress)
-        description = describe(files)
-        max_model_len = choose_max_model_len(self.settings.model.max_model_len, description)
-        self._limits = Limits(max_model_len=max_model_len, vocab_size=description.vocab_size)
-        self._files, self._description = files, description
+        if self._model is None:
+            self._model = find_served_model(self.settings.model, self._on_progress)
 
     async def start(self) -> EngineReady:
         """Starts the engine, loads the tokenizer meanwhile, and returns when requests can come.
@@ -117,11 +101,11 @@ class AsyncLLM:
             ConfigError: the user's mistake, here or in a child.
             ProcessDeadError: a child died before it was ready.
         """
-        if self._files is None:
+        if self._model is None:
             await asyncio.to_thread(self.resolve)
         self.spawn()
         assert self._engine is not None
-        loading = asyncio.create_task(ModelText.load(self.files, self.settings.model), name="load_text")
+        loading = asyncio.create_task(ModelText.load(self.model.files, self.settings.model), name="load_text")
         starting = asyncio.create_task(self._engine.start(), name="start_engine")
         try:
             await asyncio.wait((loading, starting), return_when=asyncio.FIRST_EXCEPTION)
@@ -135,7 +119,8 @@ class AsyncLLM:
             await self._engine.stop()
             raise
         self._text, ready = await loading, await starting
-        self._limits = msgspec.structs.replace(self.limits, max_model_len=ready.max_model_len)
+        limits = msgspec.structs.replace(self.limits, max_model_len=ready.max_model_len)
+        self._model = msgspec.structs.replace(self.model, limits=limits)
         self._output_queue_loop = OutputQueueLoop(
             self._engine,
             self._requests.states,
@@ -187,10 +172,10 @@ class AsyncLLM:
         return self._is_draining
 
     @property
-    def files(self) -> ModelFiles:
-        """Where the model lies; known once ``resolve`` has returned."""
-        assert self._files is not None, "resolve() comes first"
-        return self._files
+    def model(self) -> ServedModel:
+        """The model's files, shape and limits; known once ``resolve`` has returned."""
+        assert self._model is not None, "resolve() comes first"
+        return self._model
 
     @property
     def text(self) -> ModelText:
@@ -206,8 +191,7 @@ class AsyncLLM:
     @property
     def limits(self) -> Limits:
         """What the engine can take; known once ``resolve`` has returned."""
-        assert self._limits is not None, "resolve() comes first"
-        return self._limits
+        return self.model.limits
 
     @property
     def statistics(self) -> EngineStatistics:
@@ -286,46 +270,34 @@ class AsyncLLM:
 
         The caller closes the stream. Errors as for ``generate``; on an error the engine has heard of nothing.
         """
+        self.check_health()
         sampling = check_sampling(sampling, self.limits)
         num_choices = len(prompts) * sampling.n
         self._check_door(request_id, num_choices)
         prompt_token_ids = [await self.text.tokenize(prompt, self.limits, add_special_tokens) for prompt in prompts]
         resolved = [resolve_max_tokens(sampling, len(token_ids), self.limits) for token_ids in prompt_token_ids]
         self._check_door(request_id, num_choices)
-        seed = sampling.seed if sampling.seed is not None else self._seeds.getrandbits(48)
+        seed = self._new_requests.choose_seed(sampling.seed)
         stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seed, self._requests.close)
         self._requests.open(stream)
-        for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True)):
-            self._add_choices(stream, token_ids, params, first_prompt_index + index, priority, cache_salt)
+        try:
+            for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True), first_prompt_index):
+                for state in self._new_requests.choices(
+                    stream,
+                    token_ids,
+                    params,
+                    self.text,
+                    self.observer,
+                    prompt_index=index,
+                    priority=priority,
+                    cache_salt=cache_salt,
+                ):
+                    stream.engine_request_ids.append(state.add.request_id)
+                    self._requests.add(state)
+        except BaseException:
+            stream.close()
+            raise
         return stream
-
-    def _add_choices(
-        self,
-        stream: RequestStream,
-        prompt_token_ids: list[int],
-        sampling: SamplingParams,
-        prompt_index: int,
-        priority: int,
-        cache_salt: str,
-    ) -> None:
-        """Each choice crosses as a request of its own, under an id that is never used twice."""
-        now = time.monotonic()
-        one_choice = msgspec.structs.replace(sampling, n=1, seed=stream.seed)
-        for choice_index in range(sampling.n):
-            add = AddRequest(
-                request_id=f"{stream.request_id}/{prompt_index}.{choice_index}#{next(self._serial_numbers)}",
-                prompt_token_ids=prompt_token_ids,
-                sampling=one_choice,
-                eos_token_ids=[] if sampling.ignore_eos else self.text.eos_token_ids,
-                prompt_index=prompt_index,
-                choice_index=choice_index,
-                priority=priority,
-                arrival_time=time.time(),
-                cache_salt=cache_salt,
-            )
-            detokenizer = self.text.detokenizer(prompt_token_ids, sampling)
-            stream.engine_request_ids.append(add.request_id)
-            self._requests.add(GenerationState(add, stream, detokenizer, self.observer, now))
 
     async def encode(self, prompt: Prompt, pooling: str = "last", *, priority: int = 0, cache_salt: str = "") -> list[float]:
         """The vector of a prompt, of length 1: of its last token (``last``) or of all its tokens (``mean``)."""
@@ -341,20 +313,10 @@ class AsyncLLM:
         self._check_door(None, len(prompts))
         prompt_token_ids = [await self.text.tokenize(prompt, self.limits, add_special_tokens=True) for prompt in prompts]
         self._check_door(None, len(prompts))
-        states = []
+        states = [self._new_requests.embedding(ids, pooling, priority, cache_salt) for ids in prompt_token_ids]
         try:
-            for token_ids in prompt_token_ids:
-                add = AddRequest(
-                    request_id=f"{uuid.uuid4().hex}#{next(self._serial_numbers)}",
-                    prompt_token_ids=token_ids,
-                    sampling=SamplingParams(max_tokens=1, seed=0),
-                    priority=priority,
-                    arrival_time=time.time(),
-                    cache_salt=cache_salt,
-                    pooling=pooling,
-                )
-                states.append(EmbeddingState(add))
-                self._requests.add(states[-1])
+            for state in states:
+                self._requests.add(state)
             return await asyncio.gather(*(state.result for state in states)), sum(map(len, prompt_token_ids))
         finally:
             self._requests.give_up([state.add.request_id for state in states])

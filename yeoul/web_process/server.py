@@ -21,8 +21,9 @@ import setproctitle
 from yeoul.config.settings import Settings
 from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
-from yeoul.web_process.async_llm import AsyncLLM, Progress
+from yeoul.web_process.async_llm import AsyncLLM
 from yeoul.web_process.listening import bind_listener, url_of
+from yeoul.web_process.served_model import Progress
 
 if TYPE_CHECKING:
     from yeoul.web_process.http_server import HttpServer

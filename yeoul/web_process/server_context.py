@@ -30,7 +30,7 @@ class ServerContext:
     @property
     def model_names(self) -> list[str]:
         """The names that requests may use; answers carry the first one unless the request said another."""
-        return self.settings.server.served_model_name or [self.llm.files.name]
+        return self.settings.server.served_model_name or [self.llm.model.files.name]
 
     @property
     def system_fingerprint(self) -> str:

@@ -17,7 +17,7 @@ def models_router(context: ServerContext) -> APIRouter:
             "object": "model",
             "created": context.started_at,
             "owned_by": "yeoul",
-            "root": context.llm.files.name,
+            "root": context.llm.model.files.name,
             "max_model_len": context.llm.limits.max_model_len,
         }
 

@@ -1,0 +1,76 @@
+"""Makes the requests that cross to the engine, a prompt and a choice each, and the state that waits for each.
+
+Knows nothing of HTTP. ``AsyncLLM`` calls it with prompts and parameters that the door has checked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+import uuid
+from collections.abc import Iterator
+
+import msgspec
+
+from yeoul.messages.requests import AddRequest
+from yeoul.messages.sampling import SamplingParams
+from yeoul.web_process.model_text import ModelText
+from yeoul.web_process.request_observer import RequestObserver
+from yeoul.web_process.request_state import EmbeddingState, GenerationState
+from yeoul.web_process.request_stream import RequestStream
+
+
+class NewRequests:
+    """Draws seeds from the server's own, and gives every request an id that is never used twice."""
+
+    def __init__(self, seed: int) -> None:
+        self._seeds = random.Random(seed)
+        self._serial_numbers = itertools.count()
+
+    def choose_seed(self, wanted: int | None) -> int:
+        """The seed that holds: the request's, or one drawn here (small enough for any JSON reader)."""
+        return wanted if wanted is not None else self._seeds.getrandbits(48)
+
+    def choices(
+        self,
+        stream: RequestStream,
+        prompt_token_ids: list[int],
+        sampling: SamplingParams,
+        text: ModelText,
+        observer: RequestObserver,
+        *,
+        prompt_index: int,
+        priority: int,
+        cache_salt: str,
+    ) -> Iterator[GenerationState]:
+        """A state for each of ``sampling.n`` choices of one prompt."""
+        now = time.monotonic()
+        one_choice = msgspec.structs.replace(sampling, n=1, seed=stream.seed)
+        for choice_index in range(sampling.n):
+            add = AddRequest(
+                request_id=f"{stream.request_id}/{prompt_index}.{choice_index}#{next(self._serial_numbers)}",
+                prompt_token_ids=prompt_token_ids,
+                sampling=one_choice,
+                eos_token_ids=[] if sampling.ignore_eos else text.eos_token_ids,
+                prompt_index=prompt_index,
+                choice_index=choice_index,
+                priority=priority,
+                arrival_time=time.time(),
+                cache_salt=cache_salt,
+            )
+            yield GenerationState(add, stream, text.detokenizer(prompt_token_ids, sampling), observer, now)
+
+    def embedding(self, prompt_token_ids: list[int], pooling: str, priority: int, cache_salt: str) -> EmbeddingState:
+        """The state that waits for the vector of one prompt."""
+        return EmbeddingState(
+            AddRequest(
+                request_id=f"{uuid.uuid4().hex}#{next(self._serial_numbers)}",
+                prompt_token_ids=prompt_token_ids,
+                sampling=SamplingParams(max_tokens=1, seed=0),
+                priority=priority,
+                arrival_time=time.time(),
+                cache_salt=cache_salt,
+                pooling=pooling,
+            )
+        )
