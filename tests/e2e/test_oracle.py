@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ SCHEDULES: dict[str, dict[str, object]] = {
     "preemption": {"num_blocks_override": 128, "max_model_len": 2048},
     "tensor parallel size 2": {"tensor_parallel_size": 2},
 }
-ORACLE_MODE = {"dtype": "float32", "kv_cache_dtype": "float32", "device": "cpu"}
+ORACLE_MODE: dict[str, Any] = {"dtype": "float32", "kv_cache_dtype": "float32", "device": "cpu"}
 
 
 class Oracle:
@@ -98,7 +99,8 @@ def make_prompts(tokenizer: Tokenizer, lengths: Sequence[int]) -> list[list[int]
 
 
 def check_schedules(oracle: Oracle, model: str | None, name: str) -> None:
-    with LLM(model, **(ORACLE_MODE | SCHEDULES[name])) as llm:
+    settings: dict[str, Any] = ORACLE_MODE | SCHEDULES[name]
+    with LLM(model, **settings) as llm:
         results = llm.generate(oracle.prompts, oracle.sampling, progress=False)
     oracle.judge([result.choices[0].token_ids for result in results])
 

@@ -14,7 +14,7 @@ from tests.running_server import alive, descendants, wait_gone
 from yeoul.config.settings import CacheSettings, FakeSettings, Settings, TimeSettings
 from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError
-from yeoul.messages.outputs import EngineDead, StepOutputs
+from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs
 from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.describe import describe
@@ -36,8 +36,8 @@ def request(request_id, max_tokens=8, prompt=b"river"):
 
 async def collect(client, *request_ids):
     """The tokens and the last output of each request, once all have finished."""
-    tokens = {request_id: [] for request_id in request_ids}
-    last = {}
+    tokens: dict[str, list[int]] = {request_id: [] for request_id in request_ids}
+    last: dict[str, RequestOutput] = {}
     while len(last) < len(request_ids):
         message = await asyncio.wait_for(client.receive(), 10.0)
         assert isinstance(message, StepOutputs), message
@@ -105,7 +105,7 @@ def test_a_duplicate_request_id_fails_alone():
         client.send(request("a", 32))
         client.send(request("a", 32))
         client.send(request("b", 32))
-        outputs = []
+        outputs: list[RequestOutput] = []
         while sum(output.finish_reason is not None for output in outputs) < 3:
             message = await asyncio.wait_for(client.receive(), 5.0)
             outputs += message.outputs

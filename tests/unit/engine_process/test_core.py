@@ -16,9 +16,10 @@ from yeoul.config.parts import EngineAddresses, WorkerSettings
 from yeoul.config.settings import CacheSettings, Settings
 from yeoul.engine_process.core import EngineCoreProc
 from yeoul.errors import ProcessDeadError
-from yeoul.messages.outputs import EngineDead, EngineMessage, EngineReady, StepOutputs, UtilityResult
+from yeoul.messages.outputs import EngineDead, EngineMessage, EngineReady, RequestOutput, StepOutputs, UtilityResult
 from yeoul.messages.requests import AbortRequests, AddRequest, Hello, Shutdown, UtilityCall
 from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.steps import StepResult
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.transport.sockets import ClientSockets, ipc_addresses
 from yeoul.worker_process.executor import _worker_settings
@@ -45,7 +46,7 @@ class InPlaceExecutor:
         self.worker.allocate_cache(num_blocks)
 
     def execute(self, step):
-        future = Future()
+        future: Future[StepResult] = Future()
         if self.error is not None:
             future.set_exception(self.error)
         else:
@@ -75,7 +76,7 @@ class Client:
 
     async def hear_until_finished(self, num_requests: int):
         """All outputs until this many requests have ended."""
-        outputs = []
+        outputs: list[RequestOutput] = []
         while sum(output.finish_reason is not None for output in outputs) < num_requests:
             message = await self.hear()
             assert isinstance(message, StepOutputs)
