@@ -35,6 +35,9 @@ Result = TypeVar("Result")
 EXIT_CODE_OF_A_SIGNAL = 128
 _NUM_THREADS = 4
 
+# Rarer and so fewer pauses of the collector; what a request leaves is freed by its reference counts.
+_GC_THRESHOLDS = (10_000, 20, 50)
+
 # How long a thread that renders or loads may keep the interpreter from the event loop; Python's own is five times that.
 _SWITCH_INTERVAL_SECONDS = 0.001
 
@@ -110,6 +113,7 @@ class ServerLife:
         """Until the first signal, and then until what runs is finished, the drain's limit, or the second signal."""
         gc.collect()
         gc.freeze()  # what start-up left is never collected: no long pauses for it
+        gc.set_threshold(*_GC_THRESHOLDS)
         if self._on_ready is not None:
             self._on_ready(ready, url_of(self._listener))
         dying = asyncio.create_task(self._llm.wait_for_death(), name="wait_for_death")
