@@ -49,8 +49,12 @@ class RunningServer:
             self.command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
         )
         self.pid = self.process.pid
-        if self._wait:
-            self.wait_ready()
+        try:
+            if self._wait:
+                self.wait_ready()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
