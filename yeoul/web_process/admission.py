@@ -133,13 +133,16 @@ class WaitingRoom:
                 retry_after_seconds=self._guess_wait(overhang),
             )
 
-    def note_finished(self, num_finished: int, now: float) -> None:
-        """Learns how fast requests end, as a moving mean; ``now`` is of the monotonic clock."""
+    def note_finished(self, num_finished: int, now: float, *, is_busy: bool) -> None:
+        """Learns how fast requests end, as a moving mean; ``now`` is of the monotonic clock.
+
+        Once nothing is left (``is_busy`` False) the clock stops: idle time says nothing about speed.
+        """
         if self._last_finish is not None:
             seconds = (now - self._last_finish) / num_finished
             old = self._seconds_per_finish
             self._seconds_per_finish = seconds if old is None else 0.8 * old + 0.2 * seconds
-        self._last_finish = now
+        self._last_finish = now if is_busy else None
 
     def _guess_wait(self, num_to_finish: int) -> int:
         seconds = num_to_finish * (self._seconds_per_finish or 1.0)

@@ -50,22 +50,21 @@ class OutputQueueLoop:
         return asyncio.get_running_loop().create_task(self.run(), name="OutputQueueLoop")
 
     async def run(self) -> None:
-        """Runs until the engine dies or the task is cancelled."""
+        """Runs until the engine dies or the task is cancelled; whatever else ends it counts as the engine's death."""
+        try:
+            death = await self._feed()
+        except ProcessDeadError as error:
+            death = error
+        except Exception as error:
+            logger.exception("what the engine sent cannot be handled")
+            death = ProcessDeadError("EngineCore", f"sent something that cannot be handled: {error}")
+        self._on_death(death)
+
+    async def _feed(self) -> ProcessDeadError:
         while True:
-            try:
-                message = await self._engine.receive()
-            except ProcessDeadError as error:
-                self._on_death(error)
-                return
-            except Exception as error:
-                logger.exception("what the engine sent cannot be read")
-                self._on_death(ProcessDeadError("EngineCore", f"sent something that cannot be read: {error}"))
-                return
+            message = await self._engine.receive()
             if isinstance(message, EngineDead):
-                self._on_death(
-                    ProcessDeadError(message.role, message.cause, exit_code=message.exit_code, details=message.details)
-                )
-                return
+                return ProcessDeadError(message.role, message.cause, exit_code=message.exit_code, details=message.details)
             if isinstance(message, StepOutputs):
                 await self._take(message)
 
@@ -89,9 +88,9 @@ class OutputQueueLoop:
                 continue
             try:
                 is_done = state.apply(output, now)
-            except Exception as error:
+            except Exception:
                 logger.exception("the output of request %s cannot be handled", output.request_id)
-                state.fail(RequestFailedError(f"the answer could not be turned into text: {error}"), now)
+                state.fail(RequestFailedError("the answer could not be turned into text; the server's log tells more"), now)
                 is_done = True
             if is_done:
                 del self._states[output.request_id]

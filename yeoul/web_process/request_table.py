@@ -88,7 +88,7 @@ class RequestTable:
 
     def note_finished(self, num_finished: int) -> None:
         """Requests were finished by the engine, and taken out of ``states``."""
-        self._room.note_finished(num_finished, time.monotonic())
+        self._room.note_finished(num_finished, time.monotonic(), is_busy=bool(self.states))
         self._change.set()
 
     async def wait_until_empty(self) -> None:
