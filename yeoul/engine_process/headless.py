@@ -14,9 +14,10 @@ import setproctitle
 
 from yeoul.config.parts import EngineAddresses
 from yeoul.config.settings import Settings
-from yeoul.engine_process.launch import engine_settings, resolve_max_model_len, spawn_engine
+from yeoul.engine_process.launch import engine_settings, spawn_engine
 from yeoul.errors import ConfigError
 from yeoul.messages.outputs import EngineReady
+from yeoul.model_files.context_length import choose_max_model_len
 from yeoul.model_files.describe import describe
 from yeoul.model_files.resolve import resolve_model
 from yeoul.transport.child_process import ChildProcess
@@ -37,7 +38,7 @@ def run_headless(settings: Settings, on_ready: Callable[[EngineReady], None] | N
     setproctitle.setproctitle("yeoul::Headless")
     files = resolve_model(settings.model)
     description = describe(files)
-    max_model_len = resolve_max_model_len(settings.model.max_model_len, description)
+    max_model_len = choose_max_model_len(settings.model.max_model_len, description)
     folder = PrivateFolder.create()
     child = spawn_engine(engine_settings(settings, files, description, max_model_len, link, folder.path))
     try:

@@ -6,7 +6,6 @@ import msgspec
 
 from yeoul.config.parts import EngineAddresses, EngineSettings
 from yeoul.config.settings import Settings
-from yeoul.errors import ConfigError
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.transport.child_process import ChildProcess
 
@@ -40,14 +39,3 @@ def engine_settings(
 def spawn_engine(settings: EngineSettings) -> ChildProcess:
     """Starts EngineCore and returns at once; it dies with the calling thread."""
     return ChildProcess.spawn("yeoul.engine_process.main", "yeoul::EngineCore", msgspec.msgpack.encode(settings))
-
-
-def resolve_max_model_len(wanted: int | None, description: ModelDescription) -> int:
-    """The context in tokens: what the user wants, else what the model was trained for; ConfigError if it is more."""
-    if wanted is None:
-        return description.max_position_embeddings
-    if wanted > description.max_position_embeddings:
-        raise ConfigError(
-            f"--max-model-len is {wanted}, but the model was trained for {description.max_position_embeddings} tokens"
-        )
-    return wanted

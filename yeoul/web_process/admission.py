@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from yeoul.errors import ConfigError, InvalidRequestError, PromptTooLongError, TooManyRequestsError
+from yeoul.errors import InvalidRequestError, PromptTooLongError, TooManyRequestsError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
-from yeoul.model_files.description import ModelDescription
 
 _MAX_RETRY_AFTER_SECONDS = 60
 
@@ -23,20 +22,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     max_model_len: int
     vocab_size: int
-
-
-def choose_max_model_len(wanted: int | None, description: ModelDescription) -> int:
-    """The longest request in tokens: what the user set, or all that the model was made for.
-
-    Raises:
-        ConfigError: more than the model's positions reach.
-    """
-    most = description.max_position_embeddings
-    if wanted is not None and wanted > most:
-        raise ConfigError(
-            f"max_model_len is {wanted}, but this model has {most} positions; set at most that", param="max_model_len"
-        )
-    return wanted if wanted is not None else most
 
 
 def check_sampling(sampling: SamplingParams, limits: Limits) -> SamplingParams:

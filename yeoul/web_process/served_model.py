@@ -7,8 +7,9 @@ from collections.abc import Callable
 import msgspec
 
 from yeoul.config.settings import ModelSettings
+from yeoul.model_files.context_length import choose_max_model_len
 from yeoul.model_files.description import ModelDescription, ModelFiles
-from yeoul.web_process.admission import Limits, choose_max_model_len
+from yeoul.web_process.admission import Limits
 
 Progress = Callable[[str, int, int], None]
 """What is being done, how many bytes of it are done, of how many."""

@@ -41,7 +41,7 @@ async def goes_on(server: FakeServer) -> None:
         (b'{"prompt": "hi", "temperature": NaN}', "JSON"),
         (b'{"prompt": "hi", "temperature": Infinity}', "JSON"),
         (b'{"prompt": "hi", "temperature": 1e999}', ""),
-        (b'{"prompt": "\\ud800"}', "JSON"),
+        (b'{"prompt": "\\ud800"}', "surrogate"),
         (b'{"prompt": "\xff\xfe"}', "JSON"),
         (b'{"prompt": "\xed\xa0\x80"}', "JSON"),
         (b"[" * 100_000, "nested"),

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
-from yeoul.web_process.schemas.body import RequestBody
+from yeoul.web_process.schemas.body import Int64, RequestBody
 from yeoul.web_process.schemas.sampling_fields import SamplingFields
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -69,8 +69,8 @@ class ChatRequest(SamplingFields):
 
     messages: list[ChatMessage] = Field(min_length=1)
     logprobs: bool | None = None
-    top_logprobs: int | None = None
-    max_completion_tokens: int | None = None
+    top_logprobs: Int64 | None = None
+    max_completion_tokens: Int64 | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     functions: list[dict[str, Any]] | None = None

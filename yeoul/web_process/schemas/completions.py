@@ -10,6 +10,7 @@ from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.model_text import Prompt
+from yeoul.web_process.schemas.body import Int64
 from yeoul.web_process.schemas.prompts import as_prompts
 from yeoul.web_process.schemas.sampling_fields import SamplingFields
 
@@ -22,8 +23,8 @@ class CompletionRequest(SamplingFields):
 
     prompt: Any = Field(description="A string, a list of token ids, a list of strings, or a list of lists of token ids.")
     echo: bool | None = None
-    logprobs: int | None = None
-    best_of: int | None = None
+    logprobs: Int64 | None = None
+    best_of: Int64 | None = None
     suffix: str | None = None
 
     @field_validator("suffix")

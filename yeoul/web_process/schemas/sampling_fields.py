@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
-from yeoul.web_process.schemas.body import RequestBody
+from yeoul.web_process.schemas.body import Int64, RequestBody
 
 MAX_PRIORITY = 2**31 - 1
 
@@ -25,23 +25,23 @@ class SamplingFields(RequestBody):
     """OpenAI's sampling fields, and those that vLLM added. A null is the same as a field left out."""
 
     model: str | None = None
-    n: int | None = None
+    n: Int64 | None = None
     temperature: float | None = None
     top_p: float | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
-    seed: int | None = None
+    seed: Int64 | None = None
     stop: list[str] | None = Field(default=None, description="A string, or a list of strings.")
-    max_tokens: int | None = None
+    max_tokens: Int64 | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None
 
-    top_k: int | None = None
+    top_k: Int64 | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
-    min_tokens: int | None = None
+    min_tokens: Int64 | None = None
     ignore_eos: bool | None = None
     stop_token_ids: list[int] | None = None
     include_stop_str_in_output: bool | None = None
