@@ -16,8 +16,8 @@ from yeoul.config.settings import ModelSettings
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.description import ModelFiles
-from yeoul.model_files.tokenizer_source import SamplingDefaults, TokenizerSource
-from yeoul.web_process.admission import Limits, check_prompt_length, check_token_ids
+from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.admission import Limits, check_token_ids
 
 if TYPE_CHECKING:
     from yeoul.text.chat_template import ChatTemplate
@@ -38,10 +38,11 @@ _RESERVED_ARGUMENTS = frozenset({"self", "messages", "tools", "add_generation_pr
 class ModelText:
     """Made by ``load``; its threads start with the first long prompt."""
 
-    def __init__(self, tokenizer: Tokenizer, chat_template: ChatTemplate, source: TokenizerSource) -> None:
+    def __init__(self, tokenizer: Tokenizer, chat_template: ChatTemplate, sampling_defaults: SamplingDefaults) -> None:
         self.tokenizer = tokenizer
         self._chat_template = chat_template
-        self._source = source
+        self.sampling_defaults = sampling_defaults
+        """What the model's authors recommend."""
         self._threads = ThreadPoolExecutor(_NUM_THREADS, "long_prompts", lambda: setthreadtitle("long_prompts"))
 
     @classmethod
@@ -58,11 +59,6 @@ class ModelText:
         """Every token that ends an answer."""
         return self.tokenizer.eos_token_ids
 
-    @property
-    def sampling_defaults(self) -> SamplingDefaults:
-        """What the model's authors recommend."""
-        return self._source.sampling_defaults
-
     async def tokenize(self, prompt: Prompt, limits: Limits, add_special_tokens: bool) -> list[int]:
         """The tokens of a prompt, checked against the limits.
 
@@ -71,11 +67,8 @@ class ModelText:
         """
         if not isinstance(prompt, str):
             return check_token_ids(prompt, limits)
-        token_ids = await self.encode(prompt, add_special_tokens)
-        if not token_ids:
-            raise InvalidRequestError("the prompt is empty; expected at least one token", param="prompt")
-        check_prompt_length(len(token_ids), limits)
-        return token_ids
+        # Tokens from our own tokenizer are checked too: it can know some that the model lacks.
+        return check_token_ids(await self.encode(prompt, add_special_tokens), limits)
 
     async def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         """The tokens of any text, an empty one too."""
@@ -126,4 +119,4 @@ def _load(files: ModelFiles, settings: ModelSettings) -> ModelText:
     from yeoul.text.tokenizer import Tokenizer
 
     source = load_tokenizer_source(files, settings.tokenizer)
-    return ModelText(Tokenizer.load(source), ChatTemplate.load(source, settings.chat_template), source)
+    return ModelText(Tokenizer.load(source), ChatTemplate.load(source, settings.chat_template), source.sampling_defaults)
