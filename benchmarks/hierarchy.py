@@ -1,0 +1,86 @@
+"""What the hierarchy itself costs: the fake model behind everything real, streamed over HTTP to a light client.
+
+``python -m benchmarks.hierarchy [--streams 1,32,256] [--tokens 512] [--step-seconds 0]`` starts ``yeoul serve fake`` and prints,
+for each number of streams: tokens a second over HTTP (an event a token), steps a second, and the CPU time that each process
+spent a step and a token. The client counts events in raw bytes from a process of its own and is listed with its own cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import selectors
+import socket
+import subprocess
+import sys
+import time
+
+from tests.running_server import RunningServer, cpu_seconds
+
+
+def request_bytes(max_tokens: int) -> bytes:
+    """One streamed completion of exactly ``max_tokens`` tokens."""
+    body = json.dumps(
+        {"model": "fake", "prompt": "river", "max_tokens": max_tokens, "ignore_eos": True, "stream": True, "seed": 1}
+    )
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    return f"{head}\r\nconnection: close\r\n\r\n{body}".encode()
+
+
+def stream_all(port: int, num_streams: int, max_tokens: int) -> tuple[float, int, float]:
+    """Runs all streams at once: seconds, events, seconds of this process's CPU."""
+    selector = selectors.DefaultSelector()
+    num_events, start, cpu = 0, time.perf_counter(), time.process_time()
+    for _ in range(num_streams):
+        connection = socket.create_connection(("127.0.0.1", port))
+        connection.sendall(request_bytes(max_tokens))
+        selector.register(connection, selectors.EVENT_READ)
+    while selector.get_map():
+        for key, _ in selector.select():
+            connection = key.fileobj
+            assert isinstance(connection, socket.socket)
+            data = connection.recv(1 << 18)
+            num_events += data.count(b'"text":')
+            if not data:
+                selector.unregister(connection)
+                connection.close()
+    return time.perf_counter() - start, num_events, time.process_time() - cpu
+
+
+def main() -> None:
+    """Parses the command line and measures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--streams", default="1,32,256")
+    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--step-seconds", type=float, default=0.0)
+    parser.add_argument("--client", nargs=3, type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.client is not None:
+        print(json.dumps(stream_all(*arguments.client)))
+        return
+    with RunningServer("--fake-step-seconds", str(arguments.step_seconds)) as server:
+        measure(server, 1, 64)  # warm-up, not printed
+        print(f"{'streams':>7} {'tokens/s':>9} {'steps/s':>8} | CPU µs a step (a token): web, engine, worker, client")
+        for num_streams in map(int, arguments.streams.split(",")):
+            measure(server, num_streams, arguments.tokens, shows=True)
+
+
+def measure(server: RunningServer, num_streams: int, max_tokens: int, *, shows: bool = False) -> None:
+    """One load; prints its row if ``shows``."""
+    names = ("yeoul::Web", "yeoul::EngineCore", "yeoul::Worker_0")
+    pids = server.by_title()
+    before, steps_before = [cpu_seconds([pids[name]]) for name in names], server.metrics()["yeoul:engine_steps_total"]
+    command = [sys.executable, "-m", "benchmarks.hierarchy", "--client", *map(str, (server.port, num_streams, max_tokens))]
+    seconds, num_events, client_cpu = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    spent = [cpu_seconds([pids[name]]) - old for name, old in zip(names, before, strict=True)] + [client_cpu]
+    num_steps = server.metrics()["yeoul:engine_steps_total"] - steps_before
+    num_tokens = num_streams * max_tokens
+    if not shows:
+        return
+    costs = ", ".join(f"{cpu / num_steps * 1e6:.0f} ({cpu / num_tokens * 1e6:.1f})" for cpu in spent)
+    note = "" if num_events == num_tokens else f"  ({num_events} events)"
+    print(f"{num_streams:>7} {num_tokens / seconds:>9.0f} {num_steps / seconds:>8.0f} | {costs}{note}")
+
+
+if __name__ == "__main__":
+    main()
