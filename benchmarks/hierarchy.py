@@ -1,6 +1,6 @@
 """What the hierarchy itself costs: the fake model behind everything real, streamed over HTTP to a light client.
 
-``python -m benchmarks.hierarchy [--streams 1,32,256] [--tokens 512] [--step-seconds 0]`` starts ``yeoul serve fake`` and prints,
+``python -m benchmarks.hierarchy [--streams 1,32,256] [--tokens 512]`` starts ``yeoul serve fake`` and prints,
 for each number of streams: tokens a second over HTTP (an event a token), steps a second, and the CPU time that each process
 spent a step and a token. The client counts events in raw bytes from a process of its own and is listed with its own cost.
 """

@@ -96,6 +96,7 @@ def test_every_truncation_is_refused(tmp_path):
 def test_the_map_and_its_descriptor_go_with_the_last_array(tmp_path):
     path = tmp_path / "whole.gguf"
     path.write_bytes(WHOLE)
+    gc.collect()
     before = len(list(Path("/proc/self/fd").iterdir()))
     kept = [GgufFile.open(str(path)).data("token_embd.weight") for _ in range(5)]
     assert str(path) in Path("/proc/self/maps").read_text()
