@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import httpx
 import pytest
@@ -54,6 +55,20 @@ def test_the_end_of_the_engine_ends_the_web_process_with_an_error(keys):
         os.kill(engine.by_title()["yeoul::EngineCore"], signal.SIGKILL)
         assert web.wait_exit(10.0) not in (0, -signal.SIGKILL)
         assert engine.wait_exit(10.0) not in (0, -signal.SIGKILL)
+
+
+def test_a_signal_ends_a_headless_engine_that_is_still_starting(keys):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    arguments = ("--headless", "--engine-address", address, "--engine-key-file", keys)
+    with RunningServer(*arguments, wait=False) as engine:
+        deadline = time.monotonic() + 20.0
+        while "yeoul::EngineCore" not in engine.by_title() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(engine.by_title()["yeoul::EngineCore"], signal.SIGSTOP)  # a start that takes long
+        pids = engine.tree()
+        os.kill(engine.pid, signal.SIGTERM)
+        assert engine.wait_exit(5.0) == 0
+        assert wait_gone(pids, 1.0) == set()
 
 
 def test_an_engine_address_without_keys_is_refused():

@@ -178,6 +178,30 @@ def test_a_stopped_engine_is_ended_by_stop():
     run(scenario, stop_timeout_seconds=0.2)
 
 
+def test_a_stop_that_was_cancelled_is_finished_by_the_next_one():
+    async def scenario(client):
+        os.kill(client.engine_pid, signal.SIGSTOP)
+        stopping = asyncio.create_task(client.stop())
+        await asyncio.sleep(0.05)
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
+        assert client.engine_pid is not None
+        await client.stop()
+        assert client.engine_pid is None  # the number may be another process's by now
+
+    run(scenario, stop_timeout_seconds=0.2)
+
+
+def test_a_call_to_a_dead_engine_fails_at_once():
+    async def scenario(client):
+        os.kill(client.engine_pid, signal.SIGKILL)
+        assert isinstance(await client.receive(), EngineDead)
+        with pytest.raises(ProcessDeadError):
+            await asyncio.wait_for(client.call("ping"), 5.0)
+
+    run(scenario)
+
+
 def test_a_cache_that_is_too_small_is_the_users_mistake():
     async def scenario():
         client = client_with(num_blocks=2)

@@ -55,16 +55,16 @@ class AsyncMPClient:
         self._keys: CurveKeys | None = None
         self._calls: dict[int, asyncio.Future[str]] = {}
         self._call_ids = itertools.count(1)
-        self._receiving: asyncio.Future[bytes] | None = None
         self._death: ProcessDeadError | None = None
         self.ready: EngineReady | None = None
 
     @property
     def engine_pid(self) -> int | None:
-        """The pid of EngineCore; None where it runs apart and has not answered yet."""
+        """The pid of EngineCore; None where it runs apart and has not answered yet, and once it was stopped."""
         if self._child is not None:
             return self._child.pid
-        return self.ready.pid if self.ready is not None else None
+        runs_apart = self._settings.transport.engine_address is not None
+        return self.ready.pid if runs_apart and self.ready is not None else None
 
     def spawn(self) -> None:
         """Starts the EngineCore process and returns at once, so that imports and loading go on side by side.
@@ -166,15 +166,12 @@ class AsyncMPClient:
         assert self._sockets is not None, "start() comes first"
         if self._is_dead():
             return self._sockets.receive_nowait()
-        self._receiving = asyncio.ensure_future(self._sockets.receive())
         try:
-            return await self._receiving
+            return await self._sockets.receive()
         except asyncio.CancelledError:
             if not self._is_dead():
                 raise
             return self._sockets.receive_nowait()
-        finally:
-            self._receiving = None
 
     def _is_dead(self) -> bool:
         return self._death is not None
@@ -193,8 +190,11 @@ class AsyncMPClient:
 
         Raises:
             RequestFailedError: EngineCore knows no such method, or it failed.
+            ProcessDeadError: EngineCore is dead, or died meanwhile.
             TimeoutError: no answer within ``call_timeout_seconds``.
         """
+        if self._death is not None:
+            raise self._death
         call_id = next(self._call_ids)
         future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._calls[call_id] = future
@@ -207,19 +207,21 @@ class AsyncMPClient:
     def _engine_died(self, error: ProcessDeadError) -> None:
         """On the loop, by MPClientEngineMonitor: wakes ``receive()`` and fails the calls that wait."""
         self._death = error
-        if self._receiving is not None:
-            self._receiving.cancel()
+        if self._sockets is not None:
+            self._sockets.interrupt()
         for future in self._calls.values():
             if not future.done():
                 future.set_exception(error)
 
     async def stop(self) -> None:
-        """Ends EngineCore and everything below it; nothing is left when this returns. Harmless when repeated."""
+        """Ends EngineCore and everything below it; nothing is left when this returns.
+
+        Harmless when repeated: a second call waits as the first does, and one after a cancelled call finishes its work.
+        """
         if self._monitor is not None:
             self._monitor.stop()
             self._monitor = None
-        if self._child is not None:
-            child, self._child = self._child, None
+        if (child := self._child) is not None:
             if self._sockets is not None and self.ready is not None and self._death is None:
                 self.send(Shutdown())
                 await asyncio.to_thread(child.wait, 2 * self._settings.time.stop_timeout_seconds)
@@ -227,6 +229,7 @@ class AsyncMPClient:
                 child.kill()
                 child.wait(timeout_seconds=None)
             child.close()
+            self._child = None
         if self._sockets is not None:
             self._sockets.close()
             self._sockets = None

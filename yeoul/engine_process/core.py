@@ -14,7 +14,7 @@ from yeoul import __version__
 from yeoul.config.parts import EngineSettings
 from yeoul.engine_process.input_sockets import Arrival, ClientGone, InputSockets
 from yeoul.engine_process.output_sockets import OutputSockets
-from yeoul.errors import ConfigError, ProcessDeadError, YeoulError
+from yeoul.errors import ConfigError, InvalidRequestError, ProcessDeadError, YeoulError
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.messages.outputs import (
     EngineDead,
@@ -45,7 +45,7 @@ class EngineCoreProc:
         self._executor = executor
         self._arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self._input = InputSockets(self._arrivals)
-        self._output = OutputSockets(lambda client_id: self._arrivals.put((client_id, ClientGone())))
+        self._output = OutputSockets(self._arrivals)
         self._context: EngineContext | None = None
         self._client_id = b""
         self._is_stopping = False
@@ -150,13 +150,15 @@ class EngineCoreProc:
             self._is_stopping = True
 
     def _welcome(self, client_id: bytes, hello: Hello) -> None:
-        """A new client takes the place of an earlier one, whose requests nobody waits for any longer."""
-        self._scheduler.abort(self._scheduler.unfinished_request_ids)
-        self._client_id = client_id
+        """A new client takes the place of an earlier one, which is told so: its requests are given up."""
         if hello.version != __version__:
             cause = f"speaks version {__version__}, the client {hello.version}; install the same version on both sides"
-            self._emit(EngineDead("EngineCore", cause))
+            self._output.put(client_id, EngineDead("EngineCore", cause))
             return
+        if client_id != self._client_id:
+            self._emit(EngineDead("EngineCore", "serves another web process now, which came later with the same keys"))
+        self._scheduler.abort(self._scheduler.unfinished_request_ids)
+        self._client_id = client_id
         self._emit(self._ready)
 
     def _add(self, message: AddRequest) -> None:
@@ -178,12 +180,20 @@ class EngineCoreProc:
                 self._cache.reset()
                 return UtilityResult(call.call_id)
             if call.method == "collective_rpc":
-                method, *arguments = call.arguments
-                return UtilityResult(call.call_id, "\n".join(self._executor.collective_rpc(method, arguments)))
+                return UtilityResult(call.call_id, self._call_workers(call.arguments))
         except YeoulError as error:
             return UtilityResult(call.call_id, error=error.message)
         known = "ping, reset_prefix_cache, collective_rpc"
         return UtilityResult(call.call_id, error=f"EngineCore has no method {call.method!r}; it has {known}")
+
+    def _call_workers(self, arguments: list[str]) -> str:
+        """The workers' answers, one a line."""
+        if not arguments:
+            raise InvalidRequestError("collective_rpc needs the name of the method to call as its first argument")
+        answers = self._executor.collective_rpc(arguments[0], arguments[1:])
+        if arguments[0] == "reset_cache":
+            self._scheduler.requeue_all()  # the workers have forgotten every request and every block
+        return "\n".join(answers)
 
     def _choose_num_blocks(self, workers: list[WorkerReady]) -> int:
         cache = self._settings.cache

@@ -15,12 +15,11 @@ import setproctitle
 from yeoul.config.parts import EngineAddresses
 from yeoul.config.settings import Settings
 from yeoul.engine_process.launch import engine_settings, spawn_engine
-from yeoul.errors import ConfigError
+from yeoul.errors import ConfigError, ProcessDeadError
 from yeoul.messages.outputs import EngineReady
 from yeoul.model_files.context_length import choose_max_model_len
 from yeoul.model_files.describe import describe
 from yeoul.model_files.resolve import resolve_model
-from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.child_reports import death_of, read_ready
 from yeoul.transport.curve_keys import load_or_create_keys
 from yeoul.transport.private_folder import PrivateFolder
@@ -39,19 +38,20 @@ def run_headless(settings: Settings, on_ready: Callable[[EngineReady], None] | N
     files = resolve_model(settings.model)
     description = describe(files)
     max_model_len = choose_max_model_len(settings.model.max_model_len, description)
-    folder = PrivateFolder.create()
-    child = spawn_engine(engine_settings(settings, files, description, max_model_len, link, folder.path))
-    try:
-        with _StopSignals() as signals:
-            ready = read_ready(child, settings.time.engine_ready_timeout_seconds)
-            assert isinstance(ready, EngineReady)
-            if on_ready is not None:
-                on_ready(ready)
-            _wait(child, signals)
-        return 0
-    finally:
-        child.close()
-        folder.remove()
+    with _StopSignals() as signals, PrivateFolder.create() as folder:
+        child = spawn_engine(engine_settings(settings, files, description, max_model_len, link, folder.path))
+        try:
+            limit = settings.time.engine_ready_timeout_seconds
+            if not _is_first(signals, child.report_fd, limit, child.role):
+                ready = read_ready(child, limit)
+                assert isinstance(ready, EngineReady)
+                if on_ready is not None:
+                    on_ready(ready)
+                if not _is_first(signals, child.sentinel):
+                    raise death_of(child)
+        finally:
+            child.close()
+    return 0
 
 
 def _link(settings: Settings) -> EngineAddresses:
@@ -70,13 +70,15 @@ def _link(settings: Settings) -> EngineAddresses:
     )
 
 
-def _wait(child: ChildProcess, signals: _StopSignals) -> None:
-    """Until a stop signal, or the engine's death, which is an error."""
+def _is_first(signals: _StopSignals, descriptor: int, timeout_seconds: float | None = None, role: str = "") -> bool:
+    """Whether a stop signal comes before ``descriptor`` is readable; ProcessDeadError where neither comes in time."""
     poller = select.poll()
-    poller.register(child.sentinel, select.POLLIN)
+    poller.register(descriptor, select.POLLIN)
     poller.register(signals.descriptor, select.POLLIN)
-    if any(descriptor == child.sentinel for descriptor, _ in poller.poll()):
-        raise death_of(child)
+    ready = poller.poll(None if timeout_seconds is None else timeout_seconds * 1000)
+    if not ready:
+        raise ProcessDeadError(role, f"was not ready within {timeout_seconds:g} s")
+    return all(found == signals.descriptor for found, _ in ready)
 
 
 class _StopSignals:

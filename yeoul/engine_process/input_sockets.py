@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import traceback
 
 import msgspec
 
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class ClientGone:
-    """Said by the output thread instead of a message: this client no longer takes what is sent to it."""
+    """Said by ``process_output_sockets`` instead of a message: this client no longer takes what is sent to it."""
 
 
 Arrival = tuple[bytes, ClientMessage | ProcessDeadError | ClientGone]
@@ -45,13 +46,25 @@ class InputSockets:
 
     def _process_input_sockets(self) -> None:
         assert self._socket is not None
+        try:
+            self._receive_all(self._socket)
+        except TransportClosedError:
+            return
+        except Exception as error:
+            self._arrivals.put((b"", thread_death("process_input_sockets", error)))
+
+    def _receive_all(self, socket: EngineInput) -> None:
         decoder = msgspec.msgpack.Decoder(ClientMessage)
         while True:
-            try:
-                client_id, payload = self._socket.receive()
-            except TransportClosedError:
-                return
+            client_id, payload = socket.receive()
             try:
                 self._arrivals.put((client_id, decoder.decode(payload)))
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
                 logger.warning("dropped a message of %d bytes that is no ClientMessage: %s", len(payload), error)
+
+
+def thread_death(name: str, error: Exception) -> ProcessDeadError:
+    """What the main thread is told when one of the two socket threads ends by an error of ours: it has to end, too."""
+    logger.error("%s ends by an error", name, exc_info=error)
+    details = "".join(traceback.format_exception(error))
+    return ProcessDeadError("EngineCore", f"lost its thread {name} ({type(error).__name__}: {error})", details=details)

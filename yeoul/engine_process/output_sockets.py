@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
 
 import msgspec
 
+from yeoul.engine_process.input_sockets import Arrival, ClientGone, thread_death
 from yeoul.messages.outputs import EngineMessage
 from yeoul.transport.sockets import EngineContext, EngineOutput
 from yeoul.transport.thread_names import start_thread
@@ -16,11 +16,11 @@ from yeoul.transport.thread_names import start_thread
 class OutputSockets:
     """Sends what is put, in order, to the client that it is for; what is put before ``stop()`` is still sent.
 
-    ``on_client_gone`` is called on this thread with the id of a client that takes nothing any longer.
+    ``arrivals`` gets a ``ClientGone`` for a client that takes nothing any longer, and the thread's own death.
     """
 
-    def __init__(self, on_client_gone: Callable[[bytes], None]) -> None:
-        self._on_client_gone = on_client_gone
+    def __init__(self, arrivals: queue.SimpleQueue[Arrival]) -> None:
+        self._arrivals = arrivals
         self._queue: queue.SimpleQueue[tuple[bytes, EngineMessage] | None] = queue.SimpleQueue()
         self._socket: EngineOutput | None = None
         self._thread: threading.Thread | None = None
@@ -42,9 +42,16 @@ class OutputSockets:
 
     def _process_output_sockets(self) -> None:
         assert self._socket is not None
+        try:
+            self._send_all(self._socket)
+        except Exception as error:
+            self._arrivals.put((b"", thread_death("process_output_sockets", error)))
+        finally:
+            self._socket.close()
+
+    def _send_all(self, socket: EngineOutput) -> None:
         encoder = msgspec.msgpack.Encoder()
         while (item := self._queue.get()) is not None:
             client_id, message = item
-            if not self._socket.send(client_id, encoder.encode(message)):
-                self._on_client_gone(client_id)
-        self._socket.close()
+            if not socket.send(client_id, encoder.encode(message)):
+                self._arrivals.put((client_id, ClientGone()))

@@ -48,6 +48,8 @@ class ClientSockets:
         self.addresses = (input_address, output_address)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._backlog: collections.deque[bytes] = collections.deque()
+        self._unread: collections.deque[list[bytes]] = collections.deque()
+        self._receiving: asyncio.Future[list[bytes]] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._events: zmq.Socket[bytes] | None = None
         self._is_closed = False
@@ -75,25 +77,38 @@ class ClientSockets:
             self._flush()
 
     async def receive(self) -> bytes:
-        """Wait for the engine's next message.
+        """Wait for the engine's next message. Cancelling the wait loses none.
 
         Raises:
             TransportClosedError: ``close()`` was called, before or while waiting.
         """
         if self._is_closed:
             raise TransportClosedError("the link to EngineCore is closed")
+        if self._unread:
+            return self._unread.popleft()[-1]
+        receiving = self._receiving = asyncio.ensure_future(self._output_on_loop.recv_multipart())
         try:
-            frames: list[bytes] = await self._output_on_loop.recv_multipart()
+            return (await receiving)[-1]
         except (asyncio.CancelledError, zmq.ZMQError) as error:
             if self._is_closed:
                 raise TransportClosedError("the link to EngineCore is closed") from error
+            if not receiving.cancelled() and receiving.exception() is None:
+                self._unread.append(receiving.result())  # it came in the very moment of the cancelling
             raise
-        return frames[-1]
+        finally:
+            self._receiving = None
+
+    def interrupt(self) -> None:
+        """Have a ``receive()`` that waits raise CancelledError, unless its message has just come."""
+        if self._receiving is not None:
+            self._receiving.cancel()
 
     def receive_nowait(self) -> bytes | None:
         """The engine's next message if it is here already, else None; not while a ``receive()`` waits."""
         try:
-            return None if self._is_closed else self._output.recv_multipart(zmq.NOBLOCK)[-1]
+            if self._is_closed:
+                return None
+            return (self._unread.popleft() if self._unread else self._output.recv_multipart(zmq.NOBLOCK))[-1]
         except zmq.Again:
             return None
 

@@ -178,7 +178,7 @@ class MultiprocExecutor:
         try:
             self._writer.send(self._encoder.encode(message), timeout_seconds=limit)
         except TransportClosedError:
-            raise self._death_or(f"closed its ring before step {message}") from None
+            raise self._death_or("closed a ring") from None
         except TransportTimeoutError:
             raise self._death_or(f"took no message for {limit:g} s") from None
 

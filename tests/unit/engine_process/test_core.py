@@ -21,7 +21,7 @@ from yeoul.messages.requests import AbortRequests, AddRequest, Hello, Shutdown, 
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import StepResult
 from yeoul.scheduler.scheduler import Scheduler
-from yeoul.transport.sockets import ClientSockets, ipc_addresses
+from yeoul.transport.sockets import ClientSockets, EngineInput, EngineOutput, ipc_addresses
 from yeoul.worker_process.executor import _worker_settings
 from yeoul.worker_process.worker import Worker
 
@@ -124,6 +124,12 @@ def converse(tmp_path, scenario, expect_error=None):
     assert [type(error) for error in errors] == ([expect_error] if expect_error else [])
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """A client that never joins is given up at once."""
+    monkeypatch.setattr(EngineOutput.send, "__defaults__", (0.2,))
+
+
 def test_hello_is_answered_with_what_the_engine_has(tmp_path):
     async def scenario(client, executor, core):
         client.say(Hello(__version__))
@@ -152,7 +158,8 @@ def test_bytes_that_are_no_message_are_dropped_and_the_next_request_is_served(tm
     async def scenario(client, executor, core):
         client.say(Hello(__version__))
         await client.hear()
-        for garbage in (b"", b"\xc1", b"\x80", b"\x81\xa4type\xa3add", os.urandom(100)):
+        no_text = msgspec.msgpack.encode(UtilityCall(1, "????")).replace(b"????", b"\xff\xff\xff\xff")
+        for garbage in (b"", b"\xc1", b"\x80", b"\x81\xa4type\xa3add", no_text, os.urandom(100)):
             client.sockets.send(garbage)
         client.say(request())
         outputs = await client.hear_until_finished(1)
@@ -195,6 +202,7 @@ def test_statistics_follow_an_abort_even_if_nothing_else_happens(tmp_path):
     converse(tmp_path, scenario)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_new_client_takes_over_and_the_requests_of_the_old_one_are_aborted(tmp_path):
     async def scenario(client, executor, core):
         client.say(Hello(__version__), request("a", max_tokens=400))
@@ -206,6 +214,90 @@ def test_a_new_client_takes_over_and_the_requests_of_the_old_one_are_aborted(tmp
                 break
             await asyncio.sleep(0.01)
         assert not core._scheduler.has_unfinished
+
+    converse(tmp_path, scenario)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_client_that_another_one_replaces_is_told_so(tmp_path):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        assert isinstance(await client.hear(), EngineReady)
+        client.sockets.client_id = b"web-other"
+        client.say(Hello(__version__))
+        message = await client.hear()
+        assert isinstance(message, EngineDead)
+        assert "another web process" in message.cause
+
+    converse(tmp_path, scenario)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_client_of_another_version_takes_nothing_over(tmp_path):
+    async def scenario(client, executor, core):
+        own_id = client.sockets.client_id
+        client.say(Hello(__version__), request("a", max_tokens=400))
+        assert isinstance(await client.hear(), EngineReady)
+        client.sockets.client_id = b"web-other"
+        client.say(Hello("0.0.0"))
+        client.sockets.client_id = own_id
+        outputs = await client.hear_until_finished(1)
+        assert sum(len(output.new_token_ids) for output in outputs) == 400
+
+    converse(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("thread", ["process_input_sockets", "process_output_sockets"])
+def test_a_socket_thread_that_fails_ends_the_engine(tmp_path, monkeypatch, thread):
+    def fail(*_):
+        raise RuntimeError("stumbled")
+
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        await client.hear()
+        if thread == "process_input_sockets":
+            monkeypatch.setattr(EngineInput, "receive", fail)
+            client.say(UtilityCall(1, "ping"))
+            message = await client.hear()
+            while not isinstance(message, EngineDead):
+                client.say(UtilityCall(1, "ping"))
+                message = await client.hear()
+            assert "process_input_sockets" in message.cause
+            assert "stumbled" in message.cause
+        else:
+            monkeypatch.setattr(EngineOutput, "send", fail)
+            client.say(UtilityCall(1, "ping"))
+            await asyncio.to_thread(core._output._thread.join, 10.0)
+
+    converse(tmp_path, scenario, expect_error=ProcessDeadError)
+
+
+def test_calls_that_workers_cannot_answer_are_errors_of_the_call_alone(tmp_path):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__), UtilityCall(1, "collective_rpc"), UtilityCall(2, "collective_rpc", ["no_such"]))
+        assert isinstance(await client.hear(), EngineReady)
+        answers = [await client.hear() for _ in range(2)]
+        assert [answer.error is None for answer in answers] == [False, False]
+
+    converse(tmp_path, scenario)
+
+
+def test_an_emptied_cache_changes_no_answer(tmp_path):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__), request("before", 100))
+        assert isinstance(await client.hear(), EngineReady)
+        expected = await client.hear_until_finished(1)
+        client.say(request("during", 100))
+        during = [await client.hear()]
+        client.say(UtilityCall(1, "collective_rpc", ["reset_cache"]))
+        while not isinstance(during[-1], UtilityResult):
+            during.append(await client.hear())
+        client.say(request("after", 100))
+        outputs = [output for message in during[:-1] for output in message.outputs]
+        outputs += await client.hear_until_finished(1 if outputs[-1].finish_reason else 2)
+        for name in ("during", "after"):
+            tokens = [token for output in outputs if output.request_id == name for token in output.new_token_ids]
+            assert tokens == [token for output in expected for token in output.new_token_ids]
 
     converse(tmp_path, scenario)
 

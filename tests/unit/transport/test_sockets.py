@@ -153,6 +153,32 @@ def test_a_cancelled_wait_loses_no_message(tmp_path: Path, engines: list[Engine]
     asyncio.run(talk())
 
 
+@pytest.mark.parametrize("how", ["cancel", "interrupt"])
+def test_a_message_that_comes_in_the_moment_of_a_cancelling_is_the_next_one(
+    tmp_path: Path, engines: list[Engine], how: str
+) -> None:
+    async def scenario() -> None:
+        client = ClientSockets(*ipc_addresses(str(tmp_path)))
+        engines.append(Engine(client.addresses))
+        for num_turns in range(4):  # from before the loop sees the message to after the task has it
+            task = asyncio.ensure_future(client.receive())
+            await asyncio.sleep(0.01)
+            for payload in (b"first", b"second"):
+                assert engines[0].output.send(client.client_id, payload)
+            time.sleep(0.01)  # noqa: ASYNC251 (the loop is to find both at once)
+            for _ in range(num_turns):
+                await asyncio.sleep(0)
+            task.cancel() if how == "cancel" else client.interrupt()
+            (result,) = await asyncio.gather(task, return_exceptions=True)
+            heard = [] if isinstance(result, asyncio.CancelledError) else [result]
+            while len(heard) < 2:
+                heard.append(await asyncio.wait_for(client.receive(), 5.0))
+            assert heard == [b"first", b"second"], num_turns
+        client.close()
+
+    asyncio.run(scenario())
+
+
 def test_tcp_carries_messages_for_those_who_hold_the_keys(tmp_path: Path, engines: list[Engine]) -> None:
     keys = load_or_create_keys(str(tmp_path / "keys"))
     addresses = free_tcp_addresses()
