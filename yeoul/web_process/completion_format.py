@@ -9,6 +9,7 @@ from yeoul.messages.outputs import TokenLogprobs
 from yeoul.web_process.answer_parts import LOWEST_LOGPROB, AnswerHead, Usage, encode_json
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.request_stream import RequestStream
+from yeoul.web_process.text_offsets import TextOffsets
 
 if TYPE_CHECKING:
     from yeoul.text.tokenizer import Tokenizer
@@ -39,7 +40,7 @@ class CompletionFormat:
         self._head = head.begin_json()
         self._tail = b',"usage":null}\n\n' if includes_usage else b"}\n\n"
         self._beginnings: dict[int, bytes] = {}
-        self._text_offsets: dict[int, int] = {}
+        self._text_offsets: dict[int, TextOffsets] = {}
 
     def events(self, output: GenerationOutput) -> bytes:
         """See ``EventFormat``: one event, whose constant beginning was encoded with the choice's first."""
@@ -93,19 +94,22 @@ class CompletionFormat:
     def _logprobs(self, index: int, output: GenerationOutput) -> dict[str, object]:
         """OpenAI's four parallel lists. Offsets count characters from the beginning of the choice's text."""
         entries = [*output.prompt_logprobs, *output.logprobs]
-        tokens = [self._tokenizer.token_text(token_id) for token_id in output.token_ids[: len(entries)]]
-        offset = self._text_offsets.get(index, 0)
-        offsets = []
-        for token in tokens:
-            offsets.append(offset)
-            offset += len(token)
-        self._text_offsets[index] = offset
+        token_ids = output.token_ids[: len(entries)]
         return {
-            "tokens": tokens,
+            "tokens": list(map(self._tokenizer.token_text, token_ids)),
             "token_logprobs": [None if entry is None else max(entry.logprobs[0], LOWEST_LOGPROB) for entry in entries],
             "top_logprobs": [None if entry is None else self._top(entry) for entry in entries],
-            "text_offset": offsets,
+            "text_offset": self._offsets(index, output, token_ids),
         }
+
+    def _offsets(self, index: int, output: GenerationOutput, token_ids: list[int]) -> list[int]:
+        offsets = self._text_offsets.get(index)
+        if offsets is None:
+            prompt = self._stream.prompts[output.prompt_index]
+            echo = self._echo[output.prompt_index] if self._echo else ""
+            offsets = self._text_offsets[index] = TextOffsets(self._tokenizer, prompt, echo, self._stream.sampling)
+        num_prompt_tokens = len(output.prompt_logprobs)
+        return (offsets.of_prompt() if num_prompt_tokens else []) + offsets.of_answer(token_ids[num_prompt_tokens:])
 
     def _top(self, entry: TokenLogprobs) -> dict[str, float]:
         """The most likely tokens and the chosen one; of two that look the same the likelier one stands."""

@@ -118,6 +118,21 @@ def test_log_probabilities_stand_beside_the_tokens():
 
 
 @pytest.mark.parametrize("streams", [False, True])
+def test_the_text_offsets_point_into_the_text_that_came(streams):
+    async def scene(server: FakeServer) -> None:
+        server.client.reply = lambda add: [*"né!".encode(), FAKE_EOS_TOKEN_ID]
+        fields = {"prompt": "où", "echo": True, "logprobs": 0, "max_tokens": 9, "stream": streams}
+        answer = (await server.complete(**fields)).text
+        events = [json.loads(line[6:]) for line in answer.split("\n\n")[:-2]] if streams else [json.loads(answer)]
+        choices = [event["choices"][0] for event in events]
+        assert "".join(choice["text"] for choice in choices) == "oùné!"
+        offsets = [offset for choice in choices for offset in choice["logprobs"]["text_offset"]]
+        assert offsets == [0, 0, 1, 1, 2, 3, 3, 4, 5]  # BOS, o, two bytes of ù, n, two bytes of é, !, EOS
+
+    serve(scene)
+
+
+@pytest.mark.parametrize("streams", [False, True])
 def test_echo_puts_the_prompt_and_its_log_probabilities_first(streams):
     async def scene(server: FakeServer) -> None:
         fields = {"echo": True, "logprobs": 1, "max_tokens": 2, "stream": streams}
