@@ -79,18 +79,19 @@ class EventStream(Response):
                 batch = await self._stream.next_batch()
             except StopAsyncIteration:
                 break
+            if batch:
+                self._is_quiet = False
             await self._send(send, b"".join(map(events, batch)) if batch else KEEP_ALIVE)
         await self._send(send, self._format.closing() + DONE, is_last=True)
 
     async def _send(self, send: Send, payload: bytes, *, is_last: bool = False) -> None:
-        self._is_quiet = False
         if not self._has_begun:
             self._has_begun = True
             await send({"type": "http.response.start", "status": self.status_code, "headers": _HEADERS})
         await send({"type": "http.response.body", "body": payload, "more_body": not is_last})
 
     def _tick(self) -> None:
-        """Every ``keep_alive_seconds``: a stream that sent nothing since the last time is poked."""
+        """Every ``keep_alive_seconds``: a stream that had nothing to tell since the last time is poked."""
         if self._is_quiet:
             self._stream.poke()
         self._is_quiet = True

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 
 import openai
 import pytest
+from starlette.types import Message
 
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul.messages.outputs import RequestFault, RequestOutput, StepOutputs
+from yeoul.messages.sampling import SamplingParams
+from yeoul.web_process.generation_output import GenerationOutput
+from yeoul.web_process.request_stream import RequestStream
+from yeoul.web_process.sse import KEEP_ALIVE, EventStream
 
 
 async def open_stream(server: FakeServer, **fields: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -62,6 +68,46 @@ def test_a_queued_stream_gets_keep_alives():
         writer.close()
 
     serve(scene)
+
+
+class NoFormat:
+    """Of a stream in which nothing comes."""
+
+    def events(self, output: GenerationOutput) -> bytes:
+        raise AssertionError
+
+    def closing(self) -> bytes:
+        return b""
+
+
+def test_a_quiet_stream_gets_a_keep_alive_every_time_that_the_timer_ends(monkeypatch):
+    async def scene() -> None:
+        timers: list[Callable[[], None]] = []
+        sent: list[bytes] = []
+        never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+
+        def set_timer(_: float, callback: Callable[[], None]) -> asyncio.Handle:
+            timers.append(callback)
+            return asyncio.get_running_loop().call_soon(lambda: None)
+
+        async def receive() -> Message:
+            return await never
+
+        async def send(message: Message) -> None:
+            sent.append(message.get("body", b""))
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "call_later", set_timer)
+        stream = RequestStream("a", [[1]], SamplingParams(), 0, lambda _: None)
+        sending = asyncio.create_task(EventStream(stream, NoFormat(), 10)({"type": "http"}, receive, send))
+        for num_keep_alives in range(4):
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert sent.count(KEEP_ALIVE) == num_keep_alives
+            timers.pop()()
+        stream.close()
+        await sending
+
+    asyncio.run(scene())
 
 
 def test_openais_client_does_not_mind_keep_alives():
