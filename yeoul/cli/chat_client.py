@@ -128,20 +128,20 @@ class ChatClient:
         for name in ("temperature", "max_tokens", "seed"):
             if (value := getattr(self._options, name)) is not None:
                 body[name] = value
+        start = time.perf_counter()
         try:
             with self._client.stream("POST", "/v1/chat/completions", json=body) as response:
                 if response.status_code != 200:
                     raise _server_error(response.status_code, response.read())
-                yield from self._read(response)
+                yield from self._read(response, start)
         except httpx.HTTPError as error:
             raise InternalError(f"the connection to {self._options.url} broke: {error or type(error).__name__}") from error
         except msgspec.MsgspecError as error:
             raise InternalError(f"{self._options.url} sent what is no chat completion: {error}") from error
 
-    def _read(self, response: httpx.Response) -> Iterator[str]:
+    def _read(self, response: httpx.Response, start: float) -> Iterator[str]:
         parser, decoder, times = EventStreamParser(), msgspec.json.Decoder(_Chunk), AnswerTimes()
         self.times = times
-        start = time.perf_counter()
         for piece in response.iter_bytes():
             for data in parser.feed(piece):
                 if data == DONE:

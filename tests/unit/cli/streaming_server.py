@@ -19,6 +19,7 @@ class StreamingServer:
         self.api_key = api_key
         self.fail = fail
         self.pause_seconds = 0.0
+        self.first_pause_seconds = 0.0
         self.bodies: list[dict[str, Any]] = []
         self.num_at_once = 0
         self.most_at_once = 0
@@ -78,6 +79,7 @@ class StreamingServer:
             if self.fail == "status":
                 handler.answer(500, {"error": {"message": "it broke"}})
                 return
+            time.sleep(self.first_pause_seconds)
             handler.send_response(200)
             handler.send_header("Content-Type", "text/event-stream")
             handler.send_header("Connection", "close")

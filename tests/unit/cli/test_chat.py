@@ -75,6 +75,17 @@ def test_on_a_terminal_the_pace_is_shown_and_an_error_ends_nothing(monkeypatch, 
     assert "3 tokens, cut at the limit" in capsys.readouterr().out
 
 
+def test_the_first_token_is_timed_from_the_question_on():
+    with StreamingServer() as server:
+        server.first_pause_seconds = 0.05
+        client = ChatClient(ChatOptions(url=server.url))
+        with contextlib.closing(client):
+            client.connect()
+            assert "".join(client.ask("Hi")) == "Hello, world"
+        assert client.times.first_token_seconds >= 0.05
+        assert client.times.total_seconds >= client.times.first_token_seconds
+
+
 @pytest.mark.parametrize(("fail", "message"), [("status", "it broke"), ("cut", "ended the answer in the middle")])
 def test_in_a_pipe_the_exit_code_tells_of_a_failure(monkeypatch, capsys, fail, message):
     with StreamingServer(fail=fail) as server:
