@@ -70,10 +70,10 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
             _check_range(f"logit_bias[{token_id}]", bias, -100.0, 100.0)
 
     def _check_stops(self, vocab_size: int) -> None:
-        _check_range("the number of stop strings", len(self.stop), 0, MAX_NUM_STOP_STRINGS)
+        _check_count("stop", len(self.stop), MAX_NUM_STOP_STRINGS)
         if not all(self.stop):
             raise InvalidRequestError("a stop string is empty; leave it out", param="stop")
-        _check_range("the number of stop_token_ids", len(self.stop_token_ids), 0, MAX_NUM_STOP_TOKEN_IDS)
+        _check_count("stop_token_ids", len(self.stop_token_ids), MAX_NUM_STOP_TOKEN_IDS)
         for token_id in self.stop_token_ids:
             _check_token_id("stop_token_ids", token_id, vocab_size)
 
@@ -83,6 +83,11 @@ def _check_range(name: str, value: float, low: float, high: float, *, low_exclud
         border = "more than" if low_excluded else "at least"
         upper = "" if high == math.inf else f" and at most {high:g}"
         raise InvalidRequestError(f"{name} is {value}; expected {border} {low:g}{upper}", param=name.split("[")[0])
+
+
+def _check_count(name: str, num_entries: int, most: int) -> None:
+    if num_entries > most:
+        raise InvalidRequestError(f"{name} has {num_entries} entries; expected at most {most}", param=name)
 
 
 def _check_token_id(name: str, token_id: int, vocab_size: int) -> None:

@@ -130,7 +130,7 @@ class ServerLife:
                 draining.cancel()
 
     async def _drain(self) -> None:
-        logger.info("stopping when the %d running requests are finished", self._llm.num_unfinished)
+        logger.info("stopping: %d requests are still to be finished", self._llm.num_unfinished)
         limit = self._time.drain_timeout_seconds
         finishing = asyncio.create_task(self._llm.drain(), name="finish_requests")
         try:

@@ -83,7 +83,7 @@ async def goes_on(server: FakeServer) -> None:
         (b'{"prompt": "hi", "seed": 1' + b"0" * 5000 + b"}", "out of range"),
         (b'{"prompt": "hi", "stop": ""}', "stop string is empty"),
         (b'{"prompt": "hi", "stop": [1]}', "stop"),
-        (b'{"prompt": "hi", "stop": ["a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a"]}', "stop strings"),
+        (b'{"prompt": "hi", "stop": ["a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a"]}', "stop has 17"),
         (b'{"prompt": "hi", "stop_token_ids": [512]}', "stop_token_ids"),
         (b'{"prompt": "hi", "suffix": "end"}', "suffix"),
         (b'{"prompt": "hi", "best_of": 3}', "best_of"),
@@ -121,8 +121,47 @@ def test_the_param_is_named():
         assert answer.json()["error"]["param"] == "temperature"
         answer = await server.chat(messages=[{"role": "x", "content": "y"}])
         assert answer.json()["error"]["param"] == "messages.0.role"
+        answer = await server.complete(stop=["x"] * 17)
+        assert answer.json()["error"]["param"] == "stop"
 
     serve(scene)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("top_logprobs", {"logprobs": True, "top_logprobs": 21}),
+        ("top_logprobs", {"top_logprobs": 1}),
+        ("max_completion_tokens", {"max_completion_tokens": 0}),
+        ("tools", {"tools": [{"type": "function", "function": {"name": "f"}}]}),
+        ("response_format", {"response_format": {"type": "json_object"}}),
+        ("modalities", {"modalities": ["audio"]}),
+    ],
+)
+def test_the_param_of_a_chat_is_the_field_that_was_sent(lasting, name, fields):
+    async def scene(server: FakeServer) -> None:
+        answer = await server.chat(**fields)
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert error["param"] == name
+        assert name in error["message"]
+
+    lasting.play(scene)
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([], "messages: expected at least 1 entries, but 0 came"),
+        (["hi"], "messages.0: expected an object, but a string 'hi' came"),
+        ([[]], "messages.0: expected an object, but an array came"),
+    ],
+)
+def test_what_was_expected_is_said_in_the_words_of_json(lasting, messages, message):
+    async def scene(server: FakeServer) -> None:
+        assert (await server.chat(messages=messages)).json()["error"]["message"] == message
+
+    lasting.play(scene)
 
 
 def test_an_unknown_model_is_a_404():

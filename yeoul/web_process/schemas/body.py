@@ -104,10 +104,14 @@ def _explain_one(problem: Any, model: type[RequestBody]) -> str:
     if problem["type"] == "value_error":
         reason = problem["ctx"]["error"]
         return f"{path}: {reason}" if path else str(reason)
+    if problem["type"] == "too_short":
+        context = problem["ctx"]
+        return f"{path}: expected at least {context['min_length']} entries, but {context['actual_length']} came"
     came = _json_name(problem["input"])
     if isinstance(problem["input"], (bool, int, float, str)):
         came += f" {_shorten(problem['input'])}"
-    return f"{path}: {_decapitalize(problem['msg'])}, but a {came} came"
+    expected = "expected an object" if problem["type"] == "model_type" else _decapitalize(problem["msg"])
+    return f"{path}: {expected}, but {'an' if came[0] in 'ao' else 'a'} {came} came"
 
 
 def _nearest(location: tuple[int | str, ...], model: type[RequestBody]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from yeoul.messages.sampling import SamplingParams
+from yeoul.errors import InvalidRequestError
+from yeoul.messages.sampling import MAX_LOGPROBS, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.schemas.body import Int64, RequestBody
 from yeoul.web_process.schemas.sampling_fields import SamplingFields
@@ -69,8 +70,8 @@ class ChatRequest(SamplingFields):
 
     messages: list[ChatMessage] = Field(min_length=1)
     logprobs: bool | None = None
-    top_logprobs: Int64 | None = None
-    max_completion_tokens: Int64 | None = None
+    top_logprobs: Annotated[Int64, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    max_completion_tokens: Annotated[Int64, Field(ge=1)] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     functions: list[dict[str, Any]] | None = None
@@ -97,13 +98,17 @@ class ChatRequest(SamplingFields):
     @model_validator(mode="after")
     def _refuse_what_is_missing(self) -> ChatRequest:
         if (self.tools or self.functions) and self.tool_choice != "none":
-            raise ValueError("calling tools is not supported: leave tools out, or set tool_choice to 'none'")
+            raise InvalidRequestError(
+                "calling tools is not supported: leave tools out, or set tool_choice to 'none'", param="tools"
+            )
         if self.response_format is not None and self.response_format.get("type") != "text":
-            raise ValueError("response_format has to be of type 'text'; structured output is not supported")
+            raise InvalidRequestError(
+                "response_format has to be of type 'text'; structured output is not supported", param="response_format"
+            )
         if self.modalities is not None and self.modalities != ["text"]:
-            raise ValueError("modalities has to be ['text']; this model writes text only")
+            raise InvalidRequestError("modalities has to be ['text']; this model writes text only", param="modalities")
         if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("top_logprobs needs logprobs to be true")
+            raise InvalidRequestError("top_logprobs needs logprobs to be true", param="top_logprobs")
         return self
 
     def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:
