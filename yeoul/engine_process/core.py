@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import traceback
 
 from yeoul import __version__
 from yeoul.config.parts import EngineSettings
@@ -90,15 +91,15 @@ class EngineCoreProc:
         """Runs until the client says Shutdown.
 
         Raises:
-            ProcessDeadError: a worker died or hung; the client has been told.
+            ProcessDeadError: a worker died or hung. The client is told of this, and of whatever else ends the loop.
         """
         try:
             while not self._is_stopping:
                 self._take_arrivals()
                 if self._scheduler.has_unfinished and not self._is_stopping:
                     self._step()
-        except ProcessDeadError as error:
-            self._emit(EngineDead(error.role, error.cause, error.details, error.exit_code))
+        except Exception as error:
+            self._emit(_last_words(error))
             raise
 
     def stop(self) -> None:
@@ -214,3 +215,10 @@ class EngineCoreProc:
     def _emit(self, message: EngineMessage) -> None:
         if self._client_id:
             self._output.put(self._client_id, message)
+
+
+def _last_words(error: Exception) -> EngineDead:
+    if isinstance(error, ProcessDeadError):
+        return EngineDead(error.role, error.cause, error.details, error.exit_code)
+    cause = f"failed with {type(error).__name__}: {error}"
+    return EngineDead("EngineCore", cause, "".join(traceback.format_exception(error)))

@@ -101,7 +101,7 @@ def converse(tmp_path, scenario, expect_error=None):
     def busy_loop():
         try:
             core.run_busy_loop()
-        except ProcessDeadError as error:
+        except Exception as error:
             errors.append(error)
         finally:
             core.stop()
@@ -316,6 +316,23 @@ def test_a_call_is_answered_and_an_unknown_one_names_the_known(tmp_path):
         assert "reset_prefix_cache" in answers[1].error
 
     converse(tmp_path, scenario)
+
+
+def test_an_error_of_our_own_ends_the_loop_and_the_client_hears_of_it(tmp_path, monkeypatch):
+    def stumble(*_):
+        raise RuntimeError("stumbled")
+
+    monkeypatch.setattr(Scheduler, "update", stumble)
+
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__), request())
+        assert isinstance(await client.hear(), EngineReady)
+        message = await client.hear()
+        assert isinstance(message, EngineDead)
+        assert message.cause == "failed with RuntimeError: stumbled"
+        assert "in stumble" in message.details
+
+    converse(tmp_path, scenario, expect_error=RuntimeError)
 
 
 @pytest.mark.parametrize("where", ["in a step", "while idle"])
