@@ -1,5 +1,6 @@
 """``LLM`` in a script as a user writes it, with no ``__main__`` guard: it works, and leaves nothing behind."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import sys
 import pytest
 
 from tests.running_server import descendants, title, wait_gone
+from yeoul import AsyncLLM, SamplingParams
+from yeoul.config.build import build_settings
 
 START = """
 from yeoul import LLM, SamplingParams
@@ -97,3 +100,23 @@ except ProcessDeadError as error:
     assert out.startswith(b"caught "), err.decode()
     assert process.returncode == 0
     assert wait_gone(family, 1.0) == set()
+
+
+def test_async_llm_streams_inside_an_async_with_and_leaves_nothing_behind():
+    async def scene():
+        async with AsyncLLM(build_settings({"model": "fake"})) as llm:
+            family = descendants(os.getpid())[1:]
+            assert [title(pid) for pid in family] == ["yeoul::EngineCore", "yeoul::Worker_0"]
+            deltas = [delta async for delta in llm.generate("hi", SamplingParams(max_tokens=5))]
+            assert deltas[-1].finish_reason == "length"
+            assert sum(len(delta.token_ids) for delta in deltas) == 5
+        return family
+
+    assert wait_gone(asyncio.run(scene()), 1.0) == set()
+
+
+def test_the_public_names_are_listed_before_their_first_use():
+    names = subprocess.run(
+        [sys.executable, "-c", "import yeoul; print(*dir(yeoul))"], capture_output=True, text=True, check=True
+    )
+    assert {"LLM", "AsyncLLM", "SamplingParams"} <= set(names.stdout.split())

@@ -13,6 +13,7 @@ import os
 import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
 
 import msgspec
 
@@ -46,7 +47,16 @@ def connect_engine(settings: Settings, files: ModelFiles, description: ModelDesc
 
 
 class AsyncLLM:
-    """One engine and the requests that are in it. The constructor starts nothing; ``start`` does. One event loop."""
+    """One engine and the requests that are in it. The constructor starts nothing; ``start`` does. One event loop.
+
+    ::
+
+        from yeoul.config.build import build_settings
+
+        async with AsyncLLM(build_settings({"model": "org/name", "max_model_len": 4096})) as llm:
+            async for delta in llm.generate("Once upon a time", SamplingParams(max_tokens=32)):
+                print(delta.text, end="", flush=True)
+    """
 
     def __init__(
         self,
@@ -71,6 +81,15 @@ class AsyncLLM:
         self._is_draining = False
 
     # Start and stop
+
+    async def __aenter__(self) -> AsyncLLM:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shutdown()
 
     def spawn(self) -> None:
         """Starts the engine's process and returns at once; ``start`` waits for it.
