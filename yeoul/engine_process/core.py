@@ -136,11 +136,12 @@ class EngineCoreProc:
             raise message
         if isinstance(message, Hello):
             self._welcome(client_id, message)
+        elif isinstance(message, ClientGone):
+            if client_id == self._client_id:
+                self._scheduler.abort(self._scheduler.unfinished_request_ids)
+                self._client_id = b""
         elif client_id != self._client_id:
             logger.warning("dropped a %s of a client that another one has replaced", type(message).__name__)
-        elif isinstance(message, ClientGone):
-            self._scheduler.abort(self._scheduler.unfinished_request_ids)
-            self._client_id = b""
         elif isinstance(message, AddRequest):
             self._add(message)
         elif isinstance(message, AbortRequests):

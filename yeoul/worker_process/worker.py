@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from yeoul.config.parts import WorkerSettings
-from yeoul.errors import InvalidRequestError
+from yeoul.errors import ConfigError, InvalidRequestError
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import StepInput, StepResult
 from yeoul.worker_process.runner import ModelRunner
@@ -49,8 +49,18 @@ class Worker:
         return ready
 
     def allocate_cache(self, num_blocks: int) -> None:
-        """Makes an empty KV cache of ``num_blocks`` blocks and forgets all requests."""
-        self._loaded_runner.allocate_cache(num_blocks)
+        """Makes an empty KV cache of ``num_blocks`` blocks and forgets all requests.
+
+        Raises:
+            ConfigError: there is no memory for so many blocks, or so many requests.
+        """
+        try:
+            self._loaded_runner.allocate_cache(num_blocks)
+        except MemoryError as error:
+            raise ConfigError(
+                f"no memory for {num_blocks} cache blocks and {self._settings.max_num_seqs} requests of"
+                f" {self._settings.max_model_len} tokens ({error}); lower --kv-cache-memory-bytes or --max-num-seqs"
+            ) from error
         self._num_blocks = num_blocks
 
     def execute(self, step: StepInput) -> StepResult:

@@ -38,6 +38,13 @@ def test_a_cache_too_small_for_one_context_is_refused_with_what_to_set():
         Worker(settings).load()
 
 
+def test_more_blocks_than_there_is_memory_for_are_refused_with_what_to_set():
+    worker = Worker(fake_settings())
+    worker.load()
+    with pytest.raises(ConfigError, match="--max-num-seqs"):
+        worker.allocate_cache(2**45)
+
+
 def test_every_rank_answers_but_only_rank_0_has_results():
     assert one_step(fake_worker(rank=0)).results[0].token_ids == expected_tokens([1, 2, 3], seeded(1), 1)
     silent = one_step(fake_worker(rank=1, tensor_parallel_size=2))
