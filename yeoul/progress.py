@@ -19,7 +19,7 @@ OnDownload = Callable[[str, int, int], None]
 @contextlib.contextmanager
 def download_bars() -> Iterator[OnDownload]:
     """A bar for each thing that is fetched; shows nothing before the first call, for a model that is here already."""
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     with contextlib.ExitStack() as shown:
         tasks: dict[str, tuple[Progress, TaskID]] = {}
@@ -27,8 +27,12 @@ def download_bars() -> Iterator[OnDownload]:
         def show(name: str, num_done: int, num_total: int) -> None:
             total = num_total or None
             if name not in tasks:
-                columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-                bars = next(iter(tasks.values()))[0] if tasks else shown.enter_context(_bars(*columns))
+                columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+                bars = (
+                    next(iter(tasks.values()))[0]
+                    if tasks
+                    else shown.enter_context(_bars(TextColumn("{task.description}"), *columns))
+                )
                 tasks[name] = bars, bars.add_task(name, total=total)
             bars, task = tasks[name]
             bars.update(task, completed=num_done, total=total)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from yeoul.config.build import build_settings
-
-if TYPE_CHECKING:
-    from rich.progress import TaskID
+from yeoul.progress import download_bars
 
 
 def pull(
@@ -35,8 +33,8 @@ def pull(
 
     given = {"model": model, "revision": revision, "download_dir": download_dir}
     settings = build_settings({name: value for name, value in given.items() if value is not None}, None).model
-    with FetchProgress() as progress:
-        files = ModelResolver.for_settings(settings).resolve(settings.model, progress.show, refresh=True)
+    with download_bars() as on_progress:
+        files = ModelResolver.for_settings(settings).resolve(settings.model, on_progress, refresh=True)
     description = describe(files)
     load_tokenizer_source(files, settings.tokenizer)
     typer.echo(f"{files.name}: {description.architecture}, {description.num_layers} layers, ", nl=False)
@@ -44,38 +42,8 @@ def pull(
     if files.name in REGISTRY_MODELS:
         known = REGISTRY_MODELS[files.name]
         typer.echo(f"sha256 {known.sha256}, as pinned; license: {known.license_note}")
-    typer.echo(files.path)
-
-
-class FetchProgress:
-    """A progress bar on standard error, one line a stage; draws nothing where that is no terminal."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._stages: dict[str, TaskID] = {}
-
-    def show(self, label: str, done: int, total: int) -> None:
-        """What is being done, how many bytes of it are done, of how many; called as bytes come."""
-        if label not in self._stages:
-            self._stages[label] = self._bar.add_task(label, total=total)
-        self._bar.update(self._stages[label], completed=done, total=total)
-
-    def __enter__(self) -> FetchProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+    if files.path:
+        typer.echo(files.path)
 
 
 def _size_on_disk(path: str) -> int:

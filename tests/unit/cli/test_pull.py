@@ -39,7 +39,8 @@ def test_what_is_nowhere_ends_with_one_line_and_exit_code_2(name, capsys):
     assert run(["pull", name]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.strip().splitlines()[-1].startswith(f"yeoul: there is no model '{name}'")
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"yeoul: there is no model '{name}'")
 
 
 def test_a_damaged_file_ends_with_exit_code_2(tmp_path, capsys):
