@@ -155,6 +155,7 @@ def test_the_param_of_a_chat_is_the_field_that_was_sent(lasting, name, fields):
         ([], "messages: expected at least 1 entries, but 0 came"),
         (["hi"], "messages.0: expected an object, but a string 'hi' came"),
         ([[]], "messages.0: expected an object, but an array came"),
+        ([True], "messages.0: expected an object, but a boolean true came"),
     ],
 )
 def test_what_was_expected_is_said_in_the_words_of_json(lasting, messages, message):

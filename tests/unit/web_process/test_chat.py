@@ -57,6 +57,14 @@ def test_a_stream_says_who_speaks_first_and_why_it_ends_last():
     serve(scene)
 
 
+def test_no_top_log_probabilities_may_be_asked_for_without_log_probabilities(lasting):
+    async def scene(server: FakeServer) -> None:
+        answer = await server.chat(logprobs=False, top_logprobs=0)
+        assert answer.json()["choices"][0]["logprobs"] is None
+
+    lasting.play(scene)
+
+
 def test_without_a_limit_a_chat_may_fill_the_context():
     async def scene(server: FakeServer) -> None:
         await server.openai.chat.completions.create(model="fake", messages=HI)

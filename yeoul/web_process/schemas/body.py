@@ -108,7 +108,9 @@ def _explain_one(problem: Any, model: type[RequestBody]) -> str:
         context = problem["ctx"]
         return f"{path}: expected at least {context['min_length']} entries, but {context['actual_length']} came"
     came = _json_name(problem["input"])
-    if isinstance(problem["input"], (bool, int, float, str)):
+    if isinstance(problem["input"], bool):
+        came += " true" if problem["input"] else " false"
+    elif isinstance(problem["input"], (int, float, str)):
         came += f" {_shorten(problem['input'])}"
     expected = "expected an object" if problem["type"] == "model_type" else _decapitalize(problem["msg"])
     return f"{path}: {expected}, but {'an' if came[0] in 'ao' else 'a'} {came} came"

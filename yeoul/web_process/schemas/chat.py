@@ -107,7 +107,7 @@ class ChatRequest(SamplingFields):
             )
         if self.modalities is not None and self.modalities != ["text"]:
             raise InvalidRequestError("modalities has to be ['text']; this model writes text only", param="modalities")
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise InvalidRequestError("top_logprobs needs logprobs to be true", param="top_logprobs")
         return self
 
