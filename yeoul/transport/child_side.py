@@ -28,7 +28,10 @@ MAX_REPORT_BYTES = 512 * 1024
 SHIELDED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What terminals and supervisors send to the whole group. A child leaves these to its parent."""
 
-_MAX_DETAILS_CHARACTERS = 64 * 1024
+_MAX_CAUSE_CHARACTERS = 4096
+_MAX_DETAILS_BYTES = 40 * 1024
+"""With the cause less than the 64 KiB of any pipe: the parent may read only once this process has ended."""
+
 _FRAME = struct.Struct("<I")
 
 
@@ -72,7 +75,7 @@ class ChildSide:
                 raise TransportError(f"{self.role} could not report to its parent: {error.strerror}") from error
 
     def report_failure(self, error: BaseException) -> None:
-        """Send ``Failure`` with the error in one line and its traceback (its last 64 Ki characters).
+        """Send ``Failure`` with the error in one line and its traceback (its last 40 KiB).
 
         The death of this child's own child is passed on as that one's.
         """
@@ -82,8 +85,9 @@ class ChildSide:
             role, cause, details = error.role, error.cause, error.details or details
         elif not isinstance(error, UserError):
             cause = f"{type(error).__name__}: {cause}" if cause else type(error).__name__
-        details = details[-_MAX_DETAILS_CHARACTERS:]
-        self.report(msgspec.msgpack.encode(Failure(role, cause[:4096], details, isinstance(error, UserError))))
+        details = details.encode(errors="replace")[-_MAX_DETAILS_BYTES:].decode(errors="ignore")
+        cause = cause[:_MAX_CAUSE_CHARACTERS].encode(errors="replace").decode()
+        self.report(msgspec.msgpack.encode(Failure(role, cause, details, isinstance(error, UserError))))
 
 
 _child: ChildSide | None = None

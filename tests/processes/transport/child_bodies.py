@@ -65,6 +65,10 @@ def _fail_as_user(child: ChildSide, _: bytes) -> None:
     raise ConfigError("no such model; expected another one")
 
 
+def _fail_at_length(child: ChildSide, _: bytes) -> None:
+    raise ValueError("\u00e9\ud800" * 50_000)
+
+
 def _read_passed_fd(child: ChildSide, rest: bytes) -> None:
     child.report(os.read(int(rest), 100))
 
@@ -87,6 +91,7 @@ BODIES = {
     "sleep": _sleep,
     "fail": _fail,
     "fail_as_user": _fail_as_user,
+    "fail_at_length": _fail_at_length,
     "read_passed_fd": _read_passed_fd,
     "have_a_child": _have_a_child,
     "many_reports": _many_reports,

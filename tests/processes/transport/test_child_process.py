@@ -97,6 +97,23 @@ def test_a_childs_last_error_reaches_its_parent(spawn: Spawn, capfd: pytest.Capt
     assert "the child's own error" in capfd.readouterr().err
 
 
+def test_the_longest_error_ends_the_child_even_if_nobody_reads_it_before(
+    spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError("the user has too many large pipes")
+
+    monkeypatch.setattr("yeoul.transport.child_process.fcntl.fcntl", refuse)
+    child = spawn("fail_at_length")
+    assert child.wait(10.0) == 1
+    report = child.read_report(1.0)
+    assert report is not None
+    failure = msgspec.msgpack.decode(report, type=ChildReport)
+    assert isinstance(failure, Failure)
+    assert failure.cause.startswith("ValueError: ")
+    assert failure.details
+
+
 def test_a_users_mistake_keeps_its_words_and_exits_with_2(spawn: Spawn) -> None:
     child = spawn("fail_as_user")
     report = child.read_report(30)
