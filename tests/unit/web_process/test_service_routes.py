@@ -15,6 +15,7 @@ def test_a_ready_server_says_so():
     async def scene(server: FakeServer) -> None:
         for path in ("/health", "/ready"):
             assert (await server.http.get(path)).status_code == 200
+            assert (await server.http.head(path)).status_code == 200
         assert (await server.http.get("/version")).json() == {"version": __version__}
 
     serve(scene)

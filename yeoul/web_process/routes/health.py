@@ -14,12 +14,14 @@ def health_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the engine."""
     router = APIRouter()
 
+    @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> Response:
         """200 while the engine lives, drains included; an error with its cause otherwise."""
         context.llm.check_health()
         return Response()
 
+    @router.head("/ready", include_in_schema=False)
     @router.get("/ready")
     async def ready() -> Response:
         """200 while new requests are taken."""
