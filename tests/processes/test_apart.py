@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
 
 import httpx
+import msgspec
 import pytest
 import zmq
 
+from tests.processes.fake_engine import FILES
 from tests.running_server import RunningServer, free_port, title, wait_gone
+from yeoul.config.settings import Settings, TransportSettings
+from yeoul.engine_process.client import AsyncMPClient
+from yeoul.errors import ConfigError
+from yeoul.model_files.describe import describe
 from yeoul.transport.curve_keys import load_or_create_keys
 
 
@@ -69,6 +76,32 @@ def test_a_signal_ends_a_headless_engine_that_is_still_starting(keys):
         os.kill(engine.pid, signal.SIGTERM)
         assert engine.wait_exit(5.0) == 0
         assert wait_gone(pids, 1.0) == set()
+
+
+def test_an_engine_that_serves_another_model_is_refused(keys):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    other_model = msgspec.structs.replace(describe(FILES), vocab_size=1024)
+    settings = Settings(transport=TransportSettings(engine_address=address, engine_key_file=keys))
+
+    async def join():
+        client = AsyncMPClient(settings, FILES, other_model, 512)
+        try:
+            await client.start()
+        finally:
+            await client.stop()
+
+    with headless(address, keys) as engine:
+        with pytest.raises(ConfigError, match="serves another model"):
+            asyncio.run(join())
+        assert engine.process.poll() is None
+
+
+def test_a_key_file_that_is_missing_on_the_web_side_is_told_and_not_made(tmp_path):
+    path = tmp_path / "mistyped.keys"
+    with RunningServer("--engine-address", "tcp://127.0.0.1:5555", "--engine-key-file", str(path), wait=False) as web:
+        assert web.wait_exit(20.0) == 2
+        assert "mistyped.keys" in web.log().strip().splitlines()[-1]
+    assert not path.exists()
 
 
 def test_an_engine_address_without_keys_is_refused():

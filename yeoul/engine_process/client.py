@@ -19,10 +19,10 @@ from yeoul.engine_process.launch import engine_settings, spawn_engine
 from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError
 from yeoul.messages.outputs import EngineDead, EngineMessage, EngineReady, UtilityResult
 from yeoul.messages.requests import ClientMessage, Hello, Shutdown, UtilityCall
-from yeoul.model_files.description import ModelDescription, ModelFiles
+from yeoul.model_files.description import ModelDescription, ModelFiles, shape_digest
 from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.child_reports import read_ready
-from yeoul.transport.curve_keys import CurveKeys, load_or_create_keys
+from yeoul.transport.curve_keys import CurveKeys, load_keys
 from yeoul.transport.death_watch import DeathWatch
 from yeoul.transport.link_watch import LinkWatch
 from yeoul.transport.private_folder import PrivateFolder
@@ -85,7 +85,7 @@ class AsyncMPClient:
             raise ConfigError(
                 "--engine-address needs --engine-key-file FILE: a copy of the one that the headless engine wrote"
             )
-        self._keys = load_or_create_keys(transport.engine_key_file)
+        self._keys = load_keys(transport.engine_key_file)
         input_address, output_address = tcp_addresses(transport.engine_address)
         return EngineAddresses(input_address=input_address, output_address=output_address, key_file=transport.engine_key_file)
 
@@ -120,6 +120,11 @@ class AsyncMPClient:
         if isinstance(message, EngineDead):
             raise ProcessDeadError(message.role, message.cause, exit_code=message.exit_code, details=message.details)
         assert isinstance(message, EngineReady)
+        if message.shape_digest != shape_digest(self._description):
+            raise ConfigError(
+                f"the engine at {self._settings.transport.engine_address} serves another model than {self._files.name};"
+                " start both sides with the same MODEL and the same version of its files"
+            )
         self._remove_folder()  # everything is connected: nothing needs its name any longer
         self.ready = message
         return message

@@ -30,6 +30,7 @@ from yeoul.messages.outputs import (
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage, Hello, Shutdown, UtilityCall
 from yeoul.messages.statistics import EngineStatistics
+from yeoul.model_files.description import shape_digest
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.transport.curve_keys import load_or_create_keys
 from yeoul.transport.sockets import EngineContext
@@ -76,6 +77,7 @@ class EngineCoreProc:
             cache_bytes=sum(num_blocks * worker.block_bytes for worker in workers),
             max_model_len=self._settings.max_model_len,
             model_fingerprint=workers[0].model_fingerprint,
+            shape_digest=shape_digest(self._settings.description),
             workers=[WorkerInfo(worker.rank, worker.pid, worker.device) for worker in workers],
         )
         self._open_sockets()

@@ -65,7 +65,10 @@ class WorkerInfo(msgspec.Struct, frozen=True):
 
 
 class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
-    """EngineCore takes requests from now on. ``num_blocks`` blocks of ``block_size`` tokens, ``cache_bytes`` in all."""
+    """EngineCore takes requests from now on. ``num_blocks`` blocks of ``block_size`` tokens, ``cache_bytes`` in all.
+
+    ``shape_digest`` names the model's description, which a client that found the model by itself compares with its own.
+    """
 
     version: str
     pid: int
@@ -74,6 +77,7 @@ class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     cache_bytes: int
     max_model_len: int
     model_fingerprint: str
+    shape_digest: str = ""
     workers: list[WorkerInfo]
 
 

@@ -5,6 +5,7 @@ Knows nothing of torch. The web process reads it for limits, the workers build t
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 import msgspec
@@ -79,3 +80,8 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
     final_logit_softcap: float | None = None
     attention_logit_softcap: float | None = None
     weights_dtype: str = "bfloat16"
+
+
+def shape_digest(description: ModelDescription) -> str:
+    """A name for everything in a description: two processes with different ones do not serve the same model."""
+    return hashlib.sha256(msgspec.msgpack.encode(description)).hexdigest()[:16]

@@ -29,11 +29,23 @@ def load_or_create_keys(path: str) -> CurveKeys:
     """Read the key file at ``path``; make it, with mode 0600, if there is none. The other host needs a copy of it.
 
     Raises:
-        ConfigError: the file can be read by others, cannot be read by us, or holds no keys.
+        ConfigError: it cannot be written, or as for ``load_keys``.
     """
     try:
         if not os.path.exists(path):
             _create(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write the key file {path}: {error.strerror}") from error
+    return load_keys(path)
+
+
+def load_keys(path: str) -> CurveKeys:
+    """Read the key file at ``path``, a copy of the one that the other end made.
+
+    Raises:
+        ConfigError: the file is missing, can be read by others, cannot be read by us, or holds no keys.
+    """
+    try:
         mode = stat.S_IMODE(os.stat(path).st_mode)
         content = Path(path).read_bytes()
     except OSError as error:

@@ -293,7 +293,7 @@ class AsyncLLM:
         sampling = check_sampling(sampling, self.limits)
         num_choices = len(prompts) * sampling.n
         self._check_door(request_id, num_choices)
-        prompt_token_ids = [await self.text.tokenize(prompt, self.limits, add_special_tokens) for prompt in prompts]
+        prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens)
         resolved = [resolve_max_tokens(sampling, len(token_ids), self.limits) for token_ids in prompt_token_ids]
         self._check_door(request_id, num_choices)
         seed = self._new_requests.choose_seed(sampling.seed)
@@ -330,7 +330,7 @@ class AsyncLLM:
         if pooling not in ("last", "mean"):
             raise InvalidRequestError(f"pooling is {pooling!r}; expected 'last' or 'mean'", param="pooling")
         self._check_door(None, len(prompts))
-        prompt_token_ids = [await self.text.tokenize(prompt, self.limits, add_special_tokens=True) for prompt in prompts]
+        prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens=True)
         self._check_door(None, len(prompts))
         states = [self._new_requests.embedding(ids, pooling, priority, cache_salt) for ids in prompt_token_ids]
         try:

@@ -29,6 +29,7 @@ Result = TypeVar("Result")
 
 # Half a millisecond or so of tokenizing; a longer prompt goes to a thread.
 _MAX_CHARACTERS_ON_LOOP = 2048
+_NUM_PROMPTS_AT_A_TIME = 8
 _NUM_THREADS = 2
 
 # What the template is given by us, and the names of the call itself.
@@ -58,6 +59,15 @@ class ModelText:
     def eos_token_ids(self) -> list[int]:
         """Every token that ends an answer."""
         return self.tokenizer.eos_token_ids
+
+    async def tokenize_all(self, prompts: Sequence[Prompt], limits: Limits, add_special_tokens: bool) -> list[list[int]]:
+        """The tokens of several prompts; others have their turn on the loop in between. Errors as for ``tokenize``."""
+        token_ids = []
+        for index, prompt in enumerate(prompts, start=1):
+            token_ids.append(await self.tokenize(prompt, limits, add_special_tokens))
+            if index % _NUM_PROMPTS_AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        return token_ids
 
     async def tokenize(self, prompt: Prompt, limits: Limits, add_special_tokens: bool) -> list[int]:
         """The tokens of a prompt, checked against the limits.
