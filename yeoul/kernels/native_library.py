@@ -118,7 +118,7 @@ def _library() -> ctypes.CDLL:
     Raises:
         ConfigError: the library was not built, or not for this machine.
     """
-    # A wheel puts it beside this file; an editable install leaves the sources where they are and puts it into the environment.
+    # A wheel puts it beside this file; an editable install leaves the sources there and puts it into the environment.
     folders = [*yeoul.kernels.__path__, os.path.join(sysconfig.get_path("platlib"), "yeoul", "kernels")]
     candidates = list(dict.fromkeys(os.path.join(folder, _FILE_NAME) for folder in folders))
     _bind_openmp()
@@ -132,7 +132,7 @@ def _library() -> ctypes.CDLL:
 
 
 def _bind_openmp() -> None:
-    """Makes the functions of the GNU OpenMP runtime that torch brought visible to the library; the system's if it has none."""
+    """Makes the GNU OpenMP runtime that torch brought visible to the library, or the system's where torch brought none."""
     ctypes.CDLL(openmp_runtimes()[0] if openmp_runtimes() else "libgomp.so.1", mode=ctypes.RTLD_GLOBAL)
 
 

@@ -23,7 +23,5 @@ def quantize_rows(rows: Tensor) -> QuantizedRows:
     codes = torch.empty(num_rows, num_blocks * BLOCK_SIZE, dtype=torch.int8)
     scales = torch.empty(num_rows, num_blocks)
     sums = torch.empty(num_rows, num_blocks, dtype=torch.int32)
-    _quantize_rows(
-        number_type(rows.dtype), address(rows), num_rows, size, address(codes), address(scales), address(sums)
-    )
+    _quantize_rows(number_type(rows.dtype), address(rows), num_rows, size, address(codes), address(scales), address(sums))
     return QuantizedRows(codes, scales, sums)

@@ -31,6 +31,7 @@ def quantize_rows(rows: Tensor) -> QuantizedRows:
     filled = torch.nn.functional.pad(rows.float(), (0, -rows.shape[1] % BLOCK_SIZE))
     blocks = filled.view(len(rows), -1, BLOCK_SIZE)
     largest = blocks.abs().amax(dim=2, keepdim=True)
-    inverse = torch.where(largest > 0, 127.0 / largest, 0.0)
+    # A number over a tensor would be that number times the reciprocals, rounded twice.
+    inverse = torch.where(largest > 0, torch.full_like(largest, 127.0) / largest, 0.0)
     codes = (blocks * inverse).round()
-    return QuantizedRows(codes.to(torch.int8).flatten(1), (largest / 127.0).squeeze(2), codes.sum(dim=2).to(torch.int32))
+    return QuantizedRows(codes.to(torch.int8).flatten(1), (largest / torch.full_like(largest, 127.0)).squeeze(2), codes.sum(dim=2).to(torch.int32))
