@@ -11,15 +11,19 @@ from yeoul.kernels.activation.reference import gelu_tanh_gate, silu_gate
 from yeoul.kernels.attention.reference import paged_attention
 from yeoul.kernels.cache_write.reference import write_cache
 from yeoul.kernels.dequantize.reference import dequantize
+from yeoul.kernels.linear.matrix_stack import Matrix, MatrixStack, look_up
 from yeoul.kernels.linear.reference import linear
 from yeoul.kernels.rms_norm.reference import rms_norm
 from yeoul.kernels.rotary.reference import apply_rotary
 
 __all__ = [
+    "Matrix",
+    "MatrixStack",
     "apply_rotary",
     "dequantize",
     "gelu_tanh_gate",
     "linear",
+    "look_up",
     "paged_attention",
     "rms_norm",
     "silu_gate",

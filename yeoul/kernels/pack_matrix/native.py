@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ def can_pack(type_name: str, columns: range) -> bool:
     return block_type is not None and columns.start % block_type.block_size == 0 == len(columns) % block_type.block_size
 
 
-def pack_matrix(rows: Tensor, type_name: str, num_inputs: int, row_of: Tensor | None = None) -> PackedMatrix:
+def pack_matrix(rows: npt.NDArray[np.uint8], type_name: str, num_inputs: int, row_of: Tensor | None = None) -> PackedMatrix:
     """Pack rows of whole blocks.
 
     Args:
@@ -45,12 +47,13 @@ def pack_matrix(rows: Tensor, type_name: str, num_inputs: int, row_of: Tensor | 
     scales_type = torch.float16 if form.has_half_scales else torch.float32
     scales = torch.zeros(num_tiles, num_inputs // form.scale_block, TILE_OUTPUTS, dtype=scales_type)
     minimums = torch.zeros_like(scales) if form.has_minimums else None
-    assert rows.stride(1) == 1 and num_inputs % block_type.block_size == 0
+    assert rows.strides[1] == 1, "the bytes of a row are contiguous"
+    assert num_inputs % block_type.block_size == 0
     _pack_matrix(
         block_type.number,
         form,
-        rows.data_ptr(),
-        rows.stride(0),
+        rows.ctypes.data,
+        rows.strides[0],
         address(row_of),
         num_outputs,
         num_inputs,
