@@ -56,7 +56,9 @@ def _two_threads() -> Iterator[None]:
 class Case:
     """A cache of NaN but for what requests wrote into shuffled blocks, and the queries of all of them."""
 
-    def __init__(self, sizes: list[tuple[int, int]], shape: tuple[int, int, int, int], query_type: Any, cache_type: Any) -> None:
+    def __init__(
+        self, sizes: list[tuple[int, int]], shape: tuple[int, int, int, int], query_type: Any, cache_type: Any
+    ) -> None:
         num_heads, num_kv_heads, head_dim, block_size = shape
         counts = [-(-context // block_size) for _, context in sizes]
         blocks = random.Random(1).sample(range(1, sum(counts) + 1), sum(counts))

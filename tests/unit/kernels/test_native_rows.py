@@ -135,6 +135,10 @@ def test_a_row_has_the_same_bits_whatever_the_rows_beside_it(num_threads):
 def test_a_nan_or_an_infinity_shows_in_its_row_alone():
     rows = torch.randn(3, 64)
     rows[1, 5] = math.nan
-    for found in (norm_native.rms_norm(rows, torch.ones(64), 1e-6), gate_native.silu_gate(rows), gate_native.gelu_tanh_gate(rows)):
+    for found in (
+        norm_native.rms_norm(rows, torch.ones(64), 1e-6),
+        gate_native.silu_gate(rows),
+        gate_native.gelu_tanh_gate(rows),
+    ):
         assert found[1].isnan().any()
         assert found[[0, 2]].isfinite().all()

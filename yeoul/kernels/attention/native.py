@@ -80,7 +80,8 @@ def _batch_call(query_start: Tensor, context_lengths: Tensor, block_tables: Tens
     if last is not None and last[0] is query_start and last[1] is context_lengths and last[2] is block_tables:
         return last[3]
     for tensor in (query_start, context_lengths, block_tables):
-        assert tensor.dtype == torch.int32 and tensor.stride(-1) == 1, "a step's shape is contiguous int32"
+        assert tensor.dtype == torch.int32, "a step's shape is int32"
+        assert tensor.stride(-1) == 1, "a step's shape is contiguous"
     call = BatchCall(
         query_start=query_start.data_ptr(),
         context_lengths=context_lengths.data_ptr(),

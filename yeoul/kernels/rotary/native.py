@@ -27,7 +27,8 @@ def rotate_and_write(
     norms: HeadNorms | None = None,
 ) -> Tensor:
     """See ``reference.rotate_and_write``."""
-    assert heads.is_contiguous() and kv_cache.is_contiguous(), "kernels take contiguous tensors"
+    assert heads.is_contiguous(), "kernels take contiguous tensors"
+    assert kv_cache.is_contiguous(), "kernels take contiguous tensors"
     call = _rotary_call(heads.shape, heads.dtype, kv_cache.shape, kv_cache.dtype, norms)
     _rotate_and_write(
         call.address,
@@ -51,7 +52,7 @@ def _rotary_call(
 ) -> RotaryCall:
     _, num_all_heads, head_dim = heads_shape
     _, num_blocks, num_kv_heads, block_size, _ = cache_shape
-    assert head_dim % 2 == 0 and head_dim <= 1024, f"a head of {head_dim} numbers cannot be rotated natively"
+    assert head_dim in range(2, 1025, 2), f"a head of {head_dim} numbers cannot be rotated natively"
     return RotaryCall(
         num_heads=num_all_heads - 2 * num_kv_heads,
         num_kv_heads=num_kv_heads,
