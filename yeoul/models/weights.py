@@ -18,7 +18,7 @@ from yeoul.errors import ModelFileError
 from yeoul.kernels import operations
 from yeoul.kernels.dequantize.reference import block_format
 from yeoul.kernels.operations import Matrix
-from yeoul.kernels.pack_matrix.native import can_pack, pack_matrix
+from yeoul.kernels.pack_matrix.native import can_pack, pack_bfloat16, pack_matrix
 
 PIECE_ELEMENTS = 1 << 19
 
@@ -100,9 +100,11 @@ class FileWeights:
         """
         stored = self._find(name, shape)
         rows, columns = rows or range(shape[0]), columns or range(shape[1])
-        is_oracle = self.dtype == torch.float32
-        if is_oracle or self.device.type != "cpu" or not can_pack(stored.type_name, columns):
+        if self.dtype == torch.float32 or self.device.type != "cpu":
             return self.read(name, shape, rows=rows, columns=columns)
+        if not can_pack(stored.type_name, columns):
+            part = self.read(name, shape, rows=rows, columns=columns)
+            return pack_bfloat16(part) if self.dtype == torch.bfloat16 else part
         row_of = torch.arange(rows.start, rows.stop)
         if stored.interleaved_head_dim:
             row_of = _halves_from_pairs(row_of, stored.interleaved_head_dim).contiguous()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from yeoul.kernels.dequantize.reference import block_format, dequantize
 from yeoul.kernels.native_library import InstructionSet, instruction_sets, using
-from yeoul.kernels.pack_matrix.native import can_pack, pack_matrix, unpack_rows
+from yeoul.kernels.pack_matrix.native import can_pack, pack_bfloat16, pack_matrix, unpack_rows
 from yeoul.kernels.pack_matrix.packed_matrix import BLOCK_TYPES, PackedMatrix
 from yeoul.kernels.packed_linear.native import PackedStack
 from yeoul.kernels.packed_linear.reference import packed_linear, unpack
@@ -89,8 +89,25 @@ def test_products_are_those_of_the_reference(instruction_set: InstructionSet, ty
 
 
 @ON_EVERY_SET
+@pytest.mark.parametrize("shape", [(1, 16, 256), (3, 37, 50), (8, 70, 33), (13, 33, 1), (200, 50, 576)])
+def test_bfloat16_products_are_those_of_the_reference(instruction_set: InstructionSet, shape: tuple[int, int, int]):
+    num_rows, num_outputs, num_inputs = shape
+    weight = inputs(num_outputs, num_inputs) * 0.1
+    matrix = pack_bfloat16(weight)
+    indices = torch.tensor([num_outputs - 1, 0])
+    assert torch.equal(unpack(matrix), weight.float())
+    assert torch.equal(unpack_rows(matrix, indices, torch.float32), weight[indices].float())
+    rows = inputs(num_rows, num_inputs)
+    truth = packed_linear(rows, [matrix])
+    with using(instruction_set):
+        found = PackedStack([matrix])(rows, torch.float32)
+    torch.testing.assert_close(found, truth, rtol=1e-5, atol=1e-5 * float(truth.abs().max()))
+
+
+@ON_EVERY_SET
 def test_matrices_of_different_types_are_stacked(instruction_set: InstructionSet):
     matrices = [packed(name, size, 256, size) for name, size in [("Q4_K", 48), ("Q8_0", 16), ("Q6_K", 21), ("Q4_1", 100)]]
+    matrices.insert(1, pack_bfloat16(inputs(35, 256) * 0.1))
     rows = inputs(7, 256, torch.float16)
     truth = packed_linear(rows, matrices)
     with using(instruction_set):
@@ -102,7 +119,7 @@ def test_matrices_of_different_types_are_stacked(instruction_set: InstructionSet
 @ON_EVERY_SET
 @pytest.mark.parametrize("type_name", ["Q4_1", "Q8_0", "Q6_K"])
 def test_a_row_has_the_same_bits_alone_and_in_any_crowd(instruction_set: InstructionSet, type_name: str):
-    stack = PackedStack([packed(type_name, 83, 512), packed("Q5_0", 40, 512)])
+    stack = PackedStack([packed(type_name, 83, 512), packed("Q5_0", 40, 512), pack_bfloat16(inputs(19, 512))])
     rows = inputs(211, 512)
     with using(instruction_set):
         truth = torch.cat([stack(row.unsqueeze(0), torch.float32) for row in rows])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from yeoul.kernels.native_library import NativeFunction, address, number_type
-from yeoul.kernels.pack_matrix.packed_matrix import BLOCK_TYPES, TILE_OUTPUTS, PackedForm, PackedMatrix
+from yeoul.kernels.pack_matrix.packed_matrix import BFLOAT16_BITS, BLOCK_TYPES, TILE_OUTPUTS, PackedForm, PackedMatrix
 
 _address, _int64, _form = ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(PackedForm)
 _pack_matrix = NativeFunction(
@@ -64,8 +64,19 @@ def pack_matrix(rows: npt.NDArray[np.uint8], type_name: str, num_inputs: int, ro
     return PackedMatrix(form, num_outputs, num_inputs, codes, scales, minimums)
 
 
+def pack_bfloat16(matrix: Tensor) -> PackedMatrix:
+    """Lay a bfloat16 matrix ``[num_outputs, num_inputs]`` out for the native kernels."""
+    num_outputs, num_inputs = matrix.shape
+    filled = torch.nn.functional.pad(matrix, (0, num_inputs % 2, 0, -num_outputs % TILE_OUTPUTS))
+    tiles = filled.view(-1, TILE_OUTPUTS, filled.shape[1] // 2, 2).transpose(1, 2).contiguous()
+    return PackedMatrix(PackedForm(BFLOAT16_BITS, 0, 0, 0), num_outputs, num_inputs, tiles, None, None)
+
+
 def unpack_rows(matrix: PackedMatrix, indices: Tensor, dtype: torch.dtype) -> Tensor:
     """Look up rows: int64 ``indices`` ``[num_rows]``, all below ``num_outputs``, to ``[num_rows, num_inputs]``."""
+    if matrix.form.code_bits == BFLOAT16_BITS:
+        rows = matrix.codes[indices // TILE_OUTPUTS, :, indices % TILE_OUTPUTS]
+        return rows.flatten(1)[:, : matrix.num_inputs].to(dtype)
     numbers = torch.empty(len(indices), matrix.num_inputs, dtype=dtype)
     indices = indices.contiguous()
     _unpack_rows(

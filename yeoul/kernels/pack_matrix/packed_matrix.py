@@ -1,4 +1,4 @@
-"""PackedMatrix: a quantised matrix as the integer kernels read it; knows nothing of files or of how they multiply.
+"""PackedMatrix: a matrix, quantised or of bfloat16, as the native kernels read it; knows nothing of files or of how they multiply.
 
 Made by ``pack_matrix.native``, multiplied by ``packed_linear``, looked up by ``pack_matrix.native.unpack_rows``.
 The layout is described in ``packed_linear/packed_format.h``.
@@ -60,16 +60,19 @@ BLOCK_TYPES = {
 }
 
 
+BFLOAT16_BITS = 16
+
+
 @dataclass(frozen=True)
 class PackedMatrix:
-    """``[num_outputs, num_inputs]``, quantised.
+    """``[num_outputs, num_inputs]``.
 
     Attributes:
         form: how it is packed.
         num_outputs: rows of the matrix; the last tile of 16 may be partly empty.
-        num_inputs: columns, a multiple of 32.
-        codes: uint8 ``[num_tiles, num_inputs * 16 * code_bits / 8]``.
-        scales: float16 or float32 ``[num_tiles, num_inputs / scale_block, 16]``.
+        num_inputs: columns; of quantised ones a multiple of 32.
+        codes: uint8 ``[num_tiles, num_inputs * 16 * code_bits / 8]``, or bfloat16 ``[num_tiles, num_inputs / 2, 16, 2]``.
+        scales: float16 or float32 ``[num_tiles, num_inputs / scale_block, 16]``; None for bfloat16.
         minimums: like ``scales``, or None where the form has an offset.
     """
 
@@ -77,5 +80,5 @@ class PackedMatrix:
     num_outputs: int
     num_inputs: int
     codes: Tensor
-    scales: Tensor
+    scales: Tensor | None
     minimums: Tensor | None

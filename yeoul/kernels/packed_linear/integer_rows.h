@@ -36,13 +36,6 @@ struct IntegerRows {
   int32_t* negated_sums[2];
   float* scaled_sums[2];
 
-  int64_t num_tiles() const { return ceil_divide(num_rows, kRowsATile); }
-
-  int rows_in(int64_t tile) const {
-    const int64_t left = num_rows - tile * kRowsATile;
-    return left < kRowsATile ? (int)left : kRowsATile;
-  }
-
   RowTile tile(int64_t index) const {
     const int64_t blocks = index * kRowsATile * num_blocks;
     return {codes + blocks * (kBlockInputs / 4),
@@ -53,8 +46,7 @@ struct IntegerRows {
 
   // Quantises the rows of a tile.
   template <class Number>
-  void fill(const Number* rows, int64_t size, int64_t tile) {
-    const int num_rows_here = rows_in(tile);
+  void fill(const Number* rows, int64_t size, int64_t tile, int num_rows_here) {
     const int64_t blocks = tile * kRowsATile * num_blocks;
     for (int r = 0; r < num_rows_here; ++r) {
       const Number* row = rows + (tile * kRowsATile + r) * size;
@@ -80,20 +72,28 @@ struct IntegerRows {
   }
 };
 
+// Memory that is kept for the next call.
+struct Room {
+  char* memory = nullptr;
+  int64_t num_bytes = 0;
+
+  char* take(int64_t bytes) {
+    if (bytes > num_bytes) {
+      free(memory);
+      num_bytes = ceil_divide(bytes, 64) * 64;
+      memory = (char*)aligned_alloc(64, (size_t)num_bytes);
+      if (memory == nullptr) abort();
+    }
+    return memory;
+  }
+};
+
 // Room for rows, kept by the calling thread for its next call.
 inline IntegerRows integer_rows(int64_t num_rows, int64_t size) {
-  static thread_local char* room = nullptr;
-  static thread_local int64_t room_bytes = 0;
+  static thread_local Room room;
   const int64_t num_blocks = ceil_divide(size, kBlockInputs);
   const int64_t blocks = ceil_divide(num_rows * num_blocks, 16) * 16;  // every part starts at a cache line
-  const int64_t bytes = blocks * (kBlockInputs + 4 + 3 * 8);
-  if (bytes > room_bytes) {
-    free(room);
-    room = (char*)aligned_alloc(64, (size_t)bytes);
-    if (room == nullptr) abort();
-    room_bytes = bytes;
-  }
-  char* place = room;
+  char* place = room.take(blocks * (kBlockInputs + 4 + 3 * 8));
   const auto take = [&](int64_t number) {
     char* taken = place;
     place += number * blocks;

@@ -4,6 +4,8 @@
 // 32. A block of a tile is 8 groups of 64 bytes, each the codes of 16 outputs by 4 inputs, the inputs of an output together.
 // 4-bit codes share a byte with the next group: the low half belongs to the even group. Scales and minimums are
 // [tile][block][16], a block being 32 inputs or 16.
+//
+// Weights of 16 bits are no codes but bfloat16: [tile][pair of inputs][16 outputs][2], without scales or blocks.
 
 #pragma once
 
@@ -16,7 +18,7 @@ constexpr int kBlockInputs = 32;
 
 // The same as the fields of PackedForm in pack_matrix/packed_matrix.py.
 struct PackedForm {
-  int32_t code_bits;         // 4 or 8
+  int32_t code_bits;         // 4 or 8; 16: bfloat16, and nothing else of the form holds
   int32_t scale_block;       // 16 or 32
   int32_t has_half_scales;   // float16 scales and minimums, else float32
   int32_t has_minimums;      // else the offset is 8 or 128, half of what the codes can hold
@@ -48,6 +50,7 @@ struct Form {
 
 template <class Function>
 inline void with_form(const PackedForm& form, Function function) {
+  if (form.code_bits == 16) return function(Form<16, 32, false, false>{});
   const int key = (form.code_bits == 8) * 8 + (form.scale_block == 16) * 4 + (form.has_half_scales != 0) * 2 +
                   (form.has_minimums != 0);
   switch (key) {

@@ -1,10 +1,11 @@
-// Rows times packed quantised weights, as integers, for one instruction set; see reference.py. Called by native.py.
+// Rows times packed weights, as integers or as bfloat16, for one instruction set; see reference.py. Called by native.py.
 //
 // A number of the result is summed over the blocks of its row in their order, whatever the other rows, the tile that it is
 // computed in and the number of threads: alone or in a crowd it has the same bits.
 
 #include "yeoul/kernels/native/export.h"
 #include "yeoul/kernels/native/numbers.h"
+#include "yeoul/kernels/packed_linear/bfloat_rows.h"
 #include "yeoul/kernels/packed_linear/integer_dot.h"
 #include "yeoul/kernels/packed_linear/integer_rows.h"
 
@@ -102,6 +103,49 @@ inline void multiply_tile(const Segment& segment, int64_t first_tile, int64_t nu
     for (int r = 0; r < R; ++r) sums[v][r] = totals[v][r];
 }
 
+// The same for weights of bfloat16.
+template <int R, int C>
+inline void multiply_bfloat_tile(const Segment& segment, int64_t first_tile, int64_t num_pairs, const uint32_t* rows,
+                                 Floats (*sums)[R]) {
+  constexpr int V = C * kVectorsATile;
+  Floats totals[V][R];
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v)
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) totals[v][r] = splat(0.0f);
+  const uint8_t* weights = segment.codes + first_tile * num_pairs * 64;
+  for (int64_t pair = 0; pair < num_pairs; ++pair) {
+    Words found[V];
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v)
+      found[v] = load_codes(weights + (v / kVectorsATile * num_pairs + pair) * 64 + v % kVectorsATile * kLanes * 4);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const Words input = rows[pair * R + r] - Words{};
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v) totals[v][r] = dot_pairs(totals[v][r], found[v], input);
+    }
+  }
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v)
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) sums[v][r] = totals[v][r];
+}
+
+// The rows in the types that the segments of a call need.
+struct InputRows {
+  int64_t num_rows;
+  IntegerRows integers;
+  BFloatRows bfloats;
+
+  int64_t num_tiles() const { return ceil_divide(num_rows, kRowsATile); }
+
+  int rows_in(int64_t tile) const {
+    const int64_t left = num_rows - tile * kRowsATile;
+    return left < kRowsATile ? (int)left : kRowsATile;
+  }
+};
+
 struct Result {
   int type;
   void* numbers;
@@ -110,9 +154,12 @@ struct Result {
 };
 
 template <class F, int R, int C>
-void compute_tile(const Segment& segment, int64_t first_tile, const IntegerRows& rows, int64_t row_tile, const Result& result) {
+void compute_tile(const Segment& segment, int64_t first_tile, const InputRows& rows, int64_t row_tile, const Result& result) {
   Floats sums[C * kVectorsATile][R];
-  multiply_tile<F, R, C>(segment, first_tile, rows.num_blocks, rows.tile(row_tile), sums);
+  if constexpr (F::kCodeBits == 16)
+    multiply_bfloat_tile<R, C>(segment, first_tile, rows.bfloats.num_pairs, rows.bfloats.tile(row_tile), sums);
+  else
+    multiply_tile<F, R, C>(segment, first_tile, rows.integers.num_blocks, rows.integers.tile(row_tile), sums);
   for (int v = 0; v < C * kVectorsATile; ++v) {
     const int64_t output = first_tile * kTileOutputs + v * kLanes;
     const int64_t left = segment.num_outputs - output;
@@ -129,7 +176,7 @@ void compute_tile(const Segment& segment, int64_t first_tile, const IntegerRows&
 }
 
 template <class F, int R>
-void compute_rows(const Segment& segment, int64_t first_tile, int num_tiles, const IntegerRows& rows, int64_t row_tile,
+void compute_rows(const Segment& segment, int64_t first_tile, int num_tiles, const InputRows& rows, int64_t row_tile,
                   const Result& result) {
   if (num_tiles == kTilesAtOnce)
     compute_tile<F, R, kTilesAtOnce>(segment, first_tile, rows, row_tile, result);
@@ -139,7 +186,7 @@ void compute_rows(const Segment& segment, int64_t first_tile, int num_tiles, con
 
 // One share of the work: some rows by kTilesAtOnce tiles of outputs of one segment.
 template <class F>
-void compute_share(const Segment& segment, int64_t first_tile, const IntegerRows& rows, int64_t first_row_tile,
+void compute_share(const Segment& segment, int64_t first_tile, const InputRows& rows, int64_t first_row_tile,
                    const Result& result) {
   const int64_t tiles_left = ceil_divide(segment.num_outputs, kTileOutputs) - first_tile;
   const int num_tiles = tiles_left < kTilesAtOnce ? (int)tiles_left : kTilesAtOnce;
@@ -163,14 +210,19 @@ struct Shares {
   const Segment* segments;
   int num_segments;
   int64_t num_column_shares;
+  bool has_integers = false;
+  bool has_bfloats = false;
 
   Shares(const Segment* all, int count) : segments(all), num_segments(count), num_column_shares(0) {
-    for (int i = 0; i < count; ++i) num_column_shares += of(all[i]);
+    for (int i = 0; i < count; ++i) {
+      num_column_shares += of(all[i]);
+      (all[i].form.code_bits == 16 ? has_bfloats : has_integers) = true;
+    }
   }
 
   static int64_t of(const Segment& segment) { return ceil_divide(segment.num_outputs, kTileOutputs * kTilesAtOnce); }
 
-  void compute(int64_t share, const IntegerRows& rows, const Result& result) const {
+  void compute(int64_t share, const InputRows& rows, const Result& result) const {
     const int64_t first_row_tile = share / num_column_shares * (kRowsAtOnce / kRowsATile);
     int64_t column = share % num_column_shares;
     int index = 0;
@@ -187,14 +239,20 @@ struct Shares {
 YEOUL_EXPORT(void, packed_linear)
 (int input_type, int output_type, const void* input, int64_t num_rows, int64_t size, const Segment* segments,
  int num_segments, const float* bias, void* output, int64_t output_size) {
-  IntegerRows rows = integer_rows(num_rows, size);
   const Shares shares(segments, num_segments);
+  InputRows rows = {num_rows, {}, {}};
+  if (shares.has_integers) rows.integers = integer_rows(num_rows, size);
+  if (shares.has_bfloats) rows.bfloats = bfloat_rows(num_rows, size);
   const int64_t num_shares = shares.num_column_shares * ceil_divide(num_rows, kRowsAtOnce);
   const int64_t num_row_tiles = rows.num_tiles();
   const Result result = {output_type, output, output_size, bias};
   const bool is_small = num_rows <= kFewRows;
   const auto fill = [&](int64_t tile) {
-    with_number_type(input_type, [&](auto number) { rows.fill((const decltype(number)*)input, size, tile); });
+    with_number_type(input_type, [&](auto number) {
+      const auto* numbers = (const decltype(number)*)input;
+      if (shares.has_integers) rows.integers.fill(numbers, size, tile, rows.rows_in(tile));
+      if (shares.has_bfloats) rows.bfloats.fill(numbers, size, tile, rows.rows_in(tile));
+    });
   };
   if (is_small)
     for (int64_t tile = 0; tile < num_row_tiles; ++tile) fill(tile);
