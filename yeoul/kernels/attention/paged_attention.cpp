@@ -48,9 +48,9 @@ struct Shape {
   const void* cache;
   void* output;
   int group;         // query heads to a KV head
-  int padded;        // head_dim filled up to whole vectors
+  int padded;        // head_dim filled up to whole vectors, of pairs in_pairs
   int score_steps;   // words of a query and a key that a score multiplies: numbers, or pairs of bfloat16
-  bool in_pairs;
+  bool in_pairs;     // queries and cache are bfloat16 and the processor multiplies pairs of them
 };
 
 // The addresses of the keys of a tile, which lie in blocks. A key's value lies one half of the cache further.
@@ -113,16 +113,59 @@ void pack_values(const char* const* keys, int num_keys, int64_t value_distance, 
   }
 }
 
-void pack_tile(const Shape& shape, const RowTile& tile, int64_t first_key, int num_keys, float* keys, float* values) {
+#if defined(__AVX512BF16__)
+// 32 numbers of two keys' values as words that hold a pair each: the first 16, the last 16. `second` may be null: zeros.
+inline void pair_values(const char* first, const char* second, int count, __m512i* low, __m512i* high) {
+  const __mmask32 some = count >= 32 ? ~(__mmask32)0 : ((__mmask32)1 << count) - 1;
+  const __m512i numbers = _mm512_maskz_loadu_epi16(some, first);
+  const __m512i others = second != nullptr ? _mm512_maskz_loadu_epi16(some, second) : _mm512_setzero_si512();
+  const __m512i step = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512i first_half = _mm512_or_si512(step, _mm512_slli_epi32(_mm512_add_epi32(step, _mm512_set1_epi32(32)), 16));
+  *low = _mm512_permutex2var_epi16(numbers, first_half, others);
+  *high = _mm512_permutex2var_epi16(numbers, _mm512_add_epi16(first_half, _mm512_set1_epi16(16)), others);
+}
+
+// Packs a tile's values in pairs of keys: [num_keys / 2, padded] words, zeros past head_dim and past the last key.
+void pack_values_in_pairs(const char* const* values, int num_keys, int head_dim, int padded, float* packed) {
+  for (int key = 0; key < num_keys; key += 2)
+    for (int place = 0; place < padded; place += 32) {
+      __m512i low, high;
+      const char* second = values[key + 1];
+      pair_values(values[key] + place * 2, second == nullptr ? second : second + place * 2, head_dim - place, &low, &high);
+      _mm512_storeu_si512(packed + key / 2 * padded + place, low);
+      _mm512_storeu_si512(packed + key / 2 * padded + place + 16, high);
+    }
+}
+#endif
+
+// A tile of keys, packed, and its values: packed, or where they lie when too few rows need them for that to pay.
+struct KeyTile {
+  float* keys;
+  float* values;
+  const char* places[kKeyTile + 1];  // of values; null after the last
+  bool is_packed;
+};
+
+void pack_tile(const Shape& shape, const RowTile& tile, int64_t first_key, int num_keys, int num_rows, KeyTile& packed) {
   const AttentionCall& call = *shape.call;
-  const char* places[kKeyTile];
-  find_keys(shape, tile, first_key, num_keys, places);
+  find_keys(shape, tile, first_key, num_keys, packed.places);
   const int64_t part = call.num_blocks * call.num_kv_heads * call.block_size * call.head_dim * bytes_of(call.cache_type);
+  packed.is_packed = true;
+#if defined(__AVX512BF16__)
+  if (shape.in_pairs) {
+    pack_keys<float>(packed.places, num_keys, shape.score_steps, packed.keys);  // a pair travels as one word
+    for (int key = 0; key < num_keys; ++key) packed.places[key] += part;
+    packed.places[num_keys] = nullptr;
+    packed.is_packed = num_rows > kBlockRows;
+    if (packed.is_packed) pack_values_in_pairs(packed.places, num_keys, (int)call.head_dim, shape.padded, packed.values);
+    return;
+  }
+#endif
+  (void)num_rows;
   with_number_type(call.cache_type, [&](auto number) {
     using Number = decltype(number);
-    if (shape.in_pairs) pack_keys<float>(places, num_keys, shape.score_steps, keys);  // a pair travels as one word
-    else pack_keys<Number>(places, num_keys, shape.score_steps, keys);
-    pack_values<Number>(places, num_keys, part, (int)call.head_dim, shape.padded, values);
+    pack_keys<Number>(packed.places, num_keys, shape.score_steps, packed.keys);
+    pack_values<Number>(packed.places, num_keys, part, (int)call.head_dim, shape.padded, packed.values);
   });
 }
 
@@ -189,6 +232,56 @@ inline void weigh_block(const float* weights, int first_key, int end_key, const 
       store(output + (int64_t)row * padded + column * kLanes, sums[row][column]);
 }
 
+#if defined(__AVX512BF16__)
+// The same with weights of bfloat16 and values in pairs of keys, kPieces times 32 numbers of a head.
+template <int kRows, int kPieces, bool kIsPacked>
+inline void weigh_block_in_pairs(const float* weights, int first_key, int end_key, const KeyTile& tile, int head_dim, int padded,
+                                 int place, const float* corrections, float* output) {
+  constexpr int kColumns = 2 * kPieces;
+  __m512 sums[kRows][kColumns];
+  for (int row = 0; row < kRows; ++row)
+    for (int column = 0; column < kColumns; ++column)
+      sums[row][column] = _mm512_mul_ps(_mm512_loadu_ps(output + (int64_t)row * padded + place + column * kLanes),
+                                        _mm512_set1_ps(corrections[row]));
+  for (int key = first_key / 2 * 2; key < end_key; key += 2) {
+    __m512i value[kColumns];
+    for (int piece = 0; piece < kPieces; ++piece) {
+      if (kIsPacked) {
+        const float* packed = tile.values + key / 2 * padded + place + piece * 32;
+        value[2 * piece] = _mm512_loadu_si512(packed);
+        value[2 * piece + 1] = _mm512_loadu_si512(packed + 16);
+      } else {
+        const int64_t offset = (place + piece * 32) * 2;
+        const char* second = tile.places[key + 1];
+        pair_values(tile.places[key] + offset, second == nullptr ? second : second + offset, head_dim - place - piece * 32,
+                    &value[2 * piece], &value[2 * piece + 1]);
+      }
+    }
+    for (int row = 0; row < kRows; ++row) {
+      int32_t pair;
+      __builtin_memcpy(&pair, (const char*)(weights + row * kKeyTile) + key * 2, sizeof pair);
+      const __m512i weight = _mm512_set1_epi32(pair);
+      for (int column = 0; column < kColumns; ++column)
+        sums[row][column] = _mm512_dpbf16_ps(sums[row][column], (__m512bh)weight, (__m512bh)value[column]);
+    }
+  }
+  for (int row = 0; row < kRows; ++row)
+    for (int column = 0; column < kColumns; ++column)
+      _mm512_storeu_ps(output + (int64_t)row * padded + place + column * kLanes, sums[row][column]);
+}
+
+template <int kRows, bool kIsPacked>
+void weigh_rows_in_pairs(const Shape& shape, const float* weights, int first_key, int end_key, const KeyTile& tile,
+                         const float* corrections, float* output) {
+  const int head_dim = (int)shape.call->head_dim, padded = shape.padded;
+  int place = 0;
+  for (; place + 64 <= padded; place += 64)
+    weigh_block_in_pairs<kRows, 2, kIsPacked>(weights, first_key, end_key, tile, head_dim, padded, place, corrections, output);
+  if (place < padded)
+    weigh_block_in_pairs<kRows, 1, kIsPacked>(weights, first_key, end_key, tile, head_dim, padded, place, corrections, output);
+}
+#endif
+
 template <int kRows>
 void score_rows(const Shape& shape, const float* queries, const float* keys, int num_keys, float* scores) {
   for (int column = 0; column < num_keys; column += kBlockColumns * kLanes) {
@@ -203,8 +296,15 @@ void score_rows(const Shape& shape, const float* queries, const float* keys, int
 }
 
 template <int kRows>
-void weigh_rows(const Shape& shape, const float* weights, int first_key, int end_key, const float* values,
+void weigh_rows(const Shape& shape, const float* weights, int first_key, int end_key, const KeyTile& tile,
                 const float* corrections, float* output) {
+#if defined(__AVX512BF16__)
+  if (shape.in_pairs && tile.is_packed)
+    return weigh_rows_in_pairs<kRows, true>(shape, weights, first_key, end_key, tile, corrections, output);
+  if (shape.in_pairs)
+    return weigh_rows_in_pairs<kRows, false>(shape, weights, first_key, end_key, tile, corrections, output);
+#endif
+  const float* values = tile.values;
   int place = 0;
   for (; place + kBlockColumns * kLanes <= shape.padded; place += kBlockColumns * kLanes)
     weigh_block<kRows, kBlockColumns>(weights, first_key, end_key, values + place, shape.padded, corrections, output + place);
@@ -212,14 +312,11 @@ void weigh_rows(const Shape& shape, const float* weights, int first_key, int end
     weigh_block<kRows, 1>(weights, first_key, end_key, values + place, shape.padded, corrections, output + place);
 }
 
-// Turns a row's scores into weights, where it sees keys first_seen to end_seen of the tile; returns the correction of what
-// it has summed so far. Weights of what it does not see are exact zeros.
-float weigh_scores(const AttentionCall& call, float* scores, int num_keys, int first_seen, int end_seen, float* highest,
-                   float* total) {
+// Scales a row's scores and hides those outside first_seen to end_seen; returns the largest.
+float finish_scores(const AttentionCall& call, float* scores, int num_keys, int first_seen, int end_seen) {
   const float hidden = -__builtin_inff();
   Floats largest = splat(hidden);
-  const int columns = (num_keys + kLanes - 1) / kLanes * kLanes;
-  for (int column = 0; column < columns; column += kLanes) {
+  for (int column = 0; column < num_keys; column += kLanes) {
     Floats score = load(scores + column) * splat(call.scale);
     if (call.softcap > 0.0f) score = hyperbolic_tangent(score / splat(call.softcap)) * splat(call.softcap);
     if (column < first_seen || column + kLanes > end_seen) {
@@ -229,30 +326,32 @@ float weigh_scores(const AttentionCall& call, float* scores, int num_keys, int f
     store(scores + column, score);
     largest = maximum(largest, score);
   }
-  const float in_tile = largest_lane(largest);
-  const float before = *highest, now = in_tile > before ? in_tile : before;
+  return largest_lane(largest);
+}
+
+// Turns a row's scores into weights, exact zeros where they are hidden; returns their sum. In pairs they are rounded to
+// bfloat16, packed at the start of the row, and summed as rounded.
+float weigh_scores(bool in_pairs, float* scores, int num_keys, float highest) {
   Floats sum = {};
-  for (int column = 0; column < columns; column += kLanes) {
-    const Floats weight = exponential(load(scores + column) - splat(now));
-    store(scores + column, weight);
+  for (int column = 0; column < num_keys; column += kLanes) {
+    Floats weight = exponential(load(scores + column) - splat(highest));
+    if (in_pairs) {
+      BFloat16* target = (BFloat16*)scores + column;  // never past what was read
+      store(target, weight);
+      weight = load(target);
+    } else {
+      store(scores + column, weight);
+    }
     sum = sum + weight;
   }
-  float correction = 1.0f;
-  if (now != before) {
-    float lanes[kLanes];
-    store(lanes, exponential(splat(before - now)));
-    correction = lanes[0];
-  }
-  *highest = now;
-  *total = *total * correction + sum_lanes(sum);
-  return correction;
+  return sum_lanes(sum);
 }
 
 template <int kRows>
 void attend_rows(const Shape& shape, const RowTile& tile, int row, int64_t first_key, int num_keys, const float* queries,
-                 const float* keys, const float* values, float* scores, Softmax& softmax) {
-  score_rows<kRows>(shape, queries + (int64_t)row * shape.score_steps, keys, num_keys, scores);
-  float corrections[kRows];
+                 const KeyTile& keys, float* scores, Softmax& softmax) {
+  score_rows<kRows>(shape, queries + (int64_t)row * shape.score_steps, keys.keys, num_keys, scores);
+  float falls[(kRows + kLanes - 1) / kLanes * kLanes] = {};  // from each row's new highest score to its old one
   int first_weight = num_keys, end_weight = 0;
   for (int inner = 0; inner < kRows; ++inner) {
     const int64_t position = tile.first_position + (row + inner) / shape.group;
@@ -262,10 +361,19 @@ void attend_rows(const Shape& shape, const RowTile& tile, int row, int64_t first
     if (end_seen > num_keys) end_seen = num_keys;
     if (first_seen < first_weight) first_weight = (int)first_seen;
     if (end_seen > end_weight) end_weight = (int)end_seen;
-    corrections[inner] = weigh_scores(*shape.call, scores + inner * kKeyTile, num_keys, (int)first_seen, (int)end_seen,
-                                      softmax.highest + row + inner, softmax.total + row + inner);
+    float* highest = softmax.highest + row + inner;
+    const float largest = finish_scores(*shape.call, scores + inner * kKeyTile, num_keys, (int)first_seen, (int)end_seen);
+    const float now = largest > *highest ? largest : *highest;
+    falls[inner] = *highest - now;
+    *highest = now;
   }
-  weigh_rows<kRows>(shape, scores, first_weight, end_weight, values, corrections, softmax.output + (int64_t)row * shape.padded);
+  float corrections[sizeof falls / sizeof *falls];
+  for (int inner = 0; inner < kRows; inner += kLanes) store(corrections + inner, exponential(load(falls + inner)));
+  for (int inner = 0; inner < kRows; ++inner) {
+    const float sum = weigh_scores(shape.in_pairs, scores + inner * kKeyTile, num_keys, softmax.highest[row + inner]);
+    softmax.total[row + inner] = softmax.total[row + inner] * corrections[inner] + sum;
+  }
+  weigh_rows<kRows>(shape, scores, first_weight, end_weight, keys, corrections, softmax.output + (int64_t)row * shape.padded);
 }
 
 void forget(const Shape& shape, int num_rows, Softmax& softmax) {
@@ -319,6 +427,25 @@ struct Packed {
   float *queries, *keys, *values, *scores;
 };
 
+// Fewer than kBlockRows rows.
+void attend_last_rows(const Shape& shape, const RowTile& tile, int row, int num_rows, int64_t first_key, int num_keys,
+                      const Packed& packed, const KeyTile& keys, Softmax& softmax) {
+  switch (num_rows) {
+    case 5:
+      return attend_rows<5>(shape, tile, row, first_key, num_keys, packed.queries, keys, packed.scores, softmax);
+    case 4:
+      return attend_rows<4>(shape, tile, row, first_key, num_keys, packed.queries, keys, packed.scores, softmax);
+    case 3:
+      return attend_rows<3>(shape, tile, row, first_key, num_keys, packed.queries, keys, packed.scores, softmax);
+    case 2:
+      return attend_rows<2>(shape, tile, row, first_key, num_keys, packed.queries, keys, packed.scores, softmax);
+    case 1:
+      return attend_rows<1>(shape, tile, row, first_key, num_keys, packed.queries, keys, packed.scores, softmax);
+    default:
+      return;
+  }
+}
+
 // Takes the tiles of keys of one section, for the rows that see any of them.
 void attend_section(const Shape& shape, const RowTile& tile, int64_t section, const Packed& packed, Softmax& softmax) {
   const int64_t last_position = tile.first_position + tile.num_queries - 1, window = shape.call->sliding_window;
@@ -330,18 +457,15 @@ void attend_section(const Shape& shape, const RowTile& tile, int64_t section, co
     if (first_query < 0) first_query = 0;
     if (window > 0 && first_key + kKeyTile - 1 + window - tile.first_position < end_query)
       end_query = first_key + kKeyTile - 1 + window - tile.first_position;
-    pack_tile(shape, tile, first_key, num_keys, packed.keys, packed.values);
-    int row = (int)first_query * shape.group;
     const int end_row = (int)end_query * shape.group;
+    int row = (int)first_query * shape.group;
+    KeyTile keys;
+    keys.keys = packed.keys;
+    keys.values = packed.values;
+    pack_tile(shape, tile, first_key, num_keys, end_row - row, keys);
     for (; row + kBlockRows <= end_row; row += kBlockRows)
-      attend_rows<kBlockRows>(shape, tile, row, first_key, num_keys, packed.queries, packed.keys, packed.values, packed.scores,
-                              softmax);
-    if (row + 3 <= end_row) {
-      attend_rows<3>(shape, tile, row, first_key, num_keys, packed.queries, packed.keys, packed.values, packed.scores, softmax);
-      row += 3;
-    }
-    for (; row < end_row; ++row)
-      attend_rows<1>(shape, tile, row, first_key, num_keys, packed.queries, packed.keys, packed.values, packed.scores, softmax);
+      attend_rows<kBlockRows>(shape, tile, row, first_key, num_keys, packed.queries, keys, packed.scores, softmax);
+    attend_last_rows(shape, tile, row, end_row - row, first_key, num_keys, packed, keys, softmax);
   }
 }
 
@@ -429,7 +553,10 @@ YEOUL_EXPORT(void, paged_attention)
   shape.padded = ((int)call->head_dim + kLanes - 1) / kLanes * kLanes;
 #if defined(__AVX512BF16__)
   shape.in_pairs = call->query_type == kBFloat16 && call->cache_type == kBFloat16 && call->head_dim % 2 == 0;
-  if (shape.in_pairs) shape.score_steps = (int)call->head_dim / 2;
+  if (shape.in_pairs) {
+    shape.score_steps = (int)call->head_dim / 2;
+    shape.padded = ((int)call->head_dim + 31) / 32 * 32;
+  }
 #endif
   int64_t* tile_ends = (int64_t*)tile_counts.at_least(2 * batch->num_requests);  // tiles of requests 0 to i, in all
   int64_t num_tiles = 0, work = 0, longest = 0;
