@@ -1,4 +1,4 @@
-"""PackedMatrix: a matrix, quantised or of bfloat16, as the native kernels read it; knows nothing of files or of how they multiply.
+"""PackedMatrix: a matrix, quantised or of bfloat16, as the native kernels read it; knows nothing of files.
 
 Made by ``pack_matrix.native``, multiplied by ``packed_linear``, looked up by ``pack_matrix.native.unpack_rows``.
 The layout is described in ``packed_linear/packed_format.h``.

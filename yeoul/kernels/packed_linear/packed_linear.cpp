@@ -33,9 +33,15 @@ inline Words load_group(const uint8_t* block, int group, int vector) {
   return (group % 2 ? both >> 4 : both) & 0x0f0f0f0fu;
 }
 
-// R rows by C tiles of outputs: sums[c * kVectorsATile + v][r].
+// Asks for num_bytes into the second cache.
+inline void fetch(const void* memory, int num_bytes) {
+  for (int byte = 0; byte < num_bytes; byte += 64) __builtin_prefetch((const char*)memory + byte, 0, 2);
+}
+
+// R rows by C tiles of outputs: sums[c * kVectorsATile + v][r]. The first rows that meet these weights fetch those of the
+// tiles that come next: streams of a few kilobytes end before the processor has learnt them.
 template <class F, int R, int C>
-inline void multiply_tile(const Segment& segment, int64_t first_tile, int64_t num_blocks, const RowTile& rows,
+inline void multiply_tile(const Segment& segment, int64_t first_tile, int64_t num_blocks, const RowTile& rows, bool is_first,
                           Floats (*sums)[R]) {
   constexpr int V = C * kVectorsATile;
   constexpr int kGroups = F::kScaleBlock / 4;
@@ -51,6 +57,16 @@ inline void multiply_tile(const Segment& segment, int64_t first_tile, int64_t nu
   const uint8_t* codes = segment.codes + first_tile * num_blocks * F::kBlockBytes;
   const int64_t tile_scales = num_blocks * F::kScalesABlock * kTileOutputs;
   for (int64_t block = 0; block < num_blocks; ++block) {
+    if (is_first) {
+      constexpr int kScaleBytes = kTileOutputs * (F::kHasHalfScales ? 2 : 4) * F::kScalesABlock;
+#pragma GCC unroll 2
+      for (int tile = 0; tile < C; ++tile) {
+        const int64_t place = (first_tile + C + tile) * num_blocks + block;
+        fetch(segment.codes + place * F::kBlockBytes, F::kBlockBytes);
+        fetch((const char*)segment.scales + place * kScaleBytes, kScaleBytes);
+        if (F::kHasMinimums) fetch((const char*)segment.minimums + place * kScaleBytes, kScaleBytes);
+      }
+    }
 #pragma GCC unroll 2
     for (int part = 0; part < F::kScalesABlock; ++part) {
       const int64_t scale_block = block * F::kScalesABlock + part;
@@ -106,7 +122,7 @@ inline void multiply_tile(const Segment& segment, int64_t first_tile, int64_t nu
 // The same for weights of bfloat16.
 template <int R, int C>
 inline void multiply_bfloat_tile(const Segment& segment, int64_t first_tile, int64_t num_pairs, const uint32_t* rows,
-                                 Floats (*sums)[R]) {
+                                 bool is_first, Floats (*sums)[R]) {
   constexpr int V = C * kVectorsATile;
   Floats totals[V][R];
 #pragma GCC unroll 16
@@ -115,6 +131,10 @@ inline void multiply_bfloat_tile(const Segment& segment, int64_t first_tile, int
     for (int r = 0; r < R; ++r) totals[v][r] = splat(0.0f);
   const uint8_t* weights = segment.codes + first_tile * num_pairs * 64;
   for (int64_t pair = 0; pair < num_pairs; ++pair) {
+    if (is_first) {
+#pragma GCC unroll 2
+      for (int tile = 0; tile < C; ++tile) fetch(weights + ((C + tile) * num_pairs + pair) * 64, 64);
+    }
     Words found[V];
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v)
@@ -156,10 +176,11 @@ struct Result {
 template <class F, int R, int C>
 void compute_tile(const Segment& segment, int64_t first_tile, const InputRows& rows, int64_t row_tile, const Result& result) {
   Floats sums[C * kVectorsATile][R];
+  const bool is_first = row_tile % (kRowsAtOnce / kRowsATile) == 0;
   if constexpr (F::kCodeBits == 16)
-    multiply_bfloat_tile<R, C>(segment, first_tile, rows.bfloats.num_pairs, rows.bfloats.tile(row_tile), sums);
+    multiply_bfloat_tile<R, C>(segment, first_tile, rows.bfloats.num_pairs, rows.bfloats.tile(row_tile), is_first, sums);
   else
-    multiply_tile<F, R, C>(segment, first_tile, rows.integers.num_blocks, rows.integers.tile(row_tile), sums);
+    multiply_tile<F, R, C>(segment, first_tile, rows.integers.num_blocks, rows.integers.tile(row_tile), is_first, sums);
   for (int v = 0; v < C * kVectorsATile; ++v) {
     const int64_t output = first_tile * kTileOutputs + v * kLanes;
     const int64_t left = segment.num_outputs - output;
