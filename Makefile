@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
-NATIVE := CMakeLists.txt $(wildcard yeoul/*/*.c yeoul/*/*.cpp yeoul/*/*.h)
+NATIVE := CMakeLists.txt $(wildcard yeoul/*/*.c yeoul/*/*/*.cpp yeoul/*/*/*.h)
 
 .PHONY: install install-dev serve check test oracle fix clean
 

@@ -2,26 +2,118 @@
 
 The one place where a layer's call meets an implementation. Every operation has ``<operation>/reference.py``, plain torch
 that runs on any device and is the truth; a faster implementation joins its folder, keeps the signature and is picked here
-by device and type.
+by device and type: native ones for numbers of 16 bits on a CPU. What is float32 throughout stays with the references: that
+is the mode in which the engine is compared with others.
 """
 
 from __future__ import annotations
 
-from yeoul.kernels.activation.reference import gelu_tanh_gate, silu_gate
-from yeoul.kernels.attention.reference import paged_attention
+import torch
+from torch import Tensor
+
+from yeoul.kernels.activation import native as activation_native
+from yeoul.kernels.activation import reference as activation_reference
+from yeoul.kernels.argmax import native as argmax_native
+from yeoul.kernels.argmax import reference as argmax_reference
+from yeoul.kernels.attention import native as attention_native
+from yeoul.kernels.attention import reference as attention_reference
 from yeoul.kernels.cache_write.reference import write_cache
 from yeoul.kernels.dequantize.reference import dequantize
+from yeoul.kernels.linear.matrix_stack import Matrix, MatrixStack, look_up
 from yeoul.kernels.linear.reference import linear
-from yeoul.kernels.rms_norm.reference import rms_norm
-from yeoul.kernels.rotary.reference import apply_rotary
+from yeoul.kernels.rms_norm import native as rms_norm_native
+from yeoul.kernels.rms_norm import reference as rms_norm_reference
+from yeoul.kernels.rotary import native as rotary_native
+from yeoul.kernels.rotary import reference as rotary_reference
+from yeoul.kernels.rotary.reference import HeadNorms, apply_rotary
 
 __all__ = [
+    "HeadNorms",
+    "Matrix",
+    "MatrixStack",
+    "add_and_norm",
     "apply_rotary",
+    "argmax",
     "dequantize",
     "gelu_tanh_gate",
     "linear",
+    "look_up",
     "paged_attention",
     "rms_norm",
+    "rotate_and_write",
     "silu_gate",
     "write_cache",
 ]
+
+
+def rms_norm(values: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """See ``rms_norm.reference.rms_norm``."""
+    norm = rms_norm_native.rms_norm if _is_fast(values) else rms_norm_reference.rms_norm
+    return norm(values, weight, epsilon)
+
+
+def add_and_norm(values: Tensor, addend: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """See ``rms_norm.reference.add_and_norm``."""
+    norm = rms_norm_native.add_and_norm if _is_fast(values) else rms_norm_reference.add_and_norm
+    return norm(values, addend, weight, epsilon)
+
+
+def silu_gate(gate_and_up: Tensor) -> Tensor:
+    """See ``activation.reference.silu_gate``."""
+    gate = activation_native.silu_gate if _is_fast(gate_and_up) else activation_reference.silu_gate
+    return gate(gate_and_up)
+
+
+def gelu_tanh_gate(gate_and_up: Tensor) -> Tensor:
+    """See ``activation.reference.gelu_tanh_gate``."""
+    gate = activation_native.gelu_tanh_gate if _is_fast(gate_and_up) else activation_reference.gelu_tanh_gate
+    return gate(gate_and_up)
+
+
+def rotate_and_write(
+    heads: Tensor,
+    cosines: Tensor,
+    sines: Tensor,
+    kv_cache: Tensor,
+    slot_mapping: Tensor,
+    norms: HeadNorms | None = None,
+) -> Tensor:
+    """See ``rotary.reference.rotate_and_write``."""
+    is_fast = _is_fast(heads) or _is_fast(kv_cache)
+    rotate = rotary_native.rotate_and_write if is_fast else rotary_reference.rotate_and_write
+    return rotate(heads, cosines, sines, kv_cache, slot_mapping, norms)
+
+
+def paged_attention(
+    query: Tensor,
+    kv_cache: Tensor,
+    query_start: Tensor,
+    context_lengths: Tensor,
+    block_tables: Tensor,
+    *,
+    scale: float,
+    sliding_window: int = 0,
+    softcap: float | None = None,
+) -> Tensor:
+    """See ``attention.reference.paged_attention``."""
+    is_fast = _is_fast(query) or _is_fast(kv_cache)
+    attend = attention_native.paged_attention if is_fast else attention_reference.paged_attention
+    return attend(
+        query,
+        kv_cache,
+        query_start,
+        context_lengths,
+        block_tables,
+        scale=scale,
+        sliding_window=sliding_window,
+        softcap=softcap,
+    )
+
+
+def argmax(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """See ``argmax.reference.argmax``; exact everywhere, so native on every CPU."""
+    return argmax_native.argmax(logits) if logits.is_cpu else argmax_reference.argmax(logits)
+
+
+def _is_fast(values: Tensor) -> bool:
+    return values.is_cpu and values.dtype != torch.float32

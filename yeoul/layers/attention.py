@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from yeoul.kernels import operations
 from yeoul.layers.attention_metadata import AttentionMetadata
 from yeoul.layers.linear import ColumnParallelLinear, RowParallelLinear, RowsOfMatrix
-from yeoul.layers.norm import RmsNorm
 from yeoul.layers.parallel import TensorParallel
 from yeoul.layers.rotary import RotaryTable
 from yeoul.layers.weight_source import WeightSource
@@ -39,12 +39,11 @@ class Attention:
         share: HeadShare,
         head_dim: int,
         rule: AttentionRule,
-        head_norms: tuple[RmsNorm, RmsNorm] | None = None,
+        head_norms: operations.HeadNorms | None = None,
     ) -> None:
         self._query_key_value = query_key_value
         self._output = output
-        self._sizes = [share.num_heads * head_dim, share.num_kv_heads * head_dim, share.num_kv_heads * head_dim]
-        self._head_dim = head_dim
+        self._heads_shape = (-1, share.num_heads + 2 * share.num_kv_heads, head_dim)
         self._rule = rule
         self._head_norms = head_norms
 
@@ -73,13 +72,10 @@ class Attention:
 
     def __call__(self, hidden_states: Tensor, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor) -> Tensor:
         """``[num_tokens, hidden_size]`` to the same, the same on every rank; writes the step's keys and values."""
-        projected = self._query_key_value(hidden_states).split_with_sizes(self._sizes, dim=-1)
-        query, key, value = (part.view(len(part), -1, self._head_dim) for part in projected)
-        if self._head_norms is not None:
-            query, key = self._head_norms[0](query), self._head_norms[1](key)
-        query = operations.apply_rotary(query, rotary.cosines, rotary.sines)
-        key = operations.apply_rotary(key, rotary.cosines, rotary.sines)
-        operations.write_cache(key, value, kv_cache, metadata.slot_mapping)
+        heads = self._query_key_value(hidden_states).view(self._heads_shape)
+        query = operations.rotate_and_write(
+            heads, rotary.cosines, rotary.sines, kv_cache, metadata.slot_mapping, self._head_norms
+        )
         attended = operations.paged_attention(
             query,
             kv_cache,
@@ -93,10 +89,12 @@ class Attention:
         return self._output(attended.flatten(1))
 
 
-def _load_head_norms(weights: WeightSource, prefix: str, description: ModelDescription) -> tuple[RmsNorm, RmsNorm] | None:
+def _load_head_norms(weights: WeightSource, prefix: str, description: ModelDescription) -> operations.HeadNorms | None:
     if not description.qk_norm:
         return None
-    size, epsilon, offset = description.head_dim, description.rms_norm_eps, description.norm_weight_offset
-    query_norm = RmsNorm.load(weights, f"{prefix}.q_norm", size, epsilon=epsilon, offset=offset)
-    key_norm = RmsNorm.load(weights, f"{prefix}.k_norm", size, epsilon=epsilon, offset=offset)
-    return query_norm, key_norm
+
+    def weight(name: str) -> Tensor:
+        stored = weights.read(f"{prefix}.{name}.weight", (description.head_dim,), dtype=torch.float32)
+        return stored + description.norm_weight_offset
+
+    return operations.HeadNorms(weight("q_norm"), weight("k_norm"), description.rms_norm_eps)

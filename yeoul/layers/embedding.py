@@ -17,8 +17,13 @@ from yeoul.model_files.tensor_parallel_split import deal_vocabulary
 class VocabularyMatrix:
     """This rank's rows of a ``[vocab_size, hidden_size]`` matrix."""
 
-    def __init__(self, weight: Tensor, shares: list[range], parallel: TensorParallel) -> None:
-        self.weight = weight
+    def __init__(
+        self, weight: operations.Matrix, shares: list[range], parallel: TensorParallel, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """``dtype`` is what hidden states are of."""
+        self._weight = weight
+        self._stack = operations.MatrixStack([weight])
+        self._dtype = dtype
         self._shares = shares
         self._parallel = parallel
 
@@ -26,16 +31,18 @@ class VocabularyMatrix:
     def load(cls, weights: WeightSource, name: str, shape: tuple[int, int], parallel: TensorParallel) -> VocabularyMatrix:
         """Read this rank's rows of the matrix ``name`` (without ``.weight``) of ``shape`` (vocab_size, hidden_size)."""
         shares = deal_vocabulary(shape[0], parallel.size)
-        return cls(weights.read(f"{name}.weight", shape, rows=shares[parallel.rank]), shares, parallel)
+        weight = weights.read_matrix(f"{name}.weight", shape, rows=shares[parallel.rank])
+        return cls(weight, shares, parallel, weights.dtype)
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """Look up int64 ``token_ids`` ``[num_tokens]``: ``[num_tokens, hidden_size]``, the same on every rank."""
         if self._parallel.size == 1:
-            return torch.nn.functional.embedding(token_ids, self.weight)
+            return operations.look_up(self._weight, token_ids, self._dtype)
         share = self._shares[self._parallel.rank]
         is_mine = (token_ids >= share.start) & (token_ids < share.stop)
-        rows = torch.zeros(len(token_ids), self.weight.shape[1], dtype=self.weight.dtype, device=self.weight.device)
-        rows[is_mine] = self.weight[token_ids[is_mine] - share.start]
+        found = operations.look_up(self._weight, token_ids[is_mine] - share.start, self._dtype)
+        rows = torch.zeros(len(token_ids), found.shape[1], dtype=self._dtype, device=found.device)
+        rows[is_mine] = found
         return self._parallel.all_reduce(rows)
 
     def logits(self, hidden_states: Tensor, softcap: float | None = None) -> Tensor:
@@ -48,6 +55,6 @@ class VocabularyMatrix:
         Returns:
             float32 ``[num_rows, vocab_size]``, whole on every rank.
         """
-        mine = operations.linear(hidden_states, self.weight).float()
+        mine = self._stack(hidden_states, torch.float32)
         logits = self._parallel.all_gather(mine, [len(share) for share in self._shares])
         return logits if softcap is None else torch.tanh(logits / softcap) * softcap

@@ -27,30 +27,30 @@ class RowsOfMatrix(NamedTuple):
 class ColumnParallelLinear:
     """This rank's outputs of one matrix, or of several that share their input, stacked so that one product makes all."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self.weight = weight
-        self.bias = bias
+    def __init__(self, parts: list[operations.Matrix], bias: Tensor | None = None) -> None:
+        self._stack = operations.MatrixStack(parts, bias)
 
     @classmethod
     def load(cls, weights: WeightSource, parts: list[RowsOfMatrix], in_size: int, *, has_bias: bool) -> ColumnParallelLinear:
         """Read this rank's rows of each part and stack them in the order of ``parts``."""
-        weight = torch.cat([weights.read(f"{part.name}.weight", (part.num_rows, in_size), rows=part.rows) for part in parts])
+        matrices = [weights.read_matrix(f"{part.name}.weight", (part.num_rows, in_size), rows=part.rows) for part in parts]
         if not has_bias:
-            return cls(weight)
+            return cls(matrices)
         bias = torch.cat([weights.read(f"{part.name}.bias", (part.num_rows,), rows=part.rows) for part in parts])
-        return cls(weight, bias)
+        return cls(matrices, bias)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """``[num_tokens, in_size]`` to ``[num_tokens, this rank's outputs]``."""
-        return operations.linear(rows, self.weight, self.bias)
+        return self._stack(rows)
 
 
 class RowParallelLinear:
     """All outputs of a matrix from this rank's inputs, summed over the ranks; the bias is added once, after the sum."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, parallel: TensorParallel) -> None:
-        self.weight = weight
-        self.bias = bias
+    def __init__(self, weight: operations.Matrix, bias: Tensor | None, parallel: TensorParallel) -> None:
+        is_alone = parallel.size == 1
+        self._stack = operations.MatrixStack([weight], bias if is_alone else None)
+        self._late_bias = None if is_alone else bias
         self._parallel = parallel
 
     @classmethod
@@ -65,13 +65,11 @@ class RowParallelLinear:
         has_bias: bool,
     ) -> RowParallelLinear:
         """Read this rank's columns of the matrix ``name`` (without ``.weight``) of ``shape`` (out_size, in_size)."""
-        weight = weights.read(f"{name}.weight", shape, columns=columns)
+        weight = weights.read_matrix(f"{name}.weight", shape, columns=columns)
         bias = weights.read(f"{name}.bias", shape[:1]) if has_bias else None
         return cls(weight, bias, parallel)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """``[num_tokens, this rank's inputs]`` to ``[num_tokens, out_size]``, the same on every rank."""
-        if self._parallel.size == 1:
-            return operations.linear(rows, self.weight, self.bias)
-        total = self._parallel.all_reduce(operations.linear(rows, self.weight))
-        return total if self.bias is None else total + self.bias
+        total = self._parallel.all_reduce(self._stack(rows))
+        return total if self._late_bias is None else total + self._late_bias

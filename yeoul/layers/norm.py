@@ -24,3 +24,9 @@ class RmsNorm:
     def __call__(self, values: Tensor) -> Tensor:
         """``[..., size]`` to the same shape and type."""
         return operations.rms_norm(values, self.weight, self.epsilon)
+
+    def after(self, stream: Tensor, addend: Tensor | None) -> Tensor:
+        """Adds ``addend``, where there is one, to the residual stream **in place**; normalises the sum."""
+        if addend is None:
+            return operations.rms_norm(stream, self.weight, self.epsilon)
+        return operations.add_and_norm(stream, addend, self.weight, self.epsilon)

@@ -10,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from yeoul.kernels.operations import Matrix
+
 
 class WeightSource(Protocol):
     """A model file's tensors, by their Hugging Face names, whatever the file calls them.
@@ -52,4 +54,10 @@ class WeightSource(Protocol):
         Raises:
             ModelFileError: if the tensor is missing or of another shape; names it.
         """
+        ...
+
+    def read_matrix(
+        self, name: str, shape: tuple[int, int], *, rows: range | None = None, columns: range | None = None
+    ) -> Matrix:
+        """Like ``read``, for a matrix that is only multiplied with or looked up in: quantised weights may stay so."""
         ...

@@ -23,8 +23,21 @@ from yeoul.model_files.tensor_parallel_split import deal_kv_groups
 class DecoderLayer(Protocol):
     """One layer of an architecture."""
 
-    def __call__(self, hidden_states: Tensor, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor) -> Tensor:
-        """``[num_tokens, hidden_size]`` to the same; writes the step's keys and values to ``kv_cache``."""
+    def __call__(
+        self, stream: Tensor, addend: Tensor | None, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor
+    ) -> Tensor:
+        """Computes one layer, and writes the step's keys and values to ``kv_cache``.
+
+        Args:
+            stream: ``[num_tokens, hidden_size]``, the residual stream, changed in place.
+            addend: what the layer before left to be added to the stream; None in the first layer.
+            rotary: the rotation of this kind of layer.
+            metadata: where the tokens' requests begin and where their cache lies.
+            kv_cache: this layer's cache.
+
+        Returns:
+            What is still to be added to the stream: an addition and the norm after it are one operation.
+        """
         ...
 
 
@@ -65,15 +78,16 @@ class Decoder:
     @torch.inference_mode()
     def forward(self, token_ids: Tensor, positions: Tensor, metadata: AttentionMetadata, kv_caches: list[Tensor]) -> Tensor:
         """See ``Model.forward``."""
-        hidden_states = self._embedding.embed(token_ids)
+        stream = self._embedding.embed(token_ids)
         if self._description.embedding_scale != 1.0:
-            hidden_states = hidden_states * self._embedding_scale
+            stream = stream * self._embedding_scale
         table = self._rotary.table(positions)
         local_table = self._local_rotary.table(positions) if self._local_rotary is not None else table
+        addend: Tensor | None = None
         for index, (layer, kv_cache) in enumerate(zip(self._layers, kv_caches, strict=True)):
             rotary = local_table if self._slides(index) else table
-            hidden_states = layer(hidden_states, rotary, metadata, kv_cache)
-        return self._norm(hidden_states)
+            addend = layer(stream, addend, rotary, metadata, kv_cache)
+        return self._norm.after(stream, addend)
 
     @torch.inference_mode()
     def compute_logits(self, hidden_states: Tensor) -> Tensor:

@@ -36,11 +36,13 @@ class Gemma3Layer:
         self._mlp = GatedMlp.load(weights, f"{prefix}.mlp", description, parallel)
         self._after_mlp = norm("post_feedforward_layernorm")
 
-    def __call__(self, hidden_states: Tensor, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor) -> Tensor:
-        """``[num_tokens, hidden_size]`` to the same."""
-        attended = self._attention(self._before_attention(hidden_states), rotary, metadata, kv_cache)
-        hidden_states = hidden_states + self._after_attention(attended)
-        return hidden_states + self._after_mlp(self._mlp(self._before_mlp(hidden_states)))
+    def __call__(
+        self, stream: Tensor, addend: Tensor | None, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor
+    ) -> Tensor:
+        """See ``DecoderLayer``."""
+        attended = self._attention(self._before_attention.after(stream, addend), rotary, metadata, kv_cache)
+        computed = self._mlp(self._before_mlp.after(stream, self._after_attention(attended)))
+        return self._after_mlp(computed)
 
 
 def build_gemma3(weights: WeightSource, description: ModelDescription, parallel: TensorParallel) -> Decoder:

@@ -31,10 +31,12 @@ class LlamaLayer:
         self._mlp_norm = RmsNorm.load(weights, f"{prefix}.post_attention_layernorm", size, epsilon=epsilon)
         self._mlp = GatedMlp.load(weights, f"{prefix}.mlp", description, parallel)
 
-    def __call__(self, hidden_states: Tensor, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor) -> Tensor:
-        """``[num_tokens, hidden_size]`` to the same."""
-        hidden_states = hidden_states + self._attention(self._attention_norm(hidden_states), rotary, metadata, kv_cache)
-        return hidden_states + self._mlp(self._mlp_norm(hidden_states))
+    def __call__(
+        self, stream: Tensor, addend: Tensor | None, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor
+    ) -> Tensor:
+        """See ``DecoderLayer``."""
+        attended = self._attention(self._attention_norm.after(stream, addend), rotary, metadata, kv_cache)
+        return self._mlp(self._mlp_norm.after(stream, attended))
 
 
 def build_llama(weights: WeightSource, description: ModelDescription, parallel: TensorParallel) -> Decoder:

@@ -17,6 +17,8 @@ from torch import Tensor
 from yeoul.errors import ModelFileError
 from yeoul.kernels import operations
 from yeoul.kernels.dequantize.reference import block_format
+from yeoul.kernels.operations import Matrix
+from yeoul.kernels.pack_matrix.native import can_pack, pack_bfloat16, pack_matrix
 
 PIECE_ELEMENTS = 1 << 19
 
@@ -80,6 +82,35 @@ class FileWeights:
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Read a part of a tensor; raises ModelFileError if it is missing or not of ``shape``."""
+        stored = self._find(name, shape)
+        if len(shape) == 1:
+            part = _decode(stored, range(1), rows or range(shape[0]), dtype or self.dtype)[0]
+        else:
+            part = _decode(stored, rows or range(shape[0]), columns or range(shape[1]), dtype or self.dtype)
+        if stored.interleaved_head_dim:
+            part = _halves_from_pairs(part, stored.interleaved_head_dim)
+        return part.to(self.device)
+
+    def read_matrix(
+        self, name: str, shape: tuple[int, int], *, rows: range | None = None, columns: range | None = None
+    ) -> Matrix:
+        """Read a part of a matrix: packed, as exact as it is stored, if this device multiplies packed ones; else a tensor.
+
+        Where the model computes in float32, weights are decoded, so that what it computes can be compared.
+        """
+        stored = self._find(name, shape)
+        rows, columns = rows or range(shape[0]), columns or range(shape[1])
+        if self.dtype == torch.float32 or self.device.type != "cpu":
+            return self.read(name, shape, rows=rows, columns=columns)
+        if not can_pack(stored.type_name, columns):
+            part = self.read(name, shape, rows=rows, columns=columns)
+            return pack_bfloat16(part) if self.dtype == torch.bfloat16 else part
+        row_of = torch.arange(rows.start, rows.stop)
+        if stored.interleaved_head_dim:
+            row_of = _halves_from_pairs(row_of, stored.interleaved_head_dim).contiguous()
+        return pack_matrix(_blocks(stored, columns), stored.type_name, len(columns), row_of)
+
+    def _find(self, name: str, shape: tuple[int, ...]) -> StoredTensor:
         stored = self._file.find(name)
         if stored is None:
             raise ModelFileError(
@@ -91,24 +122,24 @@ class FileWeights:
                 f"{self._file.path}: tensor {stored.name!r} has the shape {stored.shape}, expected {shape}; "
                 "is the file whole, and of the architecture that it names? Fetch it again"
             )
-        if len(shape) == 1:
-            part = _decode(stored, range(1), rows or range(shape[0]), dtype or self.dtype)[0]
-        else:
-            part = _decode(stored, rows or range(shape[0]), columns or range(shape[1]), dtype or self.dtype)
-        if stored.interleaved_head_dim:
-            part = _halves_from_pairs(part, stored.interleaved_head_dim)
-        return part.to(self.device)
+        return stored
+
+
+def _blocks(stored: StoredTensor, columns: range) -> npt.NDArray[np.uint8]:
+    """The bytes of all blocks that hold these columns: ``[num_rows, num_bytes]``."""
+    form = block_format(stored.type_name)
+    num_stored_rows = stored.shape[0] if len(stored.shape) > 1 else 1
+    first_block, end_block = columns.start // form.block_size, -(-columns.stop // form.block_size)
+    return stored.data.reshape(num_stored_rows, -1)[:, first_block * form.block_bytes : end_block * form.block_bytes]
 
 
 def _decode(stored: StoredTensor, rows: range, columns: range, dtype: torch.dtype) -> Tensor:
     """Decode a rectangle, widened to whole blocks for the decoding: ``[len(rows), len(columns)]``."""
     form = block_format(stored.type_name)
-    num_stored_rows = stored.shape[0] if len(stored.shape) > 1 else 1
-    first_block, end_block = columns.start // form.block_size, -(-columns.stop // form.block_size)
-    skipped = columns.start - first_block * form.block_size
-    table = stored.data.reshape(num_stored_rows, -1)[:, first_block * form.block_bytes : end_block * form.block_bytes]
+    skipped = columns.start % form.block_size
+    table = _blocks(stored, columns)
     result = torch.empty(len(rows), len(columns), dtype=dtype)
-    rows_a_piece = max(1, PIECE_ELEMENTS // max(1, (end_block - first_block) * form.block_size))
+    rows_a_piece = max(1, PIECE_ELEMENTS // max(1, table.shape[1] // form.block_bytes * form.block_size))
     for start in range(rows.start, rows.stop, rows_a_piece):
         end = min(start + rows_a_piece, rows.stop)
         piece = operations.dequantize(torch.from_numpy(np.array(table[start:end])), stored.type_name)

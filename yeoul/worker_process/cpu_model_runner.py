@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from yeoul.kernels.native_library import InstructionSet, instruction_set_in_use
 from yeoul.worker_process.cache_memory import available_host_bytes
 from yeoul.worker_process.model_runner import GPUModelRunner
 
@@ -37,9 +38,10 @@ class CPUModelRunner(GPUModelRunner):
         torch.set_num_threads(num_threads)
 
     def default_dtype(self) -> torch.dtype:
-        """bfloat16 on a CPU that multiplies it, unless the file holds float32; otherwise float32."""
+        """bfloat16 where native kernels or the CPU itself multiply it fast, unless the file holds float32; else float32."""
         is_float32 = self._settings.description.weights_dtype == "float32"
-        return torch.bfloat16 if multiplies_bfloat16(_cpu_description()) and not is_float32 else torch.float32
+        is_fast = instruction_set_in_use() != InstructionSet.PORTABLE or multiplies_bfloat16(_cpu_description())
+        return torch.bfloat16 if is_fast and not is_float32 else torch.float32
 
     def cache_memory(self) -> tuple[int, int | None]:
         """1 GiB if nobody says; at most half of the memory that is available, shared by the ranks."""

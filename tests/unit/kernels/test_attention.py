@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 from yeoul.kernels import operations
-from yeoul.kernels.attention import reference
+from yeoul.kernels.attention import native, reference
 
-IMPLEMENTATIONS = {"picked": operations.paged_attention, "reference": reference.paged_attention}
+IMPLEMENTATIONS = {
+    "picked": operations.paged_attention,
+    "reference": reference.paged_attention,
+    "native": native.paged_attention,
+}
 # (rows, context) of each request
 BATCHES = {
     "one token": [(1, 1)],
@@ -82,12 +86,13 @@ def test_every_row_is_the_formula_over_its_own_request(batch, rule, implementati
             assert torch.allclose(found[rows], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_cache_in_bfloat16_is_read_as_what_it_holds():
+@pytest.mark.parametrize("attend", [reference.paged_attention, native.paged_attention])
+def test_a_cache_in_bfloat16_is_read_as_what_it_holds(attend):
     cache, starts, lengths, tables, _ = _batch([(1, 40), (6, 30)], 2, 16, block_size=8)
     query = torch.randn(7, 4, 16)
     narrow = cache.bfloat16()
-    found = operations.paged_attention(query, narrow, starts, lengths, tables, scale=0.2)
-    assert torch.equal(found, operations.paged_attention(query, narrow.float(), starts, lengths, tables, scale=0.2))
+    found = attend(query, narrow, starts, lengths, tables, scale=0.2)
+    assert torch.equal(found, attend(query, narrow.float(), starts, lengths, tables, scale=0.2))
 
 
 def test_many_decodes_are_gathered_in_bounded_groups_with_the_same_bits(monkeypatch):

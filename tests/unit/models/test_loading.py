@@ -33,6 +33,15 @@ def test_narrow_types_stay_near_float32(dtype, tmp_path):
     assert (logits - expected).abs().mean() < 0.05 * expected.abs().mean()
 
 
+@pytest.mark.parametrize("type_name", ["Q4_1", "Q5_0", "Q8_0"])
+def test_quantised_weights_stay_near_their_float32_decoding(type_name, tmp_path):
+    oracle = make_model("llama", hidden_size=96, intermediate_size=192)
+    files = save_gguf(oracle, "llama", str(tmp_path / "tiny.gguf"), type_name)
+    exact, quantized = all_logits(load(files), TOKENS), all_logits(load(files, dtype=torch.bfloat16), TOKENS)
+    # On random weights bfloat16 alone is off by 1.7 %, activations of 8 bits make it 3.5 %.
+    assert (quantized - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
 def test_both_kinds_of_file_give_the_same_bits(tmp_path):
     oracle = make_model("llama")
     folder = save_folder(oracle, str(tmp_path / "folder"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.unit.models.running import Requests, all_logits, load
-from tests.unit.models.tiny_models import VOCAB_SIZE, make_model, save_folder
+from tests.unit.models.tiny_models import VOCAB_SIZE, make_model, save_folder, save_gguf
 from yeoul.models.model import Model
 
 PROMPTS = [random.Random(length).choices(range(VOCAB_SIZE), k=length) for length in (1, 3, 70, 40, 7, 140)]
@@ -23,12 +23,16 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module", params=["llama", "gemma3", "llama in bfloat16"])
+@pytest.fixture(scope="module", params=["llama", "gemma3", "llama in bfloat16", "llama in Q4_1", "llama in Q8_0"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
     options = {"gemma3": {"head_dim": 16, "sliding_window": 30, "query_pre_attn_scalar": 16}}.get(request.param, {})
-    oracle = make_model(request.param.split()[0], hidden_size=96, intermediate_size=200, **options)
-    dtype = torch.bfloat16 if request.param.endswith("bfloat16") else torch.float32
-    return load(save_folder(oracle, str(tmp_path_factory.mktemp("model"))), dtype=dtype)
+    architecture, _, type_name = request.param.partition(" in ")
+    folder, dtype = tmp_path_factory.mktemp("model"), torch.bfloat16 if type_name else torch.float32
+    if type_name.startswith("Q"):
+        oracle = make_model(architecture, hidden_size=96, intermediate_size=192, **options)
+        return load(save_gguf(oracle, architecture, str(folder / "tiny.gguf"), type_name), dtype=dtype)
+    oracle = make_model(architecture, hidden_size=96, intermediate_size=200, **options)
+    return load(save_folder(oracle, str(folder)), dtype=dtype)
 
 
 def test_a_request_in_a_crowd_has_the_bits_that_it_has_alone(model: Model, threads: int) -> None:

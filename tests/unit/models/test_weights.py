@@ -12,6 +12,8 @@ import torch
 from tests.unit.models.running import load
 from tests.unit.models.tiny_models import make_model, save_folder, save_gguf
 from yeoul.errors import ModelFileError
+from yeoul.kernels.pack_matrix.packed_matrix import PackedMatrix
+from yeoul.kernels.packed_linear.reference import unpack
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
 from yeoul.models.tensor_files import GgufTensors, SafetensorsTensors
@@ -66,6 +68,26 @@ def test_interleaved_rows_come_out_half_by_half():
     matrix = np.repeat(np.arange(8, dtype=np.float32)[:, None], 32, axis=1)
     found = _weights(matrix, "F32", interleaved_head_dim=4).read("matrix", (8, 32), rows=range(4, 8))
     assert found[:, 0].tolist() == [4, 6, 5, 7]
+
+
+@pytest.mark.parametrize("type_name", ["BF16", "Q8_0", "Q4_1", "Q4_0"])
+@pytest.mark.parametrize("interleaved_head_dim", [0, 4])
+def test_a_packed_matrix_holds_the_numbers_of_the_decoded_one(type_name, interleaved_head_dim):
+    matrix = np.random.default_rng(1).normal(size=(12, 128)).astype(np.float32)
+    weights = _weights(matrix, type_name, interleaved_head_dim)
+    packing = FileWeights(weights._file, torch.bfloat16, CPU)
+    for rows, columns in [(None, None), (range(4, 8), None), (None, range(32, 96)), (None, range(17, 128))]:
+        found = packing.read_matrix("matrix", (12, 128), rows=rows, columns=columns)
+        assert isinstance(found, PackedMatrix)
+        expected = weights.read("matrix", (12, 128), rows=rows, columns=columns)
+        is_exact = type_name == "BF16" or columns != range(17, 128)  # what begins within a block is decoded and rounded
+        assert torch.equal(unpack(found), expected if is_exact else expected.bfloat16().float())
+
+
+def test_the_oracle_s_matrices_are_decoded():
+    found = _weights(np.ones((12, 128), dtype=np.float32), "Q8_0").read_matrix("matrix", (12, 128))
+    assert isinstance(found, torch.Tensor)
+    assert found.dtype == torch.float32
 
 
 def test_weights_take_the_type_of_the_model_and_norms_stay_float32(tmp_path):

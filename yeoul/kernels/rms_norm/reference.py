@@ -23,3 +23,19 @@ def rms_norm(values: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     wide = values.float()
     mean_square = wide.square().mean(dim=-1, keepdim=True)
     return (wide * torch.rsqrt(mean_square + epsilon) * weight).to(values.dtype)
+
+
+def add_and_norm(values: Tensor, addend: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """Add ``addend`` to ``values`` **in place**, rounded to their type, and normalise the sum.
+
+    Args:
+        values: ``[num_rows, size]``, the residual stream; holds the sum afterwards.
+        addend: of the same shape and type.
+        weight: float32 ``[size]``.
+        epsilon: added to the mean square.
+
+    Returns:
+        ``rms_norm(values + addend)``, in the type of ``values``.
+    """
+    values += addend
+    return rms_norm(values, weight, epsilon)

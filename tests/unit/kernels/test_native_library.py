@@ -1,0 +1,38 @@
+"""The native library: one OpenMP runtime in the process, instruction sets that the machine has."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from yeoul.kernels.native_library import InstructionSet, instruction_set_in_use, instruction_sets, using
+
+COUNT_RUNTIMES = """
+import os
+import torch
+from yeoul.kernels.native_library import openmp_runtimes
+from yeoul.kernels.quantize_rows.native import quantize_rows
+
+torch.set_num_threads(2)
+torch.ones(1 << 20).exp()  # torch's team of threads starts
+runtimes, threads = openmp_runtimes(), os.listdir("/proc/self/task")
+assert len(runtimes) == 1 and "torch" in runtimes[0], runtimes
+quantize_rows(torch.ones(64, 64))
+assert openmp_runtimes() == runtimes, openmp_runtimes()
+assert os.listdir("/proc/self/task") == threads, "a second team of threads was started"
+"""
+
+
+def test_the_process_has_one_openmp_runtime_which_is_torchs():
+    subprocess.run([sys.executable, "-c", COUNT_RUNTIMES], check=True, timeout=60)
+
+
+def test_the_portable_set_is_always_there_and_the_best_is_in_use():
+    assert instruction_sets()[0] == InstructionSet.PORTABLE
+    assert instruction_set_in_use() == instruction_sets()[-1]
+
+
+def test_another_set_can_be_used_for_a_while():
+    with using(InstructionSet.PORTABLE):
+        assert instruction_set_in_use() == InstructionSet.PORTABLE
+    assert instruction_set_in_use() == instruction_sets()[-1]

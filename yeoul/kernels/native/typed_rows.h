@@ -1,0 +1,53 @@
+// Rows of numbers whose type is known only when a call comes, and memory that a thread keeps; for the fused operations.
+
+#pragma once
+
+#include <stdlib.h>
+
+#include "yeoul/kernels/native/lanes.h"
+#include "yeoul/kernels/native/numbers.h"
+
+namespace {
+
+constexpr int64_t kSerialNumbers = 65536;  // numbers below which waking a thread costs more than it saves
+
+// Memory that a thread keeps from call to call.
+struct Scratch {
+  float* numbers = nullptr;
+  int64_t size = 0;
+  float* at_least(int64_t wanted) {
+    if (wanted > size) {
+      free(numbers);
+      numbers = (float*)aligned_alloc(64, (size_t)((wanted * 4 + 63) / 64 * 64));
+      if (numbers == nullptr) abort();
+      size = wanted;
+    }
+    return numbers;
+  }
+  ~Scratch() { free(numbers); }
+};
+
+inline int64_t bytes_of(int32_t type) { return type == kFloat32 ? 4 : 2; }
+
+inline const char* address_of(const void* base, int64_t index, int32_t type) {
+  return (const char*)base + index * bytes_of(type);
+}
+
+inline char* address_of(void* base, int64_t index, int32_t type) { return (char*)base + index * bytes_of(type); }
+
+inline Floats load_typed(const char* source, int32_t type, int count) {
+  if (type == kBFloat16) return load_some((const BFloat16*)source, count);
+  if (type == kFloat16) return load_some((const Float16*)source, count);
+  return load_some((const float*)source, count);
+}
+
+inline void store_typed(char* target, int32_t type, Floats value, int count) {
+  if (type == kBFloat16) return store_some((BFloat16*)target, value, count);
+  if (type == kFloat16) return store_some((Float16*)target, value, count);
+  store_some((float*)target, value, count);
+}
+
+// How many of the lanes at `place` lie before `size`.
+inline int lanes_left(int64_t size, int64_t place) { return size - place < kLanes ? (int)(size - place) : kLanes; }
+
+}  // namespace

@@ -1,0 +1,94 @@
+"""Rows times packed quantised weights, natively: one call for all matrices that share their input.
+
+Knows nothing of sharding. See ``reference.py`` for what it computes. Called through ``kernels.operations``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from yeoul.kernels.native_library import NativeFunction, address, number_type
+from yeoul.kernels.pack_matrix.packed_matrix import PackedForm, PackedMatrix
+
+
+class _Segment(ctypes.Structure):
+    """The same as Segment in ``packed_format.h``."""
+
+    _fields_ = (
+        ("codes", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+        ("minimums", ctypes.c_void_p),
+        ("num_outputs", ctypes.c_int64),
+        ("first_output", ctypes.c_int64),
+        ("form", PackedForm),
+    )
+
+
+_packed_linear = NativeFunction(
+    "packed_linear",
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_int64,
+    ctypes.c_int64,
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_int64,
+)
+
+
+class PackedStack:
+    """Matrices that share their input, one on top of the other, and the bias of all."""
+
+    def __init__(self, matrices: list[PackedMatrix], bias: Tensor | None = None) -> None:
+        """``bias`` is of any floating type, ``[num_outputs of all]``."""
+        assert len({matrix.num_inputs for matrix in matrices}) == 1
+        self.matrices = matrices
+        self.bias = None if bias is None else bias.float().contiguous()
+        self.num_inputs = matrices[0].num_inputs
+        self.num_outputs = sum(matrix.num_outputs for matrix in matrices)
+        self._segments = (_Segment * len(matrices))(*self._describe())
+        self._segments_address = ctypes.addressof(self._segments)
+        self._bias_address = address(self.bias)
+
+    def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Multiply.
+
+        A result has the same bits whatever the other rows and the number of threads.
+
+        Args:
+            rows: floating ``[num_rows, num_inputs]``, finite.
+            dtype: the result's; None is that of ``rows``.
+
+        Returns:
+            ``[num_rows, num_outputs]``.
+        """
+        rows = rows.contiguous()
+        assert rows.shape[1] == self.num_inputs
+        result = torch.empty(rows.shape[0], self.num_outputs, dtype=dtype or rows.dtype)
+        _packed_linear(
+            number_type(rows.dtype),
+            number_type(result.dtype),
+            rows.data_ptr(),
+            rows.shape[0],
+            self.num_inputs,
+            self._segments_address,
+            len(self.matrices),
+            self._bias_address,
+            result.data_ptr(),
+            self.num_outputs,
+        )
+        return result
+
+    def _describe(self) -> list[_Segment]:
+        segments, first_output = [], 0
+        for matrix in self.matrices:
+            addresses = (address(matrix.codes), address(matrix.scales), address(matrix.minimums))
+            segments.append(_Segment(*addresses, matrix.num_outputs, first_output, matrix.form))
+            first_output += matrix.num_outputs
+        return segments

@@ -1,0 +1,37 @@
+"""Rows to 8-bit integers with a scale for each 32 consecutive numbers, in plain torch: the truth for the native kernel.
+
+Knows nothing of weights. Used by the quantised linear's reference.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BLOCK_SIZE = 32
+
+
+class QuantizedRows(NamedTuple):
+    """``codes`` int8 ``[num_rows, size]`` (size filled up to blocks of 32), ``scales`` float32 and ``sums`` int32 of the
+    codes, both ``[num_rows, size / 32]``."""
+
+    codes: Tensor
+    scales: Tensor
+    sums: Tensor
+
+
+def quantize_rows(rows: Tensor) -> QuantizedRows:
+    """Quantise each block symmetrically: the number of the largest magnitude becomes 127 or -127.
+
+    Args:
+        rows: floating ``[num_rows, size]``, finite.
+    """
+    filled = torch.nn.functional.pad(rows.float(), (0, -rows.shape[1] % BLOCK_SIZE))
+    blocks = filled.view(len(rows), -1, BLOCK_SIZE)
+    largest = blocks.abs().amax(dim=2, keepdim=True)
+    # A number over a tensor would be that number times the reciprocals, rounded twice.
+    inverse = torch.where(largest > 0, torch.full_like(largest, 127.0) / largest, 0.0)
+    codes = (blocks * inverse).round()
+    return QuantizedRows(codes.to(torch.int8).flatten(1), (largest / torch.full_like(largest, 127.0)).squeeze(2), codes.sum(dim=2).to(torch.int32))

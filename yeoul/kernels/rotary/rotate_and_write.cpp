@@ -1,0 +1,82 @@
+// Head norms, rotation and the write to the cache in one pass over a layer's heads, for one instruction set.
+//
+// Called by native.py. It is rms_norm, apply_rotary and write_cache one after the other; between them numbers stay float32.
+// Knows nothing of layers.
+
+#include "yeoul/kernels/native/calls.h"
+#include "yeoul/kernels/native/export.h"
+#include "yeoul/kernels/native/typed_rows.h"
+#include "yeoul/kernels/rms_norm/norm_factor.h"
+
+namespace {
+
+constexpr int kMaxHeadDim = 1024;
+
+// Reads a head, normalises it if there is a weight, and rotates each pair (i, i + head_dim / 2).
+inline void read_rotated(const RotaryCall& call, const char* source, const float* weight, const float* cosines,
+                         const float* sines, float* numbers) {
+  const int64_t half = call.head_dim / 2;
+  for (int64_t place = 0; place < call.head_dim; place += kLanes) {
+    const int count = lanes_left(call.head_dim, place);
+    store_some(numbers + place, load_typed(source + place * bytes_of(call.heads_type), call.heads_type, count), count);
+  }
+  if (weight != nullptr) {
+    const Floats factor = splat(norm_factor(numbers, call.head_dim, call.epsilon));
+    for (int64_t place = 0; place < call.head_dim; place += kLanes) {
+      const int count = lanes_left(call.head_dim, place);
+      store_some(numbers + place, load_some(numbers + place, count) * factor * load_some(weight + place, count), count);
+    }
+  }
+  for (int64_t place = 0; place < half; place += kLanes) {
+    const int count = lanes_left(half, place);
+    const Floats cosine = load_some(cosines + place, count), sine = load_some(sines + place, count);
+    const Floats first = load_some(numbers + place, count), second = load_some(numbers + half + place, count);
+    store_some(numbers + place, first * cosine - second * sine, count);
+    store_some(numbers + half + place, second * cosine + first * sine, count);
+  }
+}
+
+inline void write_numbers(const float* numbers, int64_t size, char* target, int32_t type) {
+  for (int64_t place = 0; place < size; place += kLanes)
+    store_typed(target + place * bytes_of(type), type, load_some(numbers + place, lanes_left(size, place)),
+                lanes_left(size, place));
+}
+
+// Rotates the queries of a token in place and writes its keys, rotated, and its values to their slot.
+void rotate_token(const RotaryCall& call, char* heads, const float* cosines, const float* sines, int64_t slot, void* cache) {
+  float numbers[kMaxHeadDim];
+  const int64_t size = call.head_dim, bytes = size * bytes_of(call.heads_type);
+  for (int64_t head = 0; head < call.num_heads; ++head, heads += bytes) {
+    read_rotated(call, heads, call.query_weight, cosines, sines, numbers);
+    write_numbers(numbers, size, heads, call.heads_type);
+  }
+  const int64_t block = slot / call.block_size, offset = slot % call.block_size;
+  for (int64_t part = 0; part < 2; ++part)
+    for (int64_t head = 0; head < call.num_kv_heads; ++head, heads += bytes) {
+      const int64_t row = ((part * call.num_blocks + block) * call.num_kv_heads + head) * call.block_size + offset;
+      char* target = address_of(cache, row * size, call.cache_type);
+      if (part == 0) {
+        read_rotated(call, heads, call.key_weight, cosines, sines, numbers);
+        write_numbers(numbers, size, target, call.cache_type);
+        continue;
+      }
+      for (int64_t place = 0; place < size; place += kLanes) {
+        const int count = lanes_left(size, place);
+        store_typed(target + place * bytes_of(call.cache_type), call.cache_type,
+                    load_typed(heads + place * bytes_of(call.heads_type), call.heads_type, count), count);
+      }
+    }
+}
+
+}  // namespace
+
+YEOUL_EXPORT(void, rotate_and_write)
+(const RotaryCall* call, int64_t num_tokens, void* heads, const float* cosines, const float* sines, const int64_t* slots,
+ void* cache) {
+#pragma omp parallel for schedule(static) if (num_tokens * call->heads_stride > kSerialNumbers / 2)
+  for (int64_t token = 0; token < num_tokens; ++token) {
+    const int64_t angle = token * (call->head_dim / 2);
+    rotate_token(*call, address_of(heads, token * call->heads_stride, call->heads_type), cosines + angle, sines + angle,
+                 slots[token], cache);
+  }
+}
