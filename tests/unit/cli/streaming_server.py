@@ -33,7 +33,8 @@ class StreamingServer:
                 return
 
             def do_GET(self):
-                self.answer(200, {"data": [{"id": "first"}, {"id": "second"}]} if self.path == "/v1/models" else {})
+                answers = {"/v1/models": {"data": [{"id": "first"}, {"id": "second"}]}, "/version": {"version": "1.2.3"}}
+                self.answer(200, answers.get(self.path, {}))
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -77,6 +78,11 @@ class StreamingServer:
         try:
             if self.fail == "status":
                 handler.answer(500, {"error": {"message": "it broke"}})
+                return
+            if not body["stream"]:
+                time.sleep(self.pause_seconds)
+                usage = {"usage": {"prompt_tokens": 7, "completion_tokens": len(self.words)}} if self.with_usage else {}
+                handler.answer(200, {"choices": [{"index": 0, "text": "".join(self.words)}], **usage})
                 return
             handler.send_response(200)
             handler.send_header("Content-Type", "text/event-stream")

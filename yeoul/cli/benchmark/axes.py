@@ -52,7 +52,7 @@ class Panel:
                 self.drawing.rectangle(x, self._y + 27, 10, 10, color, radius=2)
                 x += 15
             self.drawing.text(x, self._y + 36, name, size=12, color=FAINT_INK)
-            x += 7.1 * len(name) + 18
+            x += 6.6 * len(name) + 20
 
     def across(self, scale: Scale, label: str, ticks: Sequence[tuple[float, str]] | None = None) -> None:
         """The axis at the bottom, with its grid; ``ticks`` are (value, text) where round numbers would not do."""
@@ -63,9 +63,11 @@ class Panel:
         self.drawing.line(self.left, self.bottom, self.right, self.bottom, INK)
         self.drawing.text((self.left + self.right) / 2, self.bottom + 37, label, anchor="middle")
 
-    def upward(self, scale: Scale, label: str) -> None:
-        """The axis on the left, with its grid."""
+    def upward(self, scale: Scale, label: str, *, is_whole: bool = False) -> None:
+        """The axis on the left, with its grid; ``is_whole`` for what is counted and has no halves."""
         for value, text in _texts(scale):
+            if is_whole and value % 1:
+                continue
             y = scale(value)
             self.drawing.line(self.left, y, self.right, y, GRID)
             self.drawing.text(self.left - 8, y + 4, text, color=FAINT_INK, anchor="end")
@@ -92,13 +94,18 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number for an axis or a caption: three significant digits, thousands set apart."""
+    """A number for a caption: three significant digits or more, thousands set apart."""
     if value == 0:
         return "0"
     digits = 2 - math.floor(math.log10(abs(value)))
-    rounded = round(value, digits)
-    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:.{max(digits, 0)}f}".rstrip("0").rstrip(".")
+    return f"{value:,.{max(digits, 0)}f}"
 
 
 def _texts(scale: Scale) -> list[tuple[float, str]]:
-    return [(value, short(value)) for value in scale.ticks()]
+    return [(value, _tick_text(value)) for value in scale.ticks()]
+
+
+def _tick_text(value: float) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:g}M"
+    return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:,g}"

@@ -82,7 +82,7 @@ class LoadClient:
         gc.freeze()
         gc.disable()  # a collection would stop the clock, and this process does not live long
         self._load_start = START_TIME.unpack(os.read(self._start.go_fd, START_TIME.size))[0]
-        await asyncio.sleep(self._load_start - time.perf_counter())
+        await _sleep_until(self._load_start)
         cpu_seconds, waiting = time.process_time(), iter(self._start.requests)
         async with asyncio.TaskGroup() as group:
             if self._plan.request_rate is None:
@@ -117,7 +117,7 @@ class LoadClient:
 
         for request in self._start.requests:
             assert request.planned_seconds is not None
-            await asyncio.sleep(self._load_start + request.planned_seconds - time.perf_counter())
+            await _sleep_until(self._load_start + request.planned_seconds)
             group.create_task(send_in_a_lane(request))
 
     async def _send(self, request: PlannedRequest) -> None:
@@ -151,3 +151,8 @@ class LoadClient:
         for piece in pieces[:-1]:
             self._child.report(b"\x01" + piece)
         self._child.report(b"\x00" + pieces[-1])
+
+
+async def _sleep_until(moment: float) -> None:
+    while (rest := moment - time.perf_counter()) > 0:  # noqa: ASYNC110 - a loop's timer may end a millisecond early
+        await asyncio.sleep(rest)

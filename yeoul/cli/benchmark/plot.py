@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from yeoul.cli.benchmark.axes import Panel, Scale, short
 from yeoul.cli.benchmark.distribution import Distribution
 from yeoul.cli.benchmark.report import LoadReport
-from yeoul.cli.benchmark.report_views import load_in_words
+from yeoul.cli.benchmark.report_views import has_token_events, load_in_words
 from yeoul.cli.benchmark.svg import FAINT_INK, INK, Drawing
 
 _WIDTH, _MARGIN, _GAP = 1200.0, 36.0, 40.0
@@ -32,7 +32,7 @@ def draw(report: LoadReport) -> str:
         x, y = _MARGIN + column * (width + _GAP), _HEAD + row * (_PANEL_HEIGHT + 18)
         paint(Panel(drawing, x, y, width, _PANEL_HEIGHT, title))
     machine = report.client_machine
-    server = f"{report.server or 'server'} at {report.settings.url}"
+    server = " ".join(["server", *filter(None, [report.server]), "at", report.settings.url])
     num_clients = report.settings.num_clients
     clients = f"{num_clients} client process{'es' if num_clients > 1 else ''} on {machine.processor}, {machine.num_cpus} CPUs"
     drawing.text(_MARGIN, height - 30, f"{server}; {clients}", color=FAINT_INK)
@@ -45,7 +45,7 @@ def _painters(report: LoadReport) -> list[tuple[str, Callable[[Panel], None]]]:
     painters: list[tuple[str, Callable[[Panel], None]]] = []
     for title, times, what, color in (
         ("Time to first token", report.time_to_first_token, "requests", _FIRST),
-        ("Time between tokens", report.inter_token, "tokens", _BETWEEN),
+        ("Time between tokens", report.inter_token, "tokens" if has_token_events(report) else "events", _BETWEEN),
         ("Time of the whole request", report.request_duration, "requests", _WHOLE),
     ):
         if times is not None:
@@ -72,7 +72,13 @@ def _draw_head(drawing: Drawing, report: LoadReport) -> None:
     shared = f" after {plan.prefix_len} shared" if plan.prefix_len else ""
     prompts = f"prompts of a file ({plan.prompts_file})" if plan.prompts_file else f"{plan.input_len} tokens in{shared}"
     kind = ("chat" if plan.is_chat else "completions") + (", streamed" if plan.streams else ", not streamed")
-    parts = [f"{report.num_completed} requests", load_in_words(report), prompts, f"{plan.output_len} out", kind]
+    parts = [
+        f"{report.num_completed:,} requests in {short(report.duration_seconds)} s",
+        load_in_words(report),
+        prompts,
+        f"{plan.output_len} out",
+        kind,
+    ]
     if report.num_failed:
         parts.insert(1, f"{report.num_failed} FAILED")
     drawing.text(_MARGIN, 68, " · ".join(parts), size=13, color=FAINT_INK)
@@ -86,7 +92,8 @@ def _draw_head(drawing: Drawing, report: LoadReport) -> None:
         ("whole request", report.request_duration),
     ):
         if times is not None:
-            tiles.append((f"{short(times.p50)} / {short(times.p99)} ms", f"{name}, p50 / p99"))
+            tail, high = _tail(times)
+            tiles.append((f"{short(times.p50)} / {short(high)} ms", f"{name}, p50 / {tail}"))
     step = (_WIDTH - 2 * _MARGIN) / len(tiles)
     for place, (number, caption) in enumerate(tiles):
         drawing.text(_MARGIN + place * step, 112, number, size=20, is_bold=True)
@@ -107,11 +114,16 @@ def _draw_histogram(panel: Panel, times: Distribution, what: str, color: str) ->
     panel.upward(upward, f"% of {what}")
     panel.across(across, "milliseconds (logarithmic)" if is_log else "milliseconds")
     for low, high, count, share in zip(edges, edges[1:], counts, shares, strict=False):
-        x, top = across(low), upward(share)
+        x, top = across(low), min(upward(share), panel.bottom - 1.2 * bool(count))  # the rarest is still seen
         hint = f"{short(low)} to {short(high)} ms: {count} ({share:.1f} %)"
         panel.drawing.rectangle(x, top, across(high) - x - 0.8, panel.bottom - top, color, hint=hint)
-    for row, (name, value) in enumerate((("p50", times.p50), ("p99", times.p99))):
+    for row, (name, value) in enumerate((("p50", times.p50), _tail(times))):
         _draw_marker(panel, across(value), f"{name} {short(value)} ms", panel.top + 4 + 15 * row)
+
+
+def _tail(times: Distribution) -> tuple[str, float]:
+    """The 99th percentile, and of less than a hundred times the longest, which is all that they tell."""
+    return ("p99", times.p99) if times.count >= 100 else ("longest", times.max)
 
 
 def _draw_marker(panel: Panel, x: float, label: str, y: float) -> None:
@@ -152,8 +164,8 @@ def _draw_rate(panel: Panel, report: LoadReport) -> None:
     upward = Scale(0, max(*rates, mean, 1e-6) * 1.15, panel.bottom, panel.top)
     across = _time_axis(panel, report)
     panel.upward(upward, "tokens/s")
-    told = f"tokens in {short(report.course.interval_seconds)} s"
-    panel.legend([(told if report.settings.streams else f"{told}, each answer at its end", _RATE)])
+    told = _interval(report)
+    panel.legend([(told if report.settings.streams else f"{told}, an answer's tokens spread over its time", _RATE)])
     _draw_steps(panel, across, upward, rates, report, _RATE)
     y = upward(mean)
     panel.drawing.line(panel.left, y, panel.right, y, INK, dash="4 3")
@@ -164,9 +176,13 @@ def _draw_in_flight(panel: Panel, report: LoadReport) -> None:
     numbers = [float(number) for number in report.course.requests_in_flight]
     upward = Scale(0, max(*numbers, 1.0) * 1.15, panel.bottom, panel.top)
     across = _time_axis(panel, report)
-    panel.upward(upward, "requests")
-    panel.legend([(f"most at a time in {short(report.course.interval_seconds)} s", _FLIGHT)])
+    panel.upward(upward, "requests", is_whole=True)
+    panel.legend([(f"the most at a time, {_interval(report)}", _FLIGHT)])
     _draw_steps(panel, across, upward, numbers, report, _FLIGHT)
+
+
+def _interval(report: LoadReport) -> str:
+    return f"by intervals of {report.course.interval_seconds:.2g} s"
 
 
 def _time_axis(panel: Panel, report: LoadReport) -> Scale:
@@ -182,5 +198,5 @@ def _draw_steps(panel: Panel, across: Scale, upward: Scale, values: Sequence[flo
         for place, value in enumerate(values)
         for seconds in (place * interval, (place + 1) * interval)
     ]
-    panel.drawing.curve([(panel.left, panel.bottom), *points, (panel.right, panel.bottom)], "none", fill=color + "33")
+    panel.drawing.area([(panel.left, panel.bottom), *points, (panel.right, panel.bottom)], color)
     panel.drawing.curve(points, color)

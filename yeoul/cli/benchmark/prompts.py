@@ -29,17 +29,20 @@ _TEXT = (
 def random_prompts(client: httpx.Client, plan: LoadPlan, num_prompts: int) -> list[Prompt]:
     """Prompts of ``input_len`` random tokens after ``prefix_len`` tokens that all share; the seed makes them again.
 
-    They are exact token ids where the server tokenizes and completes; a chat, or another server, gets as many words.
+    They are exact token ids where the server tokenizes and completes. A chat gets words of about as many tokens; a server
+    that does not tokenize gets a word for each token.
     """
     source, prefix_source = random.Random(plan.seed), random.Random(f"prefix {plan.seed}")
-    # The first token may begin a sequence, and belongs into no prompt's middle.
-    token_ids = [] if plan.is_chat else sorted(set(tokens_of(client, plan.model, _TEXT)[1:]))
-    if token_ids:
+    known = tokens_of(client, plan.model, _TEXT)
+    if known and not plan.is_chat:
+        token_ids = sorted(set(known[1:] or known))  # the first may begin a sequence, and belongs into no prompt's middle
         shared = prefix_source.choices(token_ids, k=plan.prefix_len)
         return [shared + source.choices(token_ids, k=plan.input_len) for _ in range(num_prompts)]
     words = _TEXT.split()
-    shared_words = prefix_source.choices(words, k=plan.prefix_len)
-    return [" ".join(shared_words + source.choices(words, k=plan.input_len)) for _ in range(num_prompts)]
+    words_per_token = min(1.0, len(words) / len(known)) if known else 1.0
+    shared_words = prefix_source.choices(words, k=round(plan.prefix_len * words_per_token))
+    num_words = max(1, round(plan.input_len * words_per_token))
+    return [" ".join(shared_words + source.choices(words, k=num_words)) for _ in range(num_prompts)]
 
 
 def file_prompts(path: str, *, is_chat: bool) -> list[Prompt]:

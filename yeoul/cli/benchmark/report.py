@@ -34,7 +34,10 @@ class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Course(msgspec.Struct, frozen=True, kw_only=True):
-    """The load over time, in intervals of ``interval_seconds``; the last one may reach beyond the load's end."""
+    """The load over time, in equal intervals. An answer that was not streamed counts as if its tokens had come evenly.
+
+    ``requests_in_flight`` is the most at a time within each.
+    """
 
     interval_seconds: float
     output_tokens_per_second: list[float]
@@ -151,28 +154,29 @@ def inter_token_seconds(times: RequestTimes) -> Iterator[float]:
 
 
 def course_of(good: Sequence[RequestTimes], changes: Sequence[tuple[float, int]], duration_seconds: float) -> Course:
-    """Tokens and requests over time; an answer that was not streamed counts at its end."""
-    interval = _round_up(max(duration_seconds, 1e-3) / _NUM_INTERVALS)
-    num_intervals = max(1, math.ceil(duration_seconds / interval))
-    tokens = [0.0] * num_intervals
+    """Tokens and requests over time."""
+    interval = max(duration_seconds, 1e-3) / _NUM_INTERVALS
+    tokens = [0.0] * _NUM_INTERVALS
     for times in good:
-        num_events = sum(times.arrival_events)
-        stamps = zip(times.arrival_microseconds, times.arrival_events, strict=True) if num_events else [(None, 1)]
-        for stamp, events in stamps:
-            seconds = times.sent_seconds + (times.total_seconds if stamp is None else stamp / 1e6)
-            tokens[min(int(seconds / interval), num_intervals - 1)] += times.output_tokens * events / (num_events or 1)
-    lengths = [min(interval, max(duration_seconds - place * interval, 1e-6)) for place in range(num_intervals)]
+        for seconds, num_tokens in _tokens_in_time(times, interval):
+            tokens[min(int(seconds / interval), _NUM_INTERVALS - 1)] += num_tokens
     return Course(
-        interval_seconds=interval,
-        output_tokens_per_second=[round(num / length, 3) for num, length in zip(tokens, lengths, strict=True)],
-        requests_in_flight=_most_in_each(changes, interval, num_intervals),
+        interval_seconds=round(interval, 6),
+        output_tokens_per_second=[round(num / interval, 3) for num in tokens],
+        requests_in_flight=_most_in_each(changes, interval),
     )
 
 
-def _round_up(seconds: float) -> float:
-    """The next of 1, 2, 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(seconds))
-    return next(round(step * power, 9) for step in (1, 2, 5, 10) if step * power >= seconds * (1 - 1e-9))
+def _tokens_in_time(times: RequestTimes, interval: float) -> Iterator[tuple[float, float]]:
+    """(seconds from the load's start, tokens) of one answer."""
+    num_events = sum(times.arrival_events)
+    if num_events:
+        for stamp, events in zip(times.arrival_microseconds, times.arrival_events, strict=True):
+            yield times.sent_seconds + stamp / 1e6, times.output_tokens * events / num_events
+        return
+    num_pieces = math.ceil(4 * times.total_seconds / interval) or 1
+    for piece in range(num_pieces):
+        yield times.sent_seconds + times.total_seconds * (piece + 0.5) / num_pieces, times.output_tokens / num_pieces
 
 
 def _changes_in_flight(results: Sequence[RequestTimes]) -> list[tuple[float, int]]:
@@ -186,9 +190,9 @@ def _changes_in_flight(results: Sequence[RequestTimes]) -> list[tuple[float, int
     return changes
 
 
-def _most_in_each(changes: Sequence[tuple[float, int]], interval: float, num_intervals: int) -> list[int]:
+def _most_in_each(changes: Sequence[tuple[float, int]], interval: float) -> list[int]:
     most, current, waiting = [], 0, list(reversed(changes))
-    for place in range(num_intervals):
+    for place in range(_NUM_INTERVALS):
         highest = current
         while waiting and waiting[-1][0] < (place + 1) * interval:
             current = waiting.pop()[1]

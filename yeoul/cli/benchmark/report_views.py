@@ -44,6 +44,12 @@ def load_in_words(report: LoadReport) -> str:
     return f"{plan.request_rate:g} requests/s due{kind}, up to {report.most_in_flight} at a time"
 
 
+def has_token_events(report: LoadReport) -> bool:
+    """Whether the server sent, by and large, an event a token."""
+    per_event = report.output_tokens_per_event
+    return per_event is None or 0.98 < per_event < 1.02
+
+
 def remarks(report: LoadReport) -> list[str]:
     """What a reader of the numbers must know, a line each; none for a plain run."""
     found = []
@@ -62,19 +68,22 @@ def remarks(report: LoadReport) -> list[str]:
             f"{report.shared_arrival_share:.1%} of the events shared a read with another: "
             "'between tokens' divides the time between reads among them"
         )
-    per_event = report.output_tokens_per_event
-    if per_event is not None and not 0.98 < per_event < 1.02:
-        found.append(f"the server sent {per_event:.2f} tokens an event: 'between tokens' is the time between events")
+    if not has_token_events(report):
+        found.append(
+            f"the server sent {report.output_tokens_per_event:.2f} tokens an event: 'between tokens' is between events"
+        )
     return found
 
 
 def as_table(report: LoadReport) -> Table:
     """The times as a rich table, a row a kind."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table("milliseconds")
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("milliseconds", no_wrap=True)
     for column in _COLUMNS:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for label, row in (
         ("time to first token", report.time_to_first_token),
         ("between tokens", report.inter_token),
@@ -89,4 +98,5 @@ def as_table(report: LoadReport) -> Table:
 
 
 def _number(milliseconds: float) -> str:
-    return f"{milliseconds:,.2f}" if abs(milliseconds) < 10 else f"{milliseconds:,.1f}"
+    size = abs(milliseconds)
+    return f"{milliseconds:,.{2 if size < 10 else 1 if size < 1000 else 0}f}"

@@ -31,12 +31,14 @@ class Drawing:
         ends = f'x1="{x1:.2f}" y1="{y1:.2f}" x2="{x2:.2f}" y2="{y2:.2f}"'
         self._parts.append(f'<line {ends} stroke="{color}" stroke-width="{width:g}"{dashes}/>')
 
-    def curve(self, points: Sequence[tuple[float, float]], color: str, *, width: float = 2, fill: str = "none") -> None:
-        """A line through ``points``; with ``fill`` the area that they enclose."""
-        path = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
-        self._parts.append(
-            f'<polyline points="{path}" fill="{fill}" stroke="{color}" stroke-width="{width:g}" stroke-linejoin="round"/>'
-        )
+    def curve(self, points: Sequence[tuple[float, float]], color: str, *, width: float = 2) -> None:
+        """A line through ``points``."""
+        look = f'fill="none" stroke="{color}" stroke-width="{width:g}" stroke-linejoin="round"'
+        self._parts.append(f'<polyline points="{_path(points)}" {look}/>')
+
+    def area(self, points: Sequence[tuple[float, float]], color: str) -> None:
+        """A light shade of ``color`` over what ``points`` enclose."""
+        self._parts.append(f'<polygon points="{_path(points)}" fill="{color}" fill-opacity="0.18"/>')
 
     def text(
         self,
@@ -67,3 +69,7 @@ class Drawing:
             f'height="{self.height:g}" font-family="{_FONT}" role="img">\n<title>{escape(title)}</title>\n'
             f'<rect width="100%" height="100%" fill="#ffffff"/>\n' + "\n".join(self._parts) + "\n</svg>\n"
         )
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.2f},{y:.2f}" for x, y in points)

@@ -1,16 +1,13 @@
-"""``yeoul bench serve`` against a server that answers."""
+"""``yeoul bench`` against a server that answers, with real client processes."""
 
 import json
 import socket
+from xml.etree import ElementTree
 
 import pytest
 
 from tests.unit.cli.streaming_server import StreamingServer
-from yeoul.cli.bench_load import LoadPlan, RequestTimes
-from yeoul.cli.bench_report import as_json, as_table, percentile, percentiles, sum_up
 from yeoul.cli.main import run
-
-PLAN = LoadPlan(url="http://x", model="m", num_prompts=2, max_concurrency=1, input_len=3, output_len=4)
 
 
 def bench(server, *arguments):
@@ -22,7 +19,7 @@ def test_a_report_counts_what_the_server_sent(capfd):
         assert bench(server, "--json", "-", "--input-len", "20", "--output-len", "3") == 0
     out, err = capfd.readouterr()
     report = json.loads(out)
-    assert report["model"] == "first"
+    assert report["settings"]["model"] == "first"
     assert report["num_completed"] == 5
     assert report["num_failed"] == 0
     assert report["total_output_tokens"] == 15
@@ -110,33 +107,123 @@ def test_a_report_that_cannot_be_written_is_the_users_mistake(capfd, tmp_path):
     assert "cannot write the report" in capfd.readouterr().err
 
 
-def test_a_percentile_lies_between_its_neighbours():
-    assert percentile([1.0], 0.99) == 1.0
-    assert percentile([1.0, 2.0, 3.0], 0.5) == 2.0
-    assert percentile([0.0, 10.0], 0.9) == pytest.approx(9.0)
-    assert percentile(list(map(float, range(101))), 0.99) == pytest.approx(99.0)
+def test_a_report_that_cannot_be_written_is_refused_before_the_load(tmp_path):
+    with StreamingServer() as server:
+        assert bench(server, "--plot", str(tmp_path / "no" / "plot.svg")) == 2
+        assert bench(server, "--plot", str(tmp_path / "plot.png")) == 2
+    assert server.bodies == []
 
 
-def test_times_become_milliseconds():
-    shown = percentiles([0.003, 0.001, 0.002])
-    assert shown is not None
-    assert (shown.mean, shown.p50, shown.max) == (2.0, 2.0, 3.0)
-    assert percentiles([]) is None
+def test_several_clients_share_the_load(capfd):
+    with StreamingServer() as server:
+        server.pause_seconds = 0.01
+        assert bench(server, "--num-clients", "2", "--num-warmups", "0", "--json", "-") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert len(server.bodies) == 5
+    assert server.most_at_once == 2
+    assert [request["client"] for request in report["requests"]] == [0, 1, 0, 1, 0]
+    assert len(report["client_busy_shares"]) == 2
 
 
-def test_a_request_that_failed_adds_no_times():
-    good = RequestTimes(prompt_tokens=3, output_tokens=3, first_token_seconds=1.0, gaps_seconds=[0.5, 0.7], total_seconds=2.2)
-    report = sum_up(PLAN, [good, RequestTimes(error="no", total_seconds=9.0)], 4.0)
-    assert (report.num_completed, report.num_failed, report.first_error) == (1, 1, "no")
-    assert report.request_duration is not None
-    assert report.request_duration.max == 2200.0
-    assert report.time_per_output_token is not None
-    assert report.time_per_output_token.mean == 600.0
-    assert report.output_tokens_per_second == 0.75
+def test_more_clients_than_requests_at_a_time_are_refused(capfd):
+    with StreamingServer() as server:
+        assert bench(server, "--num-clients", "3") == 2
+    assert "expected at most the number of requests at a time (--max-concurrency), 2" in capfd.readouterr().err
 
 
-def test_a_load_where_all_fails_is_still_a_report():
-    report = sum_up(PLAN, [RequestTimes(error="no")], 1.0)
-    assert report.time_to_first_token is None
-    assert json.loads(as_json(report))["inter_token"] is None
-    assert as_table(report).row_count == 0
+def test_an_open_load_sends_when_due_whatever_is_answered(capfd):
+    with StreamingServer() as server:
+        server.pause_seconds = 0.1  # an answer takes 0.3 s, all are due within a few milliseconds
+        arguments = ("--num-prompts", "6", "--request-rate", "1000", "--num-warmups", "0", "--json", "-")
+        assert run(["bench", "serve", "--url", server.url, *arguments]) == 0
+    report = json.loads(capfd.readouterr().out)
+    assert server.most_at_once == 6
+    assert report["most_in_flight"] == 6
+    assert report["send_delay"]["min"] >= 0
+    for request in report["requests"]:
+        assert request["sent_seconds"] >= request["planned_seconds"]
+
+
+def test_latency_sends_one_request_at_a_time(capfd):
+    with StreamingServer() as server:
+        assert run(["bench", "latency", "--url", server.url, "--num-prompts", "4", "--json", "-"]) == 0
+    out, err = capfd.readouterr()
+    assert server.most_at_once == 1
+    assert json.loads(out)["request_duration"]["count"] == 4
+    assert "one at a time" in err
+
+
+def test_throughput_sends_all_at_once_and_does_not_stream(capfd):
+    with StreamingServer() as server:
+        server.pause_seconds = 0.2
+        assert run(["bench", "throughput", "--url", server.url, "--num-prompts", "6", "--json", "-"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    assert server.most_at_once == 6
+    assert {body["stream"] for body in server.bodies} == {False}
+    assert report["total_output_tokens"] == 18
+    assert report["time_to_first_token"] is None
+    assert report["request_duration"]["p50"] >= 200
+
+
+def test_tokens_that_nobody_counted_fail_the_request(capfd):
+    with StreamingServer(with_usage=False) as server:
+        assert run(["bench", "throughput", "--url", server.url, "--num-prompts", "1"]) == 1
+    assert "give --stream" in capfd.readouterr().err
+
+
+def test_a_chat_is_asked_with_messages():
+    with StreamingServer() as server:
+        assert bench(server, "--chat", "--input-len", "20") == 0
+    for body in server.bodies:
+        (message,) = body["messages"]
+        assert message["role"] == "user"
+        assert message["content"]
+        assert "prompt" not in body
+
+
+def test_a_prefix_is_shared_by_all_prompts():
+    with StreamingServer() as server:
+        assert bench(server, "--prefix-len", "30", "--input-len", "20") == 0
+    prompts = [body["prompt"] for body in server.bodies]
+    assert {len(prompt) for prompt in prompts} == {50}
+    assert len({tuple(prompt[:30]) for prompt in prompts}) == 1
+    assert len({tuple(prompt[30:]) for prompt in prompts}) == len(prompts)
+
+
+def test_prompts_of_a_file_are_all_sent(tmp_path):
+    (tmp_path / "prompts.txt").write_text("one\n\ntwo\nthree\n")
+    with StreamingServer() as server:
+        arguments = ("--prompts", str(tmp_path / "prompts.txt"), "--num-warmups", "0")
+        assert run(["bench", "latency", "--url", server.url, *arguments]) == 0
+    assert [body["prompt"] for body in server.bodies] == ["one", "two", "three"]
+
+
+def test_fields_of_ones_own_go_into_every_request(capfd):
+    with StreamingServer() as server:
+        assert bench(server, "--extra-body", '{"top_k": 3, "temperature": 0.5}') == 0
+        assert {(body["top_k"], body["temperature"]) for body in server.bodies} == {(3, 0.5)}
+        assert bench(server, "--extra-body", "[1]") == 2
+    assert "expected a JSON object" in capfd.readouterr().err
+
+
+def test_the_report_holds_settings_machine_and_every_percentile_but_no_key(tmp_path):
+    path = tmp_path / "report.json"
+    with StreamingServer(api_key="secret") as server:
+        assert bench(server, "--api-key", "secret", "--json", str(path)) == 0
+    report = json.loads(path.read_text())
+    assert "secret" not in path.read_text()
+    assert report["settings"]["max_concurrency"] == 2
+    assert report["client_machine"]["num_cpus"] >= 1
+    assert report["server"].endswith("1.2.3")
+    times = report["request_duration"]
+    assert times["every_percentile"] == sorted(times["every_percentile"])
+    assert len(times["every_percentile"]) == 101
+    assert times["every_percentile"][50] == times["p50"]
+
+
+def test_a_plot_is_a_picture_with_its_units(tmp_path):
+    with StreamingServer() as server:
+        assert bench(server, "--plot", str(tmp_path / "plot.svg")) == 0
+    root = ElementTree.fromstring((tmp_path / "plot.svg").read_bytes())
+    told = {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"Time to first token", "Time between tokens", "milliseconds", "tokens/s", "seconds from the start"} <= told
