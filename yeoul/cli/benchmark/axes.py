@@ -102,10 +102,12 @@ def short(value: float) -> str:
 
 
 def _texts(scale: Scale) -> list[tuple[float, str]]:
-    return [(value, _tick_text(value)) for value in scale.ticks()]
+    return [(value, _tick_text(value, scale)) for value in scale.ticks()]
 
 
-def _tick_text(value: float) -> str:
-    if value >= 1e6:
+def _tick_text(value: float, scale: Scale) -> str:
+    """Shorter by thousands or millions where the axis goes so far; a logarithmic one shortens its large numbers only."""
+    size = value if scale.is_logarithmic else min(scale.high, value * 1e4)
+    if size >= 2e6:
         return f"{value / 1e6:g}M"
-    return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:,g}"
+    return f"{value / 1e3:g}k" if size >= 1e4 else f"{value:,g}"

@@ -187,7 +187,7 @@ def _run(mode: str, num_prompts: int | None, flags: dict[str, Any]) -> None:
         "api_key": flags["api_key"] or environment_api_key(),
         "is_chat": flags["chat"],
         "prompts_file": flags["prompts"],
-        "extra_body": _read_object(flags["extra_body"]),
+        "extra_body": _read_json_fields(flags["extra_body"]),
         "num_prompts": num_prompts or 0,
     }
     report = _measure(LoadPlan(mode=mode, **{"max_concurrency": None} | fields))
@@ -197,7 +197,7 @@ def _run(mode: str, num_prompts: int | None, flags: dict[str, Any]) -> None:
         raise typer.Exit(1)
 
 
-def _read_object(text: str | None) -> dict[str, Any]:
+def _read_json_fields(text: str | None) -> dict[str, Any]:
     import msgspec
 
     try:

@@ -127,9 +127,9 @@ def _tail(times: Distribution) -> tuple[str, float]:
 
 
 def _draw_marker(panel: Panel, x: float, label: str, y: float) -> None:
-    """A line from the bottom up to ``y`` with its label beside its end, on the side that has more room."""
+    """A line from the bottom up to ``y`` with its label beside its end, on the right if there is room."""
     panel.drawing.line(x, y - 8, x, panel.bottom, INK, dash="4 3")
-    is_left = x - panel.left > (panel.right - panel.left) / 2
+    is_left = x + 7.5 * len(label) > panel.right
     panel.drawing.text(x + (-5 if is_left else 5), y, label, anchor="end" if is_left else "start", has_halo=True)
 
 

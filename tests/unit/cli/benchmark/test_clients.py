@@ -7,9 +7,9 @@ import pytest
 
 from tests.unit.cli.benchmark.sample_report import plan
 from tests.unit.cli.streaming_server import StreamingServer
-from yeoul.cli.benchmark import clients as clients_module
 from yeoul.cli.benchmark.clients import run_load, share_out
 from yeoul.errors import ConfigError, ProcessDeadError
+from yeoul.transport.child_process import ChildProcess
 
 PROMPTS = [[number] for number in range(10)]
 
@@ -71,14 +71,14 @@ def test_an_answer_of_very_many_tokens_is_reported_whole():
 def watch_pids(monkeypatch):
     """The pids of the clients that are started from here on."""
     pids = []
-    spawn = clients_module.ChildProcess.spawn
+    spawn = ChildProcess.spawn
 
     def spawn_and_note(*arguments, **keywords):
         child = spawn(*arguments, **keywords)
         pids.append(child.pid)
         return child
 
-    monkeypatch.setattr(clients_module.ChildProcess, "spawn", spawn_and_note)
+    monkeypatch.setattr(ChildProcess, "spawn", spawn_and_note)
     return pids
 
 
