@@ -36,7 +36,13 @@ ExtraBody = Annotated[
     str | None, typer.Option(metavar="JSON", help="An object whose fields go into every request.", rich_help_panel=_SERVER)
 ]
 NumPrompts = Annotated[
-    int | None, typer.Option(min=1, help="Requests in all; of a file: all of it.", rich_help_panel=_LOAD, show_default=False)
+    int | None,
+    typer.Option(
+        min=1,
+        help="Requests in all. Default: 100 (latency 30, throughput 256), of a file all.",
+        rich_help_panel=_LOAD,
+        show_default=False,
+    ),
 ]
 MaxConcurrency = Annotated[
     int | None, typer.Option(min=1, help="Requests at a time.", rich_help_panel=_LOAD, show_default=False)

@@ -144,6 +144,16 @@ def test_an_open_load_sends_when_due_whatever_is_answered(capfd):
         assert request["sent_seconds"] >= request["planned_seconds"]
 
 
+def test_a_cap_on_an_open_load_shows_as_lateness(capfd):
+    with StreamingServer() as server:
+        server.pause_seconds = 0.05
+        assert bench(server, "--max-concurrency", "1", "--request-rate", "1000", "--num-warmups", "0", "--json", "-") == 0
+    out, err = capfd.readouterr()
+    assert server.most_at_once == 1
+    assert json.loads(out)["send_delay"]["max"] > 400
+    assert "requests were sent late" in err
+
+
 def test_latency_sends_one_request_at_a_time(capfd):
     with StreamingServer() as server:
         assert run(["bench", "latency", "--url", server.url, "--num-prompts", "4", "--json", "-"]) == 0
