@@ -76,13 +76,11 @@ class StreamingServer:
             self.most_at_once = max(self.most_at_once, self.num_at_once)
             number = len(self.bodies)
         try:
+            if not body["stream"]:
+                self.answer_whole(handler)
+                return
             if self.fail == "status":
                 handler.answer(500, {"error": {"message": "it broke"}})
-                return
-            if not body["stream"]:
-                time.sleep(self.pause_seconds)
-                usage = {"usage": {"prompt_tokens": 7, "completion_tokens": len(self.words)}} if self.with_usage else {}
-                handler.answer(200, {"choices": [{"index": 0, "text": "".join(self.words)}], **usage})
                 return
             handler.send_response(200)
             handler.send_header("Content-Type", "text/event-stream")
@@ -95,6 +93,11 @@ class StreamingServer:
         finally:
             with self.lock:
                 self.num_at_once -= 1
+
+    def answer_whole(self, handler):
+        time.sleep(self.pause_seconds)
+        usage = {"usage": {"prompt_tokens": 7, "completion_tokens": len(self.words)}} if self.with_usage else {}
+        handler.answer(200, {"choices": [{"index": 0, "text": "".join(self.words)}], **usage})
 
     def write_events(self, handler, body, number):
         def send(event):
