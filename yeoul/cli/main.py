@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from yeoul import __version__
-from yeoul.cli.bench import bench
+from yeoul.cli.benchmark.commands import bench
 from yeoul.cli.chat import chat
 from yeoul.cli.grouped_help import GroupedHelpCommand
 from yeoul.cli.pull import pull

@@ -34,7 +34,8 @@ class StreamingServer:
                 return
 
             def do_GET(self):
-                self.answer(200, {"data": [{"id": "first"}, {"id": "second"}]} if self.path == "/v1/models" else {})
+                answers = {"/v1/models": {"data": [{"id": "first"}, {"id": "second"}]}, "/version": {"version": "1.2.3"}}
+                self.answer(200, answers.get(self.path, {}))
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -76,6 +77,9 @@ class StreamingServer:
             self.most_at_once = max(self.most_at_once, self.num_at_once)
             number = len(self.bodies)
         try:
+            if not body["stream"]:
+                self.answer_whole(handler)
+                return
             if self.fail == "status":
                 handler.answer(500, {"error": {"message": "it broke"}})
                 return
@@ -91,6 +95,11 @@ class StreamingServer:
         finally:
             with self.lock:
                 self.num_at_once -= 1
+
+    def answer_whole(self, handler):
+        time.sleep(self.pause_seconds)
+        usage = {"usage": {"prompt_tokens": 7, "completion_tokens": len(self.words)}} if self.with_usage else {}
+        handler.answer(200, {"choices": [{"index": 0, "text": "".join(self.words)}], **usage})
 
     def write_events(self, handler, body, number):
         def send(event):
