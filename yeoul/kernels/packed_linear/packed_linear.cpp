@@ -3,6 +3,8 @@
 // A number of the result is summed over the blocks of its row in their order, whatever the other rows, the tile that it is
 // computed in and the number of threads: alone or in a crowd it has the same bits.
 
+#include <omp.h>
+
 #include "yeoul/kernels/native/export.h"
 #include "yeoul/kernels/native/numbers.h"
 #include "yeoul/kernels/packed_linear/bfloat_rows.h"
@@ -18,6 +20,7 @@ constexpr int kTilesAtOnce = 2;
 constexpr int kTilesAtOnce = 1;
 #endif
 constexpr int kRowsAtOnce = 16 * kRowsATile;  // that pass by the same weights, so that both stay in the second cache
+constexpr int64_t kLargestPiece = 16;
 constexpr int64_t kFewRows = 4;               // that one thread quantises sooner than a team meets
 
 template <class F>
@@ -267,6 +270,9 @@ YEOUL_EXPORT(void, packed_linear)
   const int64_t num_shares = shares.num_column_shares * ceil_divide(num_rows, kRowsAtOnce);
   const int64_t num_row_tiles = rows.num_tiles();
   const Result result = {output_type, output, output_size, bias};
+  // A thread takes shares side by side, since each fetches the weights of the next; few enough that all end together.
+  const int64_t fair = num_shares / (4 * omp_get_max_threads());
+  const int64_t piece = fair < 1 ? 1 : fair < kLargestPiece ? fair : kLargestPiece;
   const bool is_small = num_rows <= kFewRows;
   const auto fill = [&](int64_t tile) {
     with_number_type(input_type, [&](auto number) {
@@ -283,7 +289,7 @@ YEOUL_EXPORT(void, packed_linear)
 #pragma omp for schedule(static)
       for (int64_t tile = 0; tile < num_row_tiles; ++tile) fill(tile);
     }
-#pragma omp for schedule(dynamic, 4) nowait
+#pragma omp for schedule(dynamic, piece) nowait
     for (int64_t share = 0; share < num_shares; ++share)
       shares.compute(share, rows, result);
   }

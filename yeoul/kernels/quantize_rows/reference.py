@@ -34,4 +34,5 @@ def quantize_rows(rows: Tensor) -> QuantizedRows:
     # A number over a tensor would be that number times the reciprocals, rounded twice.
     inverse = torch.where(largest > 0, torch.full_like(largest, 127.0) / largest, 0.0)
     codes = (blocks * inverse).round()
-    return QuantizedRows(codes.to(torch.int8).flatten(1), (largest / torch.full_like(largest, 127.0)).squeeze(2), codes.sum(dim=2).to(torch.int32))
+    scales = (largest / torch.full_like(largest, 127.0)).squeeze(2)
+    return QuantizedRows(codes.to(torch.int8).flatten(1), scales, codes.sum(dim=2).to(torch.int32))
