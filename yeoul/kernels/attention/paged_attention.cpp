@@ -5,6 +5,7 @@
 // over the head in order, sections are joined in order. Which rows share a tile, who computes a section, and on how many
 // threads, changes who does the work and not what is added to what: multiplying by a weight or a correction of exactly 1, or
 // adding exact zeros, changes nothing.
+// size: scores, weights and the joining of sections share their tiles; apart, each would need to know the layout of the others.
 
 #include "yeoul/kernels/native/calls.h"
 #include "yeoul/kernels/native/export.h"
