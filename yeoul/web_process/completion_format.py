@@ -18,7 +18,10 @@ _NOT_FINISHED = b',"logprobs":null,"finish_reason":null}]'
 
 
 class CompletionFormat:
-    """One answer. ``echo`` has the text of each prompt where it is to stand before the answer; else it is empty."""
+    """One answer. ``echo`` has the text of each prompt where it is to stand before the answer; else it is empty.
+
+    ``num_prompt_logprobs`` is the request's own ``prompt_logprobs``: what a whole answer says of each token of the prompt.
+    """
 
     def __init__(
         self,
@@ -29,12 +32,14 @@ class CompletionFormat:
         echo: list[str],
         only_echoes: bool = False,
         includes_usage: bool = False,
+        num_prompt_logprobs: int | None = None,
     ) -> None:
         self._stream = stream
         self._tokenizer = tokenizer
         self._echo = echo
         self._only_echoes = only_echoes
-        self._has_logprobs = stream.sampling.logprobs is not None
+        self._num_logprobs = stream.sampling.logprobs
+        self._num_prompt_logprobs = num_prompt_logprobs
         self._includes_usage = includes_usage
         self._usage = Usage(stream.num_prompt_tokens)
         self._head = head.begin_json()
@@ -51,7 +56,7 @@ class CompletionFormat:
             self._put_echo_before(output)
         if self._includes_usage:
             self._usage.add(output)
-        if output.finish_reason is None and not self._has_logprobs:
+        if output.finish_reason is None and self._num_logprobs is None:
             return beginning + encode_json(output.text) + _NOT_FINISHED + self._tail
         return beginning + encode_json(output.text) + self._rest_of_choice(index, output) + b"]" + self._tail
 
@@ -69,7 +74,8 @@ class CompletionFormat:
             self._put_echo_before(output)
             self._usage.add(output)
             choices.append(
-                b'{"index":%d,"text":%b%b' % (index, encode_json(output.text), self._rest_of_choice(index, output))
+                b'{"index":%d,%b"text":%b%b'
+                % (index, self._about_prompt(output), encode_json(output.text), self._rest_of_choice(index, output))
             )
         return b'%b"choices":[%b],"usage":%b}' % (self._head, b",".join(choices), self._usage.to_json())
 
@@ -83,37 +89,59 @@ class CompletionFormat:
         output.text = self._echo[output.prompt_index] + output.text
         output.token_ids = self._stream.prompts[output.prompt_index] + output.token_ids
 
+    def _about_prompt(self, output: GenerationOutput) -> bytes:
+        """vLLM's ``prompt_logprobs``: for each token of the prompt, by token id, what is known of it and of the likeliest."""
+        if self._num_prompt_logprobs is None:
+            return b""
+        entries = [None if entry is None else self._by_token_id(entry) for entry in output.prompt_logprobs]
+        return b'"prompt_logprobs":%b,' % encode_json(entries)
+
+    def _by_token_id(self, entry: TokenLogprobs) -> dict[int, object]:
+        reports: dict[int, object] = {}
+        for place in range(min(1 + (self._num_prompt_logprobs or 0), len(entry.token_ids))):
+            token_id = entry.token_ids[place]
+            reports.setdefault(
+                token_id,
+                {
+                    "logprob": max(entry.logprobs[place], LOWEST_LOGPROB),
+                    "rank": place or entry.rank,
+                    "decoded_token": self._tokenizer.token_text(token_id),
+                },
+            )
+        return reports
+
     def _rest_of_choice(self, index: int, output: GenerationOutput) -> bytes:
-        logprobs = self._logprobs(index, output) if self._has_logprobs else None
+        logprobs = self._logprobs(index, output, self._num_logprobs) if self._num_logprobs is not None else None
         return b',"logprobs":%b,"finish_reason":%b,"stop_reason":%b}' % (
             encode_json(logprobs),
             encode_json(output.finish_reason),
             encode_json(output.stop_reason),
         )
 
-    def _logprobs(self, index: int, output: GenerationOutput) -> dict[str, object]:
+    def _logprobs(self, index: int, output: GenerationOutput, num_likeliest: int) -> dict[str, object]:
         """OpenAI's four parallel lists. Offsets count characters from the beginning of the choice's text."""
-        entries = [*output.prompt_logprobs, *output.logprobs]
+        prompt_entries = output.prompt_logprobs if self._echo else []
+        entries = [*prompt_entries, *output.logprobs]
         token_ids = output.token_ids[: len(entries)]
         return {
             "tokens": list(map(self._tokenizer.token_text, token_ids)),
             "token_logprobs": [None if entry is None else max(entry.logprobs[0], LOWEST_LOGPROB) for entry in entries],
-            "top_logprobs": [None if entry is None else self._top(entry) for entry in entries],
-            "text_offset": self._offsets(index, output, token_ids),
+            "top_logprobs": [None if entry is None else self._top(entry, num_likeliest) for entry in entries],
+            "text_offset": self._offsets(index, output, token_ids, len(prompt_entries)),
         }
 
-    def _offsets(self, index: int, output: GenerationOutput, token_ids: list[int]) -> list[int]:
+    def _offsets(self, index: int, output: GenerationOutput, token_ids: list[int], num_prompt_tokens: int) -> list[int]:
         offsets = self._text_offsets.get(index)
         if offsets is None:
             prompt = self._stream.prompts[output.prompt_index]
             echo = self._echo[output.prompt_index] if self._echo else ""
             offsets = self._text_offsets[index] = TextOffsets(self._tokenizer, prompt, echo, self._stream.sampling)
-        num_prompt_tokens = len(output.prompt_logprobs)
         return (offsets.of_prompt() if num_prompt_tokens else []) + offsets.of_answer(token_ids[num_prompt_tokens:])
 
-    def _top(self, entry: TokenLogprobs) -> dict[str, float]:
+    def _top(self, entry: TokenLogprobs, num_likeliest: int) -> dict[str, float]:
         """The most likely tokens and the chosen one; of two that look the same the likelier one stands."""
         top: dict[str, float] = {}
-        for token_id, logprob in sorted(zip(entry.token_ids, entry.logprobs, strict=True), key=lambda pair: -pair[1]):
+        pairs = list(zip(entry.token_ids, entry.logprobs, strict=True))[: 1 + num_likeliest]
+        for token_id, logprob in sorted(pairs, key=lambda pair: -pair[1]):
             top.setdefault(self._tokenizer.token_text(token_id), max(logprob, LOWEST_LOGPROB))
         return top

@@ -28,7 +28,9 @@ from yeoul.worker_process.pooling import Pooling
 from yeoul.worker_process.request_state import RequestState
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_MAX_NUM_LOGITS = 1 << 24  # logits that exist at once: 64 MiB of float32
+_MAX_NUM_LOGITS = (
+    7 << 20
+)  # logits that exist at once: 28 MiB of float32, which malloc keeps (from 32 on it asks the kernel anew)
 _GPU_CACHE_SHARE = 0.9
 
 

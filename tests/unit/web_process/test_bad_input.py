@@ -75,6 +75,8 @@ async def goes_on(server: FakeServer) -> None:
         (b'{"prompt": "hi", "logit_bias": [1]}', "logit_bias"),
         (b'{"prompt": "hi", "logprobs": 21}', "logprobs is 21"),
         (b'{"prompt": "hi", "logprobs": -1}', "logprobs is -1"),
+        (b'{"prompt": "hi", "prompt_logprobs": 21}', "prompt_logprobs is 21"),
+        (b'{"prompt": "hi", "prompt_logprobs": 1, "stream": true}', "prompt_logprobs come with a whole answer"),
         (b'{"prompt": "hi", "max_tokens": 0}', "max_tokens is 0"),
         (b'{"prompt": "hi", "max_tokens": -5}', "max_tokens is -5"),
         (b'{"prompt": "hi", "max_tokens": "many"}', "max_tokens"),

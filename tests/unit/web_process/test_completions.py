@@ -168,6 +168,29 @@ def test_echo_without_new_tokens_scores_the_prompt(streams):
     serve(scene)
 
 
+def test_the_prompt_s_log_probabilities_come_by_token_id_as_many_as_were_asked_for():
+    async def scene(server: FakeServer) -> None:
+        own = {"logprob": pytest.approx(-0.693147), "rank": 1}
+        likely = {"logprob": -9999.0, "rank": 2, "decoded_token": "?"}
+        answer = await server.complete(prompt=[104, 105], prompt_logprobs=0, max_tokens=1)
+        choice = answer.json()["choices"][0]
+        assert choice["prompt_logprobs"] == [None, {"105": own | {"decoded_token": "i"}}]
+        assert choice["logprobs"] is None
+        assert choice["text"] == "h"
+        answer = await server.complete(prompt=[104, 105], prompt_logprobs=2, echo=True, logprobs=0, max_tokens=1)
+        choice = answer.json()["choices"][0]
+        assert choice["prompt_logprobs"] == [None, {"105": own | {"decoded_token": "i"}, "63": likely}]
+        assert choice["logprobs"]["tokens"] == ["h", "i", "h"]
+        assert [sorted(top or {}) for top in choice["logprobs"]["top_logprobs"]] == [[], ["i"], ["h"]]
+        answer = await server.complete(prompt=[104, 105], prompt_logprobs=0, logprobs=2, max_tokens=1)
+        choice = answer.json()["choices"][0]
+        assert [len(entry or {}) for entry in choice["prompt_logprobs"]] == [0, 1]
+        assert choice["logprobs"]["tokens"] == ["h"]
+        assert choice["logprobs"]["text_offset"] == [0]
+
+    serve(scene)
+
+
 def test_fields_left_out_and_nulls_are_the_same():
     async def scene(server: FakeServer) -> None:
         nulls = dict.fromkeys(

@@ -51,5 +51,11 @@ def _format(context: ServerContext, body: CompletionRequest, model: str, stream:
         ]
     head = AnswerHead.make("cmpl", "text_completion", model, context.system_fingerprint, stream.seed)
     return CompletionFormat(
-        head, stream, tokenizer, echo=echo, only_echoes=body.only_echoes, includes_usage=body.includes_usage
+        head,
+        stream,
+        tokenizer,
+        echo=echo,
+        only_echoes=body.only_echoes,
+        includes_usage=body.includes_usage,
+        num_prompt_logprobs=body.prompt_logprobs,
     )

@@ -24,6 +24,7 @@ class CompletionRequest(SamplingFields):
     prompt: Any = Field(description="A string, a list of token ids, a list of strings, or a list of lists of token ids.")
     echo: bool | None = None
     logprobs: Int64 | None = None
+    prompt_logprobs: Int64 | None = Field(default=None, description="Log probabilities of the prompt's tokens, as in vLLM.")
     best_of: Int64 | None = None
     suffix: str | None = None
 
@@ -43,20 +44,27 @@ class CompletionRequest(SamplingFields):
         return as_prompts(self.prompt, "prompt")
 
     def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:
-        """The sampling parameters; with ``echo`` the prompt's log probabilities are wanted as well.
+        """The sampling parameters; with ``echo`` and ``logprobs`` those of the prompt are wanted as well.
 
         Raises:
-            InvalidRequestError: ``best_of`` asks for more than ``n``, or a bad ``logit_bias``.
+            InvalidRequestError: ``best_of`` asks for more than ``n``, a bad ``logit_bias``, or prompt log probabilities
+                in a stream.
         """
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise InvalidRequestError(
                 f"best_of is {self.best_of} and n is {self.n or 1}; ranking of answers is not supported: leave best_of out",
                 param="best_of",
             )
+        if self.stream and self.prompt_logprobs is not None:
+            raise InvalidRequestError(
+                "prompt_logprobs come with a whole answer; leave stream out, or use echo with logprobs",
+                param="prompt_logprobs",
+            )
         max_tokens = DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
         if self.only_echoes:
             max_tokens = 1
-        prompt_logprobs = self.logprobs if self.echo else None
+        asked_for = [count for count in (self.prompt_logprobs, self.logprobs if self.echo else None) if count is not None]
+        prompt_logprobs = max(asked_for, default=None)
         return self.sampling_params(defaults, max_tokens=max_tokens, logprobs=self.logprobs, prompt_logprobs=prompt_logprobs)
 
     @property
