@@ -51,7 +51,7 @@ _chosen: list[InstructionSet] = []
 
 
 class NativeFunction:
-    """A function of the library, in the instruction set that is in use at each call."""
+    """A plain function of the library, in the instruction set that is in use at each call; see also NativeOperation."""
 
     def __init__(self, name: str, *argument_types: Any, result: Any = None) -> None:
         self._name = name
@@ -72,6 +72,11 @@ class NativeFunction:
         function.argtypes = self._argument_types
         function.restype = self._result
         return cast("Callable[..., Any]", function)
+
+
+def symbol_address(name: str) -> int:
+    """Where the library keeps the variable ``name``."""
+    return ctypes.addressof(ctypes.c_char.in_dll(_library(), name))
 
 
 def number_type(dtype: torch.dtype) -> NumberType:

@@ -18,6 +18,7 @@ from yeoul.layers.rotary import RotaryEmbedding, RotaryTable
 from yeoul.layers.weight_source import WeightSource
 from yeoul.model_files.description import ModelDescription, RopeScaling
 from yeoul.model_files.tensor_parallel_split import deal_kv_groups
+from yeoul.models.recorded_layers import LayerInputs, RecordedLayers
 
 
 class DecoderLayer(Protocol):
@@ -67,6 +68,7 @@ class Decoder:
         )
         self._rotary = _rotary(weights, description)
         self._local_rotary = _local_rotary(weights, description)
+        self._run_layers = RecordedLayers(self._walk_layers)
         self._embedding_scale = torch.tensor(description.embedding_scale).to(weights.dtype).to(weights.device)
         share = deal_kv_groups(description.num_heads, description.num_kv_heads, parallel.size)[parallel.rank]
         self.num_local_kv_heads = share.num_kv_heads
@@ -83,16 +85,19 @@ class Decoder:
             stream = stream * self._embedding_scale
         table = self._rotary.table(positions)
         local_table = self._local_rotary.table(positions) if self._local_rotary is not None else table
-        addend: Tensor | None = None
-        for index, (layer, kv_cache) in enumerate(zip(self._layers, kv_caches, strict=True)):
-            rotary = local_table if self._slides(index) else table
-            addend = layer(stream, addend, rotary, metadata, kv_cache)
-        return self._norm.after(stream, addend)
+        return self._run_layers(LayerInputs(stream, table, local_table, metadata), kv_caches)
 
     @torch.inference_mode()
     def compute_logits(self, hidden_states: Tensor) -> Tensor:
         """See ``Model.compute_logits``."""
         return self._output.logits(hidden_states, self._description.final_logit_softcap)
+
+    def _walk_layers(self, step: LayerInputs, kv_caches: list[Tensor]) -> Tensor:
+        addend: Tensor | None = None
+        for index, (layer, kv_cache) in enumerate(zip(self._layers, kv_caches, strict=True)):
+            rotary = step.local_table if self._slides(index) else step.table
+            addend = layer(step.stream, addend, rotary, step.metadata, kv_cache)
+        return self._norm.after(step.stream, addend)
 
     def _slides(self, layer: int) -> bool:
         return bool(self._description.sliding_layers) and self._description.sliding_layers[layer]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-
-import torch
 from torch import Tensor
 
-from yeoul.kernels.native_library import NativeFunction, number_type
+from yeoul.kernels.native.calls import GateCall
+from yeoul.kernels.native_library import address, number_type
+from yeoul.kernels.native_operations import NativeOperation, new_tensor
 
 _SILU, _GELU_TANH = 0, 1  # the same as in gate.cpp
-_gate = NativeFunction("gate", *(ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64), *([ctypes.c_void_p] * 2))
+_gate = NativeOperation("gate")
 
 
 def silu_gate(gate_and_up: Tensor) -> Tensor:
@@ -26,6 +25,15 @@ def gelu_tanh_gate(gate_and_up: Tensor) -> Tensor:
 def _apply(kind: int, gate_and_up: Tensor) -> Tensor:
     gate_and_up = gate_and_up.contiguous()
     num_rows, width = gate_and_up.shape
-    output = torch.empty(num_rows, width // 2, dtype=gate_and_up.dtype)
-    _gate(kind, number_type(gate_and_up.dtype), num_rows, width // 2, gate_and_up.data_ptr(), output.data_ptr())
+    output = new_tensor((num_rows, width // 2), gate_and_up.dtype)
+    _gate(
+        GateCall(
+            num_rows=num_rows,
+            size=width // 2,
+            gate_and_up=address(gate_and_up),
+            output=address(output),
+            kind=kind,
+            type=number_type(gate_and_up.dtype),
+        )
+    )
     return output

@@ -1,6 +1,7 @@
 // The place of the largest number of each row, for one instruction set; called by native.py. Knows nothing of sampling.
 
-#include "yeoul/kernels/native/export.h"
+#include "yeoul/kernels/native/calls.h"
+#include "yeoul/kernels/native/operation.h"
 #include "yeoul/kernels/native/typed_rows.h"
 
 namespace {
@@ -26,26 +27,31 @@ inline float largest_of(const float* values, int64_t size) {
   return largest_lane(largest) + sum_lanes(strange);
 }
 
+void find_largest(const ArgmaxCall& call, int64_t row) {
+  const float* mine = call.values + row * call.size;
+  int64_t best_piece = 0;
+  float best = -__builtin_inff();
+  for (int64_t start = 0; start < call.size; start += kArgmaxPiece) {
+    const float largest = largest_of(mine + start, call.size - start < kArgmaxPiece ? call.size - start : kArgmaxPiece);
+    if (best == best && !(largest <= best)) {
+      best = largest;
+      best_piece = start;
+    }
+  }
+  int64_t place = best_piece;
+  while (place < call.size - 1 && mine[place] != best && best == best) ++place;
+  call.places[row] = place;
+  call.highest[row] = best;
+}
+
+Plan plan_argmax(const ArgmaxCall& call) { return {call.num_rows == 1 || call.num_rows * call.size <= kSerialNumbers, 0}; }
+
+void run_argmax(const ArgmaxCall& call, Team& team) {
+  team.share(call.num_rows, 1, [&](int64_t row, int64_t end) {
+    for (; row < end; ++row) find_largest(call, row);
+  });
+}
+
 }  // namespace
 
-// places[row] is the first place of the largest number; highest[row] is that number, NaN if it cannot be told or is infinite.
-YEOUL_EXPORT(void, argmax)
-(int64_t num_rows, int64_t size, const float* values, int64_t* places, float* highest) {
-#pragma omp parallel for schedule(static) if (num_rows > 1 && num_rows * size > kSerialNumbers)
-  for (int64_t row = 0; row < num_rows; ++row) {
-    const float* mine = values + row * size;
-    int64_t best_piece = 0;
-    float best = -__builtin_inff();
-    for (int64_t start = 0; start < size; start += kArgmaxPiece) {
-      const float largest = largest_of(mine + start, size - start < kArgmaxPiece ? size - start : kArgmaxPiece);
-      if (best == best && !(largest <= best)) {
-        best = largest;
-        best_piece = start;
-      }
-    }
-    int64_t place = best_piece;
-    while (place < size - 1 && mine[place] != best && best == best) ++place;
-    places[row] = place;
-    highest[row] = best;
-  }
-}
+YEOUL_OPERATION(argmax, ArgmaxCall, plan_argmax, run_argmax)

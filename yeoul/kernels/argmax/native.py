@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 from torch import Tensor
 
-from yeoul.kernels.native_library import NativeFunction
+from yeoul.kernels.native.calls import ArgmaxCall
+from yeoul.kernels.native_library import address
+from yeoul.kernels.native_operations import NativeOperation, new_tensor
 
-_argmax = NativeFunction("argmax", *([ctypes.c_int64] * 2), *([ctypes.c_void_p] * 3))
+_argmax = NativeOperation("argmax")
 
 
 def argmax(logits: Tensor) -> tuple[Tensor, Tensor]:
     """See ``reference.argmax``."""
     logits = logits.contiguous()
     num_rows, size = logits.shape
-    places, highest = torch.empty(num_rows, dtype=torch.int64), torch.empty(num_rows)
-    _argmax(num_rows, size, logits.data_ptr(), places.data_ptr(), highest.data_ptr())
+    places, highest = new_tensor((num_rows,), torch.int64), new_tensor((num_rows,), torch.float32)
+    _argmax(
+        ArgmaxCall(num_rows=num_rows, size=size, values=address(logits), places=address(places), highest=address(highest))
+    )
     return places, highest

@@ -8,7 +8,7 @@
 // size: scores, weights and the joining of sections share their tiles; apart, each would need to know the layout of the others.
 
 #include "yeoul/kernels/native/calls.h"
-#include "yeoul/kernels/native/export.h"
+#include "yeoul/kernels/native/operation.h"
 #include "yeoul/kernels/native/typed_rows.h"
 
 namespace {
@@ -45,9 +45,6 @@ struct Softmax {
 struct Shape {
   const AttentionCall* call;
   const BatchCall* batch;
-  const void* query;
-  const void* cache;
-  void* output;
   int group;         // query heads to a KV head
   int padded;        // head_dim filled up to whole vectors, of pairs in_pairs
   int score_steps;   // words of a query and a key that a score multiplies: numbers, or pairs of bfloat16
@@ -62,7 +59,7 @@ void find_keys(const Shape& shape, const RowTile& tile, int64_t first_key, int n
   int64_t offset = first_key % call.block_size;
   for (int key = 0; key < num_keys; ++table, offset = 0) {
     const int64_t row = (*table * call.num_kv_heads + tile.kv_head) * call.block_size + offset;
-    const char* next = (const char*)shape.cache + row * row_bytes;
+    const char* next = (const char*)call.cache + row * row_bytes;
     for (; offset < call.block_size && key < num_keys; ++offset, ++key, next += row_bytes) keys[key] = next;
   }
 }
@@ -72,7 +69,7 @@ void pack_queries(const Shape& shape, const RowTile& tile, float* packed) {
   const AttentionCall& call = *shape.call;
   for (int row = 0; row < tile.num_rows; ++row) {
     const int64_t token = tile.first_token + row / shape.group, head = tile.kv_head * shape.group + row % shape.group;
-    const char* source = address_of(shape.query, token * call.query_stride + head * call.head_dim, call.query_type);
+    const char* source = address_of(call.query, token * call.query_stride + head * call.head_dim, call.query_type);
     float* target = packed + (int64_t)row * shape.score_steps;
     if (shape.in_pairs) {
       __builtin_memcpy(target, source, (size_t)call.head_dim * 2);
@@ -407,7 +404,7 @@ void write_output(const Shape& shape, const RowTile& tile, const Softmax& softma
   const AttentionCall& call = *shape.call;
   for (int row = 0; row < tile.num_rows; ++row) {
     const int64_t token = tile.first_token + row / shape.group, head = tile.kv_head * shape.group + row % shape.group;
-    char* target = address_of(shape.output, token * call.output_stride + head * call.head_dim, call.query_type);
+    char* target = address_of(call.output, token * call.output_stride + head * call.head_dim, call.query_type);
     const Floats total = splat(softmax.total[row]);
     for (int place = 0; place < call.head_dim; place += kLanes) {
       const int count = lanes_left(call.head_dim, place);
@@ -504,6 +501,10 @@ void attend_tile(const Shape& shape, const RowTile& tile) {
 // A request's rows in tiles; the last may be smaller.
 inline int queries_of_tile(const Shape& shape) { return kTileRows / shape.group > 1 ? kTileRows / shape.group : 1; }
 
+inline int64_t tiles_of(const Shape& shape, int64_t num_tokens) {
+  return (num_tokens + queries_of_tile(shape) - 1) / queries_of_tile(shape);
+}
+
 inline RowTile make_tile(const Shape& shape, int64_t request, int64_t kv_head, int64_t index) {
   const int64_t start = shape.batch->query_start[request], num_tokens = shape.batch->query_start[request + 1] - start;
   const int64_t first = index * queries_of_tile(shape);
@@ -513,75 +514,114 @@ inline RowTile make_tile(const Shape& shape, int64_t request, int64_t kv_head, i
   return RowTile{request, kv_head, start + first, num_queries, num_queries * shape.group, position};
 }
 
-// A few decodes over long contexts: each section is a piece of work of its own; they are joined in order afterwards.
-void attend_in_sections(const Shape& shape, int64_t num_tiles, int64_t max_sections) {
-  static thread_local Scratch partial;
-  const int64_t row_numbers = whole_lines(shape.group), output = whole_lines((int64_t)shape.group * shape.padded);
-  const int64_t stride = 2 * row_numbers + output, num_kv_heads = shape.call->num_kv_heads;
-  float* partials = partial.at_least(num_tiles * num_kv_heads * max_sections * stride);
-#pragma omp parallel for schedule(dynamic, 1)
-  for (int64_t piece = 0; piece < num_tiles * num_kv_heads * max_sections; ++piece) {
-    const int64_t section = piece % max_sections, unit = piece / max_sections;
-    const RowTile tile = make_tile(shape, unit / num_kv_heads, unit % num_kv_heads, 0);
-    if (section < first_key_of(shape, tile) / kSection || section > tile.first_position / kSection) continue;
-    const Packed packed = lay_out(shape, tile.num_rows, nullptr, 0);
-    float* mine = partials + piece * stride;
-    Softmax softmax{mine, mine + row_numbers, mine + 2 * row_numbers};
-    pack_queries(shape, tile, packed.queries);
-    forget(shape, tile.num_rows, softmax);
-    attend_section(shape, tile, section, packed, softmax);
-  }
-#pragma omp parallel for schedule(static)
-  for (int64_t unit = 0; unit < num_tiles * num_kv_heads; ++unit) {
-    const RowTile tile = make_tile(shape, unit / num_kv_heads, unit % num_kv_heads, 0);
-    const int64_t first_section = first_key_of(shape, tile) / kSection, last_section = tile.first_position / kSection;
-    float* mine = partials + (unit * max_sections + first_section) * stride;
-    Softmax softmax{mine, mine + row_numbers, mine + 2 * row_numbers};
-    for (int64_t section = first_section + 1; section <= last_section; ++section) {
-      float* next = partials + (unit * max_sections + section) * stride;
-      join(shape, tile.num_rows, softmax, Softmax{next, next + row_numbers, next + 2 * row_numbers});
+// How a step's rows are dealt out.
+struct Work {
+  int64_t num_tiles;     // of all requests, for one KV head
+  int64_t num_sections;  // of the longest context
+  bool by_section;       // a few decodes over long contexts: each section is a piece of work of its own
+  bool is_small;
+
+  Work(const Shape& shape) : num_tiles(0) {
+    const AttentionCall& call = *shape.call;
+    const BatchCall& batch = *shape.batch;
+    int64_t multiplications = 0, longest = 0;
+    for (int64_t request = 0; request < batch.num_requests; ++request) {
+      const int64_t num_tokens = batch.query_start[request + 1] - batch.query_start[request];
+      const int64_t context = batch.context_lengths[request];
+      num_tiles += tiles_of(shape, num_tokens);
+      multiplications += num_tokens * context * call.num_heads * call.head_dim * 2;
+      longest = context > longest ? context : longest;
     }
-    write_output(shape, tile, softmax);
+    num_sections = (longest + kSection - 1) / kSection;
+    const bool is_decode = batch.query_start[batch.num_requests] == batch.num_requests;
+    by_section = is_decode && num_sections > 1 && num_tiles * call.num_kv_heads < kFewUnits;
+    is_small = multiplications <= kSerialWork;
   }
+};
+
+// What a section makes of a unit (a tile and a KV head), as numbers.
+inline int64_t partial_size(const Shape& shape) {
+  return 2 * whole_lines(shape.group) + whole_lines((int64_t)shape.group * shape.padded);
+}
+
+inline Softmax partial_at(const Shape& shape, float* partials, int64_t index) {
+  float* mine = partials + index * partial_size(shape);
+  return Softmax{mine, mine + whole_lines(shape.group), mine + 2 * whole_lines(shape.group)};
+}
+
+void attend_piece(const Shape& shape, int64_t unit, int64_t section, Softmax softmax) {
+  const RowTile tile = make_tile(shape, unit / shape.call->num_kv_heads, unit % shape.call->num_kv_heads, 0);
+  if (section < first_key_of(shape, tile) / kSection || section > tile.first_position / kSection) return;
+  const Packed packed = lay_out(shape, tile.num_rows, nullptr, 0);
+  pack_queries(shape, tile, packed.queries);
+  forget(shape, tile.num_rows, softmax);
+  attend_section(shape, tile, section, packed, softmax);
+}
+
+void join_pieces(const Shape& shape, int64_t unit, float* partials, int64_t num_sections) {
+  const RowTile tile = make_tile(shape, unit / shape.call->num_kv_heads, unit % shape.call->num_kv_heads, 0);
+  const int64_t first_section = first_key_of(shape, tile) / kSection, last_section = tile.first_position / kSection;
+  Softmax softmax = partial_at(shape, partials, unit * num_sections + first_section);
+  for (int64_t section = first_section + 1; section <= last_section; ++section)
+    join(shape, tile.num_rows, softmax, partial_at(shape, partials, unit * num_sections + section));
+  write_output(shape, tile, softmax);
+}
+
+// Sections are dealt out, and joined in order afterwards.
+void attend_in_sections(const Shape& shape, const Work& work, Team& team) {
+  float* partials = (float*)team.room;
+  const int64_t num_units = work.num_tiles * shape.call->num_kv_heads;
+  team.share(num_units * work.num_sections, 1, [&](int64_t piece, int64_t end) {
+    for (; piece < end; ++piece)
+      attend_piece(shape, piece / work.num_sections, piece % work.num_sections, partial_at(shape, partials, piece));
+  });
+  team.share(num_units, num_units, [&](int64_t unit, int64_t end) {
+    for (; unit < end; ++unit) join_pieces(shape, unit, partials, work.num_sections);
+  });
+}
+
+// The tiles `unit` to `end`, numbered through all requests, the KV heads of a tile one after the other.
+void attend_units(const Shape& shape, int64_t unit, int64_t end) {
+  const int64_t num_kv_heads = shape.call->num_kv_heads;
+  int64_t request = 0, first = 0;  // the first tile of the request
+  for (; unit < end; ++unit) {
+    for (;; ++request) {
+      const int64_t tiles = tiles_of(shape, shape.batch->query_start[request + 1] - shape.batch->query_start[request]);
+      if (unit / num_kv_heads < first + tiles) break;
+      first += tiles;
+    }
+    attend_tile(shape, make_tile(shape, request, unit % num_kv_heads, unit / num_kv_heads - first));
+  }
+}
+
+Shape shape_of(const AttentionCall& call) {
+  Shape shape{&call, call.batch, (int)(call.num_heads / call.num_kv_heads), 0, (int)call.head_dim, false};
+  shape.padded = ((int)call.head_dim + kLanes - 1) / kLanes * kLanes;
+#if defined(__AVX512BF16__)
+  shape.in_pairs = call.query_type == kBFloat16 && call.cache_type == kBFloat16 && call.head_dim % 2 == 0;
+  if (shape.in_pairs) {
+    shape.score_steps = (int)call.head_dim / 2;
+    shape.padded = ((int)call.head_dim + 31) / 32 * 32;
+  }
+#endif
+  return shape;
+}
+
+Plan plan_attention(const AttentionCall& call) {
+  const Shape shape = shape_of(call);
+  const Work work(shape);
+  const int64_t num_partials = work.by_section ? work.num_tiles * call.num_kv_heads * work.num_sections : 0;
+  return {work.is_small, num_partials * partial_size(shape) * (int64_t)sizeof(float)};
+}
+
+void run_attention(const AttentionCall& call, Team& team) {
+  const Shape shape = shape_of(call);
+  const Work work(shape);
+  if (work.by_section) return attend_in_sections(shape, work, team);
+  const int64_t num_units = work.num_tiles * call.num_kv_heads, fair = num_units / (16 * team.size);
+  team.share(num_units, fair > 1 ? fair : 1, [&](int64_t unit, int64_t end) { attend_units(shape, unit, end); });
 }
 
 }  // namespace
 
-YEOUL_EXPORT(void, paged_attention)
-(const AttentionCall* call, const BatchCall* batch, const void* query, const void* cache, void* output) {
-  static thread_local Scratch tile_counts;
-  Shape shape{call, batch, query, cache, output, (int)(call->num_heads / call->num_kv_heads), 0, (int)call->head_dim, false};
-  shape.padded = ((int)call->head_dim + kLanes - 1) / kLanes * kLanes;
-#if defined(__AVX512BF16__)
-  shape.in_pairs = call->query_type == kBFloat16 && call->cache_type == kBFloat16 && call->head_dim % 2 == 0;
-  if (shape.in_pairs) {
-    shape.score_steps = (int)call->head_dim / 2;
-    shape.padded = ((int)call->head_dim + 31) / 32 * 32;
-  }
-#endif
-  int64_t* tile_ends = (int64_t*)tile_counts.at_least(2 * batch->num_requests);  // tiles of requests 0 to i, in all
-  int64_t num_tiles = 0, work = 0, longest = 0;
-  for (int64_t request = 0; request < batch->num_requests; ++request) {
-    const int64_t num_tokens = batch->query_start[request + 1] - batch->query_start[request];
-    const int64_t context = batch->context_lengths[request];
-    num_tiles += (num_tokens + queries_of_tile(shape) - 1) / queries_of_tile(shape);
-    tile_ends[request] = num_tiles;
-    work += num_tokens * context * call->num_heads * call->head_dim * 2;
-    longest = context > longest ? context : longest;
-  }
-  const int64_t num_units = num_tiles * call->num_kv_heads;
-  const int64_t max_sections = (longest + kSection - 1) / kSection;
-  const bool is_decode = batch->query_start[batch->num_requests] == batch->num_requests;
-  if (is_decode && max_sections > 1 && num_units < kFewUnits) return attend_in_sections(shape, num_tiles, max_sections);
-#pragma omp parallel for schedule(dynamic, 1) if (work > kSerialWork)
-  for (int64_t unit = 0; unit < num_units; ++unit) {
-    const int64_t index = unit / call->num_kv_heads;
-    int64_t low = 0, high = batch->num_requests - 1;  // the first request whose tiles end after index
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (tile_ends[middle] > index) high = middle;
-      else low = middle + 1;
-    }
-    attend_tile(shape, make_tile(shape, low, unit % call->num_kv_heads, index - (low > 0 ? tile_ends[low - 1] : 0)));
-  }
-}
+YEOUL_OPERATION(paged_attention, AttentionCall, plan_attention, run_attention)

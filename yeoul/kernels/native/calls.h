@@ -1,11 +1,50 @@
-// What crosses from Python into the operations whose shape takes many numbers; knows nothing of how they compute.
+// What crosses from Python into the native operations; knows nothing of how they compute.
 //
-// Python fills these structures once for many calls (see calls.py, which must agree). All
-// addresses are of contiguous memory unless a stride is named; strides count numbers, not bytes.
+// Python fills these structures once for many calls (see calls.py, which must agree). All addresses are of contiguous memory
+// unless a stride is named; strides count numbers, not bytes. num_rows comes first everywhere, see operation.h.
 
 #pragma once
 
 #include <stdint.h>
+
+#include "yeoul/kernels/packed_linear/packed_format.h"
+
+// sum = values + addend, rounded to the type, where there is an addend (sum may be values); output = norm(sum).
+struct RmsNormCall {
+  int64_t num_rows;
+  int64_t size;
+  const float* weight;
+  const void* values;
+  const void* addend;
+  void* sum;
+  void* output;
+  float epsilon;
+  int32_t type;
+};
+
+// output = activation(gate) * up for rows [gate, up] of 2 * size numbers.
+struct GateCall {
+  int64_t num_rows;
+  int64_t size;
+  const void* gate_and_up;
+  void* output;
+  int32_t kind;
+  int32_t type;
+};
+
+// input [num_rows, size] times the segments, plus bias [output_size] or null, to output [num_rows, output_size].
+struct PackedLinearCall {
+  int64_t num_rows;
+  int64_t size;
+  int64_t output_size;
+  const Segment* segments;
+  int64_t num_segments;
+  const void* input;
+  const float* bias;
+  void* output;
+  int32_t input_type;
+  int32_t output_type;
+};
 
 // The shape of a step: the same for all layers.
 struct BatchCall {
@@ -16,8 +55,9 @@ struct BatchCall {
   int64_t num_requests;
 };
 
-// The shape of a layer's attention and of its cache [2, num_blocks, num_kv_heads, block_size, head_dim].
+// A layer's attention over its cache [2, num_blocks, num_kv_heads, block_size, head_dim].
 struct AttentionCall {
+  int64_t num_rows;
   int64_t num_heads;
   int64_t num_kv_heads;
   int64_t head_dim;
@@ -26,6 +66,10 @@ struct AttentionCall {
   int64_t query_stride;   // from one token's query to the next
   int64_t output_stride;  // from one token's output to the next
   int64_t sliding_window;
+  const BatchCall* batch;
+  const void* query;
+  const void* cache;
+  void* output;
   float scale;
   float softcap;  // 0: none
   int32_t query_type;
@@ -34,6 +78,7 @@ struct AttentionCall {
 
 // A layer's heads after projection, rotated in place; keys and values go to the cache.
 struct RotaryCall {
+  int64_t num_rows;
   int64_t num_heads;
   int64_t num_kv_heads;
   int64_t head_dim;
@@ -42,7 +87,21 @@ struct RotaryCall {
   int64_t heads_stride;       // from one token's heads (queries, keys, values) to the next
   const float* query_weight;  // [head_dim] of the norm on each query head, or null
   const float* key_weight;    // [head_dim], null together with query_weight
+  void* heads;
+  const float* cosines;  // [num_rows, head_dim / 2]
+  const float* sines;
+  const int64_t* slots;  // [num_rows]
+  void* cache;
   float epsilon;
   int32_t heads_type;
   int32_t cache_type;
+};
+
+// places[row] is the first place of the largest number; highest[row] is that number, NaN if it cannot be told or is infinite.
+struct ArgmaxCall {
+  int64_t num_rows;
+  int64_t size;
+  const float* values;
+  int64_t* places;
+  float* highest;
 };

@@ -1,4 +1,4 @@
-"""Structures that tell native operations the shape of their work; made once for many calls; must agree with ``calls.h``.
+"""Structures that tell native operations their work; must agree with ``calls.h``, which says what the fields mean.
 
 Knows nothing of the operations. Used by the operations' own ``native.py`` files.
 """
@@ -7,17 +7,65 @@ from __future__ import annotations
 
 import ctypes
 
-_address, _int64, _int32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
+_address, _int64, _int32, _float = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
 
 
-class _Call(ctypes.Structure):
+class Call(ctypes.Structure):
+    """What an operation is told; the first field is ``num_rows``."""
+
     @property
     def address(self) -> int:
         """Where the structure lies as long as it lives."""
         return ctypes.addressof(self)
 
 
-class BatchCall(_Call):
+class RmsNormCall(Call):
+    """Values, an addend or null, and where their sum and its norm go."""
+
+    _fields_ = (
+        ("num_rows", _int64),
+        ("size", _int64),
+        ("weight", _address),
+        ("values", _address),
+        ("addend", _address),
+        ("sum", _address),
+        ("output", _address),
+        ("epsilon", _float),
+        ("type", _int32),
+    )
+
+
+class GateCall(Call):
+    """Rows of gate and up, ``size`` numbers each."""
+
+    _fields_ = (
+        ("num_rows", _int64),
+        ("size", _int64),
+        ("gate_and_up", _address),
+        ("output", _address),
+        ("kind", _int32),
+        ("type", _int32),
+    )
+
+
+class PackedLinearCall(Call):
+    """Rows, the matrices that they are multiplied with, and a bias or null."""
+
+    _fields_ = (
+        ("num_rows", _int64),
+        ("size", _int64),
+        ("output_size", _int64),
+        ("segments", _address),
+        ("num_segments", _int64),
+        ("input", _address),
+        ("bias", _address),
+        ("output", _address),
+        ("input_type", _int32),
+        ("output_type", _int32),
+    )
+
+
+class BatchCall(Call):
     """The shape of a step."""
 
     _fields_ = (
@@ -29,10 +77,11 @@ class BatchCall(_Call):
     )
 
 
-class AttentionCall(_Call):
+class AttentionCall(Call):
     """The shape of a layer's attention and of its cache; strides count numbers."""
 
     _fields_ = (
+        ("num_rows", _int64),
         ("num_heads", _int64),
         ("num_kv_heads", _int64),
         ("head_dim", _int64),
@@ -41,17 +90,22 @@ class AttentionCall(_Call):
         ("query_stride", _int64),
         ("output_stride", _int64),
         ("sliding_window", _int64),
-        ("scale", ctypes.c_float),
-        ("softcap", ctypes.c_float),
+        ("batch", _address),
+        ("query", _address),
+        ("cache", _address),
+        ("output", _address),
+        ("scale", _float),
+        ("softcap", _float),
         ("query_type", _int32),
         ("cache_type", _int32),
     )
 
 
-class RotaryCall(_Call):
-    """The shape of a layer's heads and of the cache that they go to; weights are null without head norms."""
+class RotaryCall(Call):
+    """A layer's heads, their angles, and the cache that they go to; weights are null without head norms."""
 
     _fields_ = (
+        ("num_rows", _int64),
         ("num_heads", _int64),
         ("num_kv_heads", _int64),
         ("head_dim", _int64),
@@ -60,7 +114,24 @@ class RotaryCall(_Call):
         ("heads_stride", _int64),
         ("query_weight", _address),
         ("key_weight", _address),
-        ("epsilon", ctypes.c_float),
+        ("heads", _address),
+        ("cosines", _address),
+        ("sines", _address),
+        ("slots", _address),
+        ("cache", _address),
+        ("epsilon", _float),
         ("heads_type", _int32),
         ("cache_type", _int32),
+    )
+
+
+class ArgmaxCall(Call):
+    """Rows of numbers, and where each row's largest one goes."""
+
+    _fields_ = (
+        ("num_rows", _int64),
+        ("size", _int64),
+        ("values", _address),
+        ("places", _address),
+        ("highest", _address),
     )

@@ -10,6 +10,9 @@
 namespace {
 
 constexpr int64_t kSerialNumbers = 65536;  // numbers below which waking a thread costs more than it saves
+constexpr int64_t kPieceNumbers = 2048;    // numbers that a thread of a team takes at a time
+
+inline int64_t rows_of_a_piece(int64_t size) { return size < kPieceNumbers ? kPieceNumbers / size : 1; }
 
 // Memory that a thread keeps from call to call.
 struct Scratch {

@@ -32,11 +32,12 @@ struct BFloatRows {
   }
 };
 
-// Room for rows, kept by the calling thread for its next call.
-inline BFloatRows bfloat_rows(int64_t num_rows, int64_t size) {
-  static thread_local Room room;
-  const int64_t num_pairs = ceil_divide(size, 2);
-  return {num_rows, num_pairs, (uint32_t*)room.take(num_rows * num_pairs * 4)};
+// The room that bfloat_rows needs.
+inline int64_t bfloat_bytes(int64_t num_rows, int64_t size) { return num_rows * ceil_divide(size, 2) * 4; }
+
+// Lays rows out in room.
+inline BFloatRows bfloat_rows(char* room, int64_t num_rows, int64_t size) {
+  return {num_rows, ceil_divide(size, 2), (uint32_t*)room};
 }
 
 // sum + the products of the pairs in each lane with the pair `inputs`, the first first.

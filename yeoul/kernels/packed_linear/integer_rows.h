@@ -5,8 +5,6 @@
 
 #pragma once
 
-#include <stdlib.h>
-
 #include "yeoul/kernels/native/lanes.h"
 #include "yeoul/kernels/packed_linear/packed_format.h"
 #include "yeoul/kernels/quantize_rows/quantize_rows.h"
@@ -72,34 +70,25 @@ struct IntegerRows {
   }
 };
 
-// Memory that is kept for the next call.
-struct Room {
-  char* memory = nullptr;
-  int64_t num_bytes = 0;
+// Every part of the rows starts at a cache line.
+inline int64_t integer_blocks(int64_t num_rows, int64_t size) {
+  return ceil_divide(num_rows * ceil_divide(size, kBlockInputs), 16) * 16;
+}
 
-  char* take(int64_t bytes) {
-    if (bytes > num_bytes) {
-      free(memory);
-      num_bytes = ceil_divide(bytes, 64) * 64;
-      memory = (char*)aligned_alloc(64, (size_t)num_bytes);
-      if (memory == nullptr) abort();
-    }
-    return memory;
-  }
-};
+// The room that integer_rows needs.
+inline int64_t integer_bytes(int64_t num_rows, int64_t size) {
+  return integer_blocks(num_rows, size) * (kBlockInputs + 4 + 3 * 8);
+}
 
-// Room for rows, kept by the calling thread for its next call.
-inline IntegerRows integer_rows(int64_t num_rows, int64_t size) {
-  static thread_local Room room;
-  const int64_t num_blocks = ceil_divide(size, kBlockInputs);
-  const int64_t blocks = ceil_divide(num_rows * num_blocks, 16) * 16;  // every part starts at a cache line
-  char* place = room.take(blocks * (kBlockInputs + 4 + 3 * 8));
+// Lays rows out in room.
+inline IntegerRows integer_rows(char* room, int64_t num_rows, int64_t size) {
+  const int64_t blocks = integer_blocks(num_rows, size);
   const auto take = [&](int64_t number) {
-    char* taken = place;
-    place += number * blocks;
+    char* taken = room;
+    room += number * blocks;
     return taken;
   };
-  IntegerRows rows = {num_rows, num_blocks, nullptr, nullptr, {}, {}};
+  IntegerRows rows = {num_rows, ceil_divide(size, kBlockInputs), nullptr, nullptr, {}, {}};
   rows.codes = (int32_t*)take(kBlockInputs);
   rows.scales = (float*)take(4);
   rows.negated_sums[0] = (int32_t*)take(4);

@@ -10,7 +10,9 @@ import ctypes
 import torch
 from torch import Tensor
 
-from yeoul.kernels.native_library import NativeFunction, address, number_type
+from yeoul.kernels.native.calls import PackedLinearCall
+from yeoul.kernels.native_library import address, number_type
+from yeoul.kernels.native_operations import NativeOperation, new_tensor
 from yeoul.kernels.pack_matrix.packed_matrix import PackedForm, PackedMatrix
 
 
@@ -27,19 +29,7 @@ class _Segment(ctypes.Structure):
     )
 
 
-_packed_linear = NativeFunction(
-    "packed_linear",
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_void_p,
-    ctypes.c_int64,
-    ctypes.c_int64,
-    ctypes.c_void_p,
-    ctypes.c_int,
-    ctypes.c_void_p,
-    ctypes.c_void_p,
-    ctypes.c_int64,
-)
+_packed_linear = NativeOperation("packed_linear")
 
 
 class PackedStack:
@@ -70,18 +60,20 @@ class PackedStack:
         """
         rows = rows.contiguous()
         assert rows.shape[1] == self.num_inputs
-        result = torch.empty(rows.shape[0], self.num_outputs, dtype=dtype or rows.dtype)
+        result = new_tensor((rows.shape[0], self.num_outputs), dtype or rows.dtype)
         _packed_linear(
-            number_type(rows.dtype),
-            number_type(result.dtype),
-            rows.data_ptr(),
-            rows.shape[0],
-            self.num_inputs,
-            self._segments_address,
-            len(self.matrices),
-            self._bias_address,
-            result.data_ptr(),
-            self.num_outputs,
+            PackedLinearCall(
+                num_rows=rows.shape[0],
+                size=self.num_inputs,
+                output_size=self.num_outputs,
+                segments=self._segments_address,
+                num_segments=len(self.matrices),
+                input=address(rows),
+                bias=self._bias_address,
+                output=address(result),
+                input_type=number_type(rows.dtype),
+                output_type=number_type(result.dtype),
+            )
         )
         return result
 

@@ -3,10 +3,9 @@
 // A number of the result is summed over the blocks of its row in their order, whatever the other rows, the tile that it is
 // computed in and the number of threads: alone or in a crowd it has the same bits.
 
-#include <omp.h>
-
-#include "yeoul/kernels/native/export.h"
-#include "yeoul/kernels/native/numbers.h"
+#include "yeoul/kernels/native/calls.h"
+#include "yeoul/kernels/native/operation.h"
+#include "yeoul/kernels/native/typed_rows.h"
 #include "yeoul/kernels/packed_linear/bfloat_rows.h"
 #include "yeoul/kernels/packed_linear/integer_dot.h"
 #include "yeoul/kernels/packed_linear/integer_rows.h"
@@ -21,7 +20,6 @@ constexpr int kTilesAtOnce = 1;
 #endif
 constexpr int kRowsAtOnce = 16 * kRowsATile;  // that pass by the same weights, so that both stay in the second cache
 constexpr int64_t kLargestPiece = 16;
-constexpr int64_t kFewRows = 4;               // that one thread quantises sooner than a team meets
 
 template <class F>
 inline Floats load_scales(const void* scales, int64_t index) {
@@ -257,40 +255,42 @@ struct Shares {
   }
 };
 
+int64_t room_of(const PackedLinearCall& call, const Shares& shares) {
+  return (shares.has_integers ? integer_bytes(call.num_rows, call.size) : 0) +
+         (shares.has_bfloats ? bfloat_bytes(call.num_rows, call.size) : 0);
+}
+
+Plan plan_packed_linear(const PackedLinearCall& call) {
+  return {false, room_of(call, Shares(call.segments, (int)call.num_segments))};
+}
+
+void run_packed_linear(const PackedLinearCall& call, Team& team) {
+  const Shares shares(call.segments, (int)call.num_segments);
+  InputRows rows = {call.num_rows, {}, {}};
+  if (shares.has_integers) rows.integers = integer_rows(team.room, call.num_rows, call.size);
+  if (shares.has_bfloats)
+    rows.bfloats =
+        bfloat_rows(team.room + (shares.has_integers ? integer_bytes(call.num_rows, call.size) : 0), call.num_rows, call.size);
+  const int64_t row_tiles_of_a_piece = ceil_divide(rows_of_a_piece(call.size), kRowsATile);
+  team.share(rows.num_tiles(), row_tiles_of_a_piece, [&](int64_t tile, int64_t end) {
+    with_number_type(call.input_type, [&](auto number) {
+      const auto* numbers = (const decltype(number)*)call.input;
+      for (int64_t t = tile; t < end; ++t) {
+        if (shares.has_integers) rows.integers.fill(numbers, call.size, t, rows.rows_in(t));
+        if (shares.has_bfloats) rows.bfloats.fill(numbers, call.size, t, rows.rows_in(t));
+      }
+    });
+  });
+  const Result result = {call.output_type, call.output, call.output_size, call.bias};
+  const int64_t num_shares = shares.num_column_shares * ceil_divide(call.num_rows, kRowsAtOnce);
+  // A thread takes shares side by side, since each fetches the weights of the next; few enough that all end together.
+  const int64_t fair = num_shares / (4 * team.size);
+  const int64_t piece = fair < 1 ? 1 : fair < kLargestPiece ? fair : kLargestPiece;
+  team.share(num_shares, piece, [&](int64_t share, int64_t end) {
+    for (; share < end; ++share) shares.compute(share, rows, result);
+  });
+}
+
 }  // namespace
 
-// input [num_rows, size] and output [num_rows, output_size] are of the types named; bias [output_size] float32 or null.
-YEOUL_EXPORT(void, packed_linear)
-(int input_type, int output_type, const void* input, int64_t num_rows, int64_t size, const Segment* segments,
- int num_segments, const float* bias, void* output, int64_t output_size) {
-  const Shares shares(segments, num_segments);
-  InputRows rows = {num_rows, {}, {}};
-  if (shares.has_integers) rows.integers = integer_rows(num_rows, size);
-  if (shares.has_bfloats) rows.bfloats = bfloat_rows(num_rows, size);
-  const int64_t num_shares = shares.num_column_shares * ceil_divide(num_rows, kRowsAtOnce);
-  const int64_t num_row_tiles = rows.num_tiles();
-  const Result result = {output_type, output, output_size, bias};
-  // A thread takes shares side by side, since each fetches the weights of the next; few enough that all end together.
-  const int64_t fair = num_shares / (4 * omp_get_max_threads());
-  const int64_t piece = fair < 1 ? 1 : fair < kLargestPiece ? fair : kLargestPiece;
-  const bool is_small = num_rows <= kFewRows;
-  const auto fill = [&](int64_t tile) {
-    with_number_type(input_type, [&](auto number) {
-      const auto* numbers = (const decltype(number)*)input;
-      if (shares.has_integers) rows.integers.fill(numbers, size, tile, rows.rows_in(tile));
-      if (shares.has_bfloats) rows.bfloats.fill(numbers, size, tile, rows.rows_in(tile));
-    });
-  };
-  if (is_small)
-    for (int64_t tile = 0; tile < num_row_tiles; ++tile) fill(tile);
-#pragma omp parallel
-  {
-    if (!is_small) {
-#pragma omp for schedule(static)
-      for (int64_t tile = 0; tile < num_row_tiles; ++tile) fill(tile);
-    }
-#pragma omp for schedule(dynamic, piece) nowait
-    for (int64_t share = 0; share < num_shares; ++share)
-      shares.compute(share, rows, result);
-  }
-}
+YEOUL_OPERATION(packed_linear, PackedLinearCall, plan_packed_linear, run_packed_linear)

@@ -5,17 +5,15 @@ Called through ``kernels.operations``.
 
 from __future__ import annotations
 
-import ctypes
-import functools
-
 import torch
 from torch import Tensor
 
 from yeoul.kernels.native.calls import RotaryCall
-from yeoul.kernels.native_library import NativeFunction, number_type
+from yeoul.kernels.native_library import address, number_type
+from yeoul.kernels.native_operations import NativeOperation
 from yeoul.kernels.rotary.reference import HeadNorms
 
-_rotate_and_write = NativeFunction("rotate_and_write", ctypes.c_void_p, ctypes.c_int64, *([ctypes.c_void_p] * 5))
+_rotate_and_write = NativeOperation("rotate_and_write")
 
 
 def rotate_and_write(
@@ -27,42 +25,31 @@ def rotate_and_write(
     norms: HeadNorms | None = None,
 ) -> Tensor:
     """See ``reference.rotate_and_write``."""
-    assert heads.is_contiguous(), "kernels take contiguous tensors"
-    assert kv_cache.is_contiguous(), "kernels take contiguous tensors"
-    call = _rotary_call(heads.shape, heads.dtype, kv_cache.shape, kv_cache.dtype, norms)
-    _rotate_and_write(
-        call.address,
-        len(heads),
-        heads.data_ptr(),
-        cosines.data_ptr(),
-        sines.data_ptr(),
-        slot_mapping.data_ptr(),
-        kv_cache.data_ptr(),
-    )
-    return heads[:, : call.num_heads]
-
-
-@functools.lru_cache(maxsize=1024)
-def _rotary_call(
-    heads_shape: tuple[int, int, int],
-    heads_dtype: torch.dtype,
-    cache_shape: tuple[int, int, int, int, int],
-    cache_dtype: torch.dtype,
-    norms: HeadNorms | None,
-) -> RotaryCall:
-    _, num_all_heads, head_dim = heads_shape
-    _, num_blocks, num_kv_heads, block_size, _ = cache_shape
+    num_tokens, num_all_heads, head_dim = heads.shape
+    _, num_blocks, num_kv_heads, block_size, _ = kv_cache.shape
+    num_heads = num_all_heads - 2 * num_kv_heads
     assert head_dim in range(2, 1025, 2), f"a head of {head_dim} numbers cannot be rotated natively"
-    return RotaryCall(
-        num_heads=num_all_heads - 2 * num_kv_heads,
-        num_kv_heads=num_kv_heads,
-        head_dim=head_dim,
-        num_blocks=num_blocks,
-        block_size=block_size,
-        heads_stride=num_all_heads * head_dim,
-        query_weight=None if norms is None else norms.query_weight.data_ptr(),
-        key_weight=None if norms is None else norms.key_weight.data_ptr(),
-        epsilon=0.0 if norms is None else norms.epsilon,
-        heads_type=number_type(heads_dtype),
-        cache_type=number_type(cache_dtype),
+    assert cosines.dtype == sines.dtype == torch.float32
+    assert slot_mapping.dtype == torch.int64
+    _rotate_and_write(
+        RotaryCall(
+            num_rows=num_tokens,
+            num_heads=num_heads,
+            num_kv_heads=num_kv_heads,
+            head_dim=head_dim,
+            num_blocks=num_blocks,
+            block_size=block_size,
+            heads_stride=num_all_heads * head_dim,
+            query_weight=None if norms is None else address(norms.query_weight),
+            key_weight=None if norms is None else address(norms.key_weight),
+            heads=address(heads),
+            cosines=address(cosines),
+            sines=address(sines),
+            slots=address(slot_mapping),
+            cache=address(kv_cache),
+            epsilon=0.0 if norms is None else norms.epsilon,
+            heads_type=number_type(heads.dtype),
+            cache_type=number_type(kv_cache.dtype),
+        )
     )
+    return heads[:, :num_heads]

@@ -4,7 +4,7 @@
 // Knows nothing of layers.
 
 #include "yeoul/kernels/native/calls.h"
-#include "yeoul/kernels/native/export.h"
+#include "yeoul/kernels/native/operation.h"
 #include "yeoul/kernels/native/typed_rows.h"
 #include "yeoul/kernels/rms_norm/norm_factor.h"
 
@@ -68,15 +68,18 @@ void rotate_token(const RotaryCall& call, char* heads, const float* cosines, con
     }
 }
 
+Plan plan_rotary(const RotaryCall& call) { return {call.num_rows * call.heads_stride <= kSerialNumbers / 2, 0}; }
+
+void run_rotary(const RotaryCall& call, Team& team) {
+  team.share(call.num_rows, rows_of_a_piece(call.heads_stride), [&](int64_t token, int64_t end) {
+    for (; token < end; ++token) {
+      const int64_t angle = token * (call.head_dim / 2);
+      rotate_token(call, address_of(call.heads, token * call.heads_stride, call.heads_type), call.cosines + angle,
+                   call.sines + angle, call.slots[token], call.cache);
+    }
+  });
+}
+
 }  // namespace
 
-YEOUL_EXPORT(void, rotate_and_write)
-(const RotaryCall* call, int64_t num_tokens, void* heads, const float* cosines, const float* sines, const int64_t* slots,
- void* cache) {
-#pragma omp parallel for schedule(static) if (num_tokens * call->heads_stride > kSerialNumbers / 2)
-  for (int64_t token = 0; token < num_tokens; ++token) {
-    const int64_t angle = token * (call->head_dim / 2);
-    rotate_token(*call, address_of(heads, token * call->heads_stride, call->heads_type), cosines + angle, sines + angle,
-                 slots[token], cache);
-  }
-}
+YEOUL_OPERATION(rotate_and_write, RotaryCall, plan_rotary, run_rotary)

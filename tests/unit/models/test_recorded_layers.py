@@ -1,0 +1,72 @@
+"""Recorded layers compute what layers that are walked through compute, bit for bit, on any number of rows."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from tests.unit.models.running import Requests, load
+from tests.unit.models.tiny_models import VOCAB_SIZE, make_model, save_folder, save_gguf
+from yeoul.kernels import native_operations
+from yeoul.kernels.native_operations import NotRecordableError, record
+from yeoul.model_files.description import ModelFiles
+from yeoul.models.model import Model
+from yeoul.models.recorded_layers import RecordedLayers
+
+TOKENS = random.Random(5).choices(range(VOCAB_SIZE), k=400)
+STEPS = [{0: 30}, {0: 1}, {0: 300, 1: 100}, {0: 1, 2: 19}, {0: 1, 2: 1}, {0: 1}]  # the third is larger than a first recording
+
+
+def save(architecture: str, tmp_path) -> ModelFiles:
+    if architecture == "llama":
+        model = make_model("llama", hidden_size=96, intermediate_size=192)
+        return save_gguf(model, "llama", str(tmp_path / "tiny.gguf"), "Q4_1")
+    return save_folder(make_model(architecture), str(tmp_path))
+
+
+def run_steps(model: Model) -> torch.Tensor:
+    requests = Requests(model, [TOKENS, TOKENS[7:107], TOKENS[11:31]], dtype=torch.bfloat16)
+    found = []
+    for step in STEPS:
+        found.append(model.forward(*requests.inputs(step), requests.caches).clone())
+        for index, count in step.items():
+            requests.num_computed[index] += count
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3"])
+def test_they_compute_what_layers_that_are_walked_through_compute(architecture, tmp_path, monkeypatch):
+    files = save(architecture, tmp_path)
+    model = load(files, dtype=torch.bfloat16)
+    recorded = run_steps(model)
+    assert model._run_layers._recorded is not None
+
+    walking = load(files, dtype=torch.bfloat16)
+    monkeypatch.setattr(RecordedLayers, "__call__", lambda self, step, kv_caches: self._run_layers(step, kv_caches))
+    assert torch.equal(run_steps(walking), recorded)
+    assert walking._run_layers._recorded is None
+
+
+def test_a_new_cache_is_not_taken_for_the_old_one(tmp_path):
+    model = load(save("llama", tmp_path), dtype=torch.bfloat16)
+    first = run_steps(model)
+    assert torch.equal(run_steps(model), first)
+
+
+def test_a_model_that_needs_torch_is_walked_through(tmp_path):
+    model = load(save("qwen3", tmp_path))
+    requests = Requests(model, [TOKENS[:8]])
+    requests.step({0: 8})
+    assert not model._run_layers._is_recordable
+
+
+def test_what_torch_would_compute_while_recording_is_refused():
+    rows = torch.ones(2, 4)
+    turned = rows.t()
+    with pytest.raises(NotRecordableError, match="add"), record():
+        rows + 1
+    with pytest.raises(NotRecordableError, match="contiguous copied"), record():
+        turned.contiguous()
+    assert native_operations._recordings == []

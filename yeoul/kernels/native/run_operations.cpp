@@ -1,0 +1,52 @@
+// Runs a list of operations, one after the other, on one team of threads; called by native_operations.py.
+//
+// Knows nothing of any operation. A team is woken once for a whole list, which may be all layers of a model.
+
+#include <stdlib.h>
+
+#include <omp.h>
+
+#include "yeoul/kernels/native/operation.h"
+
+namespace {
+
+// The memory of a team, kept by the thread that runs lists.
+struct Room {
+  char* memory = nullptr;
+  int64_t num_bytes = 0;
+
+  char* at_least(int64_t wanted) {
+    if (wanted > num_bytes) {
+      free(memory);
+      num_bytes = (wanted + 63) / 64 * 64;
+      memory = (char*)aligned_alloc(64, (size_t)num_bytes);
+      if (memory == nullptr) abort();
+    }
+    return memory;
+  }
+  ~Room() { free(memory); }
+};
+
+}  // namespace
+
+// Sets the rows of all operations to num_rows, unless it is 0, and runs them.
+YEOUL_EXPORT(void, run_operations)(const Operation* operations, int64_t num_operations, int64_t num_rows) {
+  static thread_local Room room;
+  static thread_local TeamState kept_state;
+  TeamState& state = kept_state;  // the calling thread's, for all threads of the team
+  int64_t room_bytes = 0;
+  bool is_small = true;
+  for (int64_t index = 0; index < num_operations; ++index) {
+    if (num_rows > 0) *(int64_t*)operations[index].call = num_rows;
+    const Plan plan = operations[index].kind->plan(operations[index].call);
+    room_bytes = plan.room_bytes > room_bytes ? plan.room_bytes : room_bytes;
+    is_small = is_small && plan.is_small;
+  }
+  char* memory = room.at_least(room_bytes);
+  state = TeamState();
+#pragma omp parallel if (!is_small)
+  {
+    Team team(state, omp_get_num_threads(), memory);
+    for (int64_t index = 0; index < num_operations; ++index) operations[index].kind->run(operations[index].call, team);
+  }
+}
