@@ -14,6 +14,7 @@ import typer
 
 from yeoul import __version__
 from yeoul.cli.benchmark.commands import bench
+from yeoul.cli.cache import cache
 from yeoul.cli.chat import chat
 from yeoul.cli.grouped_help import GroupedHelpCommand
 from yeoul.cli.pull import pull
@@ -44,6 +45,7 @@ app.command(cls=GroupedHelpCommand)(with_setting_flags(serve))
 app.command(cls=GroupedHelpCommand)(with_setting_flags(chat))
 app.command(cls=GroupedHelpCommand)(pull)
 app.add_typer(bench, name="bench")
+app.add_typer(cache, name="cache")
 
 
 @app.callback(invoke_without_command=True)

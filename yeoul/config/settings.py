@@ -50,6 +50,9 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     download_dir: Annotated[
         str | None, Meta(description="Folder for downloaded models. Default: yeoul in the user's cache folder.")
     ] = None
+    packed_weights_cache: Annotated[
+        bool, Meta(description="Keep the weights in that folder as this CPU's kernels read them, so that a start maps them.")
+    ] = True
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):

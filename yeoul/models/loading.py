@@ -12,8 +12,10 @@ import torch
 
 from yeoul.layers.parallel import TensorParallel
 from yeoul.model_files.description import ModelDescription, ModelFiles
+from yeoul.model_files.packed_folder import PackedFolder
 from yeoul.model_files.tensor_parallel_split import check_tensor_parallel_size
 from yeoul.models.model import Model
+from yeoul.models.packed_loading import PackedLoading, packed_key
 from yeoul.models.registry import builder_of
 from yeoul.models.tensor_files import GgufTensors, SafetensorsTensors
 from yeoul.models.weights import FileWeights, TensorFile
@@ -26,6 +28,7 @@ def load_model(
     dtype: torch.dtype,
     device: torch.device,
     parallel: TensorParallel,
+    packed: PackedFolder | None = None,
 ) -> Model:
     """Read this rank's share of every weight, decoded to ``dtype`` on ``device``.
 
@@ -35,6 +38,8 @@ def load_model(
         dtype: what the model computes in: float32, bfloat16 or float16.
         device: where it computes.
         parallel: this rank's place.
+        packed: where the weights are kept as this machine's CPU reads them, and mapped from at the next start. In
+            float32, which other modes are held against, nothing stands between a model and its files.
 
     Raises:
         ModelFileError: a tensor is missing, of another shape, or of a type that cannot be decoded; names it.
@@ -42,10 +47,18 @@ def load_model(
     """
     build = builder_of(description.architecture)
     check_tensor_parallel_size(description, parallel.size)
-    file: TensorFile
-    file = GgufTensors(files.path, description) if files.file_format == "gguf" else SafetensorsTensors(files.path)
+
+    def read_files() -> FileWeights:
+        file: TensorFile
+        file = GgufTensors(files.path, description) if files.file_format == "gguf" else SafetensorsTensors(files.path)
+        return FileWeights(file, dtype, device)
+
     with torch.inference_mode(), _one_thread():
-        return build(FileWeights(file, dtype, device), description, parallel)
+        if packed is None or device.type != "cpu" or dtype == torch.float32:
+            return build(read_files(), description, parallel)
+        key = packed_key(files, description, dtype, parallel)
+        loading = PackedLoading(packed, files, key, dtype)
+        return loading.load(lambda weights: build(weights, description, parallel), read_files)
 
 
 @contextmanager

@@ -19,6 +19,8 @@ from yeoul.layers.request_sampling import RequestSampling
 from yeoul.layers.sampler import sample_tokens
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.steps import RequestResult, StepInput
+from yeoul.model_files.cache_folder import CacheFolder
+from yeoul.model_files.packed_folder import PackedFolder
 from yeoul.models.loading import load_model
 from yeoul.models.model import Model
 from yeoul.worker_process.cache_memory import plan_num_blocks
@@ -63,8 +65,14 @@ class GPUModelRunner:
         self._parallel = create_tensor_parallel(
             settings.rank, settings.tensor_parallel_size, settings.folder, device=self._device
         )
+        keeps_packed = settings.model.packed_weights_cache
         self._loaded_model = load_model(
-            settings.files, settings.description, dtype=self._dtype, device=self._device, parallel=self._parallel
+            settings.files,
+            settings.description,
+            dtype=self._dtype,
+            device=self._device,
+            parallel=self._parallel,
+            packed=PackedFolder(CacheFolder.at(settings.model.download_dir)) if keeps_packed else None,
         )
 
     @property
