@@ -16,7 +16,6 @@ import secrets
 import time
 
 import zmq
-import zmq.asyncio
 
 from yeoul.errors import ConfigError, TransportClosedError, TransportError, TransportTimeoutError
 from yeoul.transport.addresses import ipc_addresses, is_ipc, tcp_addresses, unlink_ipc
@@ -27,6 +26,7 @@ __all__ = ["ClientSockets", "EngineContext", "EngineInput", "EngineOutput", "ipc
 
 logger = logging.getLogger(__name__)
 
+_EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)  # enumerations are slow to look up and to combine
 _RETRY_SECONDS = 0.002
 _HEARTBEAT_MILLISECONDS = 5_000
 _MAX_MESSAGE_BYTES = 1 << 30
@@ -48,8 +48,9 @@ class ClientSockets:
         self.addresses = (input_address, output_address)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._backlog: collections.deque[bytes] = collections.deque()
-        self._unread: collections.deque[list[bytes]] = collections.deque()
-        self._receiving: asyncio.Future[list[bytes]] | None = None
+        self._unread: collections.deque[bytes] = collections.deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._events: zmq.Socket[bytes] | None = None
         self._is_closed = False
@@ -59,7 +60,7 @@ class ClientSockets:
             self._output = self._context.socket(zmq.DEALER)
             self._output.setsockopt(zmq.ROUTING_ID, self.client_id)
             _open(self._output, output_address, keys, is_engine=False)
-            self._output_on_loop = zmq.asyncio.Socket.shadow(self._output)
+            self._output_fd = int(self._output.getsockopt(zmq.FD))
         except BaseException:
             self._context.destroy(linger=0)
             raise
@@ -70,8 +71,7 @@ class ClientSockets:
         Raises:
             TransportClosedError: ``close()`` was called.
         """
-        if self._is_closed:
-            raise TransportClosedError("the link to EngineCore is closed")
+        self._check_open()
         self._backlog.append(payload)
         if self._retry is None:
             self._flush()
@@ -82,35 +82,35 @@ class ClientSockets:
         Raises:
             TransportClosedError: ``close()`` was called, before or while waiting.
         """
-        if self._is_closed:
-            raise TransportClosedError("the link to EngineCore is closed")
-        if self._unread:
-            return self._unread.popleft()[-1]
-        receiving = self._receiving = asyncio.ensure_future(self._output_on_loop.recv_multipart())
-        try:
-            return (await receiving)[-1]
-        except (asyncio.CancelledError, zmq.ZMQError) as error:
-            if self._is_closed:
-                raise TransportClosedError("the link to EngineCore is closed") from error
-            if not receiving.cancelled() and receiving.exception() is None:
-                self._unread.append(receiving.result())  # it came in the very moment of the cancelling
-            raise
-        finally:
-            self._receiving = None
+        while not self._unread:
+            self._check_open()
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+                self._loop.add_reader(self._output_fd, self._take_all)
+                self._take_all()
+                continue
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                self._check_open()
+                raise
+            finally:
+                self._waiter = None
+        self._check_open()
+        return self._unread.popleft()
 
     def interrupt(self) -> None:
         """Have a ``receive()`` that waits raise CancelledError, unless its message has just come."""
-        if self._receiving is not None:
-            self._receiving.cancel()
+        if self._waiter is not None:
+            self._waiter.cancel()
 
     def receive_nowait(self) -> bytes | None:
         """The engine's next message if it is here already, else None; not while a ``receive()`` waits."""
-        try:
-            if self._is_closed:
-                return None
-            return (self._unread.popleft() if self._unread else self._output.recv_multipart(zmq.NOBLOCK))[-1]
-        except zmq.Again:
+        if self._is_closed:
             return None
+        self._take_all()
+        return self._unread.popleft() if self._unread else None
 
     def monitor(self) -> zmq.Socket[bytes]:
         """A socket that becomes readable when the link to the engine breaks; another thread may wait on it, and closes it."""
@@ -126,11 +126,29 @@ class ClientSockets:
             self._retry.cancel()
         if self._events is not None:
             self._events.close(linger=0)
-        self._output_on_loop.close()
+        if self._loop is not None:
+            self._loop.remove_reader(self._output_fd)
+        self.interrupt()
         self._output.close(linger=0)
         self._input.close(linger=int(linger_seconds * 1000))
         self._context.term()
         unlink_ipc(self.addresses)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise TransportClosedError("the link to EngineCore is closed")
+
+    def _take_all(self) -> None:
+        """Takes every message that is here and wakes ``receive()``.
+
+        ZeroMQ's descriptor does not say that a message waits, but that something has changed since the socket was last
+        asked: it has to be asked until it has nothing more.
+        """
+        output, unread = self._output, self._unread
+        while int(output.get(_EVENTS)) & _POLLIN:
+            unread.append(output.recv())
+        if unread and self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _flush(self) -> None:
         self._retry = None
