@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "log": set(),
     "progress": set(),
+    "garbage_collection": set(),
     "messages": {"errors"},
     "config": {"errors", "messages", "model_files.description"},
     "transport": {"errors", "messages", "config"},
@@ -29,12 +30,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernels": {"errors"},
     "layers": {"errors", "messages", "kernels", "model_files"},
     "models": {"errors", "kernels", "layers", "model_files"},
-    "worker_process": {"errors", "log", "messages", "config", "transport", "model_files", "kernels", "layers", "models"},
+    "worker_process": {
+        "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "kernels", "layers",
+        "models",
+    },
     "engine_process": {
-        "errors", "log", "messages", "config", "transport", "model_files", "scheduler", "kv_cache", "text",
+        "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "scheduler", "kv_cache",
+        "text",
         "worker_process.executor",
     },
-    "web_process": {"errors", "log", "messages", "config", "model_files", "text", "engine_process.client"},
+    "web_process": {
+        "errors", "log", "garbage_collection", "messages", "config", "model_files", "text", "engine_process.client",
+    },
     "cli": {
         "errors", "log", "messages", "config", "model_files", "llm", "web_process.server", "engine_process.headless",
         "progress", "transport.child_process",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from yeoul.config.parts import EngineSettings
+from yeoul.garbage_collection import settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.transport.child_process import enter_child
 from yeoul.worker_process.executor import MultiprocExecutor
@@ -23,6 +24,7 @@ def main() -> None:
     core = EngineCoreProc(settings, executor)
     try:
         side.report(msgspec.msgpack.encode(core.start()))
+        settle_garbage_collection()
         core.run_busy_loop()
     finally:
         core.stop()

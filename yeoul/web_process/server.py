@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import setproctitle
 
 from yeoul.config.settings import Settings
+from yeoul.garbage_collection import settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.async_llm import AsyncLLM
@@ -34,9 +35,6 @@ OnReady = Callable[[EngineReady, str], None]
 Result = TypeVar("Result")
 EXIT_CODE_OF_A_SIGNAL = 128
 _NUM_THREADS = 4
-
-# Rarer and so fewer pauses of the collector; what a request leaves is freed by its reference counts.
-_GC_THRESHOLDS = (10_000, 20, 50)
 
 # How long a thread that renders or loads may keep the interpreter from the event loop; Python's own is five times that.
 _SWITCH_INTERVAL_SECONDS = 0.001
@@ -112,8 +110,7 @@ class ServerLife:
     async def _serve(self, ready: EngineReady) -> None:
         """Until the first signal, and then until what runs is finished, the drain's limit, or the second signal."""
         gc.collect()
-        gc.freeze()  # what start-up left is never collected: no long pauses for it
-        gc.set_threshold(*_GC_THRESHOLDS)
+        settle_garbage_collection()
         if self._on_ready is not None:
             self._on_ready(ready, url_of(self._listener))
         dying = asyncio.create_task(self._llm.wait_for_death(), name="wait_for_death")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from yeoul.config.openmp import keep_openmp_from_spinning
+from yeoul.garbage_collection import settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.transport.child_process import enter_child
 from yeoul.worker_process.arguments import WorkerArguments
@@ -23,4 +24,5 @@ def main() -> None:
     worker = Worker(arguments.settings)
     process = WorkerProc(arguments, worker)
     side.report(msgspec.msgpack.encode(worker.load()))
+    settle_garbage_collection()
     process.run()
