@@ -107,6 +107,30 @@ def test_a_killed_worker_fails_the_step_in_flight_and_is_reported_within_100_ms(
     assert deaths.errors[0].exit_code == -signal.SIGKILL
 
 
+def test_a_worker_that_hangs_in_a_step_fails_it_in_time_even_after_a_long_rest(tmp_path, deaths):
+    executor = executor_with(tmp_path, size=1, step_timeout_seconds=0.5, stop_timeout_seconds=0.2)
+    (ready,) = executor.start(deaths)
+    executor.allocate_cache(16)
+    time.sleep(0.8)
+    assert executor.execute(step(0)).result(5.0).step_number == 0
+    os.kill(ready.pid, signal.SIGSTOP)
+    start = time.monotonic()
+    with pytest.raises(ProcessDeadError, match=r"Worker_0 gave no answer for 0\.5 s"):
+        executor.execute(step(1, new=False, num_new_tokens=1)).result(5.0)
+    assert 0.45 < time.monotonic() - start < 1.5
+    with pytest.raises(ProcessDeadError, match="gave no answer"):
+        executor.execute(step(2, new=False, num_new_tokens=1)).result(5.0)
+    executor.stop()
+
+
+def test_steps_in_flight_are_answered_in_their_order(executor):
+    executor.allocate_cache(16)
+    futures = [executor.execute(step(number, new=number == 0, num_new_tokens=1 if number else 3)) for number in range(5)]
+    results = [future.result(5.0) for future in futures]
+    assert [result.step_number for result in results] == list(range(5))
+    assert all(len(result.results[0].token_ids) == 1 for result in results)
+
+
 def test_stop_leaves_no_process_and_reports_no_death(tmp_path, deaths):
     executor = executor_with(tmp_path)
     pids = [worker.pid for worker in executor.start(deaths)]

@@ -10,6 +10,8 @@ import logging
 import os
 import queue
 import traceback
+from collections import deque
+from concurrent.futures import Future
 
 from yeoul import __version__
 from yeoul.config.parts import EngineSettings
@@ -30,6 +32,7 @@ from yeoul.messages.outputs import (
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage, Hello, Shutdown, UtilityCall
 from yeoul.messages.statistics import EngineStatistics
+from yeoul.messages.steps import StepInput, StepResult
 from yeoul.model_files.description import shape_digest
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.transport.curve_keys import load_or_create_keys
@@ -52,6 +55,10 @@ class EngineCoreProc:
         self._client_id = b""
         self._is_stopping = False
         self._sent_statistics = EngineStatistics()
+        self._max_num_in_flight = 1
+        self._in_flight: deque[StepInput] = deque()
+        self._gains: list[RequestOutput] = []
+        self._has_gains = False
         self._cache: KVCacheManager
         self._scheduler: Scheduler
         self._ready: EngineReady
@@ -97,9 +104,9 @@ class EngineCoreProc:
         """
         try:
             while not self._is_stopping:
+                self._start_steps()
+                self._emit_gains()
                 self._take_arrivals()
-                if self._scheduler.has_unfinished and not self._is_stopping:
-                    self._step()
         except Exception as error:
             self._emit(_last_words(error))
             raise
@@ -112,28 +119,41 @@ class EngineCoreProc:
         if self._context is not None:
             self._context.close()
 
-    def _step(self) -> None:
-        step = self._scheduler.schedule()
-        if step is None:
-            return
-        result = self._executor.execute(step).result()
-        outputs = self._scheduler.update(step, result)
-        self._sent_statistics = self._scheduler.statistics()
-        self._emit(StepOutputs(outputs, self._sent_statistics))
+    def _start_steps(self) -> None:
+        """Hands the workers as many steps as may be in flight."""
+        while len(self._in_flight) < self._max_num_in_flight and (step := self._scheduler.schedule()) is not None:
+            self._in_flight.append(step)
+            self._executor.execute(step).add_done_callback(self._note_answer)
+
+    def _note_answer(self, answer: Future[StepResult]) -> None:
+        """Runs in the thread that collects answers: wakes the busy loop."""
+        self._arrivals.put((b"", answer))
 
     def _take_arrivals(self) -> None:
-        """Everything that has arrived; sleeps for the next arrival where there is nothing to compute."""
-        while True:
-            try:
-                arrival = self._arrivals.get_nowait()
-            except queue.Empty:
-                if self._scheduler.has_unfinished or self._is_stopping:
-                    return
-                self._emit_statistics_if_changed()
-                arrival = self._arrivals.get()
-            self._take(*arrival)
+        """Everything that has arrived; sleeps until something has."""
+        if not self._scheduler.has_unfinished:
+            self._emit_statistics_if_changed()
+        self._take(*self._arrivals.get())
+        while not self._arrivals.empty():
+            self._take(*self._arrivals.get())
 
-    def _take(self, client_id: bytes, message: ClientMessage | ProcessDeadError | ClientGone) -> None:
+    def _take_answer(self, answer: Future[StepResult]) -> None:
+        outputs = self._scheduler.update(self._in_flight.popleft(), answer.result())
+        self._gains += outputs
+        self._has_gains = True
+
+    def _emit_gains(self) -> None:
+        """Tells the client what steps have brought; done while the workers compute the next one."""
+        if self._has_gains:
+            self._sent_statistics = self._scheduler.statistics()
+            self._emit(StepOutputs(self._gains, self._sent_statistics))
+            self._gains, self._has_gains = [], False
+
+    def _take(self, client_id: bytes, message: ClientMessage | ProcessDeadError | ClientGone | Future[StepResult]) -> None:
+        if isinstance(message, Future):
+            self._take_answer(message)
+            return
+        self._emit_gains()  # what comes next may end requests, of which nothing is told afterwards
         if isinstance(message, ProcessDeadError):
             raise message
         if isinstance(message, Hello):

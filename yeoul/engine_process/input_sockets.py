@@ -6,11 +6,13 @@ import logging
 import queue
 import threading
 import traceback
+from concurrent.futures import Future
 
 import msgspec
 
 from yeoul.errors import ProcessDeadError, TransportClosedError
 from yeoul.messages.requests import ClientMessage
+from yeoul.messages.steps import StepResult
 from yeoul.transport.sockets import EngineContext, EngineInput
 from yeoul.transport.thread_names import start_thread
 
@@ -21,7 +23,8 @@ class ClientGone:
     """Said by ``process_output_sockets`` instead of a message: this client no longer takes what is sent to it."""
 
 
-Arrival = tuple[bytes, ClientMessage | ProcessDeadError | ClientGone]
+Arrival = tuple[bytes, ClientMessage | ProcessDeadError | ClientGone | Future[StepResult]]
+"""What wakes the busy loop: the id of the client that said something, or nothing and a step's answer or a death."""
 
 
 class InputSockets:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import select
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import msgspec
 
@@ -21,7 +23,6 @@ from yeoul.messages.steps import (
     AllocateCache,
     CallResult,
     EndWorker,
-    ExecutorMessage,
     StepInput,
     StepResult,
     WorkerCall,
@@ -36,7 +37,6 @@ from yeoul.worker_process.arguments import WorkerArguments
 
 logger = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
 DeathCallback = Callable[[ProcessDeadError], None]
 
 
@@ -74,8 +74,31 @@ class MultiprocWorkerMonitor(DeathWatch):
     thread_name = "MultiprocWorkerMonitor"
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A step or a call of this number that the workers are to answer; asked at ``time`` of the monotonic clock.
+
+    ``future`` gets a step's StepResult of rank 0, or the CallResults of all ranks.
+    """
+
+    number: int
+    is_step: bool
+    future: Future[Any]
+    time: float = field(default_factory=time.monotonic)
+
+    def is_answered_by(self, answer: StepResult | CallResult) -> bool:
+        """Whether this is the answer, and not what an abandoned question left behind."""
+        if isinstance(answer, StepResult):
+            return self.is_step and answer.step_number == self.number
+        return not self.is_step and answer.call_id == self.number
+
+
 class MultiprocExecutor:
-    """One worker process a rank on this machine: a broadcast ring out, and one ring a worker back."""
+    """One worker process a rank on this machine: a broadcast ring out, and one ring a worker back.
+
+    Questions (steps and calls) are answered in the order in which they were asked. The thread of ``mp_exec_io`` waits for
+    answers from start to stop, rather than being woken for each.
+    """
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
@@ -86,8 +109,10 @@ class MultiprocExecutor:
         self._writer: ChannelWriter | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mp_exec_io", initializer=_name_pool_thread)
         self._monitor: MultiprocWorkerMonitor | None = None
+        self._questions: deque[_Question] = deque()
         self._last_call_id = 0
         self._death: ProcessDeadError | None = None
+        self._failure: ProcessDeadError | None = None
 
     def spawn(self) -> None:
         """Starts the worker processes and returns at once. Call it from a thread that lives as long as the process."""
@@ -120,6 +145,7 @@ class MultiprocExecutor:
         ready = _await_ready(self._workers, self._settings.time.worker_ready_timeout_seconds)
         self._monitor = MultiprocWorkerMonitor(self._workers, lambda error: self._on_worker_death(error, on_death))
         self._monitor.start()
+        self._pool.submit(self._collect_answers)
         return ready
 
     def allocate_cache(self, num_blocks: int) -> None:
@@ -134,8 +160,9 @@ class MultiprocExecutor:
 
     def execute(self, step: StepInput) -> Future[StepResult]:
         """Hands the step to all workers; the ``mp_exec_io`` thread waits for their answers."""
-        self._send(step)
-        return self._pool.submit(lambda: self._collect(StepResult, lambda answer: answer.step_number == step.step_number)[0])
+        future: Future[StepResult] = Future()
+        self._ask(step, _Question(step.step_number, True, future))
+        return future
 
     def stop(self) -> None:
         """Asks every worker to end, kills what is left, and closes the rings."""
@@ -163,41 +190,69 @@ class MultiprocExecutor:
             logger.warning("the workers did not take the word to end and are killed: %s", error)
 
     def _call(self, message: AllocateCache | WorkerCall) -> list[str]:
-        self._send(message)
-        answers = self._pool.submit(
-            lambda: self._collect(CallResult, lambda answer: answer.call_id == message.call_id)
-        ).result()
+        future: Future[list[CallResult]] = Future()
+        self._ask(message, _Question(message.call_id, False, future))
+        answers = future.result()
         for rank, answer in enumerate(answers):
             if answer.error is not None:
                 raise ConfigError(f"Worker_{rank}: {answer.error}")
         return [answer.value for answer in answers]
 
-    def _send(self, message: ExecutorMessage) -> None:
+    def _ask(self, message: StepInput | AllocateCache | WorkerCall, question: _Question) -> None:
         assert self._writer is not None, "spawn() comes first"
         limit = self._settings.time.step_timeout_seconds
+        self._questions.append(question)
         try:
             self._writer.send(self._encoder.encode(message), timeout_seconds=limit)
         except TransportClosedError:
             raise self._death_or("closed a ring") from None
         except TransportTimeoutError:
             raise self._death_or(f"took no message for {limit:g} s") from None
+        if self._failure is not None:  # the thread of mp_exec_io may have ended before it saw this question
+            self._fail_all(self._failure)
 
-    def _collect(self, kind: type[Answer], is_wanted: Callable[[Answer], bool]) -> list[Answer]:
-        return [self._receive(rank, kind, is_wanted) for rank in range(len(self._readers))]
+    def _collect_answers(self) -> None:
+        """The life of the ``mp_exec_io`` thread: until the rings are closed, or a worker dies or hangs."""
+        try:
+            while True:
+                answers = [self._receive(rank) for rank in range(len(self._readers))]
+                question = self._questions.popleft()
+                question.future.set_result(answers[0] if question.is_step else answers)
+        except Exception as error:
+            is_known = isinstance(error, ProcessDeadError)
+            failure = error if is_known else ProcessDeadError("EngineCore", f"lost its thread mp_exec_io ({error!r})")
+            assert isinstance(failure, ProcessDeadError)
+            self._failure = failure
+            self._fail_all(failure)
 
-    def _receive(self, rank: int, kind: type[Answer], is_wanted: Callable[[Answer], bool]) -> Answer:
-        """The wanted answer of one worker; what an abandoned question left behind is dropped."""
-        limit = self._settings.time.step_timeout_seconds
+    def _receive(self, rank: int) -> StepResult | CallResult:
+        """One worker's answer to the oldest question; what an abandoned question left behind is dropped."""
         while True:
             try:
-                answer = self._decoder.decode(self._readers[rank].receive(limit))
+                answer: StepResult | CallResult = self._decoder.decode(self._readers[rank].receive(self._patience()))
             except TransportClosedError:
                 raise self._death_or("closed its ring", rank) from None
             except TransportTimeoutError:
-                raise self._death_or(f"gave no answer for {limit:g} s", rank) from None
-            if isinstance(answer, kind) and is_wanted(answer):
+                if self._patience() <= 0:
+                    limit = self._settings.time.step_timeout_seconds
+                    raise self._death_or(f"gave no answer for {limit:g} s", rank) from None
+                continue
+            if self._questions and self._questions[0].is_answered_by(answer):
                 return answer
             logger.warning("Worker_%d: dropped an answer that nobody waits for: %s", rank, type(answer).__name__)
+
+    def _patience(self) -> float:
+        """Seconds until the oldest question has been open for too long; no question that is asked meanwhile needs less."""
+        limit = self._settings.time.step_timeout_seconds
+        return limit if not self._questions else self._questions[0].time + limit - time.monotonic()
+
+    def _fail_all(self, error: ProcessDeadError) -> None:
+        while self._questions:
+            try:
+                question = self._questions.popleft()
+            except IndexError:  # the other thread took it
+                return
+            question.future.set_exception(error)
 
     def _death_or(self, cause: str, rank: int | None = None) -> ProcessDeadError:
         return self._death or ProcessDeadError("Workers" if rank is None else f"Worker_{rank}", cause)
