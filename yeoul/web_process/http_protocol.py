@@ -11,6 +11,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES = 64 << 10
 
+# The name under which a request's scope has the connection's own ``send``, without what middleware has put around it.
+DIRECT_SEND = "yeoul.direct_send"
+
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """A request has to be complete within uvicorn's keep-alive time, its headers within ``MAX_HEADER_BYTES``."""
@@ -46,6 +49,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """What follows is body, whose length the routes limit."""
         self._num_header_bytes = None
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle.scope is self.scope:
+            self.scope["extensions"] = {DIRECT_SEND: self.cycle.send}  # type: ignore[dict-item]
 
     def on_message_complete(self) -> None:
         """The request is complete; how long its answer takes is not the client's fault."""

@@ -62,11 +62,15 @@ class GenerationState:
         if output.fault is not None:
             self.fail(error_of(output.fault), now)
             return True
-        self._note_times(output, now)
         token_ids, logprobs = output.new_token_ids, output.new_logprobs
         num_before = len(self.output_token_ids)
+        self._note_times(output, num_before, now)
         self.output_token_ids += token_ids
-        text, finish_reason, stop_reason = self._add_text(output)
+        finish_reason: FinishReason | None = output.finish_reason
+        stop_reason: int | str | None = None
+        text = self._detokenizer.push(token_ids, ends_with_stop_token=finish_reason == "stop")
+        if finish_reason is not None or self._can_trim:
+            text, finish_reason, stop_reason = self._find_end(text, output)
         if self._can_trim and finish_reason == "stop" and isinstance(stop_reason, str):
             num_kept = max(0, self._detokenizer.num_tokens_used - num_before)
             token_ids, logprobs = token_ids[:num_kept], logprobs[:num_kept]
@@ -91,26 +95,24 @@ class GenerationState:
         self._observe_end(finish_reason, now, delta.num_output_tokens)
         return True
 
-    def _add_text(self, output: RequestOutput) -> tuple[str, FinishReason | None, int | str | None]:
+    def _find_end(self, text: str, output: RequestOutput) -> tuple[str, FinishReason | None, int | str | None]:
         """New text, and why the choice ends if it does. The token that ended it is counted, but is no text."""
-        text = self._detokenizer.push(output.new_token_ids, ends_with_stop_token=output.finish_reason == "stop")
         if output.finish_reason is not None:
             text += self._detokenizer.finish()
         if self._detokenizer.stop_reason is not None:
             return text, "stop", self._detokenizer.stop_reason
         return text, output.finish_reason, output.stop_reason
 
-    def _note_times(self, output: RequestOutput, now: float) -> None:
-        if output.num_cached_tokens:
-            self._num_cached_tokens = output.num_cached_tokens
-        if output.queue_seconds is not None:
-            self._observer.queued(output.queue_seconds)
+    def _note_times(self, output: RequestOutput, num_tokens_before: int, now: float) -> None:
         if output.new_token_ids:
-            if self.output_token_ids:
+            if num_tokens_before:
                 self._observer.next_tokens(len(output.new_token_ids), now - self._last_time)
             else:
                 self._observer.first_token(now - self._arrival)
             self._last_time = now
+        if output.queue_seconds is not None:  # what comes with the first output alone
+            self._num_cached_tokens = output.num_cached_tokens
+            self._observer.queued(output.queue_seconds)
 
     def fail(self, error: Exception, now: float) -> None:
         """See ``RequestState``; one failed choice ends the whole stream."""

@@ -85,7 +85,7 @@ class RequestStream:
             StopAsyncIteration: every choice has ended.
             YeoulError: the request failed.
         """
-        if not await self._wait():
+        if not self._ready and not await self._wait():
             return []
         batch = [self._pending.pop(key) for key in self._ready]
         self._ready.clear()

@@ -18,6 +18,7 @@ from yeoul.errors import YeoulError
 from yeoul.web_process.disconnect import on_disconnect
 from yeoul.web_process.errors_http import error_fields, error_response
 from yeoul.web_process.generation_output import GenerationOutput
+from yeoul.web_process.http_protocol import DIRECT_SEND
 from yeoul.web_process.request_stream import RequestStream
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,12 @@ class EventFormat(Protocol):
         """The events after the last delta, without ``[DONE]``."""
 
 
+def direct_send(scope: Scope, send: Send) -> Send:
+    """The connection's own ``send``, for a response that has begun: the layers around it have no more to do then."""
+    found: Send = scope.get("extensions", {}).get(DIRECT_SEND, send)
+    return found
+
+
 class EventStream(Response):
     """The response of a streaming route. Closes ``stream`` when it ends, however it ends."""
 
@@ -59,7 +66,7 @@ class EventStream(Response):
         self._tick()
         try:
             with on_disconnect(receive, self._stream.close):
-                await self._send_all(send)
+                await asyncio.create_task(self._send_all(send, direct_send(scope, send)), name="send_events")
         except Exception as error:
             if not isinstance(error, YeoulError):
                 logger.exception("request %s failed", self._stream.request_id)
@@ -72,16 +79,21 @@ class EventStream(Response):
                 self._timer.cancel()
             self._stream.close()
 
-    async def _send_all(self, send: Send) -> None:
-        events = self._format.events
+    async def _send_all(self, send: Send, send_directly: Send) -> None:
+        """A task of its own, so that what is woken for each event is this function, not all that is around the response."""
+        events, next_batch = self._format.events, self._stream.next_batch
         while True:
             try:
-                batch = await self._stream.next_batch()
+                batch = await next_batch()
             except StopAsyncIteration:
                 break
             if batch:
                 self._is_quiet = False
-            await self._send(send, b"".join(map(events, batch)) if batch else KEEP_ALIVE)
+            payload = b"".join(map(events, batch)) if batch else KEEP_ALIVE
+            if self._has_begun:
+                await send_directly({"type": "http.response.body", "body": payload, "more_body": True})
+            else:
+                await self._send(send, payload)
         await self._send(send, self._format.closing() + DONE, is_last=True)
 
     async def _send(self, send: Send, payload: bytes, *, is_last: bool = False) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul import __version__
+from yeoul.web_process.metrics import Metrics
 
 
 def test_a_ready_server_says_so():
@@ -53,6 +54,24 @@ def test_a_draining_server_is_alive_but_not_ready():
         await draining
 
     serve(scene)
+
+
+def test_tokens_that_came_together_share_their_time_in_the_histogram():
+    metrics = Metrics()
+    metrics.next_tokens(1, 0.0009)
+    metrics.next_tokens(1, 0.001)
+    metrics.next_tokens(4, 0.08)
+    metrics.next_tokens(1, 11.0)
+    lines = metrics.render().decode().splitlines()
+    gap = "yeoul:inter_token_latency_seconds"
+    assert f"# TYPE {gap} histogram" in lines
+    assert f'{gap}_bucket{{le="0.001"}} 2.0' in lines
+    assert f'{gap}_bucket{{le="0.01"}} 2.0' in lines
+    assert f'{gap}_bucket{{le="0.02"}} 6.0' in lines
+    assert f'{gap}_bucket{{le="10.0"}} 6.0' in lines
+    assert f'{gap}_bucket{{le="+Inf"}} 7.0' in lines
+    assert f"{gap}_count 7.0" in lines
+    assert sum(float(line.split()[1]) for line in lines if line.startswith(f"{gap}_sum")) == pytest.approx(11.0819)
 
 
 def test_metrics_count_what_happened():

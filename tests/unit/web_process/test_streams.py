@@ -15,8 +15,19 @@ from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul.messages.outputs import RequestFault, RequestOutput, StepOutputs
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.generation_output import GenerationOutput
+from yeoul.web_process.http_protocol import DIRECT_SEND
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.sse import KEEP_ALIVE, EventStream
+
+
+class Letters:
+    """An event is a delta's text."""
+
+    def events(self, output: GenerationOutput) -> bytes:
+        return output.text.encode()
+
+    def closing(self) -> bytes:
+        return b""
 
 
 async def open_stream(server: FakeServer, **fields: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -26,6 +37,44 @@ async def open_stream(server: FakeServer, **fields: object) -> tuple[asyncio.Str
     writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
     await writer.drain()
     return reader, writer
+
+
+def test_events_after_the_first_go_straight_to_the_connection():
+    """The layers around a response see it begin and end; what lies between does not pass through them."""
+
+    async def scene() -> None:
+        stream = RequestStream("r", [[1]], SamplingParams(), 1, lambda _: None)
+        through_layers: list[Message] = []
+        straight: list[Message] = []
+
+        async def send(message: Message) -> None:
+            through_layers.append(message)
+
+        async def send_straight(message: Message) -> None:
+            straight.append(message)
+
+        async def receive() -> Message:
+            return await asyncio.get_running_loop().create_future()
+
+        scope = {"type": "http", "extensions": {DIRECT_SEND: send_straight}}
+        response = EventStream(stream, Letters(), keep_alive_seconds=9.0)
+        answering = asyncio.ensure_future(response(scope, receive, send))
+        for letter in "abc":
+            stream.push(
+                GenerationOutput(
+                    request_id="r", prompt_index=0, choice_index=0, seed=1, num_prompt_tokens=1, text=letter,
+                    finish_reason="stop" if letter == "c" else None,
+                ),
+                is_ready=True,
+            )  # fmt: skip
+            for _ in range(5):
+                await asyncio.sleep(0)
+        await answering
+        assert [message.get("body") for message in through_layers] == [None, b"a", b"data: [DONE]\n\n"]
+        assert [message["more_body"] for message in through_layers[1:]] == [True, False]
+        assert [message["body"] for message in straight] == [b"b", b"c"]
+
+    asyncio.run(scene())
 
 
 @pytest.mark.parametrize("streams", [True, False])
