@@ -44,6 +44,7 @@ class OutputQueueLoop:
         self._on_statistics = on_statistics
         self._on_finished = on_finished
         self._on_death = on_death
+        self._num_handed_out = 0
 
     def start(self) -> asyncio.Task[None]:
         """Starts the task on the running loop, under the name ``OutputQueueLoop``."""
@@ -73,9 +74,12 @@ class OutputQueueLoop:
             self._on_statistics(message.statistics)
         outputs = message.outputs
         for start in range(0, len(outputs), _NUM_OUTPUTS_AT_A_TIME):
-            if start:
+            part = outputs[start : start + _NUM_OUTPUTS_AT_A_TIME]
+            self._num_handed_out += len(part)
+            if self._num_handed_out > _NUM_OUTPUTS_AT_A_TIME:  # one large step, or a backlog of small ones
                 await asyncio.sleep(0)
-            self._hand_out(outputs[start : start + _NUM_OUTPUTS_AT_A_TIME])
+                self._num_handed_out = len(part)
+            self._hand_out(part)
 
     def _hand_out(self, outputs: list[RequestOutput]) -> None:
         """An error while handling one request fails that request alone."""

@@ -58,6 +58,28 @@ def test_a_large_step_is_handed_out_in_parts_so_that_others_have_their_turn():
     asyncio.run(play())
 
 
+def test_a_backlog_of_small_steps_is_handed_out_in_parts_too():
+    async def play() -> None:
+        client, clock = engine(), [0]
+        turns: list[int] = []
+        states: dict[str, RequestState] = {str(number): Noted(str(number), turns, clock) for number in range(200)}
+        loop = OutputQueueLoop(
+            client, states, on_statistics=lambda _: None, on_finished=lambda _: None, on_death=lambda _: None
+        )
+        task = loop.start()
+        for number in range(0, 200, 5):
+            client.emit(
+                StepOutputs([RequestOutput(request_id=str(number + part), finish_reason="stop") for part in range(5)])
+            )
+        while states:
+            await asyncio.sleep(0)
+            clock[0] += 1
+        assert max(map(turns.count, turns)) <= 32
+        task.cancel()
+
+    asyncio.run(play())
+
+
 def test_outputs_of_requests_that_nobody_waits_for_are_dropped():
     async def play() -> None:
         client = engine()
