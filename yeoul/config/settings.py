@@ -87,6 +87,10 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     long_prefill_token_threshold: Annotated[
         CountOrZero, Meta(description="Most prompt tokens of one request in a step; 0 means no limit of its own.")
     ] = 0
+    max_decode_pause_milliseconds: Annotated[
+        float,
+        Meta(ge=0, description="How long a step with decodes may take, by cutting prompts beside them; 0 means no limit."),
+    ] = 100.0
     check_invariants: Annotated[
         bool, Meta(description="Check the books of scheduler and cache after every step (slow; for debugging).")
     ] = False
@@ -141,9 +145,12 @@ class TimeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FakeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ``fake`` model pretends: the time that a step takes, and a vocabulary of bytes."""
+    """What the ``fake`` model pretends: the time that a step and each of its tokens take, and a vocabulary of bytes."""
 
     fake_step_seconds: Annotated[SecondsOrZero, Meta(description="Time that a step of the model 'fake' takes.")] = 0.0
+    fake_token_seconds: Annotated[
+        SecondsOrZero, Meta(description="Time that each token of a step of the model 'fake' takes on top.")
+    ] = 0.0
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,17 +9,31 @@ _RUNNING = RequestStatus.RUNNING
 
 
 class StepPlan:
-    """``budget`` is how many more tokens the step may compute.
+    """``budget`` is how many more tokens the step may compute; ``is_bounded`` if time sets it (see StepBudget).
 
+    ``num_tokens`` are computed, ``num_decodes`` of them for requests that lacked one only.
     ``num_sampling`` counts the requests that this step brings to the end of what is known: an answer must come for each.
     """
 
-    __slots__ = ("budget", "has_preempted", "new_requests", "num_sampling", "scheduled", "step_number")
+    __slots__ = (
+        "budget",
+        "has_preempted",
+        "is_bounded",
+        "new_requests",
+        "num_decodes",
+        "num_sampling",
+        "num_tokens",
+        "scheduled",
+        "step_number",
+    )
 
     def __init__(self, step_number: int, budget: int) -> None:
         self.step_number = step_number
         self.budget = budget
+        self.is_bounded = False
         self.has_preempted = False
+        self.num_tokens = 0
+        self.num_decodes = 0
         self.scheduled: list[ScheduledRequest] = []
         self.new_requests: list[NewRequest] = []
         self.num_sampling = 0
@@ -29,6 +43,7 @@ class StepPlan:
         start = request.num_computed_tokens
         self.scheduled.append(ScheduledRequest(request.request_id, start, num_new_tokens, new_block_ids))
         self.budget -= num_new_tokens
+        self.num_tokens += num_new_tokens
         request.num_computed_tokens = end = start + num_new_tokens
         if end == len(request.token_ids):
             self.num_sampling += 1

@@ -22,6 +22,7 @@ from yeoul.scheduler.plan import StepPlan
 from yeoul.scheduler.queue import WaitingQueue, order_key, order_of
 from yeoul.scheduler.refusal import find_flaw
 from yeoul.scheduler.request import Request, RequestStatus
+from yeoul.scheduler.step_budget import StepBudget
 
 MAX_NUM_DEFERRED = 32  # waiting requests that a step passes over, because their prefix is just being computed
 
@@ -59,6 +60,7 @@ class Scheduler:
         self._num_added = 0
         self._next_step_number = 0
         self._answers = AnswerReader()
+        self._step_budget = StepBudget(settings.max_decode_pause_milliseconds / 1000, cache.block_size)
         self._total_preemptions = 0
         self._total_prefix_queried_tokens = 0
         self._total_prefix_hit_tokens = 0
@@ -123,6 +125,7 @@ class Scheduler:
         """The next step; None if there is nothing to compute, or nothing before the step in flight comes back."""
         plan = StepPlan(self._next_step_number, self._settings.max_num_batched_tokens)
         prefills = self._schedule_decodes(plan)
+        self._step_budget.limit(plan)
         self._schedule_prefills(plan, prefills)
         if not plan.has_preempted:
             self._admit(plan)
@@ -140,6 +143,7 @@ class Scheduler:
         plan = self._in_flight.pop(step.step_number, None)
         if plan is None:
             return []  # the workers were replaced since
+        self._step_budget.learn(plan, result.compute_seconds)
         gains = self._answers.read(plan, result, self._requests)
         if gains.has_failed:
             self._cache.distrust_step(plan.step_number)
@@ -265,7 +269,8 @@ class Scheduler:
 
     def _take_chunk(self, plan: StepPlan, request: Request, new_block_ids: list[int]) -> None:
         """Puts as much of a prompt into the step as budget and threshold allow."""
-        num_tokens = min(len(request.token_ids) - request.num_computed_tokens, plan.budget)
+        position = request.num_computed_tokens
+        num_tokens = self._step_budget.chunk(plan, position, len(request.token_ids) - position)
         threshold = self._settings.long_prefill_token_threshold
         plan.take(request, min(num_tokens, threshold) if threshold > 0 else num_tokens, new_block_ids)
         self._name_full_blocks(request, plan.step_number)

@@ -71,8 +71,10 @@ class FakeModelRunner:
         """Writes the hashes of the step's tokens to the cache, then draws a token where a request's end is reached."""
         batch = self._batch
         assert batch is not None, "execute before allocate_cache"
-        if self._settings.fake.fake_step_seconds > 0:
-            time.sleep(self._settings.fake.fake_step_seconds)
+        num_tokens = sum(entry.num_new_tokens for entry in step.scheduled)
+        seconds = self._settings.fake.fake_step_seconds + num_tokens * self._settings.fake.fake_token_seconds
+        if seconds > 0:
+            time.sleep(seconds)
         layout, faults, new_states = batch.begin_step(step)
         for state in new_states:
             state.runner_data = fake_model.sampling_noise(state.sampling, state.prompt_index, state.choice_index)
