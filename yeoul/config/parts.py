@@ -57,4 +57,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheSettings
     fake: FakeSettings
     folder: str
+    cpu_omp_threads_bind: str = "auto"
+    cpu_num_of_reserved_cpu: int | None = None
     log_level: str = "info"

@@ -97,11 +97,18 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ParallelSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How many workers share the model. ``num_compute_threads`` None takes the cores that this process may use."""
+    """How many workers share the model, and where they compute (see ``worker_process.thread_plan``)."""
 
     tensor_parallel_size: Annotated[Count, Meta(description="Number of worker processes that share each layer.")] = 1
     num_compute_threads: Annotated[
-        Count | None, Meta(description="Compute threads of one worker. Default: its share of the cores.")
+        Count | None, Meta(description="Compute threads of one worker. Default: one a physical core of its share.")
+    ] = None
+    cpu_omp_threads_bind: Annotated[
+        str, Meta(description="CPUs that workers compute on: auto, nobind, or a group a worker, such as 0-3|4-7.")
+    ] = "auto"
+    cpu_num_of_reserved_cpu: Annotated[
+        CountOrZero | None,
+        Meta(description="Cores that each worker leaves to other processes. Default: 1 of 8 or more, else none."),
     ] = None
 
 

@@ -38,7 +38,7 @@ class StepBudget:
             return
         decode_seconds = self._predict_decodes(plan.num_decodes)
         seconds = max(self._max_pause_seconds - decode_seconds, _LEAST_SHARE * decode_seconds)
-        num_blocks = int(seconds / self._token_seconds.mean) // self._block_size
+        num_blocks = round(seconds / self._token_seconds.mean / self._block_size)
         plan.is_bounded = True
         plan.budget = min(plan.budget, max(1, num_blocks) * self._block_size)
 

@@ -5,6 +5,7 @@ Knows nothing of steps or models. ``devices.make_model_runner`` makes it.
 
 from __future__ import annotations
 
+import logging
 import math
 import mmap
 import os
@@ -15,7 +16,12 @@ from torch import Tensor
 
 from yeoul.kernels.native_library import InstructionSet, instruction_set_in_use
 from yeoul.worker_process.cache_memory import available_host_bytes
+from yeoul.worker_process.cpu_topology import read_topology
+from yeoul.worker_process.memory_node import prefer_memory_of_node
 from yeoul.worker_process.model_runner import GPUModelRunner
+from yeoul.worker_process.thread_plan import ThreadPlan, plan_threads
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_CACHE_BYTES = 1 << 30
 _CACHE_SHARE = 0.5
@@ -31,11 +37,11 @@ class CPUModelRunner(GPUModelRunner):
         return f"{super().device_name}, {num_threads} thread{'' if num_threads == 1 else 's'}"
 
     def prepare_device(self) -> None:
-        """Sets the number of threads that compute."""
-        num_threads = self._settings.num_compute_threads
-        if num_threads is None:
-            num_threads = max(1, num_usable_cores() // self._settings.tensor_parallel_size)
-        torch.set_num_threads(num_threads)
+        """Carries out the thread plan. Threads that torch and OpenMP start later are bound like this one."""
+        plan = plan_threads(read_topology(), self._settings)
+        logger.info("%s", plan.describe())
+        take_place(plan)
+        torch.set_num_threads(plan.num_threads)
 
     def default_dtype(self) -> torch.dtype:
         """bfloat16 where native kernels or the CPU itself multiply it fast, unless the file holds float32; else float32."""
@@ -57,14 +63,18 @@ class CPUModelRunner(GPUModelRunner):
         return torch.frombuffer(memory, dtype=dtype, count=num_numbers).view(shape)
 
 
-def num_usable_cores() -> int:
-    """The cores that this process may use: its affinity, cut to the control group's quota."""
-    num_cores = len(os.sched_getaffinity(0))
+def take_place(plan: ThreadPlan) -> None:
+    """Binds this thread and its memory. Without it everything works, only slower: a failure is a line in the log."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(num_cores, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such control group, or "max"
-        return num_cores
+        if plan.cpus is not None:
+            os.sched_setaffinity(0, plan.cpus)
+    except OSError as error:
+        logger.warning("this worker could not be bound to its CPUs: %s", error.strerror)
+    try:
+        if plan.node is not None:
+            prefer_memory_of_node(plan.node)
+    except OSError as error:
+        logger.warning("this worker's memory could not be kept in node %d: %s", plan.node, error.strerror or error)
 
 
 def multiplies_bfloat16(cpu_description: str) -> bool:

@@ -290,6 +290,8 @@ def _worker_settings(settings: EngineSettings, rank: int) -> WorkerSettings:
         rank=rank,
         tensor_parallel_size=settings.parallel.tensor_parallel_size,
         num_compute_threads=settings.parallel.num_compute_threads,
+        cpu_omp_threads_bind=settings.parallel.cpu_omp_threads_bind,
+        cpu_num_of_reserved_cpu=settings.parallel.cpu_num_of_reserved_cpu,
         model=settings.model,
         files=settings.files,
         description=settings.description,
