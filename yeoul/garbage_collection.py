@@ -1,7 +1,8 @@
 """How Python's cycle collector behaves in a process that serves; knows nothing of what the process does.
 
-Each process of the hierarchy calls this once it has started: a full collection over everything that the imports left (torch
-alone brings some hundred thousand objects) would hold up a step for tens of milliseconds.
+Each process of the hierarchy postpones it when it starts, and settles it once it has started: a full collection over
+everything that the imports left (torch alone brings some hundred thousand objects) would hold up a step for tens of
+milliseconds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,13 @@ import gc
 _THRESHOLDS = (10_000, 20, 50)
 
 
+def postpone_garbage_collection() -> None:
+    """Until ``settle``: what a start makes is there to stay, and looking for garbage in it took a tenth of its time."""
+    gc.disable()
+
+
 def settle_garbage_collection() -> None:
     """From here on nothing that exists already is looked at, and the rest is looked at rarely."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(*_THRESHOLDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from yeoul.config.parts import EngineSettings
-from yeoul.garbage_collection import settle_garbage_collection
+from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.transport.child_process import enter_child
 from yeoul.worker_process.executor import MultiprocExecutor
@@ -13,6 +13,7 @@ from yeoul.worker_process.executor import MultiprocExecutor
 
 def main() -> None:
     """Starts the workers before it imports what only EngineCore needs, reports READY, runs the busy loop."""
+    postpone_garbage_collection()
     side = enter_child()
     settings = msgspec.msgpack.decode(side.arguments, type=EngineSettings)
     set_up_logging(side.role, settings.log_level)

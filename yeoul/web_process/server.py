@@ -7,7 +7,6 @@ The first SIGTERM or SIGINT drains, a second one ends at once; a dead engine end
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import socket
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import setproctitle
 
 from yeoul.config.settings import Settings
-from yeoul.garbage_collection import settle_garbage_collection
+from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.async_llm import AsyncLLM
@@ -52,6 +51,7 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
         ConfigError: a setting, the model or the port cannot work.
         ProcessDeadError: the engine or a worker could not start, or died.
     """
+    postpone_garbage_collection()
     set_up_logging("Web", settings.server.log_level)
     setproctitle.setproctitle("yeoul::Web")
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
@@ -109,7 +109,6 @@ class ServerLife:
 
     async def _serve(self, ready: EngineReady) -> None:
         """Until the first signal, and then until what runs is finished, the drain's limit, or the second signal."""
-        gc.collect()
         settle_garbage_collection()
         if self._on_ready is not None:
             self._on_ready(ready, url_of(self._listener))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from yeoul.config.openmp import keep_openmp_from_spinning
-from yeoul.garbage_collection import settle_garbage_collection
+from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.transport.child_process import enter_child
 from yeoul.worker_process.arguments import WorkerArguments
@@ -13,6 +13,7 @@ from yeoul.worker_process.arguments import WorkerArguments
 
 def main() -> None:
     """An error that gets out of here ends the process and is reported to the executor in full."""
+    postpone_garbage_collection()
     side = enter_child()
     arguments = msgspec.msgpack.decode(side.arguments, type=WorkerArguments)
     set_up_logging(side.role, arguments.settings.log_level)

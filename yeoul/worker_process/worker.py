@@ -103,6 +103,9 @@ def _make_runner(settings: WorkerSettings) -> ModelRunner:
         from yeoul.worker_process.fake_model_runner import FakeModelRunner
 
         return FakeModelRunner(settings)
+    from yeoul.worker_process.torch_import import import_torch
+
+    import_torch()
     from yeoul.worker_process.devices import make_model_runner
 
     return make_model_runner(settings)
