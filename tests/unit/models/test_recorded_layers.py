@@ -12,7 +12,7 @@ from tests.unit.models.tiny_models import VOCAB_SIZE, make_model, save_folder, s
 from yeoul.kernels import native_operations
 from yeoul.kernels.native_operations import NotRecordableError, record
 from yeoul.model_files.description import ModelFiles
-from yeoul.models.model import Model
+from yeoul.models.decoder import Decoder
 from yeoul.models.recorded_layers import RecordedLayers
 
 TOKENS = random.Random(5).choices(range(VOCAB_SIZE), k=400)
@@ -26,7 +26,13 @@ def save(architecture: str, tmp_path) -> ModelFiles:
     return save_folder(make_model(architecture), str(tmp_path))
 
 
-def run_steps(model: Model) -> torch.Tensor:
+def load_decoder(files: ModelFiles, dtype: torch.dtype = torch.bfloat16) -> Decoder:
+    model = load(files, dtype=dtype)
+    assert isinstance(model, Decoder)
+    return model
+
+
+def run_steps(model: Decoder) -> torch.Tensor:
     requests = Requests(model, [TOKENS, TOKENS[7:107], TOKENS[11:31]], dtype=torch.bfloat16)
     found = []
     for step in STEPS:
@@ -39,24 +45,24 @@ def run_steps(model: Model) -> torch.Tensor:
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3"])
 def test_they_compute_what_layers_that_are_walked_through_compute(architecture, tmp_path, monkeypatch):
     files = save(architecture, tmp_path)
-    model = load(files, dtype=torch.bfloat16)
+    model = load_decoder(files)
     recorded = run_steps(model)
     assert model._run_layers._recorded is not None
 
-    walking = load(files, dtype=torch.bfloat16)
+    walking = load_decoder(files)
     monkeypatch.setattr(RecordedLayers, "__call__", lambda self, step, kv_caches: self._run_layers(step, kv_caches))
     assert torch.equal(run_steps(walking), recorded)
     assert walking._run_layers._recorded is None
 
 
 def test_a_new_cache_is_not_taken_for_the_old_one(tmp_path):
-    model = load(save("llama", tmp_path), dtype=torch.bfloat16)
+    model = load_decoder(save("llama", tmp_path))
     first = run_steps(model)
     assert torch.equal(run_steps(model), first)
 
 
 def test_a_model_that_needs_torch_is_walked_through(tmp_path):
-    model = load(save("qwen3", tmp_path))
+    model = load_decoder(save("qwen3", tmp_path), torch.float32)
     requests = Requests(model, [TOKENS[:8]])
     requests.step({0: 8})
     assert not model._run_layers._is_recordable
