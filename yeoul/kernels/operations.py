@@ -13,8 +13,6 @@ from torch import Tensor
 
 from yeoul.kernels.activation import native as activation_native
 from yeoul.kernels.activation import reference as activation_reference
-from yeoul.kernels.argmax import native as argmax_native
-from yeoul.kernels.argmax import reference as argmax_reference
 from yeoul.kernels.attention import native as attention_native
 from yeoul.kernels.attention import reference as attention_reference
 from yeoul.kernels.cache_write.reference import write_cache
@@ -26,14 +24,18 @@ from yeoul.kernels.rms_norm import reference as rms_norm_reference
 from yeoul.kernels.rotary import native as rotary_native
 from yeoul.kernels.rotary import reference as rotary_reference
 from yeoul.kernels.rotary.reference import HeadNorms, apply_rotary
+from yeoul.kernels.sampling import native as sampling_native
+from yeoul.kernels.sampling import reference as sampling_reference
+from yeoul.kernels.sampling.sampling_rows import SAMPLING_ROW, SamplingRows
 
 __all__ = [
+    "SAMPLING_ROW",
     "HeadNorms",
     "Matrix",
     "MatrixStack",
+    "SamplingRows",
     "add_and_norm",
     "apply_rotary",
-    "argmax",
     "dequantize",
     "gelu_tanh_gate",
     "linear",
@@ -41,6 +43,7 @@ __all__ = [
     "paged_attention",
     "rms_norm",
     "rotate_and_write",
+    "sample",
     "silu_gate",
     "write_cache",
 ]
@@ -110,9 +113,10 @@ def paged_attention(
     )
 
 
-def argmax(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """See ``argmax.reference.argmax``; exact everywhere, so native on every CPU."""
-    return argmax_native.argmax(logits) if logits.is_cpu else argmax_reference.argmax(logits)
+def sample(logits: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor]:
+    """See ``sampling.reference.sample``; native on every CPU."""
+    choose = sampling_native.sample if logits.is_cpu else sampling_reference.sample
+    return choose(logits, rows)
 
 
 def _is_fast(values: Tensor) -> bool:

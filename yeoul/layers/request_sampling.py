@@ -5,16 +5,20 @@ Knows nothing of batches or models. The model runner makes one for each request;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from yeoul.kernels import operations
 from yeoul.layers.token_counts import TokenCounts
 from yeoul.messages.sampling import SamplingParams
 
 # Below this temperature the likeliest token wins all the same, and the division by it could overflow.
 GREEDY_TEMPERATURE = 1e-5
+_LOW_WORD = 0xFFFFFFFF
 
 
 class RequestSampling:
@@ -40,16 +44,17 @@ class RequestSampling:
         vocab_size: int,
         device: torch.device,
     ) -> None:
-        self.seed = params.seed or 0
-        self.prompt_index = prompt_index
-        self.choice_index = choice_index
-        self.is_greedy = params.temperature < GREEDY_TEMPERATURE
-        self.temperature = 1.0 if self.is_greedy else params.temperature
-        self.top_k = params.top_k if 0 < params.top_k < vocab_size else 0
-        self.top_p = params.top_p
-        self.min_p = params.min_p
+        is_greedy = params.temperature < GREEDY_TEMPERATURE
         self.num_logprobs = params.logprobs
-        self.filters = not self.is_greedy and (self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0)
+        row = np.zeros((), dtype=operations.SAMPLING_ROW)
+        row["seed"] = (params.seed or 0) & (2**64 - 1)
+        row["prompt_index"] = prompt_index & _LOW_WORD
+        row["choice_index"] = choice_index & _LOW_WORD
+        row["temperature"] = 0.0 if is_greedy else params.temperature
+        row["top_k"] = params.top_k if 0 < params.top_k < vocab_size else 0
+        row["top_p"] = params.top_p
+        row["min_p"] = params.min_p
+        self.row = row.tobytes()
         self._device = device
         self._params = params
         self._min_tokens = params.min_tokens
@@ -91,6 +96,13 @@ class RequestSampling:
         values -= self._params.frequency_penalty * num_outputs
         values -= self._params.presence_penalty * (num_outputs > 0)
         logits[token_ids] = values
+
+
+def sampling_rows(requests: Sequence[RequestSampling], positions: Sequence[int]) -> operations.SamplingRows:
+    """What ``operations.sample`` is told of these requests, the next token of each at its position of the output."""
+    rows = np.frombuffer(bytearray().join([request.row for request in requests]), dtype=operations.SAMPLING_ROW)
+    rows["position"] = positions
+    return rows
 
 
 def _index_tensor(token_ids: list[int], vocab_size: int, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""Native norms, rotation, gates and argmax, on every instruction set, are their references; a row never sees another."""
+"""Native norms, rotation and gates, on every instruction set, are their references; a row never sees another."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import torch
 
 from yeoul.kernels.activation import native as gate_native
 from yeoul.kernels.activation import reference as gate_reference
-from yeoul.kernels.argmax import native as argmax_native
-from yeoul.kernels.argmax import reference as argmax_reference
 from yeoul.kernels.native_library import instruction_sets, using
 from yeoul.kernels.rms_norm import native as norm_native
 from yeoul.kernels.rms_norm import reference as norm_reference
@@ -80,29 +78,6 @@ def test_rotation_and_cache_are_the_reference(dtype, cache_type, has_norms):
         assert_close(found, expected, tolerance)
         assert_close(found_cache, expected_cache, tolerance)
         assert torch.equal(found_cache == 9.0, expected_cache == 9.0)
-
-
-def test_argmax_is_the_lowest_place_of_the_largest_number():
-    for size in (1, 5, 16, 1023, 1024, 1025, 5003):
-        logits = torch.randn(6, size)
-        logits[1] = 2.0
-        logits[2, size // 2] = logits[2, size - 1] = 50.0
-        logits[3] = -1e30
-        places, highest = argmax_native.argmax(logits)
-        expected_places, expected_highest = argmax_reference.argmax(logits)
-        assert torch.equal(places, expected_places)
-        assert torch.equal(highest, expected_highest)
-
-
-@pytest.mark.parametrize("strange", [math.nan, math.inf, -math.inf])
-def test_a_row_whose_largest_number_cannot_be_told_is_known_by_it(strange):
-    for size in (1, 40, 3000):
-        for place in {0, size // 2, size - 1}:
-            logits = torch.full((2, size), -math.inf)
-            logits[0, place] = strange
-            logits[1, place] = 1.0
-            highest = argmax_native.argmax(logits)[1]
-            assert highest.isfinite().tolist() == [False, True]
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])

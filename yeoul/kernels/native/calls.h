@@ -97,11 +97,24 @@ struct RotaryCall {
   int32_t cache_type;
 };
 
-// places[row] is the first place of the largest number; highest[row] is that number, NaN if it cannot be told or is infinite.
-struct ArgmaxCall {
+// How a row's token is chosen; the same as SAMPLING_ROW in sampling/sampling_rows.py, which says what the fields mean.
+struct SamplingRow {
+  uint64_t seed;
+  uint32_t prompt_index;
+  uint32_t choice_index;
+  uint32_t position;
+  int32_t top_k;
+  float temperature;
+  float top_p;
+  float min_p;
+};
+
+// logits [num_rows, size], changed in place; a token and the highest logit a row.
+struct SampleCall {
   int64_t num_rows;
   int64_t size;
-  const float* values;
-  int64_t* places;
+  float* logits;
+  const SamplingRow* rows;
+  int64_t* token_ids;
   float* highest;
 };

@@ -125,13 +125,14 @@ class RotaryCall(Call):
     )
 
 
-class ArgmaxCall(Call):
-    """Rows of numbers, and where each row's largest one goes."""
+class SampleCall(Call):
+    """Rows of logits, how each row's token is chosen, and where it goes."""
 
     _fields_ = (
         ("num_rows", _int64),
         ("size", _int64),
-        ("values", _address),
-        ("places", _address),
+        ("logits", _address),
+        ("rows", _address),
+        ("token_ids", _address),
         ("highest", _address),
     )

@@ -1,0 +1,29 @@
+"""How the next token of each row is chosen, as numbers that kernels read; knows nothing of requests.
+
+Made by ``layers.request_sampling``, read by the implementations of ``sample``; must agree with SamplingRow in
+``native/calls.h``.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+# temperature 0 takes the likeliest token; top_k 0, top_p 1 and min_p 0 let every token through. The other four name the
+# random number of a draw, see ``sampling_noise``.
+SAMPLING_ROW = np.dtype(
+    [
+        ("seed", np.uint64),
+        ("prompt_index", np.uint32),
+        ("choice_index", np.uint32),
+        ("position", np.uint32),
+        ("top_k", np.int32),
+        ("temperature", np.float32),
+        ("top_p", np.float32),
+        ("min_p", np.float32),
+    ],
+    align=True,
+)
+SamplingRows: TypeAlias = npt.NDArray[np.void]
