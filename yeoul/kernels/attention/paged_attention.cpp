@@ -7,6 +7,7 @@
 // adding exact zeros, changes nothing.
 // size: scores, weights and the joining of sections share their tiles; apart, each would need to know the layout of the others.
 
+#include "yeoul/kernels/native/cache_layout.h"
 #include "yeoul/kernels/native/calls.h"
 #include "yeoul/kernels/native/operation.h"
 #include "yeoul/kernels/native/typed_rows.h"
@@ -51,14 +52,14 @@ struct Shape {
   bool in_pairs;     // queries and cache are bfloat16 and the processor multiplies pairs of them
 };
 
-// The addresses of the keys of a tile, which lie in blocks. A key's value lies one half of the cache further.
-void find_keys(const Shape& shape, const RowTile& tile, int64_t first_key, int num_keys, const char** keys) {
+// The addresses of the keys of a tile, which lie in blocks, or of their groups in paired blocks; of values if part is 1.
+void find_keys(const Shape& shape, const RowTile& tile, int part, int64_t first_key, int num_keys, const char** keys) {
   const AttentionCall& call = *shape.call;
   const int64_t row_bytes = call.head_dim * bytes_of(call.cache_type);
   const int32_t* table = shape.batch->block_tables + tile.request * shape.batch->table_stride + first_key / call.block_size;
   int64_t offset = first_key % call.block_size;
   for (int key = 0; key < num_keys; ++table, offset = 0) {
-    const int64_t row = (*table * call.num_kv_heads + tile.kv_head) * call.block_size + offset;
+    const int64_t row = ((part * call.num_blocks + *table) * call.num_kv_heads + tile.kv_head) * call.block_size + offset;
     const char* next = (const char*)call.cache + row * row_bytes;
     for (; offset < call.block_size && key < num_keys; ++offset, ++key, next += row_bytes) keys[key] = next;
   }
@@ -101,13 +102,44 @@ void pack_keys(const char* const* keys, int num_keys, int steps, float* packed) 
   }
 }
 
+inline Words load_words(const char* source) {
+  Words words;
+  __builtin_memcpy(&words, source, sizeof words);
+  return words;
+}
+
+// The same from paired blocks: whole groups of 16 keys.
+void pack_paired_keys(const char* const* keys, int num_keys, int64_t head_dim, float* packed) {
+  for (int first = 0; first < num_keys; first += (int)kGroupKeys)
+    for (int64_t pair = 0; pair < head_dim / 2; ++pair)
+      for (int lane = 0; lane < kGroupKeys; lane += kLanes) {
+        const Words words = load_words(keys[first] + 4 * (pair * kGroupKeys + lane));
+        store(packed + 2 * pair * kKeyTile + first + lane, (Floats)(words << 16));
+        store(packed + (2 * pair + 1) * kKeyTile + first + lane, (Floats)(words & 0xffff0000u));
+      }
+}
+
 // Packs a tile's values as floats: [num_keys, padded], zeros past head_dim.
 template <class Number>
-void pack_values(const char* const* keys, int num_keys, int64_t value_distance, int head_dim, int padded, float* packed) {
+void pack_values(const char* const* values, int num_keys, int head_dim, int padded, float* packed) {
   for (int key = 0; key < num_keys; ++key) {
-    const Number* source = (const Number*)(keys[key] + value_distance);
+    const Number* source = (const Number*)values[key];
     for (int place = 0; place < padded; place += kLanes)
       store(packed + (int64_t)key * padded + place, load_some(source + place, lanes_left(head_dim, place)));
+  }
+}
+
+// The same from paired blocks. What stands for the key after an odd number of them may be anything, and is not looked at.
+void pack_paired_values(const char* const* values, int num_keys, int head_dim, int padded, float* packed) {
+  for (int key = 0; key < num_keys; key += 2) {
+    float* first = packed + (int64_t)key * padded;
+    for (int place = 0; place < padded; place += kLanes) {
+      Words words = {};
+      const int count = head_dim - place < kLanes ? head_dim - place : kLanes;
+      if (count > 0) __builtin_memcpy(&words, values[key] + 4 * place, 4 * (size_t)count);
+      store(first + place, (Floats)(words << 16));
+      store(first + padded + place, (Floats)(words & 0xffff0000u));
+    }
   }
 }
 
@@ -136,34 +168,60 @@ void pack_values_in_pairs(const char* const* values, int num_keys, int head_dim,
 }
 #endif
 
-// A tile of keys, packed, and its values: packed, or where they lie when too few rows need them for that to pay.
+// Where a tile's values are when rows are to be weighed: packed; where they lie, when too few rows need them for packing to
+// pay; or where they lie in paired blocks.
+enum ValueForm { kPacked, kApart, kPaired };
+
+// A tile of keys and its values.
 struct KeyTile {
   float* keys;
   float* values;
-  const char* places[kKeyTile + 1];  // of values; null after the last
-  bool is_packed;
+  const float* groups[kKeyTile / kGroupKeys];  // for pairs: of 16 keys each, a pair of all of them after the other
+  int64_t group_stride;                        // from a pair to the next
+  const char* places[kKeyTile + 1];            // of values; null after the last. Paired: of the pair that begins with a key
+  int num_keys;
+  ValueForm form;
 };
+
+#if defined(__AVX512BF16__)
+void pack_tile_in_pairs(const Shape& shape, const RowTile& tile, int64_t first_key, int num_keys, int num_rows, KeyTile& packed) {
+  const AttentionCall& call = *shape.call;
+  find_keys(shape, tile, 0, first_key, num_keys, packed.places);
+  for (int group = 0; group < kKeyTile / kGroupKeys; ++group) {
+    // Groups past the last key are computed with the others and never looked at.
+    const int key = group * (int)kGroupKeys < num_keys ? group * (int)kGroupKeys : 0;
+    packed.groups[group] = call.is_paired ? (const float*)packed.places[key] : packed.keys + group * kGroupKeys;
+  }
+  packed.group_stride = call.is_paired ? kGroupKeys : kKeyTile;
+  if (!call.is_paired) pack_keys<float>(packed.places, num_keys, shape.score_steps, packed.keys);  // a pair travels as one word
+  find_keys(shape, tile, 1, first_key, num_keys, packed.places);
+  packed.places[num_keys] = nullptr;
+  packed.form = call.is_paired ? kPaired : num_rows > kBlockRows ? kPacked : kApart;
+  if (packed.form == kPacked)
+    pack_values_in_pairs(packed.places, num_keys, (int)call.head_dim, shape.padded, packed.values);
+}
+#endif
 
 void pack_tile(const Shape& shape, const RowTile& tile, int64_t first_key, int num_keys, int num_rows, KeyTile& packed) {
   const AttentionCall& call = *shape.call;
-  find_keys(shape, tile, first_key, num_keys, packed.places);
-  const int64_t part = call.num_blocks * call.num_kv_heads * call.block_size * call.head_dim * bytes_of(call.cache_type);
-  packed.is_packed = true;
+  packed.num_keys = num_keys;
 #if defined(__AVX512BF16__)
-  if (shape.in_pairs) {
-    pack_keys<float>(packed.places, num_keys, shape.score_steps, packed.keys);  // a pair travels as one word
-    for (int key = 0; key < num_keys; ++key) packed.places[key] += part;
-    packed.places[num_keys] = nullptr;
-    packed.is_packed = num_rows > kBlockRows;
-    if (packed.is_packed) pack_values_in_pairs(packed.places, num_keys, (int)call.head_dim, shape.padded, packed.values);
-    return;
-  }
+  if (shape.in_pairs) return pack_tile_in_pairs(shape, tile, first_key, num_keys, num_rows, packed);
 #endif
   (void)num_rows;
+  packed.form = kPacked;
+  const int head_dim = (int)call.head_dim;
+  find_keys(shape, tile, 0, first_key, num_keys, packed.places);
+  if (call.is_paired) {
+    pack_paired_keys(packed.places, num_keys, head_dim, packed.keys);
+    find_keys(shape, tile, 1, first_key, num_keys, packed.places);
+    return pack_paired_values(packed.places, num_keys, head_dim, shape.padded, packed.values);
+  }
   with_number_type(call.cache_type, [&](auto number) {
     using Number = decltype(number);
     pack_keys<Number>(packed.places, num_keys, shape.score_steps, packed.keys);
-    pack_values<Number>(packed.places, num_keys, part, (int)call.head_dim, shape.padded, packed.values);
+    find_keys(shape, tile, 1, first_key, num_keys, packed.places);
+    pack_values<Number>(packed.places, num_keys, head_dim, shape.padded, packed.values);
   });
 }
 
@@ -187,13 +245,13 @@ inline void score_block(const float* queries, int steps, const float* keys, floa
 #if defined(__AVX512BF16__)
 // The same with words that are pairs of bfloat16: two products are added to a sum at a time.
 template <int kRows, int kColumns>
-inline void score_block_in_pairs(const float* queries, int steps, const float* keys, float* scores) {
+inline void score_block_in_pairs(const float* queries, int steps, const float* const* groups, int64_t stride, float* scores) {
   __m512 sums[kRows][kColumns];
   for (int row = 0; row < kRows; ++row)
     for (int column = 0; column < kColumns; ++column) sums[row][column] = _mm512_setzero_ps();
   for (int step = 0; step < steps; ++step) {
     __m512i key[kColumns];
-    for (int column = 0; column < kColumns; ++column) key[column] = _mm512_loadu_si512(keys + step * kKeyTile + column * kLanes);
+    for (int column = 0; column < kColumns; ++column) key[column] = _mm512_loadu_si512(groups[column] + step * stride);
     for (int row = 0; row < kRows; ++row) {
       int32_t pair;
       __builtin_memcpy(&pair, queries + row * steps + step, sizeof pair);
@@ -231,8 +289,14 @@ inline void weigh_block(const float* weights, int first_key, int end_key, const 
 }
 
 #if defined(__AVX512BF16__)
+// 16 words, of which `count` exist; the others are zeros.
+inline __m512i load_lanes(const char* source, int count) {
+  if (count >= kLanes) return _mm512_loadu_si512(source);
+  return _mm512_maskz_loadu_epi32(count > 0 ? (__mmask16)((1 << count) - 1) : (__mmask16)0, source);
+}
+
 // The same with weights of bfloat16 and values in pairs of keys, kPieces times 32 numbers of a head.
-template <int kRows, int kPieces, bool kIsPacked>
+template <int kRows, int kPieces, ValueForm kForm>
 inline void weigh_block_in_pairs(const float* weights, int first_key, int end_key, const KeyTile& tile, int head_dim, int padded,
                                  int place, const float* corrections, float* output) {
   constexpr int kColumns = 2 * kPieces;
@@ -244,7 +308,14 @@ inline void weigh_block_in_pairs(const float* weights, int first_key, int end_ke
   for (int key = first_key / 2 * 2; key < end_key; key += 2) {
     __m512i value[kColumns];
     for (int piece = 0; piece < kPieces; ++piece) {
-      if (kIsPacked) {
+      if (kForm == kPaired) {
+        // The other half of the last pair may hold anything.
+        const __m512i kept = _mm512_set1_epi32(key + 1 < tile.num_keys ? -1 : 0xffff);
+        const char* pair = tile.places[key] + 4 * (place + piece * 32);
+        const int left = head_dim - place - piece * 32;
+        value[2 * piece] = _mm512_and_si512(kept, load_lanes(pair, left));
+        value[2 * piece + 1] = _mm512_and_si512(kept, load_lanes(pair + 64, left - 16));
+      } else if (kForm == kPacked) {
         const float* packed = tile.values + key / 2 * padded + place + piece * 32;
         value[2 * piece] = _mm512_loadu_si512(packed);
         value[2 * piece + 1] = _mm512_loadu_si512(packed + 16);
@@ -268,28 +339,29 @@ inline void weigh_block_in_pairs(const float* weights, int first_key, int end_ke
       _mm512_storeu_ps(output + (int64_t)row * padded + place + column * kLanes, sums[row][column]);
 }
 
-template <int kRows, bool kIsPacked>
+template <int kRows, ValueForm kForm>
 void weigh_rows_in_pairs(const Shape& shape, const float* weights, int first_key, int end_key, const KeyTile& tile,
                          const float* corrections, float* output) {
   const int head_dim = (int)shape.call->head_dim, padded = shape.padded;
   int place = 0;
   for (; place + 64 <= padded; place += 64)
-    weigh_block_in_pairs<kRows, 2, kIsPacked>(weights, first_key, end_key, tile, head_dim, padded, place, corrections, output);
+    weigh_block_in_pairs<kRows, 2, kForm>(weights, first_key, end_key, tile, head_dim, padded, place, corrections, output);
   if (place < padded)
-    weigh_block_in_pairs<kRows, 1, kIsPacked>(weights, first_key, end_key, tile, head_dim, padded, place, corrections, output);
+    weigh_block_in_pairs<kRows, 1, kForm>(weights, first_key, end_key, tile, head_dim, padded, place, corrections, output);
 }
 #endif
 
 template <int kRows>
-void score_rows(const Shape& shape, const float* queries, const float* keys, int num_keys, float* scores) {
-  for (int column = 0; column < num_keys; column += kBlockColumns * kLanes) {
+void score_rows(const Shape& shape, const float* queries, const KeyTile& keys, float* scores) {
+  for (int column = 0; column < keys.num_keys; column += kBlockColumns * kLanes) {
 #if defined(__AVX512BF16__)
     if (shape.in_pairs) {
-      score_block_in_pairs<kRows, kBlockColumns>(queries, shape.score_steps, keys + column, scores + column);
+      score_block_in_pairs<kRows, kBlockColumns>(queries, shape.score_steps, keys.groups + column / kGroupKeys, keys.group_stride,
+                                                 scores + column);
       continue;
     }
 #endif
-    score_block<kRows, kBlockColumns>(queries, shape.score_steps, keys + column, scores + column);
+    score_block<kRows, kBlockColumns>(queries, shape.score_steps, keys.keys + column, scores + column);
   }
 }
 
@@ -297,10 +369,12 @@ template <int kRows>
 void weigh_rows(const Shape& shape, const float* weights, int first_key, int end_key, const KeyTile& tile,
                 const float* corrections, float* output) {
 #if defined(__AVX512BF16__)
-  if (shape.in_pairs && tile.is_packed)
-    return weigh_rows_in_pairs<kRows, true>(shape, weights, first_key, end_key, tile, corrections, output);
+  if (shape.in_pairs && tile.form == kPaired)
+    return weigh_rows_in_pairs<kRows, kPaired>(shape, weights, first_key, end_key, tile, corrections, output);
+  if (shape.in_pairs && tile.form == kPacked)
+    return weigh_rows_in_pairs<kRows, kPacked>(shape, weights, first_key, end_key, tile, corrections, output);
   if (shape.in_pairs)
-    return weigh_rows_in_pairs<kRows, false>(shape, weights, first_key, end_key, tile, corrections, output);
+    return weigh_rows_in_pairs<kRows, kApart>(shape, weights, first_key, end_key, tile, corrections, output);
 #endif
   const float* values = tile.values;
   int place = 0;
@@ -348,7 +422,7 @@ float weigh_scores(bool in_pairs, float* scores, int num_keys, float highest) {
 template <int kRows>
 void attend_rows(const Shape& shape, const RowTile& tile, int row, int64_t first_key, int num_keys, const float* queries,
                  const KeyTile& keys, float* scores, Softmax& softmax) {
-  score_rows<kRows>(shape, queries + (int64_t)row * shape.score_steps, keys.keys, num_keys, scores);
+  score_rows<kRows>(shape, queries + (int64_t)row * shape.score_steps, keys, scores);
   float falls[(kRows + kLanes - 1) / kLanes * kLanes] = {};  // from each row's new highest score to its old one
   int first_weight = num_keys, end_weight = 0;
   for (int inner = 0; inner < kRows; ++inner) {

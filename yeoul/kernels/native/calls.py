@@ -98,6 +98,7 @@ class AttentionCall(Call):
         ("softcap", _float),
         ("query_type", _int32),
         ("cache_type", _int32),
+        ("is_paired", _int32),
     )
 
 
@@ -122,6 +123,7 @@ class RotaryCall(Call):
         ("epsilon", _float),
         ("heads_type", _int32),
         ("cache_type", _int32),
+        ("is_paired", _int32),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from yeoul.kernels.native.cache_layout import is_paired
 from yeoul.kernels.native.calls import RotaryCall
 from yeoul.kernels.native_library import address, number_type
 from yeoul.kernels.native_operations import NativeOperation
@@ -50,6 +51,7 @@ def rotate_and_write(
             epsilon=0.0 if norms is None else norms.epsilon,
             heads_type=number_type(heads.dtype),
             cache_type=number_type(kv_cache.dtype),
+            is_paired=is_paired(kv_cache),
         )
     )
     return heads[:, :num_heads]

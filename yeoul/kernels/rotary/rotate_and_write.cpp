@@ -3,6 +3,7 @@
 // Called by native.py. It is rms_norm, apply_rotary and write_cache one after the other; between them numbers stay float32.
 // Knows nothing of layers.
 
+#include "yeoul/kernels/native/cache_layout.h"
 #include "yeoul/kernels/native/calls.h"
 #include "yeoul/kernels/native/operation.h"
 #include "yeoul/kernels/native/typed_rows.h"
@@ -12,14 +13,24 @@ namespace {
 
 constexpr int kMaxHeadDim = 1024;
 
+inline void read_numbers(const char* source, int64_t size, int32_t type, float* numbers) {
+  for (int64_t place = 0; place < size; place += kLanes) {
+    const int count = lanes_left(size, place);
+    store_some(numbers + place, load_typed(source + place * bytes_of(type), type, count), count);
+  }
+}
+
+inline void write_numbers(const float* numbers, int64_t size, char* target, int32_t type) {
+  for (int64_t place = 0; place < size; place += kLanes)
+    store_typed(target + place * bytes_of(type), type, load_some(numbers + place, lanes_left(size, place)),
+                lanes_left(size, place));
+}
+
 // Reads a head, normalises it if there is a weight, and rotates each pair (i, i + head_dim / 2).
 inline void read_rotated(const RotaryCall& call, const char* source, const float* weight, const float* cosines,
                          const float* sines, float* numbers) {
   const int64_t half = call.head_dim / 2;
-  for (int64_t place = 0; place < call.head_dim; place += kLanes) {
-    const int count = lanes_left(call.head_dim, place);
-    store_some(numbers + place, load_typed(source + place * bytes_of(call.heads_type), call.heads_type, count), count);
-  }
+  read_numbers(source, call.head_dim, call.heads_type, numbers);
   if (weight != nullptr) {
     const Floats factor = splat(norm_factor(numbers, call.head_dim, call.epsilon));
     for (int64_t place = 0; place < call.head_dim; place += kLanes) {
@@ -36,14 +47,21 @@ inline void read_rotated(const RotaryCall& call, const char* source, const float
   }
 }
 
-inline void write_numbers(const float* numbers, int64_t size, char* target, int32_t type) {
-  for (int64_t place = 0; place < size; place += kLanes)
-    store_typed(target + place * bytes_of(type), type, load_some(numbers + place, lanes_left(size, place)),
-                lanes_left(size, place));
+// Writes a key or value to a paired block.
+inline void write_pairs(const RotaryCall& call, const float* numbers, int64_t part, int64_t offset, char* block) {
+  BFloat16 rounded[kMaxHeadDim];
+  write_numbers(numbers, call.head_dim, (char*)rounded, kBFloat16);
+  if (part == 1) {
+    BFloat16* target = (BFloat16*)block + paired_value_place(offset, call.head_dim);
+    for (int64_t place = 0; place < call.head_dim; ++place) target[2 * place] = rounded[place];
+    return;
+  }
+  char* target = block + 4 * paired_key_place(offset, call.head_dim);
+  for (int64_t pair = 0; pair < call.head_dim / 2; ++pair) __builtin_memcpy(target + 4 * pair * kGroupKeys, rounded + 2 * pair, 4);
 }
 
 // Rotates the queries of a token in place and writes its keys, rotated, and its values to their slot.
-void rotate_token(const RotaryCall& call, char* heads, const float* cosines, const float* sines, int64_t slot, void* cache) {
+void rotate_token(const RotaryCall& call, char* heads, const float* cosines, const float* sines, int64_t slot) {
   float numbers[kMaxHeadDim];
   const int64_t size = call.head_dim, bytes = size * bytes_of(call.heads_type);
   for (int64_t head = 0; head < call.num_heads; ++head, heads += bytes) {
@@ -53,17 +71,17 @@ void rotate_token(const RotaryCall& call, char* heads, const float* cosines, con
   const int64_t block = slot / call.block_size, offset = slot % call.block_size;
   for (int64_t part = 0; part < 2; ++part)
     for (int64_t head = 0; head < call.num_kv_heads; ++head, heads += bytes) {
-      const int64_t row = ((part * call.num_blocks + block) * call.num_kv_heads + head) * call.block_size + offset;
-      char* target = address_of(cache, row * size, call.cache_type);
+      const int64_t first_row = ((part * call.num_blocks + block) * call.num_kv_heads + head) * call.block_size;
       if (part == 0) {
         read_rotated(call, heads, call.key_weight, cosines, sines, numbers);
-        write_numbers(numbers, size, target, call.cache_type);
-        continue;
+      } else {
+        read_numbers(heads, size, call.heads_type, numbers);
       }
-      for (int64_t place = 0; place < size; place += kLanes) {
-        const int count = lanes_left(size, place);
-        store_typed(target + place * bytes_of(call.cache_type), call.cache_type,
-                    load_typed(heads + place * bytes_of(call.heads_type), call.heads_type, count), count);
+      char* target = address_of(call.cache, first_row * size, call.cache_type);
+      if (call.is_paired) {
+        write_pairs(call, numbers, part, offset, target);
+      } else {
+        write_numbers(numbers, size, address_of(target, offset * size, call.cache_type), call.cache_type);
       }
     }
 }
@@ -75,7 +93,7 @@ void run_rotary(const RotaryCall& call, Team& team) {
     for (; token < end; ++token) {
       const int64_t angle = token * (call.head_dim / 2);
       rotate_token(call, address_of(call.heads, token * call.heads_stride, call.heads_type), call.cosines + angle,
-                   call.sines + angle, call.slots[token], call.cache);
+                   call.sines + angle, call.slots[token]);
     }
   });
 }

@@ -1,0 +1,24 @@
+// How the numbers of a block of the KV cache lie; knows nothing of who writes or reads them.
+//
+// A block of a KV head is [block_size, head_dim], keys in one half of the cache and values in the other. Where the cache is
+// of bfloat16 and the block is whole groups of 16 keys, it is paired instead, as dot products of pairs want it, so that
+// nobody has to transpose what is read in every step: keys are [group][pair of head_dim][16 keys][2], values are
+// [pair of keys][head_dim][2]. Python decides it (see cache_layout.py) and says so in every call.
+
+#pragma once
+
+#include <stdint.h>
+
+namespace {
+
+constexpr int64_t kGroupKeys = 16;
+
+// The place of the first pair of a key, counted in pairs; the next is kGroupKeys further.
+inline int64_t paired_key_place(int64_t offset, int64_t head_dim) {
+  return offset / kGroupKeys * (head_dim / 2) * kGroupKeys + offset % kGroupKeys;
+}
+
+// The place of the first number of a value; the next is 2 further.
+inline int64_t paired_value_place(int64_t offset, int64_t head_dim) { return offset / 2 * 2 * head_dim + offset % 2; }
+
+}  // namespace

@@ -1,0 +1,27 @@
+"""How the native operations lay a block of the KV cache out; the same as ``cache_layout.h``, which describes it.
+
+Knows nothing of who writes or reads the cache. Used by the operations' ``native.py`` files.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+GROUP_KEYS = 16
+
+
+def is_paired(kv_cache: Tensor) -> bool:
+    """Whether a cache ``[2, num_blocks, num_kv_heads, block_size, head_dim]`` is paired."""
+    block_size, head_dim = kv_cache.shape[3:]
+    return kv_cache.dtype == torch.bfloat16 and block_size % GROUP_KEYS == 0 and head_dim % 2 == 0
+
+
+def laid_out(kv_cache: Tensor) -> Tensor:
+    """A cache whose blocks are ``[block_size, head_dim]``, as the native operations would have written it."""
+    if not is_paired(kv_cache):
+        return kv_cache.clone()
+    *outer, block_size, head_dim = kv_cache.shape[1:]
+    keys = kv_cache[0].reshape(*outer, block_size // GROUP_KEYS, GROUP_KEYS, head_dim // 2, 2).transpose(-3, -2)
+    values = kv_cache[1].reshape(*outer, block_size // 2, 2, head_dim).transpose(-2, -1)
+    return torch.stack((keys.reshape(kv_cache.shape[1:]), values.reshape(kv_cache.shape[1:])))
