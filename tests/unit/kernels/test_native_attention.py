@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.unit.kernels.cache_layouts import laid_out
 from yeoul.kernels.attention import native, reference
 from yeoul.kernels.native_library import InstructionSet, instruction_sets, using
 
@@ -30,7 +31,7 @@ RULES: dict[str, dict[str, Any]] = {
     "softcap": {"softcap": 3.0},
 }
 # heads, KV heads, size of a head, tokens of a block
-SHAPES = [(9, 3, 64, 16), (4, 4, 80, 5), (5, 1, 96, 32), (2, 1, 128, 16), (4, 1, 256, 7), (3, 1, 7, 3)]
+SHAPES = [(9, 3, 64, 16), (4, 1, 6, 16), (2, 2, 80, 48), (4, 4, 80, 5), (5, 1, 96, 32), (2, 1, 128, 16), (4, 1, 256, 7), (3, 1, 7, 3)]
 TYPES = [
     (torch.float32, torch.float32, 4e-5),
     (torch.bfloat16, torch.bfloat16, 3e-2),
@@ -79,7 +80,8 @@ class Case:
 
     def attend(self, implementation: Any, **rule: Any) -> Tensor:
         shape = (self.starts, self.lengths, self.tables)
-        found: Tensor = implementation(self.query, self.cache, *shape, scale=0.3, **rule)
+        cache = laid_out(self.cache) if implementation is native.paged_attention else self.cache
+        found: Tensor = implementation(self.query, cache, *shape, scale=0.3, **rule)
         return found
 
     def attend_rows(self, request: int, first: int, count: int, **rule: Any) -> Tensor:
@@ -89,7 +91,7 @@ class Case:
         lengths = torch.tensor([context - num_rows + first + count], dtype=torch.int32)
         starts = torch.tensor([0, count], dtype=torch.int32)
         query, table = self.query[start : start + count], self.tables[request : request + 1]
-        return native.paged_attention(query, self.cache, starts, lengths, table, scale=0.3, **rule)
+        return native.paged_attention(query, laid_out(self.cache), starts, lengths, table, scale=0.3, **rule)
 
 
 @pytest.mark.parametrize("rule", RULES)

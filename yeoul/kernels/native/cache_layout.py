@@ -15,13 +15,3 @@ def is_paired(kv_cache: Tensor) -> bool:
     """Whether a cache ``[2, num_blocks, num_kv_heads, block_size, head_dim]`` is paired."""
     block_size, head_dim = kv_cache.shape[3:]
     return kv_cache.dtype == torch.bfloat16 and block_size % GROUP_KEYS == 0 and head_dim % 2 == 0
-
-
-def laid_out(kv_cache: Tensor) -> Tensor:
-    """A cache whose blocks are ``[block_size, head_dim]``, as the native operations would have written it."""
-    if not is_paired(kv_cache):
-        return kv_cache.clone()
-    *outer, block_size, head_dim = kv_cache.shape[1:]
-    keys = kv_cache[0].reshape(*outer, block_size // GROUP_KEYS, GROUP_KEYS, head_dim // 2, 2).transpose(-3, -2)
-    values = kv_cache[1].reshape(*outer, block_size // 2, 2, head_dim).transpose(-2, -1)
-    return torch.stack((keys.reshape(kv_cache.shape[1:]), values.reshape(kv_cache.shape[1:])))
