@@ -65,6 +65,19 @@ void find_keys(const Shape& shape, const RowTile& tile, int part, int64_t first_
   }
 }
 
+// Asks for the keys and values of a tile into the second cache. Blocks lie anywhere, which no processor foresees.
+void fetch_keys(const Shape& shape, const RowTile& tile, int64_t first_key, int64_t end_key) {
+  const AttentionCall& call = *shape.call;
+  const int64_t block_bytes = call.block_size * call.head_dim * bytes_of(call.cache_type);
+  const int32_t* table = shape.batch->block_tables + tile.request * shape.batch->table_stride;
+  for (int64_t block = first_key / call.block_size; block * call.block_size < end_key; ++block)
+    for (int64_t part = 0; part < 2; ++part) {
+      const int64_t place = (part * call.num_blocks + table[block]) * call.num_kv_heads + tile.kv_head;
+      const char* memory = (const char*)call.cache + place * block_bytes;
+      for (int64_t byte = 0; byte < block_bytes; byte += 64) __builtin_prefetch(memory + byte, 0, 2);
+    }
+}
+
 // Packs the queries of a tile: [num_rows, score_steps] words.
 void pack_queries(const Shape& shape, const RowTile& tile, float* packed) {
   const AttentionCall& call = *shape.call;
@@ -534,6 +547,8 @@ void attend_section(const Shape& shape, const RowTile& tile, int64_t section, co
     KeyTile keys;
     keys.keys = packed.keys;
     keys.values = packed.values;
+    const int64_t next = first_key + kKeyTile, left = last_position + 1 - next;
+    if (left > 0) fetch_keys(shape, tile, next, next + (left < kKeyTile ? left : kKeyTile));
     pack_tile(shape, tile, first_key, num_keys, end_row - row, keys);
     for (; row + kBlockRows <= end_row; row += kBlockRows)
       attend_rows<kBlockRows>(shape, tile, row, first_key, num_keys, packed.queries, keys, packed.scores, softmax);
