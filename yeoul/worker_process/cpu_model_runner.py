@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from yeoul.kernels.native_library import InstructionSet, instruction_set_in_use
+from yeoul.model_files.file_identity import identify
 from yeoul.worker_process.cache_memory import available_host_bytes
 from yeoul.worker_process.cpu_topology import read_topology
 from yeoul.worker_process.memory_node import prefer_memory_of_node
@@ -23,7 +24,7 @@ from yeoul.worker_process.thread_plan import ThreadPlan, plan_threads
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_CACHE_BYTES = 1 << 30
+MIN_DEFAULT_CACHE_BYTES = 512 << 20
 _CACHE_SHARE = 0.5
 
 
@@ -50,11 +51,12 @@ class CPUModelRunner(GPUModelRunner):
         return torch.bfloat16 if is_fast and not is_float32 else torch.float32
 
     def cache_memory(self) -> tuple[int, int | None]:
-        """1 GiB if nobody says; at most half of the memory that is available, shared by the ranks."""
+        """As much as the model's file, at least 512 MiB, if nobody says; at most half of what is available to the ranks."""
         available = available_host_bytes()
         if available is not None:
             available = int(_CACHE_SHARE * available) // self._settings.tensor_parallel_size
-        return DEFAULT_CACHE_BYTES, available
+        wanted = max(MIN_DEFAULT_CACHE_BYTES, sum(file.num_bytes for file in identify(self._settings.files)))
+        return wanted // self._settings.tensor_parallel_size, available
 
     def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Pages that the kernel hands out when they are first written, so that an empty cache takes no memory."""

@@ -31,7 +31,16 @@ RULES: dict[str, dict[str, Any]] = {
     "softcap": {"softcap": 3.0},
 }
 # heads, KV heads, size of a head, tokens of a block
-SHAPES = [(9, 3, 64, 16), (4, 1, 6, 16), (2, 2, 80, 48), (4, 4, 80, 5), (5, 1, 96, 32), (2, 1, 128, 16), (4, 1, 256, 7), (3, 1, 7, 3)]
+SHAPES = [
+    (9, 3, 64, 16),
+    (4, 1, 6, 16),
+    (2, 2, 80, 48),
+    (4, 4, 80, 5),
+    (5, 1, 96, 32),
+    (2, 1, 128, 16),
+    (4, 1, 256, 7),
+    (3, 1, 7, 3),
+]
 TYPES = [
     (torch.float32, torch.float32, 4e-5),
     (torch.bfloat16, torch.bfloat16, 3e-2),

@@ -66,7 +66,13 @@ def test_a_gate_far_from_zero_neither_overflows_nor_turns_to_nan():
 @pytest.mark.parametrize("cache_type", DTYPES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rotation_and_cache_are_the_reference(dtype, cache_type, has_norms):
-    for num_heads, num_kv_heads, head_dim, block_size in [(9, 3, 64, 16), (4, 1, 6, 3), (4, 1, 6, 48), (2, 2, 80, 5), (4, 1, 256, 16)]:
+    for num_heads, num_kv_heads, head_dim, block_size in [
+        (9, 3, 64, 16),
+        (4, 1, 6, 3),
+        (4, 1, 6, 48),
+        (2, 2, 80, 5),
+        (4, 1, 256, 16),
+    ]:
         angles = torch.randn(11, head_dim // 2)
         norms = HeadNorms(torch.rand(head_dim) + 0.5, torch.rand(head_dim) + 0.5, 1e-6) if has_norms else None
         heads = torch.randn(11, num_heads + 2 * num_kv_heads, head_dim).to(dtype)
