@@ -189,7 +189,9 @@ def test_a_file_says_what_it_is_and_stays_readable(path):
     ("module", "forbidden"),
     [
         ("yeoul.cli.main", {"torch", "fastapi", "numpy", "transformers", "huggingface_hub", "zmq"}),
-        ("yeoul.web_process.server", {"torch", "transformers", "fastapi", "uvicorn"}),
+        ("yeoul.web_process.server", {"torch", "transformers", "fastapi", "uvicorn", "numpy"}),
+        ("yeoul.model_files.describe", {"torch", "numpy"}),
+        ("yeoul.model_files.resolve", {"torch", "numpy", "huggingface_hub"}),
         ("yeoul.engine_process.main", {"torch", "fastapi", "transformers", "tokenizers"}),
         ("yeoul.engine_process.core", {"torch", "fastapi", "transformers", "tokenizers"}),
         ("yeoul.worker_process.main", {"fastapi", "uvicorn", "transformers", "tokenizers", "torch"}),

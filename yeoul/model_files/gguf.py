@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from yeoul.errors import ModelFileError
 from yeoul.model_files.gguf_header import GgufMetadata, GgufValue, TensorEntry, read_header
 from yeoul.model_files.gguf_types import TENSOR_TYPES
 from yeoul.model_files.mapped_file import map_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["GgufFile", "GgufMetadata", "GgufTensor", "GgufValue"]
 
@@ -35,9 +37,7 @@ class GgufTensor:
 class GgufFile:
     """An open GGUF file: ``path``, ``metadata``, ``tensors``. The map is released with the last array taken from it."""
 
-    def __init__(
-        self, path: str, mapped: npt.NDArray[np.uint8], metadata: GgufMetadata, tensors: dict[str, GgufTensor]
-    ) -> None:
+    def __init__(self, path: str, mapped: memoryview, metadata: GgufMetadata, tensors: dict[str, GgufTensor]) -> None:
         self.path = path
         self.metadata = metadata
         self.tensors = tensors
@@ -69,7 +69,9 @@ class GgufFile:
         tensor = self.tensors.get(name)
         if tensor is None:
             raise ModelFileError(f"{self.path} has no tensor {name!r}; it holds {len(self.tensors)} others")
-        return self._mapped[tensor.offset : tensor.offset + tensor.num_bytes]
+        import numpy as np  # only who loads weights needs it
+
+        return np.frombuffer(self._mapped[tensor.offset : tensor.offset + tensor.num_bytes], dtype=np.uint8)
 
 
 def _check_tensor(entry: TensorEntry, path: str, data_start: int, file_size: int) -> GgufTensor:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import Literal, NamedTuple
 
 from yeoul.errors import ModelFileError
 
 Scalar = bool | int | float | str
 GgufValue = Scalar | list[bool] | list[int] | list[float] | list[str]
-Bytes = npt.NDArray[np.uint8]
+
+ScalarCode = Literal["B", "b", "H", "h", "I", "i", "f", "?", "Q", "q", "d"]
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -36,24 +34,24 @@ _UINT64 = struct.Struct("<Q")
 
 
 class ScalarType(NamedTuple):
-    """How a fixed-size value of the metadata is laid out."""
+    """How a fixed-size value of the metadata is laid out; ``code`` is what ``memoryview.cast`` calls it."""
 
     layout: struct.Struct
-    numpy_type: str
+    code: ScalarCode
 
 
 SCALAR_TYPES: dict[int, ScalarType] = {
-    0: ScalarType(struct.Struct("<B"), "<u1"),
-    1: ScalarType(struct.Struct("<b"), "<i1"),
-    2: ScalarType(struct.Struct("<H"), "<u2"),
-    3: ScalarType(struct.Struct("<h"), "<i2"),
-    4: ScalarType(_UINT32, "<u4"),
-    5: ScalarType(struct.Struct("<i"), "<i4"),
-    6: ScalarType(struct.Struct("<f"), "<f4"),
+    0: ScalarType(struct.Struct("<B"), "B"),
+    1: ScalarType(struct.Struct("<b"), "b"),
+    2: ScalarType(struct.Struct("<H"), "H"),
+    3: ScalarType(struct.Struct("<h"), "h"),
+    4: ScalarType(_UINT32, "I"),
+    5: ScalarType(struct.Struct("<i"), "i"),
+    6: ScalarType(struct.Struct("<f"), "f"),
     7: ScalarType(struct.Struct("<?"), "?"),
-    10: ScalarType(_UINT64, "<u8"),
-    11: ScalarType(struct.Struct("<q"), "<i8"),
-    12: ScalarType(struct.Struct("<d"), "<f8"),
+    10: ScalarType(_UINT64, "Q"),
+    11: ScalarType(struct.Struct("<q"), "q"),
+    12: ScalarType(struct.Struct("<d"), "d"),
 }
 
 
@@ -78,8 +76,8 @@ class TensorEntry(NamedTuple):
 class HeaderReader:
     """A cursor over the header. Every read past the end, and every absurd count, raises ModelFileError."""
 
-    def __init__(self, data: Bytes, path: str) -> None:
-        self.data = data.data
+    def __init__(self, data: memoryview, path: str) -> None:
+        self.data = data
         self.path = path
         self.position = 0
 
@@ -180,7 +178,7 @@ class HeaderReader:
 class GgufMetadata(Mapping[str, GgufValue]):
     """The metadata as a read-only mapping; an array is decoded when it is first asked for."""
 
-    def __init__(self, data: Bytes, entries: dict[str, Scalar | LazyArray]) -> None:
+    def __init__(self, data: memoryview, entries: dict[str, Scalar | LazyArray]) -> None:
         self._data = data
         self._entries = entries
         self._decoded: dict[str, GgufValue] = {}
@@ -205,7 +203,7 @@ class GgufMetadata(Mapping[str, GgufValue]):
         return entry.num_elements if isinstance(entry, LazyArray) else None
 
 
-def read_header(data: Bytes, path: str) -> tuple[GgufMetadata, list[TensorEntry], int]:
+def read_header(data: memoryview, path: str) -> tuple[GgufMetadata, list[TensorEntry], int]:
     """The metadata, the tensor table and the position behind it. Raises ModelFileError for every damage."""
     reader = HeaderReader(data, path)
     if len(data) < 4 or bytes(reader.take(4)) != MAGIC:
@@ -227,11 +225,11 @@ def read_header(data: Bytes, path: str) -> tuple[GgufMetadata, list[TensorEntry]
     return GgufMetadata(data, entries), table, reader.position
 
 
-def _decode_array(data: Bytes, array: LazyArray) -> GgufValue:
+def _decode_array(data: memoryview, array: LazyArray) -> GgufValue:
     section = data[array.start : array.end]
     if array.element_type == STRING_TYPE:
         return _decode_strings(section.tobytes(), array.num_elements)
-    values: GgufValue = section.view(SCALAR_TYPES[array.element_type].numpy_type).tolist()
+    values: GgufValue = section.cast(SCALAR_TYPES[array.element_type].code).tolist()
     return values
 
 

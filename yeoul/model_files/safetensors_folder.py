@@ -9,13 +9,16 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from yeoul.errors import ModelFileError
 from yeoul.model_files.mapped_file import map_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
@@ -67,7 +70,7 @@ class _Index(msgspec.Struct):
 class SafetensorsFolder:
     """An open folder: ``path`` and ``tensors``. The maps are released with the last array taken from them."""
 
-    def __init__(self, path: str, tensors: dict[str, SafetensorsTensor], mapped: dict[str, npt.NDArray[np.uint8]]) -> None:
+    def __init__(self, path: str, tensors: dict[str, SafetensorsTensor], mapped: dict[str, memoryview]) -> None:
         self.path = path
         self.tensors = tensors
         self._mapped = mapped
@@ -79,7 +82,7 @@ class SafetensorsFolder:
         Raises ModelFileError for a missing or damaged file, shard or tensor.
         """
         tensors: dict[str, SafetensorsTensor] = {}
-        mapped: dict[str, npt.NDArray[np.uint8]] = {}
+        mapped: dict[str, memoryview] = {}
         weight_map = _read_index(path)
         for file in _weight_files(path, weight_map):
             mapped[file] = map_file(file)
@@ -102,7 +105,10 @@ class SafetensorsFolder:
         tensor = self.tensors.get(name)
         if tensor is None:
             raise ModelFileError(f"{self.path} has no tensor {name!r}; it holds {len(self.tensors)} others")
-        return self._mapped[tensor.file][tensor.offset : tensor.offset + tensor.num_bytes]
+        import numpy as np  # only who loads weights needs it
+
+        mapped = self._mapped[tensor.file]
+        return np.frombuffer(mapped[tensor.offset : tensor.offset + tensor.num_bytes], dtype=np.uint8)
 
 
 def _read_index(path: str) -> dict[str, str]:
@@ -110,7 +116,7 @@ def _read_index(path: str) -> dict[str, str]:
     if not os.path.isfile(index_path):
         return {}
     try:
-        weight_map = msgspec.json.decode(map_file(index_path).data, type=_Index).weight_map
+        weight_map = msgspec.json.decode(map_file(index_path), type=_Index).weight_map
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelFileError(f"{index_path} is damaged: {error}; fetch it again") from error
     for file in weight_map.values():
@@ -143,7 +149,7 @@ def _weight_files(path: str, weight_map: dict[str, str]) -> list[str]:
     return [os.path.join(path, name) for name in found]
 
 
-def _read_header(file: str, mapped: npt.NDArray[np.uint8]) -> list[SafetensorsTensor]:
+def _read_header(file: str, mapped: memoryview) -> list[SafetensorsTensor]:
     if len(mapped) < 8:
         raise ModelFileError(f"{file} is truncated: it has {len(mapped)} bytes; fetch it again")
     header_bytes = int.from_bytes(mapped[:8].tobytes(), "little")
@@ -154,7 +160,7 @@ def _read_header(file: str, mapped: npt.NDArray[np.uint8]) -> list[SafetensorsTe
         )
     data_start = 8 + header_bytes
     try:
-        fields = msgspec.json.decode(mapped[8:data_start].data, type=dict[str, msgspec.Raw])
+        fields = msgspec.json.decode(mapped[8:data_start], type=dict[str, msgspec.Raw])
         fields.pop("__metadata__", None)
         entries = {name: msgspec.json.decode(raw, type=_Entry) for name, raw in fields.items()}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

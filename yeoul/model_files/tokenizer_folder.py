@@ -97,7 +97,7 @@ def _special_tokens(config: TypedFields, special_tokens_map: TypedFields) -> dic
 
 def _token_ids(tokenizer_path: str, texts: set[str]) -> dict[str, int]:
     """The ids of the special tokens; the whole vocabulary is decoded only if one of them is no added token."""
-    data = map_file(tokenizer_path).data
+    data = map_file(tokenizer_path)
     try:
         ids = {token.content: token.id for token in msgspec.json.decode(data, type=_AddedTokens).added_tokens}
         if not texts <= ids.keys():

@@ -22,7 +22,6 @@ from yeoul.model_files.tokenizer_source import (
     TokenizerSource,
 )
 from yeoul.text.pre_tokenizers import find_pre_tokenizer
-from yeoul.text.sentence_piece_merges import find_merges
 from yeoul.text.token_bytes import SENTENCE_PIECE_SPACE, TokenSpelling, byte_level_spelling, sentence_piece_spelling
 
 REPLACEMENT_CHARACTER = "\ufffd"
@@ -93,6 +92,8 @@ def _unknown_token(source: TokenizerSource, vocabulary: GgufVocabulary) -> str |
 
 
 def _build_sentence_piece(vocabulary: GgufVocabulary, unknown_token: str | None) -> Tokenizer:
+    from yeoul.text.sentence_piece_merges import find_merges  # and numpy with it, which byte-level models do without
+
     tokens = vocabulary.tokens
     types = vocabulary.token_types or [TOKEN_TYPE_NORMAL] * len(tokens)
     if not vocabulary.scores:
