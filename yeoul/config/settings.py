@@ -91,6 +91,9 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(ge=0, description="How long a step with decodes may take, by cutting prompts beside them; 0 means no limit."),
     ] = 100.0
+    async_scheduling: Annotated[
+        bool, Meta(description="Hand the workers the next step while one runs, before its tokens are known.")
+    ] = True
     check_invariants: Annotated[
         bool, Meta(description="Check the books of scheduler and cache after every step (slow; for debugging).")
     ] = False

@@ -18,15 +18,17 @@ from yeoul.scheduler.request import Request, RequestStatus
 
 @dataclass
 class Gains:
-    """What a step brought: an output a request, the requests that ended, and whether any computation of it failed."""
+    """What a step brought: outputs and their requests, those that ended, and whether any computation of it failed."""
 
     outputs: list[RequestOutput]
+    requests: list[Request]
     finished: list[Request]
     has_failed: bool
 
     def add(self, request: Request, output: RequestOutput) -> None:
         """Notes what ``request`` gained."""
         self.outputs.append(output)
+        self.requests.append(request)
         if output.finish_reason is not None:
             self.finished.append(request)
             self.has_failed |= output.fault is not None
@@ -41,7 +43,7 @@ class AnswerReader:
 
     def read(self, plan: StepPlan, result: StepResult, requests: Mapping[str, Request]) -> Gains:
         """Applies ``result`` to those of ``requests`` that still take part in ``plan``; who ends gets the status FINISHED."""
-        gains = Gains([], [], False)
+        gains = Gains([], [], [], False)
         num_answered = 0
         for answer in result.results:
             if answer.token_ids or answer.fault is not None or answer.embedding is not None:
@@ -75,8 +77,11 @@ class AnswerReader:
     def _apply_tokens(self, request: Request, answer: RequestResult) -> RequestOutput:
         """Appends the tokens of ``answer`` up to the one that ends the request, if one does."""
         known, new_token_ids = request.token_ids, answer.token_ids
-        if request.num_computed_tokens != len(known):
+        if request.num_pending_tokens == 0:
             return _fail(request, "a worker sampled before it had computed the whole request")
+        request.num_pending_tokens -= 1
+        if request.num_pending_tokens and len(new_token_ids) > 1:
+            return _fail(request, "a worker sampled several tokens where a step in flight follows the first one")
         for num_used, token_id in enumerate(new_token_ids, 1):
             known.append(token_id)
             ending = request.stop_rule.find_ending(token_id, len(known))

@@ -22,6 +22,7 @@ def check_invariants(
     for request in waiting:
         assert not request.block_ids, f"{request.request_id} waits and holds blocks"
         assert request.num_computed_tokens == 0, f"{request.request_id} waits and has computed tokens"
+        assert request.num_pending_tokens == 0, f"{request.request_id} waits and is to get tokens"
     for request in running:
         _check_running(request, cache)
     cache.check_invariants({request.request_id: request.block_ids for request in running})
@@ -30,9 +31,13 @@ def check_invariants(
 
 def _check_running(request: Request, cache: KVCacheManager) -> None:
     name, num_blocks = request.request_id, len(request.block_ids)
-    assert 0 < request.num_computed_tokens <= len(request.token_ids), f"{name} has computed more than is known"
+    num_tokens = len(request.token_ids) + request.num_pending_tokens
+    if request.num_pending_tokens:
+        assert request.num_computed_tokens == num_tokens - 1, f"{name} waits for a token that no step in flight samples"
+    assert 0 < request.num_computed_tokens <= num_tokens, f"{name} has computed more than is known"
     assert request.num_computed_tokens <= num_blocks * cache.block_size, f"{name} has computed tokens without a block"
     assert request.num_named_blocks <= num_blocks, f"{name} has named more blocks than it holds"
+    assert request.num_named_blocks * cache.block_size <= len(request.token_ids), f"{name} has named a block too early"
 
 
 def _check_sharing(running: Sequence[Request], cache: KVCacheManager) -> None:

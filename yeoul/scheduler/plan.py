@@ -45,8 +45,10 @@ class StepPlan:
         self.budget -= num_new_tokens
         self.num_tokens += num_new_tokens
         request.num_computed_tokens = end = start + num_new_tokens
-        if end == len(request.token_ids):
+        if end == len(request.token_ids) + request.num_pending_tokens:
             self.num_sampling += 1
+            if request.message.pooling is None:
+                request.num_pending_tokens += 1
 
     def owns(self, request: Request) -> bool:
         """Whether this step's answer is for ``request``: not if it came, or left and came back, after this step."""

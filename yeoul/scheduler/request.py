@@ -27,7 +27,8 @@ class Request:
     """One request from ``add`` to its last token. ``order`` sorts requests: the smallest runs first, is preempted last.
 
     ``token_ids`` is the prompt and then the output. ``num_computed_tokens`` counts what has been handed to the workers,
-    the step in flight included. ``admitted_step`` is the step that (last) brought the request to the workers: answers of
+    the steps in flight included; ``num_pending_tokens`` counts output tokens that steps in flight are to bring, which the
+    workers know before we do. ``admitted_step`` is the step that (last) brought the request to the workers: answers of
     earlier steps are no longer its own. ``queue_seconds`` is None until the first admission; ``has_answered`` becomes True
     with the first output.
     """
@@ -43,6 +44,7 @@ class Request:
         "num_cached_tokens",
         "num_computed_tokens",
         "num_named_blocks",
+        "num_pending_tokens",
         "num_prompt_tokens",
         "order",
         "prompt_logprobs",
@@ -63,6 +65,7 @@ class Request:
         self.num_prompt_tokens = len(message.prompt_token_ids)
         self.stop_rule = StopRule(message, max_num_tokens)
         self.num_computed_tokens = 0
+        self.num_pending_tokens = 0
         self.block_ids: list[int] = []
         self.block_hashes: list[bytes] = []
         self.num_named_blocks = 0
@@ -97,6 +100,7 @@ class Request:
         self.status = status
         self.block_ids = []
         self.num_computed_tokens = 0
+        self.num_pending_tokens = 0
         self.num_named_blocks = 0
         self.prompt_logprobs = []
         self.is_known_to_workers = False

@@ -1,7 +1,8 @@
 """Scheduler: which requests run in the next step, and what its answer means for them; knows no process and no tensor.
 
 Called by EngineCoreProc's busy loop: ``add`` and ``abort`` between steps, ``schedule`` for the next step, ``update`` with
-its answer. A further step may be scheduled while one is in flight; answers come back in the order of their steps.
+its answer. A further step may be scheduled while one is in flight; answers come back in the order of their steps. With
+``async_scheduling`` it may even compute tokens that the step in flight samples: the workers have them when it is their turn.
 """
 
 from __future__ import annotations
@@ -145,6 +146,8 @@ class Scheduler:
             return []  # the workers were replaced since
         self._step_budget.learn(plan, result.compute_seconds)
         gains = self._answers.read(plan, result, self._requests)
+        if self._settings.async_scheduling:
+            self._name_blocks_computed_ahead(gains.requests)
         if gains.has_failed:
             self._cache.distrust_step(plan.step_number)
         self._cache.complete_step(plan.step_number)
@@ -196,8 +199,10 @@ class Scheduler:
         prefills = []
         block_size = self._cache.block_size
         for request in self._running:  # growing may preempt, which takes requests off the end only
-            position = request.num_computed_tokens
-            num_missing = len(request.token_ids) - position
+            position, num_pending = request.num_computed_tokens, request.num_pending_tokens
+            num_missing = len(request.token_ids) + num_pending - position
+            if num_pending and not self._may_run_ahead(request):
+                continue
             if num_missing > 1:
                 prefills.append(request)
             elif num_missing == 1 and plan.budget > 0:
@@ -207,9 +212,14 @@ class Scheduler:
                         break
                     new_block_ids = request.block_ids[-1:]
                 plan.take(request, 1, new_block_ids)
-                if (position + 1) % block_size == 0:
+                if (position + 1) % block_size == 0 and not num_pending:
                     self._name_full_blocks(request, plan.step_number)
         return prefills
+
+    def _may_run_ahead(self, request: Request) -> bool:
+        """Whether a token may be computed that a step in flight is still to sample: unless that one is the last for sure."""
+        num_tokens = len(request.token_ids) + request.num_pending_tokens
+        return self._settings.async_scheduling and num_tokens < request.stop_rule.last_length
 
     def _schedule_prefills(self, plan: StepPlan, prefills: list[Request]) -> None:
         """Takes the next chunk of each prompt, while the budget lasts; its blocks were allocated when it was admitted."""
@@ -278,11 +288,18 @@ class Scheduler:
     def _name_full_blocks(self, request: Request, step_number: int) -> None:
         """Lets others find the blocks that this step fills, once it is back."""
         if self._cache.enable_prefix_caching:
-            num_full = request.num_computed_tokens // self._cache.block_size
+            num_full = min(request.num_computed_tokens, len(request.token_ids)) // self._cache.block_size
             hashes = request.hashes_of(num_full, self._cache.block_size)
             for index in range(request.num_named_blocks, num_full):
                 self._cache.name_block(request.block_ids[index], hashes[index], step_number)
             request.num_named_blocks = num_full
+
+    def _name_blocks_computed_ahead(self, requests: Iterable[Request]) -> None:
+        """Names the blocks whose last token has just become known; a step in flight, the last one at most, fills them."""
+        for request in requests:
+            num_tokens = len(request.token_ids)
+            if num_tokens % self._cache.block_size == 0 and request.num_computed_tokens >= num_tokens:
+                self._name_full_blocks(request, self._next_step_number - 1)
 
     def _grow(self, request: Request, plan: StepPlan) -> bool:
         """Gives ``request`` one more block, preempting from the end of the order; False if that was ``request`` itself."""

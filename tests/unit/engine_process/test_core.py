@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import deque
 from concurrent.futures import Future
 
 import msgspec
@@ -13,26 +14,32 @@ import pytest
 from tests.processes.fake_engine import fake_engine_settings
 from yeoul import __version__
 from yeoul.config.parts import EngineAddresses, WorkerSettings
-from yeoul.config.settings import CacheSettings, Settings
+from yeoul.config.settings import CacheSettings, SchedulerSettings, Settings
 from yeoul.engine_process.core import EngineCoreProc
 from yeoul.errors import ProcessDeadError
 from yeoul.messages.outputs import EngineDead, EngineMessage, EngineReady, RequestOutput, StepOutputs, UtilityResult
 from yeoul.messages.requests import AbortRequests, AddRequest, Hello, Shutdown, UtilityCall
 from yeoul.messages.sampling import SamplingParams
-from yeoul.messages.steps import StepResult
+from yeoul.messages.steps import StepInput, StepResult
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.transport.sockets import ClientSockets, EngineInput, EngineOutput, ipc_addresses
 from yeoul.worker_process.executor import _worker_settings
+from yeoul.worker_process.fake_model import expected_tokens
 from yeoul.worker_process.worker import Worker
 
 
 class InPlaceExecutor:
-    """An executor whose worker runs in the calling thread; ``error`` makes the next step fail."""
+    """An executor whose worker runs in the calling thread; ``error`` makes the next step fail.
+
+    With ``holds`` steps are computed, in order, when the test calls ``release``.
+    """
 
     def __init__(self, settings) -> None:
         worker_settings: WorkerSettings = _worker_settings(settings, 0)
         self.worker = Worker(worker_settings)
         self.error: Exception | None = None
+        self.holds = False
+        self.held: deque[tuple[Future[StepResult], StepInput]] = deque()
         self.is_stopped = False
 
     def spawn(self) -> None:
@@ -47,11 +54,25 @@ class InPlaceExecutor:
 
     def execute(self, step):
         future: Future[StepResult] = Future()
-        if self.error is not None:
+        if self.holds:
+            self.held.append((future, step))
+        elif self.error is not None:
             future.set_exception(self.error)
         else:
             future.set_result(self.worker.execute(step))
         return future
+
+    def release(self, compute_seconds):
+        future, step = self.held.popleft()
+        future.set_result(msgspec.structs.replace(self.worker.execute(step), compute_seconds=compute_seconds))
+
+    def release_all(self):
+        """Everything that is held, in order; what comes next is computed at once, and so has to come after it."""
+        self.holds = False
+        results = [(future, self.worker.execute(step)) for future, step in self.held]
+        self.held.clear()
+        for future, result in results:
+            future.set_result(result)
 
     def collective_rpc(self, method, arguments):
         return [self.worker.call(method, arguments)]
@@ -89,11 +110,24 @@ def request(request_id="a", max_tokens=4):
     return AddRequest(request_id=request_id, prompt_token_ids=list(b"river"), sampling=sampling)
 
 
-def converse(tmp_path, scenario, expect_error=None):
+async def until(condition):
+    """Waits for what another thread does."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen within 10 s")
+
+
+def converse(tmp_path, scenario, expect_error=None, **scheduler):
     """Runs the busy loop in a thread while ``scenario(client, executor, core)`` talks to it, then says Shutdown."""
     input_address, output_address = ipc_addresses(str(tmp_path))
     addresses = EngineAddresses(input_address=input_address, output_address=output_address)
-    settings = fake_engine_settings(str(tmp_path), addresses, Settings(cache=CacheSettings(num_blocks_override=64)))
+    settings = fake_engine_settings(
+        str(tmp_path),
+        addresses,
+        Settings(cache=CacheSettings(num_blocks_override=64), scheduler=SchedulerSettings(**scheduler)),
+    )
     executor = InPlaceExecutor(settings)
     core = EngineCoreProc(settings, executor)
     errors = []
@@ -198,6 +232,48 @@ def test_statistics_follow_an_abort_even_if_nothing_else_happens(tmp_path):
         while message.statistics is None or message.statistics.num_running > 0:
             message = await client.hear()
         assert message.statistics.num_used_blocks == 0
+
+    converse(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("is_asynchronous", [True, False])
+def test_the_next_step_is_handed_out_while_one_runs_unless_steps_are_long(tmp_path, is_asynchronous):
+    async def scenario(client, executor, core):
+        executor.holds = True
+        client.say(Hello(__version__), request("a", max_tokens=12))
+        assert isinstance(await client.hear(), EngineReady)
+        most = 2 if is_asynchronous else 1
+        for compute_seconds in (0.001, 0.001, 1.0, 1.0, 0.001, 0.001):
+            await until(lambda most=most: len(executor.held) == most)
+            await asyncio.sleep(0.02)
+            assert len(executor.held) == most
+            executor.release(compute_seconds)
+            await client.hear()
+            if compute_seconds > 0.5 and executor.held:
+                executor.release(compute_seconds)
+                await client.hear()
+            most = 2 if is_asynchronous and compute_seconds < 0.5 else 1
+        executor.release_all()
+        outputs = await client.hear_until_finished(1)
+        assert outputs[-1].finish_reason == "length"
+
+    converse(tmp_path, scenario, async_scheduling=is_asynchronous)
+
+
+def test_an_abort_while_two_steps_are_in_flight_leaves_no_trace(tmp_path):
+    async def scenario(client, executor, core):
+        executor.holds = True
+        client.say(Hello(__version__), request("a", max_tokens=40))
+        assert isinstance(await client.hear(), EngineReady)
+        await until(lambda: len(executor.held) == 2)
+        client.say(AbortRequests(["a"]), request("b", max_tokens=3))
+        await until(lambda: core._scheduler.unfinished_request_ids == ["b"])
+        executor.release_all()
+        outputs = await client.hear_until_finished(1)
+        assert {output.request_id for output in outputs} == {"b"}
+        assert [token for output in outputs for token in output.new_token_ids] == expected_tokens(
+            list(b"river"), request().sampling, 3
+        )
 
     converse(tmp_path, scenario)
 

@@ -65,6 +65,7 @@ class KnownRequest:
     token_ids: list[int]
     block_ids: list[int] = field(default_factory=list)
     num_computed_tokens: int | None = None
+    has_failed: bool = False
 
 
 class RecomputingWorker:
@@ -95,17 +96,20 @@ class RecomputingWorker:
 
     def _compute(self, entry: ScheduledRequest, before: list[bytes]) -> RequestResult | None:
         request = self.requests[entry.request_id]
-        if request.num_computed_tokens is not None:
+        if request.num_computed_tokens is not None and not request.has_failed:
             assert entry.num_computed_tokens == request.num_computed_tokens
         request.block_ids += entry.new_block_ids
         end = entry.num_computed_tokens + entry.num_new_tokens
         assert entry.num_new_tokens > 0
+        if request.has_failed and end > len(request.token_ids):  # scheduled ahead of a token that was never sampled
+            return RequestResult(entry.request_id, fault="scheduled beyond what is known")
         assert end <= len(request.token_ids)
         request.num_computed_tokens = end
         slots = [self._slot(request, position) for position in range(end)]
         if entry.request_id in self.faults:
             for slot in slots[entry.num_computed_tokens :]:
                 self.slots[slot] = b"garbage"
+            request.has_failed = True
             return RequestResult(entry.request_id, fault="computing went wrong")
         values = [before[slot] for slot in slots[: entry.num_computed_tokens]]
         for position in range(entry.num_computed_tokens, end):

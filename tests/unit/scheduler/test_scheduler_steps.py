@@ -71,7 +71,7 @@ def test_no_more_requests_run_than_may():
 
 
 def test_a_second_step_is_scheduled_while_the_first_is_in_flight():
-    desk = Desk(max_num_batched_tokens=8)
+    desk = Desk(max_num_batched_tokens=8, async_scheduling=False)
     desk.add(new_request("a", 4), new_request("b", 10))
     first, second = desk.schedule(), desk.schedule()
     assert num_tokens_in(first) == {"a": 4, "b": 4}

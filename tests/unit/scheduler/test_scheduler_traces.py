@@ -28,6 +28,7 @@ def random_shape(draw: random.Random) -> Shape:
             max_num_waiting_requests=20,
             scheduling_policy=draw.choice(["fcfs", "priority"]),
             long_prefill_token_threshold=draw.choice([0, 0, 3]),
+            async_scheduling=draw.random() < 0.7,
             check_invariants=True,
         ),
         num_blocks=draw.choice([6, 10, 16, 40]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from typing import Any
 
 import pytest
@@ -11,15 +12,20 @@ from tests.unit.worker_process.fake_worker import fake_worker, greedy, seeded
 from yeoul.config.settings import SchedulerSettings
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.messages.requests import AddRequest
+from yeoul.messages.steps import StepInput
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.worker_process.fake_model import expected_tokens
 from yeoul.worker_process.worker import Worker
 
 
 class Engine:
-    """EngineCore without processes."""
+    """EngineCore without processes. With ``max_num_in_flight`` above 1 the worker is so many steps behind, less one."""
 
-    def __init__(self, *, num_blocks: int, enable_prefix_caching: bool = True, **budgets: Any) -> None:
+    def __init__(
+        self, *, num_blocks: int, enable_prefix_caching: bool = True, max_num_in_flight: int = 1, **budgets: Any
+    ) -> None:
+        self.max_num_in_flight = max_num_in_flight
+        self.in_flight: deque[StepInput] = deque()
         self.worker: Worker = fake_worker(num_blocks)
         settings = SchedulerSettings(**{"max_num_seqs": 8, "max_num_batched_tokens": 512, "check_invariants": True} | budgets)
         cache = KVCacheManager(num_blocks, 4, enable_prefix_caching)
@@ -32,8 +38,13 @@ class Engine:
 
     def step(self) -> bool:
         step = self.scheduler.schedule()
-        if step is None:
+        if step is not None:
+            self.in_flight.append(step)
+            if len(self.in_flight) < self.max_num_in_flight:
+                return True
+        if not self.in_flight:
             return False
+        step = self.in_flight.popleft()
         for output in self.scheduler.update(step, self.worker.execute(step)):
             assert output.fault is None, output.fault
             self.tokens[output.request_id] += output.new_token_ids
@@ -80,8 +91,9 @@ def expected_of(message: AddRequest) -> list[int]:
         {"num_blocks": 70, "max_num_batched_tokens": 16, "long_prefill_token_threshold": 5},
     ],
 )
-def test_every_request_gets_its_own_tokens(options):
-    engine = Engine(**options)
+@pytest.mark.parametrize("ahead", [{}, {"async_scheduling": True, "max_num_in_flight": 2}])
+def test_every_request_gets_its_own_tokens(options, ahead):
+    engine = Engine(**options, **ahead)
     for message in messages():
         engine.add(message)
     engine.run()
@@ -91,8 +103,9 @@ def test_every_request_gets_its_own_tokens(options):
         assert engine.scheduler.statistics().total_preemptions > 0
 
 
-def test_an_abort_and_the_same_id_again_leave_no_trace():
-    engine = Engine(num_blocks=100)
+@pytest.mark.parametrize("ahead", [{}, {"async_scheduling": True, "max_num_in_flight": 2}])
+def test_an_abort_and_the_same_id_again_leave_no_trace(ahead):
+    engine = Engine(num_blocks=100, **ahead)
     first, *others = messages()[:6]
     for message in (first, *others):
         engine.add(message)
@@ -105,13 +118,15 @@ def test_an_abort_and_the_same_id_again_leave_no_trace():
         assert engine.tokens[message.request_id] == expected_of(message)
 
 
-def test_new_workers_go_on_where_the_old_ones_were():
-    engine = Engine(num_blocks=100)
+@pytest.mark.parametrize("ahead", [{}, {"async_scheduling": True, "max_num_in_flight": 2}])
+def test_new_workers_go_on_where_the_old_ones_were(ahead):
+    engine = Engine(num_blocks=100, **ahead)
     for message in messages()[:8]:
         engine.add(message)
     for _ in range(20):
         engine.step()
     engine.worker = fake_worker(100)
+    engine.in_flight.clear()
     engine.scheduler.requeue_all()
     engine.run()
     for message in messages()[:8]:
