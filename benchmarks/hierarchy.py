@@ -3,26 +3,28 @@
 ``python -m benchmarks.hierarchy [--streams 1,32,256] [--tokens 512]`` starts ``yeoul serve fake`` and prints,
 for each number of streams: tokens a second over HTTP (an event a token), steps a second, and the CPU time that each process
 spent a step and a token. The client counts events in raw bytes from a process of its own and is listed with its own cost.
+Each ``--flags`` starts a server of its own with these flags, and they take turns for so many ``--rounds``: medians are shown.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import selectors
 import socket
 import subprocess
 import sys
 import time
+from statistics import median
+from typing import NamedTuple
 
 from tests.running_server import RunningServer, cpu_seconds
 
 
 def request_bytes(max_tokens: int) -> bytes:
     """One streamed completion of exactly ``max_tokens`` tokens."""
-    body = json.dumps(
-        {"model": "fake", "prompt": "river", "max_tokens": max_tokens, "ignore_eos": True, "stream": True, "seed": 1}
-    )
+    body = json.dumps({"prompt": "river", "max_tokens": max_tokens, "ignore_eos": True, "stream": True, "seed": 1})
     head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
     return f"{head}\r\nconnection: close\r\n\r\n{body}".encode()
 
@@ -52,34 +54,60 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", default="1,32,256")
     parser.add_argument("--tokens", type=int, default=512)
-    parser.add_argument("--step-seconds", type=float, default=0.0)
+    parser.add_argument("--model", default="fake")
+    parser.add_argument("--flags", action="append", help="flags of a server, as --flags='--a b'; may be repeated")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--client", nargs=3, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.client is not None:
         print(json.dumps(stream_all(*arguments.client)))
         return
-    with RunningServer("--fake-step-seconds", str(arguments.step_seconds)) as server:
-        measure(server, 1, 64)  # warm-up, not printed
+    with contextlib.ExitStack() as running:
+        servers = {
+            flags: running.enter_context(RunningServer(*flags.split(), model=arguments.model, timeout_seconds=300.0))
+            for flags in arguments.flags or [""]
+        }
+        for server in servers.values():
+            measure(server, 1, 64)  # warm-up, not printed
         print(f"{'streams':>7} {'tokens/s':>9} {'steps/s':>8} | CPU µs a step (a token): web, engine, worker, client")
         for num_streams in map(int, arguments.streams.split(",")):
-            measure(server, num_streams, arguments.tokens, shows=True)
+            rows: dict[str, list[Row]] = {flags: [] for flags in servers}
+            for _ in range(arguments.rounds):
+                for flags, server in servers.items():
+                    rows[flags].append(measure(server, num_streams, arguments.tokens))
+            for flags in servers:
+                show(num_streams, num_streams * arguments.tokens, rows[flags], flags)
 
 
-def measure(server: RunningServer, num_streams: int, max_tokens: int, *, shows: bool = False) -> None:
-    """One load; prints its row if ``shows``."""
+class Row(NamedTuple):
+    """What one load took; ``cpu_seconds`` are those of web, engine, worker and client."""
+
+    seconds: float
+    num_events: int
+    num_steps: float
+    cpu_seconds: list[float]
+
+
+def measure(server: RunningServer, num_streams: int, max_tokens: int) -> Row:
+    """One load on one server."""
     names = ("yeoul::Web", "yeoul::EngineCore", "yeoul::Worker_0")
     pids = server.by_title()
     before, steps_before = [cpu_seconds([pids[name]]) for name in names], server.metrics()["yeoul:engine_steps_total"]
     command = [sys.executable, "-m", "benchmarks.hierarchy", "--client", *map(str, (server.port, num_streams, max_tokens))]
     seconds, num_events, client_cpu = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     spent = [cpu_seconds([pids[name]]) - old for name, old in zip(names, before, strict=True)] + [client_cpu]
-    num_steps = server.metrics()["yeoul:engine_steps_total"] - steps_before
-    num_tokens = num_streams * max_tokens
-    if not shows:
-        return
+    return Row(seconds, num_events, server.metrics()["yeoul:engine_steps_total"] - steps_before, spent)
+
+
+def show(num_streams: int, num_tokens: int, rows: list[Row], flags: str) -> None:
+    """Prints the medians of these rows."""
+    num_steps = median(row.num_steps for row in rows)
+    seconds = median(row.seconds for row in rows)
+    spent = [median(cpu) for cpu in zip(*(row.cpu_seconds for row in rows), strict=True)]
     costs = ", ".join(f"{cpu / num_steps * 1e6:.0f} ({cpu / num_tokens * 1e6:.1f})" for cpu in spent)
-    note = "" if num_events == num_tokens else f"  ({num_events} events)"
-    print(f"{num_streams:>7} {num_tokens / seconds:>9.0f} {num_steps / seconds:>8.0f} | {costs}{note}")
+    num_events = median(row.num_events for row in rows)
+    note = "" if num_events == num_tokens else f"  ({num_events:.0f} events)"
+    print(f"{num_streams:>7} {num_tokens / seconds:>9.0f} {num_steps / seconds:>8.0f} | {costs}{note}  {flags}", flush=True)
 
 
 if __name__ == "__main__":
