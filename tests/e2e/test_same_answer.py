@@ -36,7 +36,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 # Name -> flags, and the metric that shows that what the name says has happened (a counter that has to be above 0).
 SERVERS: dict[str, tuple[list[str], str | None]] = {
     "started again": ([], None),
-    "a step at a time": (["--no-async-scheduling"], None),
+    "a step ahead": (["--async-scheduling"], None),
     "one thread": (["--num-compute-threads", "1"], None),
     "steps of 37 tokens": (["--max-num-batched-tokens", "37", "--max-num-seqs", "32"], None),
     "chunks of 100 tokens": (["--long-prefill-token-threshold", "100"], None),

@@ -93,7 +93,7 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 100.0
     async_scheduling: Annotated[
         bool, Meta(description="Hand the workers the next step while one runs, before its tokens are known.")
-    ] = True
+    ] = False
     check_invariants: Annotated[
         bool, Meta(description="Check the books of scheduler and cache after every step (slow; for debugging).")
     ] = False

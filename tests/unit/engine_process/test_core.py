@@ -275,7 +275,7 @@ def test_an_abort_while_two_steps_are_in_flight_leaves_no_trace(tmp_path):
             list(b"river"), request().sampling, 3
         )
 
-    converse(tmp_path, scenario)
+    converse(tmp_path, scenario, async_scheduling=True)
 
 
 @pytest.mark.usefixtures("impatient")
