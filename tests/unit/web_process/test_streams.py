@@ -54,7 +54,8 @@ def test_events_after_the_first_go_straight_to_the_connection():
             straight.append(message)
 
         async def receive() -> Message:
-            return await asyncio.get_running_loop().create_future()
+            never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+            return await never
 
         scope = {"type": "http", "extensions": {DIRECT_SEND: send_straight}}
         response = EventStream(stream, Letters(), keep_alive_seconds=9.0)
