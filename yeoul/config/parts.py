@@ -43,7 +43,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker's part."""
+    """A worker's part. ``exchange_fd`` is the memory that the ranks of this host share, where they use it."""
 
     rank: int
     tensor_parallel_size: int
@@ -59,4 +59,5 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     cpu_omp_threads_bind: str = "auto"
     cpu_num_of_reserved_cpu: int | None = None
+    exchange_fd: int | None = None
     log_level: str = "info"

@@ -106,6 +106,9 @@ class ParallelSettings(msgspec.Struct, frozen=True, kw_only=True):
     num_compute_threads: Annotated[
         Count | None, Meta(description="Compute threads of one worker. Default: one a physical core of its share.")
     ] = None
+    disable_custom_all_reduce: Annotated[
+        bool, Meta(description="Let workers on CPUs exchange numbers through torch.distributed, not through shared memory.")
+    ] = False
     cpu_omp_threads_bind: Annotated[
         str, Meta(description="CPUs that workers compute on: auto, nobind, or a group a worker, such as 0-3|4-7.")
     ] = "auto"

@@ -14,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from yeoul.errors import TransportError
+from yeoul.kernels.exchange.native import SharedExchange
+from yeoul.kernels.exchange.reference import join_parts, sum_parts
 
 STORE_NAME = "tensor_parallel_store"
 EXCHANGE_TIMEOUT_SECONDS = 600.0
@@ -21,14 +23,23 @@ LOOPBACK = "lo"
 
 
 class TensorParallel:
-    """This process's place among the ranks. One rank alone needs no process group, and its exchanges are the identity."""
+    """This process's place among the ranks. One rank alone needs nobody, and its exchanges are the identity.
 
-    def __init__(self, rank: int = 0, size: int = 1, group: dist.ProcessGroup | None = None) -> None:
-        if not 0 <= rank < size or (size > 1) != (group is not None):
-            raise ValueError(f"expected 0 <= rank < size and a group for more than one rank, got rank {rank} of {size}")
+    Several ranks need shared memory (``shared``: on the CPUs of one host, where exchanges can be recorded too) or a process
+    group of torch's. Both give the same bits.
+    """
+
+    def __init__(
+        self, rank: int = 0, size: int = 1, group: dist.ProcessGroup | None = None, shared: SharedExchange | None = None
+    ) -> None:
+        if not 0 <= rank < size or (size > 1) != ((group is None) != (shared is None)):
+            raise ValueError(
+                f"expected 0 <= rank < size, and a group or shared memory for more than one, got rank {rank} of {size}"
+            )
         self.rank = rank
         self.size = size
         self._group = group
+        self._shared = shared
 
     def all_reduce(self, partial: Tensor) -> Tensor:
         """Add the ranks' ``partial`` sums in rank order, in float32, so that every rank has the same bits.
@@ -41,11 +52,9 @@ class TensorParallel:
         """
         if self.size == 1:
             return partial
-        parts = self._exchange(partial)
-        total = parts[0].float()
-        for part in parts[1:]:
-            total = total + part.float()
-        return total.to(partial.dtype)
+        if self._shared is not None:
+            return self._shared.sum(partial)
+        return sum_parts(self._exchange(partial))
 
     def all_gather(self, part: Tensor, sizes: list[int]) -> Tensor:
         """Join the ranks' columns in rank order.
@@ -59,12 +68,19 @@ class TensorParallel:
         """
         if self.size == 1:
             return part
+        if self._shared is not None:
+            return self._shared.join(part, sizes)
         padded = torch.nn.functional.pad(part, (0, max(sizes) - part.shape[1]))
         parts = self._exchange(padded)
-        return torch.cat([found[:, :size] for found, size in zip(parts, sizes, strict=True)], dim=1)
+        return join_parts([found[:, :size] for found, size in zip(parts, sizes, strict=True)])
+
+    def check(self) -> None:
+        """To be called after recorded exchanges have run. Raises TransportError if another rank did not come in time."""
+        if self._shared is not None:
+            self._shared.check()
 
     def close(self) -> None:
-        """Leave the process group, if there is one; nothing can be exchanged afterwards."""
+        """Leave the process group, if there is one; nothing can be exchanged through it afterwards."""
         if self._group is not None:
             dist.destroy_process_group(self._group)
             self._group = None
@@ -83,11 +99,12 @@ def create_tensor_parallel(
     folder: str,
     *,
     device: torch.device | None = None,
+    shared_fd: int | None = None,
     timeout_seconds: float = EXCHANGE_TIMEOUT_SECONDS,
 ) -> TensorParallel:
-    """Join the other ranks: gloo on the CPU, NCCL on a GPU, on loopback; they find each other through a file.
+    """Join the other ranks: through shared memory where the executor made some; else by gloo on the CPU, NCCL on a GPU.
 
-    Waits until all ``size`` ranks have called it.
+    Without shared memory they find each other through a file, on loopback, and wait here until all ``size`` have come.
 
     Args:
         rank: this process's place, from 0.
@@ -95,6 +112,7 @@ def create_tensor_parallel(
         folder: a private folder, the same for all ranks of a group and new for each group: the file of a group whose
             ranks were killed would mislead the next.
         device: where the ranks compute; None is the CPU.
+        shared_fd: memory for ``SharedExchange``, for ranks on the CPUs of one host; closed once it is mapped.
         timeout_seconds: how long to wait for the others, here and in each exchange.
 
     Raises:
@@ -103,6 +121,10 @@ def create_tensor_parallel(
     if size == 1:
         return TensorParallel()
     on_gpu = device is not None and device.type == "cuda"
+    if shared_fd is not None and not on_gpu:
+        shared = SharedExchange(shared_fd, rank, size, timeout_seconds)
+        os.close(shared_fd)
+        return TensorParallel(rank, size, shared=shared)
     os.putenv("NCCL_SOCKET_IFNAME" if on_gpu else "GLOO_SOCKET_IFNAME", LOOPBACK)  # no argument of torch's says it
     timeout = timedelta(seconds=timeout_seconds)
     try:

@@ -55,6 +55,7 @@ class Decoder:
         shape = (description.vocab_size, description.hidden_size)
         self._description = description
         self._layers = layers
+        self._parallel = parallel
         self._embedding = VocabularyMatrix.load(weights, "model.embed_tokens", shape, parallel)
         self._output = self._embedding
         if not description.tie_word_embeddings:
@@ -85,7 +86,9 @@ class Decoder:
             stream = stream * self._embedding_scale
         table = self._rotary.table(positions)
         local_table = self._local_rotary.table(positions) if self._local_rotary is not None else table
-        return self._run_layers(LayerInputs(stream, table, local_table, metadata), kv_caches)
+        hidden_states = self._run_layers(LayerInputs(stream, table, local_table, metadata), kv_caches)
+        self._parallel.check()
+        return hidden_states
 
     @torch.inference_mode()
     def compute_logits(self, hidden_states: Tensor) -> Tensor:

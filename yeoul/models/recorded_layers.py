@@ -1,7 +1,7 @@
 """RecordedLayers: a decoder's layers, walked through in Python once and run as one native call afterwards.
 
 Knows nothing of what is inside a layer. ``models.decoder`` runs its layers through it. Where a layer computes with anything
-else than native operations (on a GPU, in float32, over several ranks) they are walked through in every step.
+else than native operations (on a GPU, in float32, over ranks on several hosts) they are walked through in every step.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Imports no torch: it runs in EngineCore. ``EngineCoreProc`` is its only caller.
 from __future__ import annotations
 
 import logging
+import os
 import select
 import time
 from collections import deque
@@ -18,6 +19,7 @@ import msgspec
 
 from yeoul.config.parts import EngineSettings, WorkerSettings
 from yeoul.errors import ConfigError, ProcessDeadError, TransportClosedError, TransportError, TransportTimeoutError
+from yeoul.kernels.exchange.layout import memory_bytes, slot_bytes_for
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import (
     AllocateCache,
@@ -32,11 +34,13 @@ from yeoul.transport.channel import ChannelReader, ChannelWriter, open_broadcast
 from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.child_reports import read_ready
 from yeoul.transport.death_watch import DeathWatch
+from yeoul.transport.shared_memory import create_shared_memory
 from yeoul.transport.thread_names import set_thread_name
 from yeoul.worker_process.arguments import WorkerArguments
 
 logger = logging.getLogger(__name__)
 
+_LARGEST_NUMBER_BYTES = 4
 DeathCallback = Callable[[ProcessDeadError], None]
 
 
@@ -119,19 +123,24 @@ class MultiprocExecutor:
         settings, size = self._settings, self._settings.parallel.tensor_parallel_size
         num_slots, slot_bytes = settings.transport.ring_num_slots, settings.transport.ring_slot_bytes
         self._writer, step_handles = open_broadcast(settings.folder, size, num_slots=num_slots, slot_bytes=slot_bytes)
+        exchange_fds = self._make_exchange()
         for rank, step_handle in enumerate(step_handles):
             reader, answer_handle = open_inbound(settings.folder, num_slots=num_slots, slot_bytes=slot_bytes)
             self._readers.append(reader)
             arguments = WorkerArguments(
-                settings=_worker_settings(settings, rank), step_channel=step_handle, answer_channel=answer_handle
+                settings=_worker_settings(settings, rank, next(iter(exchange_fds), None)),
+                step_channel=step_handle,
+                answer_channel=answer_handle,
             )
             worker = ChildProcess.spawn(
                 "yeoul.worker_process.main",
                 f"yeoul::Worker_{rank}",
                 self._encoder.encode(arguments),
-                pass_fds=[*step_handle.fds, *answer_handle.fds],
+                pass_fds=[*step_handle.fds, *answer_handle.fds, *exchange_fds],
             )
             self._workers.append(worker)
+        for fd in exchange_fds:
+            os.close(fd)
 
     def start(self, on_death: DeathCallback) -> list[WorkerReady]:
         """Waits until every worker is ready, then watches them.
@@ -178,6 +187,14 @@ class MultiprocExecutor:
         for channel in (*self._readers, *filter(None, [self._writer])):
             channel.close()
         self._pool.shutdown()
+
+    def _make_exchange(self) -> list[int]:
+        """The memory through which several ranks on CPUs exchange numbers, as one descriptor; none where they do without."""
+        settings, size = self._settings, self._settings.parallel.tensor_parallel_size
+        if size == 1 or settings.parallel.disable_custom_all_reduce or settings.model.device == "cuda":
+            return []
+        row_bytes = _LARGEST_NUMBER_BYTES * max(settings.description.vocab_size, settings.description.hidden_size)
+        return [create_shared_memory("yeoul-exchange", memory_bytes(size, slot_bytes_for(row_bytes)))]
 
     def _ask_to_end(self) -> None:
         if self._writer is None or self._death is not None:
@@ -285,13 +302,14 @@ def _await_ready(workers: list[ChildProcess], timeout_seconds: float) -> list[Wo
     return [ready[rank] for rank in range(len(workers))]
 
 
-def _worker_settings(settings: EngineSettings, rank: int) -> WorkerSettings:
+def _worker_settings(settings: EngineSettings, rank: int, exchange_fd: int | None) -> WorkerSettings:
     return WorkerSettings(
         rank=rank,
         tensor_parallel_size=settings.parallel.tensor_parallel_size,
         num_compute_threads=settings.parallel.num_compute_threads,
         cpu_omp_threads_bind=settings.parallel.cpu_omp_threads_bind,
         cpu_num_of_reserved_cpu=settings.parallel.cpu_num_of_reserved_cpu,
+        exchange_fd=exchange_fd,
         model=settings.model,
         files=settings.files,
         description=settings.description,

@@ -63,7 +63,11 @@ class GPUModelRunner:
         self._cache_dtype = self._dtype if wanted_cache == "auto" else _DTYPES[wanted_cache]
         settings = self._settings
         self._parallel = create_tensor_parallel(
-            settings.rank, settings.tensor_parallel_size, settings.folder, device=self._device
+            settings.rank,
+            settings.tensor_parallel_size,
+            settings.folder,
+            device=self._device,
+            shared_fd=settings.exchange_fd,
         )
         keeps_packed = settings.model.packed_weights_cache
         self._loaded_model = load_model(

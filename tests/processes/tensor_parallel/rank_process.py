@@ -16,7 +16,8 @@ from yeoul.model_files.description import ModelFiles
 def main() -> None:
     rank, size, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
-    parallel = create_tensor_parallel(rank, size, str(folder), timeout_seconds=60)
+    shared_fd = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    parallel = create_tensor_parallel(rank, size, str(folder), shared_fd=shared_fd, timeout_seconds=60)
     jobs = json.loads((folder / "jobs.json").read_text())
     for job in jobs:
         files = ModelFiles(name=job["name"], file_format=job["file_format"], path=job["path"])

@@ -1,8 +1,9 @@
-"""Two real processes over gloo give the answers of one process."""
+"""Two real processes give the answers of one process, over gloo and through shared memory, with the same bits."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from tests.unit.models.running import all_logits, load
 from tests.unit.models.tiny_models import make_model, save_folder, save_gguf
+from yeoul.kernels.exchange.layout import memory_bytes, slot_bytes_for
 from yeoul.model_files.description import ModelFiles
+from yeoul.transport.shared_memory import create_shared_memory
 
 ROOT = Path(__file__).parents[3]
 SIZE = 2
@@ -40,13 +43,30 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelFiles]:
 
 @pytest.fixture(scope="module")
 def answers(files: dict[str, ModelFiles], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Tensor]]:
-    """The logits that each rank computed, by job."""
-    folder = tmp_path_factory.mktemp("group")
+    """The logits that each rank computed over gloo, by job."""
+    return _answers(files, tmp_path_factory.mktemp("group"), None)
+
+
+@pytest.fixture(scope="module")
+def shared_answers(files: dict[str, ModelFiles], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Tensor]]:
+    """The same through shared memory."""
+    fd = create_shared_memory("test", memory_bytes(SIZE, slot_bytes_for(0)))
+    try:
+        return _answers(files, tmp_path_factory.mktemp("shared"), fd)
+    finally:
+        os.close(fd)
+
+
+def _answers(files: dict[str, ModelFiles], folder: Path, shared_fd: int | None) -> dict[str, list[Tensor]]:
     jobs = [_job(name, file, "float32") for name, file in files.items()]
     jobs.append(_job("nine_over_three_bfloat16", files["nine_over_three"], "bfloat16"))
     (folder / "jobs.json").write_text(json.dumps(jobs))
     command = [sys.executable, "-m", "tests.processes.tensor_parallel.rank_process"]
-    ranks = [subprocess.Popen([*command, str(rank), str(SIZE), str(folder)], cwd=ROOT) for rank in range(SIZE)]
+    shared = [] if shared_fd is None else [shared_fd]
+    ranks = [
+        subprocess.Popen([*command, *map(str, (rank, SIZE, folder, *shared))], cwd=ROOT, pass_fds=shared)
+        for rank in range(SIZE)
+    ]
     try:
         assert [rank.wait(timeout=120) for rank in ranks] == [0] * SIZE
     finally:
@@ -70,6 +90,12 @@ def test_two_processes_give_the_answer_of_one(name, files, answers):
 def test_both_processes_have_the_same_bits(answers):
     for first, second in answers.values():
         assert torch.equal(first, second)
+
+
+def test_shared_memory_gives_the_bits_of_gloo(answers, shared_answers):
+    for name, ranks in answers.items():
+        for logits in shared_answers[name]:
+            assert torch.equal(logits, ranks[0])
 
 
 def test_bfloat16_crosses_between_processes_and_stays_near(files, answers):

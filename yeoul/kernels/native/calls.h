@@ -121,3 +121,18 @@ struct SampleCall {
   int64_t* token_ids;
   float* highest;
 };
+
+struct Exchange;  // see exchange/exchange.h
+
+// This rank's rows [num_rows, size]. Where `sizes` is null, output [num_rows, size] is the sum over all ranks, in rank order, in
+// float32, rounded to the type once. Otherwise rank r has rows of sizes[r] numbers, and output rows are all of them side by side.
+struct ExchangeCall {
+  int64_t num_rows;
+  int64_t size;
+  Exchange* exchange;
+  const int64_t* sizes;
+  const void* input;
+  void* output;
+  int64_t first;  // the number of this call's first piece; set when it is planned
+  int32_t type;
+};

@@ -138,3 +138,18 @@ class SampleCall(Call):
         ("token_ids", _address),
         ("highest", _address),
     )
+
+
+class ExchangeCall(Call):
+    """This rank's rows, where all ranks' rows go, and the exchange's end; ``sizes`` is null for a sum."""
+
+    _fields_ = (
+        ("num_rows", _int64),
+        ("size", _int64),
+        ("exchange", _address),
+        ("sizes", _address),
+        ("input", _address),
+        ("output", _address),
+        ("first", _int64),
+        ("type", _int32),
+    )

@@ -1,0 +1,93 @@
+"""A rank is killed while another waits for it in an exchange: the executor says so at once, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.running_server import cpu_seconds, wait_gone
+from tests.unit.models.tiny_models import make_model, save_folder
+from yeoul.config.parts import EngineAddresses
+from yeoul.config.settings import CacheSettings, ModelSettings, ParallelSettings, Settings
+from yeoul.engine_process.launch import engine_settings
+from yeoul.errors import ProcessDeadError
+from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
+from yeoul.model_files.describe import describe
+from yeoul.worker_process.executor import MultiprocExecutor
+
+LINK = EngineAddresses(input_address="ipc://unused", output_address="ipc://unused")
+PROMPT = [5, 6, 7, 8]
+
+
+@dataclass
+class Running:
+    """An executor with its workers' pids, and whether it has told of a death."""
+
+    executor: MultiprocExecutor
+    pids: list[int]
+    is_told: threading.Event
+
+
+@contextmanager
+def two_ranks(tmp_path: Path) -> Iterator[Running]:
+    """Two ranks of a tiny model on the CPU; they are gone at the end."""
+    files = save_folder(make_model("qwen2"), str(tmp_path / "model"))
+    settings = Settings(
+        model=ModelSettings(device="cpu", packed_weights_cache=False),
+        parallel=ParallelSettings(tensor_parallel_size=2, num_compute_threads=1),
+        cache=CacheSettings(num_blocks_override=16),
+    )
+    (tmp_path / "private").mkdir()
+    executor = MultiprocExecutor(engine_settings(settings, files, describe(files), 64, LINK, str(tmp_path / "private")))
+    is_told = threading.Event()
+    workers = executor.start(lambda _: is_told.set())
+    executor.allocate_cache(16)
+    pids = [worker.pid for worker in workers]
+    try:
+        yield Running(executor, pids, is_told)
+    finally:
+        executor.stop()
+    assert wait_gone(pids, 5.0) == set()
+
+
+def first_step() -> StepInput:
+    request = NewRequest(request_id="a", prompt_token_ids=PROMPT, sampling=SamplingParams(temperature=0.0, max_tokens=8))
+    return StepInput(step_number=0, new_requests=[request], scheduled=[ScheduledRequest("a", 0, len(PROMPT), [0])])
+
+
+def test_two_ranks_answer_through_memory_that_has_no_name(tmp_path):
+    with two_ranks(tmp_path) as running:
+        (result,) = running.executor.execute(first_step()).result(30.0).results
+        assert len(result.token_ids) == 1
+        for pid in running.pids:
+            maps = Path(f"/proc/{pid}/maps").read_text()
+            assert "/memfd:yeoul-exchange (deleted)" in maps
+        mine = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
+        assert not any("yeoul-exchange" in name for name in mine)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_rank_killed_while_the_other_waits_is_reported_at_once_and_nothing_is_left(tmp_path, killed):
+    with two_ranks(tmp_path) as running:
+        waiting = running.pids[1 - killed]
+        os.kill(running.pids[killed], signal.SIGSTOP)
+        future = running.executor.execute(first_step())
+        time.sleep(0.5)
+        before = cpu_seconds([waiting])
+        time.sleep(0.5)
+        assert cpu_seconds([waiting]) - before < 0.1, "a rank that waits burns its core"
+        start = time.monotonic()
+        os.kill(running.pids[killed], signal.SIGKILL)
+        with pytest.raises(ProcessDeadError, match=f"Worker_{killed}"):
+            future.result(10.0)
+        assert running.is_told.wait(5.0)
+        assert time.monotonic() - start < 1.0

@@ -1,0 +1,19 @@
+"""What ranks do with each other's rows, in plain torch: sums in rank order, columns side by side; see ``layers.parallel``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sum_parts(parts: list[Tensor]) -> Tensor:
+    """Adds tensors of one shape and type in their order, in float32, and rounds once: the same bits wherever it is done."""
+    total = parts[0].float()
+    for part in parts[1:]:
+        total = total + part.float()
+    return total.to(parts[0].dtype)
+
+
+def join_parts(parts: list[Tensor]) -> Tensor:
+    """``[num_rows, size]`` of each rank side by side; the sizes may differ."""
+    return torch.cat(parts, dim=1)
