@@ -29,6 +29,7 @@ RULES: dict[str, dict[str, Any]] = {
     "window of one": {"sliding_window": 1},
     "window over two sections": {"sliding_window": 600},
     "softcap": {"softcap": 3.0},
+    "softcap and a window of one tile": {"softcap": 3.0, "sliding_window": 64},
 }
 # heads, KV heads, size of a head, tokens of a block
 SHAPES = [
@@ -47,6 +48,8 @@ TYPES = [
     (torch.float16, torch.float16, 4e-3),
     (torch.float32, torch.bfloat16, 4e-5),
 ]
+TOLERANCES = {query_type: tolerance for query_type, cache_type, tolerance in TYPES if query_type == cache_type}
+SAME_TYPES = [(dtype, dtype) for dtype in TOLERANCES]
 
 
 @pytest.fixture(params=instruction_sets(), autouse=True)
@@ -116,12 +119,44 @@ def test_every_shape_and_type_is_the_reference(batch, rule):
         assert torch.allclose(found.float(), expected.float(), atol=tolerance, rtol=tolerance), shape
 
 
+@pytest.mark.parametrize("query_type", TOLERANCES)
+@pytest.mark.parametrize("cache_type", TOLERANCES)
+def test_every_pair_of_types_is_the_reference(query_type, cache_type):
+    tolerance = max(TOLERANCES[query_type], TOLERANCES[cache_type] if query_type == cache_type else 0.0)
+    for shape in [(9, 3, 64, 16), (3, 1, 7, 3)]:
+        case = Case([(1, 70), (9, 200), (1, 600)], shape, query_type, cache_type)
+        found, expected = case.attend(native.paged_attention), case.attend(reference.paged_attention)
+        assert torch.allclose(found.float(), expected.float(), atol=tolerance, rtol=tolerance), shape
+
+
+# Groups of 1, 7 and 60 heads (more than a tile has rows), heads of odd sizes, blocks from 1 token to more than a tile.
+ODD_SHAPES = [(8, 8, 33, 1), (14, 2, 72, 64), (60, 1, 16, 16), (2, 1, 1, 2), (2, 2, 192, 130)]
+BORDERS = [63, 64, 65, 128, 511, 512, 513, 1024, 1025]
+SIZES_AT_BORDERS = {
+    "decodes": [(1, context) for context in BORDERS],
+    "a few decodes, whose sections are dealt out": [(1, 1025)],
+    "chunks": [(47, 64), (48, 512), (49, 513), (7, 1024)],
+}
+
+
+@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.parametrize("sizes", SIZES_AT_BORDERS)
+@pytest.mark.parametrize("shape", ODD_SHAPES)
+def test_contexts_and_windows_at_the_borders_of_tiles_and_sections_are_the_reference(shape, sizes):
+    for index, window in enumerate([0, 64, 65, 448, 513]):
+        query_type, cache_type, tolerance = TYPES[index % len(TYPES)]
+        case = Case(SIZES_AT_BORDERS[sizes], shape, query_type, cache_type)
+        found = case.attend(native.paged_attention, sliding_window=window)
+        expected = case.attend(reference.paged_attention, sliding_window=window)
+        assert torch.allclose(found.float(), expected.float(), atol=tolerance, rtol=tolerance), window
+
+
 @pytest.mark.usefixtures("_two_threads")
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("cache_type", [torch.float32, torch.bfloat16])
-def test_a_row_has_the_same_bits_in_a_crowd_alone_and_in_any_chunk(rule, cache_type):
+@pytest.mark.parametrize("types", [*SAME_TYPES, (torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)])
+def test_a_row_has_the_same_bits_in_a_crowd_alone_and_in_any_chunk(rule, types):
     sizes = [(1, 700), (130, 640), (1, 3), (1, 1100), (20, 20)]
-    case = Case(sizes, (9, 3, 64, 16), cache_type, cache_type)
+    case = Case(sizes, (9, 3, 64, 16), *types)
     together = case.attend(native.paged_attention, **RULES[rule])
     for request, (num_rows, _) in enumerate(sizes):
         for chunk in (1, 7, 50):
@@ -131,15 +166,18 @@ def test_a_row_has_the_same_bits_in_a_crowd_alone_and_in_any_chunk(rule, cache_t
                 assert torch.equal(case.attend_rows(request, first, count, **RULES[rule]), together[rows])
 
 
+@pytest.mark.parametrize("types", SAME_TYPES)
 @pytest.mark.parametrize("sizes", [[(1, 2000)], [(1, 900)] * 3, [(60, 600), (1, 300)]])
-def test_one_and_two_threads_give_the_same_bits(sizes):
-    case = Case(sizes, (9, 3, 64, 16), torch.bfloat16, torch.bfloat16)
-    before, found = torch.get_num_threads(), []
-    for num_threads in (1, 2):
-        torch.set_num_threads(num_threads)
-        found.append(case.attend(native.paged_attention))
+def test_any_number_of_threads_gives_the_same_bits(sizes, types):
+    case = Case(sizes, (9, 3, 64, 16), *types)
+    before = torch.get_num_threads()
+    for rule in ({}, {"sliding_window": 600}):
+        found = []
+        for num_threads in (1, 2, 3):
+            torch.set_num_threads(num_threads)
+            found.append(case.attend(native.paged_attention, **rule))
+        assert all(torch.equal(one, found[0]) for one in found)
     torch.set_num_threads(before)
-    assert torch.equal(*found)
 
 
 def test_queries_may_lie_between_the_keys_and_values_of_their_token():

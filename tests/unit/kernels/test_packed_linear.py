@@ -89,6 +89,22 @@ def test_products_are_those_of_the_reference(instruction_set: InstructionSet, ty
 
 
 @ON_EVERY_SET
+@pytest.mark.parametrize("type_name", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
+def test_products_of_odd_shapes_and_types_are_those_of_the_reference(instruction_set: InstructionSet, type_name: str):
+    dtypes = [torch.float32, torch.bfloat16, torch.float16]
+    shapes = [(1, 1, 32), (5, 15, 96), (6, 17, 32), (7, 31, 160), (95, 33, 32), (97, 2, 96)]
+    for index, (num_rows, num_outputs, num_inputs) in enumerate(shapes):
+        matrix = packed(type_name, num_outputs, num_inputs)
+        rows = inputs(num_rows, num_inputs, dtypes[index % 3])
+        truth = packed_linear(rows, [matrix])
+        with using(instruction_set):
+            for dtype, tolerance in zip(dtypes, (1e-5, 1e-2, 2e-3), strict=True):
+                found = PackedStack([matrix])(rows, dtype)
+                assert found.dtype == dtype
+                torch.testing.assert_close(found.float(), truth, rtol=tolerance, atol=tolerance * float(truth.abs().max()))
+
+
+@ON_EVERY_SET
 @pytest.mark.parametrize("shape", [(1, 16, 256), (3, 37, 50), (8, 70, 33), (13, 33, 1), (200, 50, 576)])
 def test_bfloat16_products_are_those_of_the_reference(instruction_set: InstructionSet, shape: tuple[int, int, int]):
     num_rows, num_outputs, num_inputs = shape
