@@ -1,5 +1,6 @@
 # make serve   sets everything up, fetches the default model, serves it   (PORT, MODEL, ARGS)
 # make test    runs every test          make check   format, lint, types, architecture
+# make sanitize  builds the native parts with ASan and UBSan and runs their tests
 # make oracle  compares with transformers on every model and schedule (an hour)
 PYTHON ?= python3
 PORT ?= 8000
@@ -12,7 +13,15 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 NATIVE := CMakeLists.txt $(wildcard yeoul/*/*.c yeoul/*/*/*.cpp yeoul/*/*/*.h)
 
-.PHONY: install install-dev serve check test oracle fix clean
+# The tests whose work is native, and the environment that a library with gcc's sanitizers needs in a plain interpreter: their
+# runtimes before all else. Leaks are left out, since CPython and torch keep much until the end.
+SANITIZED := build/sanitized
+SANITIZED_TESTS := tests/unit/kernels tests/unit/models/test_same_answer.py tests/unit/models/test_recorded_layers.py \
+	tests/unit/transport/test_ring.py tests/unit/transport/test_channel.py tests/processes/transport/test_ring_processes.py
+SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CC) -print-file-name=lib$(name).so))" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+
+.PHONY: install install-dev serve check test oracle sanitize fix clean
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
@@ -44,6 +53,15 @@ test: install-dev
 
 oracle: install-dev
 	$(BIN)/pytest -q -s -m oracle tests/e2e
+
+# An environment of its own that shares the packages of the ordinary one; an import takes libraries from the environment.
+sanitize: install-dev
+	$(BIN)/python -m venv --clear --without-pip $(SANITIZED)/environment
+	$(BIN)/python -c 'import sys; print(*(path for path in sys.path if path.endswith("site-packages")), sep="\n")' \
+		> $$($(SANITIZED)/environment/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ordinary.pth
+	$(BIN)/python -m pip --python $(SANITIZED)/environment/bin/python install --quiet --no-deps . --config-settings=build-dir=$(SANITIZED)/objects \
+		--config-settings=cmake.define.YEOUL_SANITIZE=ON --config-settings=install.strip=false
+	$(SANITIZER_ENVIRONMENT) $(SANITIZED)/environment/bin/python -m pytest -q -p no:cacheprovider $(SANITIZED_TESTS)
 
 fix: install-dev
 	$(BIN)/ruff check --fix .
