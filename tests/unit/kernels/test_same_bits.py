@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.unit.kernels.cache_layouts import plain
 from tests.unit.kernels.test_packed_linear import inputs, packed
+from tests.unit.kernels.test_sampling import FILTERS, GREEDY, sampling_rows
 from yeoul.kernels.activation import native as gate_native
-from yeoul.kernels.argmax import native as argmax_native
 from yeoul.kernels.native_library import instruction_sets, using
 from yeoul.kernels.pack_matrix.native import pack_bfloat16, unpack_rows
 from yeoul.kernels.pack_matrix.packed_matrix import BLOCK_TYPES
@@ -23,6 +24,7 @@ from yeoul.kernels.quantize_rows import native as quantize_native
 from yeoul.kernels.rms_norm import native as norm_native
 from yeoul.kernels.rotary import native as rotary_native
 from yeoul.kernels.rotary.reference import HeadNorms
+from yeoul.kernels.sampling import native as sampling_native
 
 Compute = Callable[[slice], Tensor]  # what an operation makes of some of its rows, a row a row
 
@@ -61,11 +63,6 @@ def add_and_norm(values: Tensor, addend: Tensor, weight: Tensor) -> Tensor:
     return torch.cat((normalised, stream), dim=1)
 
 
-def argmax(logits: Tensor) -> Tensor:
-    places, highest = argmax_native.argmax(logits)
-    return torch.stack((places.double(), highest.double()), dim=1)
-
-
 def quantize_rows(rows: Tensor) -> Tensor:
     found = quantize_native.quantize_rows(rows)
     return torch.cat([part.double() for part in found], dim=1)
@@ -73,7 +70,7 @@ def quantize_rows(rows: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", SIZES)
-def test_of_norms_gates_quantisation_and_argmax(size, dtype):
+def test_of_norms_gates_and_quantisation(size, dtype):
     generator = torch.Generator().manual_seed(size)
     values, addend = (torch.randn(NUM_ROWS, size, generator=generator).to(dtype) for _ in range(2))
     both = torch.randn(NUM_ROWS, 2 * size, generator=generator).to(dtype) * 4
@@ -83,7 +80,18 @@ def test_of_norms_gates_quantisation_and_argmax(size, dtype):
     check(lambda rows: gate_native.silu_gate(both[rows]))
     check(lambda rows: gate_native.gelu_tanh_gate(both[rows]))
     check(lambda rows: quantize_rows(values[rows]))
-    check(lambda rows: argmax(values[rows].float()))
+
+
+@pytest.mark.parametrize("numbers", [GREEDY, *FILTERS])
+def test_of_the_choice_of_tokens(numbers):
+    logits = torch.randn(NUM_ROWS, 1000, generator=torch.Generator().manual_seed(3)) * 3
+    parameters = sampling_rows(NUM_ROWS, **numbers)
+
+    def choose(rows: slice) -> Tensor:
+        token_ids, highest = sampling_native.sample(logits[rows].clone(), parameters[rows])
+        return torch.stack((token_ids.double(), highest.double()), dim=1)
+
+    check(choose)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -103,7 +111,7 @@ def test_of_rotation_and_of_what_is_written_to_the_cache(shape, cache_type, dtyp
         cosines, sines = angles[rows].cos(), angles[rows].sin()
         query = rotary_native.rotate_and_write(heads[rows].clone(), cosines, sines, cache, slots[rows], norms)
         blocks, offsets = slots[rows] // block_size, slots[rows] % block_size
-        written = cache[:, blocks, :, offsets]  # [rows, 2, KV heads, head]
+        written = plain(cache)[:, blocks, :, offsets]  # [rows, 2, KV heads, head]
         return torch.cat((query.flatten(1).float(), written.flatten(1).float()), dim=1)
 
     check(rotate)
