@@ -35,10 +35,11 @@ class ThreadPlan:
 def plan_threads(topology: CpuTopology, settings: WorkerSettings) -> ThreadPlan:
     """A thread for each physical core of this rank's share, as far as the control group's quota goes.
 
-    Where there are as many ranks as memory nodes, or a multiple, each node has its ranks: processors and memory. Otherwise
-    ranks share the cores evenly. A worker is bound to its share where the kernel could do worse by itself: beside other
-    ranks, on several nodes, or where two threads could meet on one core. It is never bound where a quota grants less than the
-    cores that can be seen: others count on the same ones, and the kernel knows better which are idle.
+    Where there are as many ranks as memory nodes, or a multiple, each node has its ranks: processors and memory.
+    Otherwise ranks share the cores evenly. A worker is bound to its share where the kernel could do worse by itself: on
+    several nodes, or where two threads could meet on one core. Elsewhere binding was measured to cost: whoever else runs
+    on one of the cores stops the worker, which the kernel would have moved. For the same reason it is never bound where a
+    quota grants less than the cores that can be seen.
 
     Raises:
         ConfigError: the settings name processors that cannot be used, or not one group of them for each rank.
@@ -57,7 +58,7 @@ def plan_threads(topology: CpuTopology, settings: WorkerSettings) -> ThreadPlan:
     num_threads = settings.num_compute_threads or num_granted
     has_siblings = any(len(core) > 1 for core in cores)
     is_crowded = len(topology.cores()) < settings.tensor_parallel_size or num_granted < len(kept)
-    gains = settings.tensor_parallel_size > 1 or len(topology.nodes) > 1 or has_siblings
+    gains = len(topology.nodes) > 1 or has_siblings
     cpus = None
     if wanted == AUTO and gains and not is_crowded:
         cpus = _cpus_for(kept if num_threads <= len(kept) else cores, num_threads)

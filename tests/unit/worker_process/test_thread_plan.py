@@ -78,6 +78,10 @@ def test_one_worker_on_two_nodes_takes_both_and_any_memory(machine):
     assert shape(plan) == (7, tuple(range(7)), None)
 
 
+def test_ranks_on_one_node_share_it_and_are_left_to_the_kernel(machine):
+    assert [shape(plan) for plan in plans(machine(6), size=2)] == [(3, None, None)] * 2
+
+
 def test_ranks_that_do_not_fit_the_nodes_share_all_cores_evenly(machine):
     found = plans(machine(8, num_nodes=2), size=3)
     assert [plan.cpus for plan in found] == [(0, 1, 2), (3, 4, 5), (6, 7)]
@@ -110,7 +114,8 @@ def test_ranks_never_share_a_core_while_there_is_one_for_each(machine):
         found = plans(machine(16, num_nodes=num_nodes, num_threads=num_threads), size=size)
         taken = [cpu % 16 for plan in found for cpu in plan.cpus or ()]
         assert len(taken) == len(set(taken))
-        assert all(plan.cpus and plan.num_threads <= len(plan.cpus) for plan in found)
+        assert sum(plan.num_threads for plan in found) <= 16
+        assert all(plan.num_threads <= len(plan.cpus) for plan in found if plan.cpus is not None)
 
 
 def test_more_threads_than_cores_use_the_siblings_too(machine):
