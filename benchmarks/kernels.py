@@ -57,7 +57,7 @@ def random_matrix(type_name: str, num_outputs: int, num_inputs: int) -> PackedMa
 
 def num_bytes_of(matrix: PackedMatrix) -> int:
     """What one multiplication reads of it."""
-    return sum(part.nbytes for part in (matrix.codes, matrix.scales, matrix.minimums) if part is not None)
+    return sum(part.nbytes for part in (matrix.codes, matrix.scales) if part is not None)
 
 
 def stream_rate() -> float:

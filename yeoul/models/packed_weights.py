@@ -117,14 +117,13 @@ class PackedWeights:
         if not stored.numbers:
             return self._tensor(stored.arrays[0])
         *form, num_outputs, num_inputs = stored.numbers
-        codes, scales, minimums = stored.arrays
+        codes, scales = stored.arrays
         return PackedMatrix(
             PackedForm(*form),
             num_outputs,
             num_inputs,
             self._tensor(codes),
             None if scales is None else self._tensor(scales),
-            None if minimums is None else self._tensor(minimums),
         )
 
     def _find(self, question: str) -> StoredWeight:
@@ -152,8 +151,8 @@ def _parts_of(answer: Matrix | bool) -> tuple[list[Tensor | None], list[int]]:
     if isinstance(answer, Tensor):
         return [answer], []
     form = answer.form
-    layout = [form.code_bits, form.scale_block, form.has_half_scales, form.has_minimums]
-    return [answer.codes, answer.scales, answer.minimums], [*layout, answer.num_outputs, answer.num_inputs]
+    layout = [form.code_bits, form.step_block, form.has_starts]
+    return [answer.codes, answer.scales], [*layout, answer.num_outputs, answer.num_inputs]
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:

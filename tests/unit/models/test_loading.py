@@ -38,8 +38,12 @@ def test_quantised_weights_stay_near_their_float32_decoding(type_name, tmp_path)
     oracle = make_model("llama", hidden_size=96, intermediate_size=192)
     files = save_gguf(oracle, "llama", str(tmp_path / "tiny.gguf"), type_name)
     exact, quantized = all_logits(load(files), TOKENS), all_logits(load(files, dtype=torch.bfloat16), TOKENS)
-    # On random weights bfloat16 alone is off by 1.7 %, activations of 8 bits make it 3.5 %.
-    assert (quantized - exact).abs().mean() < 0.05 * exact.abs().mean()
+    unquantized = all_logits(load(save_folder(oracle, str(tmp_path / "folder"))), TOKENS)
+    cost_of_the_file = (exact - unquantized).abs().mean()
+    # On random weights bfloat16 alone is off by 1.7 %, activations of 8 bits make it 3.5 %. Codes of 4 bits stand for
+    # integers of 8 as well: that costs a small part of what the 4 bits have cost.
+    limit = cost_of_the_file / 8 if type_name == "Q4_1" else 0.05 * exact.abs().mean()
+    assert (quantized - exact).abs().mean() < limit
 
 
 def test_both_kinds_of_file_give_the_same_bits(tmp_path):

@@ -130,12 +130,17 @@ inline Floats load(const Float16* source) {
 
 inline void store(float* target, Floats value) { __builtin_memcpy(target, &value, sizeof value); }
 
-// Rounds to nearest, ties to even.
+// Rounds to nearest, ties to even; BF16's own instruction takes subnormals for zeros.
 inline void store(BFloat16* target, Floats value) {
+#if defined(__AVX512BF16__)
+  const __m256bh rounded = _mm512_cvtneps_pbh((__m512)value);
+  __builtin_memcpy(target, &rounded, sizeof rounded);
+#else
   const Words bits = (Words)value;
   const Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const Words is_nan = (Words)((bits & 0x7fffffffu) > 0x7f800000u);
   store_narrow(&target->bits, (rounded & ~is_nan) | (((bits >> 16) | 0x40u) & is_nan));
+#endif
 }
 
 // Rounds to nearest, ties to even; what is too large becomes infinite.

@@ -1,6 +1,7 @@
-"""Packing GGUF's blocks for the integer kernels, and looking packed rows up; exact both ways.
+"""Packing matrices for the native kernels, and looking packed rows up.
 
-Knows nothing of files. ``models.weights`` packs, ``layers.embedding`` looks up. The truth is ``dequantize.reference``.
+Knows nothing of files. ``models.weights`` packs, ``layers.embedding`` looks up. The truth is ``dequantize.reference`` for
+what a matrix is, and ``packed_linear.reference`` for what is made of it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ import torch
 from torch import Tensor
 
 from yeoul.kernels.native_library import NativeFunction, address, number_type
-from yeoul.kernels.pack_matrix.packed_matrix import BFLOAT16_BITS, BLOCK_TYPES, TILE_OUTPUTS, PackedForm, PackedMatrix
+from yeoul.kernels.pack_matrix.packed_matrix import (
+    BFLOAT16_BITS,
+    BFLOAT16_BLOCK,
+    BLOCK_INPUTS,
+    BLOCK_TYPES,
+    PLAIN_BLOCKS,
+    SCALE_INPUTS,
+    TILE_OUTPUTS,
+    PackedForm,
+    PackedMatrix,
+)
 
 _address, _int64, _form = ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(PackedForm)
 _pack_matrix = NativeFunction(
-    "pack_matrix", ctypes.c_int, _form, _address, _int64, _address, _int64, _int64, _address, _address, _address
+    "pack_matrix", ctypes.c_int, _form, _address, _int64, _address, *[_int64] * 4, _address, _address
 )
 _unpack_rows = NativeFunction(
-    "unpack_rows", _form, _address, _address, _address, _int64, _address, _int64, ctypes.c_int, _address
+    "unpack_rows", _form, _address, _address, *[_int64] * 3, _address, _int64, ctypes.c_int, _address
 )
+_GROUP_INPUTS = 4
+_ZERO = 128
 
 
 def can_pack(type_name: str, columns: range) -> bool:
@@ -42,11 +55,9 @@ def pack_matrix(rows: npt.NDArray[np.uint8], type_name: str, num_inputs: int, ro
     block_type = BLOCK_TYPES[type_name]
     form = block_type.form()
     num_outputs = rows.shape[0] if row_of is None else len(row_of)
-    num_tiles = -(-num_outputs // TILE_OUTPUTS)
-    codes = torch.zeros(num_tiles, num_inputs * TILE_OUTPUTS * form.code_bits // 8, dtype=torch.uint8)
-    scales_type = torch.float16 if form.has_half_scales else torch.float32
-    scales = torch.zeros(num_tiles, num_inputs // form.scale_block, TILE_OUTPUTS, dtype=scales_type)
-    minimums = torch.zeros_like(scales) if form.has_minimums else None
+    num_tiles, num_blocks = -(-num_outputs // TILE_OUTPUTS), -(-num_inputs // BLOCK_INPUTS)
+    codes = torch.zeros(num_tiles, num_blocks * form.block_bytes, dtype=torch.uint8)
+    scales = torch.zeros(num_tiles, form.num_scales(num_inputs), TILE_OUTPUTS)
     assert rows.strides[1] == 1, "the bytes of a row are contiguous"
     assert num_inputs % block_type.block_size == 0
     _pack_matrix(
@@ -57,19 +68,36 @@ def pack_matrix(rows: npt.NDArray[np.uint8], type_name: str, num_inputs: int, ro
         address(row_of),
         num_outputs,
         num_inputs,
+        codes.shape[1],
+        scales[0].numel(),
         address(codes),
         address(scales),
-        address(minimums),
     )
-    return PackedMatrix(form, num_outputs, num_inputs, codes, scales, minimums)
+    return PackedMatrix(form, num_outputs, num_inputs, codes, scales)
+
+
+def pack_int8(matrix: Tensor) -> PackedMatrix:
+    """Quantise a floating matrix ``[num_outputs, num_inputs]`` to 8 bits with a scale for each output and 192 inputs."""
+    num_outputs, num_inputs = matrix.shape
+    num_filled = -(-num_inputs // BLOCK_INPUTS) * BLOCK_INPUTS
+    padding = (0, -num_inputs % SCALE_INPUTS, 0, -num_outputs % TILE_OUTPUTS)
+    numbers = torch.nn.functional.pad(matrix.float(), padding)
+    numbers = numbers.view(len(numbers), -1, SCALE_INPUTS)
+    largest = numbers.abs().amax(dim=2, keepdim=True)
+    # A number over a tensor would be that number times the reciprocals, rounded twice.
+    inverse = torch.where(largest > 0, torch.full_like(largest, 127.0) / largest, 0.0)
+    codes = (numbers * inverse).round_().add_(_ZERO).to(torch.uint8).flatten(1)[:, :num_filled]
+    tiles = codes.reshape(-1, TILE_OUTPUTS, num_filled // _GROUP_INPUTS, _GROUP_INPUTS).transpose(1, 2).flatten(1)
+    scales = (largest / torch.full_like(largest, 127.0)).view(-1, TILE_OUTPUTS, numbers.shape[1]).transpose(1, 2)
+    return PackedMatrix(PackedForm(*PLAIN_BLOCKS), num_outputs, num_inputs, tiles.contiguous(), scales.contiguous())
 
 
 def pack_bfloat16(matrix: Tensor) -> PackedMatrix:
     """Lay a bfloat16 matrix ``[num_outputs, num_inputs]`` out for the native kernels."""
     num_outputs, num_inputs = matrix.shape
-    filled = torch.nn.functional.pad(matrix, (0, num_inputs % 2, 0, -num_outputs % TILE_OUTPUTS))
+    filled = torch.nn.functional.pad(matrix, (0, -num_inputs % BFLOAT16_BLOCK, 0, -num_outputs % TILE_OUTPUTS))
     tiles = filled.view(-1, TILE_OUTPUTS, filled.shape[1] // 2, 2).transpose(1, 2).contiguous()
-    return PackedMatrix(PackedForm(BFLOAT16_BITS, 0, 0, 0), num_outputs, num_inputs, tiles, None, None)
+    return PackedMatrix(PackedForm(BFLOAT16_BITS, 0, 0), num_outputs, num_inputs, tiles, None)
 
 
 def unpack_rows(matrix: PackedMatrix, indices: Tensor, dtype: torch.dtype) -> Tensor:
@@ -83,7 +111,8 @@ def unpack_rows(matrix: PackedMatrix, indices: Tensor, dtype: torch.dtype) -> Te
         matrix.form,
         address(matrix.codes),
         address(matrix.scales),
-        address(matrix.minimums),
+        matrix.codes.shape[1],
+        matrix.form.num_scales(matrix.num_inputs) * TILE_OUTPUTS,
         matrix.num_inputs,
         address(indices),
         len(indices),

@@ -1,44 +1,42 @@
 // Rows of a linear layer's input as pairs of bfloat16, laid out for the tiles of packed_linear; knows nothing of weights.
 //
-// Within a tile of rows, the pairs of the same place are together, see integer_rows.h.
+// As in integer_rows.h, with blocks of 32 numbers.
 
 #pragma once
 
 #include "yeoul/kernels/native/lanes.h"
-#include "yeoul/kernels/packed_linear/integer_rows.h"
+#include "yeoul/kernels/packed_linear/packed_format.h"
 
 namespace {
 
 struct BFloatRows {
-  int64_t num_rows;
-  int64_t num_pairs;
-  uint32_t* pairs;  // [num_pairs][R] a tile; the first of a pair in the low half
+  int64_t num_blocks;
+  uint32_t* pairs;  // a tile of R rows: [blocks][R][16], the first of a pair in the low half
 
-  const uint32_t* tile(int64_t index) const { return pairs + index * kRowsATile * num_pairs; }
+  const uint32_t* tile(int64_t first_row) const { return pairs + first_row * num_blocks * (kBFloatBlock / 2); }
 
   template <class Number>
-  void fill(const Number* rows, int64_t size, int64_t tile, int num_rows_here) {
-    uint32_t* target = pairs + tile * kRowsATile * num_pairs;
-    for (int r = 0; r < num_rows_here; ++r) {
-      const Number* row = rows + (tile * kRowsATile + r) * size;
-      for (int64_t first = 0; first < size; first += kLanes) {
-        const int count = size - first < kLanes ? (int)(size - first) : kLanes;
-        BFloat16 rounded[kLanes];
-        store(rounded, load_some(row + first, count));
-        for (int i = 0; i < count; i += 2)
-          __builtin_memcpy(&target[(first + i) / 2 * num_rows_here + r], rounded + i, 4);
+  void fill(const Number* rows, int64_t size, int64_t first_row, int num_rows) {
+    for (int r = 0; r < num_rows; ++r) {
+      const Number* row = rows + (first_row + r) * size;
+      for (int64_t block = 0; block < num_blocks; ++block) {
+        auto* target = (BFloat16*)pairs + (first_row * num_blocks + block * num_rows + r) * kBFloatBlock;
+#pragma GCC unroll 8
+        for (int i = 0; i < kBFloatBlock; i += kLanes) {
+          const int64_t left = size - block * kBFloatBlock - i;
+          const Number* source = row + block * kBFloatBlock + i;
+          store(target + i, left >= kLanes ? load(source) : left > 0 ? load_some(source, (int)left) : splat(0.0f));
+        }
       }
     }
   }
 };
 
 // The room that bfloat_rows needs.
-inline int64_t bfloat_bytes(int64_t num_rows, int64_t size) { return num_rows * ceil_divide(size, 2) * 4; }
+inline int64_t bfloat_bytes(int64_t num_rows, int64_t size) { return num_rows * ceil_divide(size, kBFloatBlock) * kBFloatBlock * 2; }
 
 // Lays rows out in room.
-inline BFloatRows bfloat_rows(char* room, int64_t num_rows, int64_t size) {
-  return {num_rows, ceil_divide(size, 2), (uint32_t*)room};
-}
+inline BFloatRows bfloat_rows(char* room, int64_t size) { return {ceil_divide(size, kBFloatBlock), (uint32_t*)room}; }
 
 // sum + the products of the pairs in each lane with the pair `inputs`, the first first.
 inline Floats dot_pairs(Floats sum, Words weights, Words inputs) {

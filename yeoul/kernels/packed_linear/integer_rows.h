@@ -1,70 +1,60 @@
 // Rows of a linear layer's input, quantised and laid out for the tiles of packed_linear; knows nothing of weights.
 //
-// Rows are taken kRowsATile at a time; within a tile, what belongs to the same place of its rows is together, so that the
-// inner loop walks through memory with one address.
+// A tile is some rows, and its blocks follow each other: in a block the 64 codes of the first row, those of the second and so
+// on, so that the inner loop finds all of them at fixed distances from one address.
 
 #pragma once
 
-#include "yeoul/kernels/native/lanes.h"
+#include "yeoul/kernels/packed_linear/integer_dot.h"
 #include "yeoul/kernels/packed_linear/packed_format.h"
 #include "yeoul/kernels/quantize_rows/quantize_rows.h"
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kRowsATile = 6;
-#else
-constexpr int kRowsATile = 2;
-#endif
+constexpr int kParts = kBlockInputs / kQuantizedBlock;  // of a block, each with a scale of its own
 
-// Sums are of codes over 32 and 16 inputs: negated as integers, for weights with an offset, and times the scale, for weights
-// with a minimum. r is the row in its tile of R rows.
-struct RowTile {
-  const int32_t* codes;          // [inputs / 4][R], four codes each
-  const float* scales;           // [blocks][R]
-  const int32_t* negated_sums[2];  // [blocks][R] and [2 * blocks][R]
-  const float* scaled_sums[2];
+// A tile of R rows.
+struct IntegerTile {
+  const int32_t* codes;        // [blocks][R][16], four codes each
+  const float* scales;         // [blocks][R][kParts]
+  const int32_t* corrections;  // [blocks][R][kParts]: what makes up for weights that are stored with 128 added
 };
 
 struct IntegerRows {
-  int64_t num_rows;
   int64_t num_blocks;
-  int32_t* codes;
+  int8_t* codes;
   float* scales;
-  int32_t* negated_sums[2];
-  float* scaled_sums[2];
+  int32_t* corrections;
 
-  RowTile tile(int64_t index) const {
-    const int64_t blocks = index * kRowsATile * num_blocks;
-    return {codes + blocks * (kBlockInputs / 4),
-            scales + blocks,
-            {negated_sums[0] + blocks, negated_sums[1] + 2 * blocks},
-            {scaled_sums[0] + blocks, scaled_sums[1] + 2 * blocks}};
+  IntegerTile tile(int64_t first_row) const {
+    const int64_t place = first_row * num_blocks;
+    return {(const int32_t*)(codes + place * kBlockInputs), scales + place * kParts, corrections + place * kParts};
   }
 
-  // Quantises the rows of a tile.
+  // Quantises the rows of a tile, the first of which is first_row.
   template <class Number>
-  void fill(const Number* rows, int64_t size, int64_t tile, int num_rows_here) {
-    const int64_t blocks = tile * kRowsATile * num_blocks;
-    for (int r = 0; r < num_rows_here; ++r) {
-      const Number* row = rows + (tile * kRowsATile + r) * size;
-      for (int64_t block = 0; block < num_blocks; ++block) {
-        alignas(64) int8_t found[kBlockInputs];
-        const int64_t left = size - block * kBlockInputs;
-        const float scale = quantize_block(row + block * kBlockInputs, left < kBlockInputs ? (int)left : kBlockInputs, found);
-        const int64_t place = blocks + block * num_rows_here + r;
-        scales[place] = scale;
-        for (int group = 0; group < kBlockInputs / 4; ++group)
-          __builtin_memcpy(&codes[(blocks + block * num_rows_here) * (kBlockInputs / 4) + group * num_rows_here + r],
-                           found + 4 * group, 4);
-        const int32_t first = sum_codes(found, 16), second = sum_codes(found + 16, 16);
-        const int64_t half = 2 * (blocks + block * num_rows_here) + r;
-        negated_sums[0][place] = -(first + second);
-        scaled_sums[0][place] = scale * (float)(first + second);
-        negated_sums[1][half] = -first;
-        scaled_sums[1][half] = scale * (float)first;
-        negated_sums[1][half + num_rows_here] = -second;
-        scaled_sums[1][half + num_rows_here] = scale * (float)second;
+  void fill(const Number* rows, int64_t size, int64_t first_row, int num_rows) {
+    for (int r = 0; r < num_rows; ++r) {
+      const Number* row = rows + (first_row + r) * size;
+      int64_t part = 0;
+      const auto place_of = [&](int64_t p) { return (first_row * num_blocks + p / kParts * num_rows + r) * kParts + p % kParts; };
+      const auto keep = [&](int64_t place, const QuantizedBlock& found) {
+        scales[place] = found.scale;
+        corrections[place] = kDotCenters ? 0 : -kZero * found.sum;
+      };
+#if defined(__AVX512F__)
+      for (; (part + 4) * kQuantizedBlock <= size; part += 4) {
+        const int64_t places[4] = {place_of(part), place_of(part + 1), place_of(part + 2), place_of(part + 3)};
+        int8_t* targets[4];
+        for (int i = 0; i < 4; ++i) targets[i] = codes + places[i] * kQuantizedBlock;
+        QuantizedBlock found[4];
+        quantize_four_blocks(row + part * kQuantizedBlock, targets, found);
+        for (int i = 0; i < 4; ++i) keep(places[i], found[i]);
+      }
+#endif
+      for (; part < num_blocks * kParts; ++part) {
+        const int64_t first = part * kQuantizedBlock;
+        keep(place_of(part), quantize_block(row + first, size - first, codes + place_of(part) * kQuantizedBlock));
       }
     }
   }
@@ -76,26 +66,13 @@ inline int64_t integer_blocks(int64_t num_rows, int64_t size) {
 }
 
 // The room that integer_rows needs.
-inline int64_t integer_bytes(int64_t num_rows, int64_t size) {
-  return integer_blocks(num_rows, size) * (kBlockInputs + 4 + 3 * 8);
-}
+inline int64_t integer_bytes(int64_t num_rows, int64_t size) { return integer_blocks(num_rows, size) * (kBlockInputs + kParts * 8); }
 
 // Lays rows out in room.
 inline IntegerRows integer_rows(char* room, int64_t num_rows, int64_t size) {
   const int64_t blocks = integer_blocks(num_rows, size);
-  const auto take = [&](int64_t number) {
-    char* taken = room;
-    room += number * blocks;
-    return taken;
-  };
-  IntegerRows rows = {num_rows, ceil_divide(size, kBlockInputs), nullptr, nullptr, {}, {}};
-  rows.codes = (int32_t*)take(kBlockInputs);
-  rows.scales = (float*)take(4);
-  rows.negated_sums[0] = (int32_t*)take(4);
-  rows.scaled_sums[0] = (float*)take(4);
-  rows.negated_sums[1] = (int32_t*)take(8);
-  rows.scaled_sums[1] = (float*)take(8);
-  return rows;
+  char* scales = room + blocks * kBlockInputs;
+  return {ceil_divide(size, kBlockInputs), (int8_t*)room, (float*)scales, (int32_t*)(scales + blocks * kParts * 4)};
 }
 
 }  // namespace

@@ -22,7 +22,6 @@ class _Segment(ctypes.Structure):
     _fields_ = (
         ("codes", ctypes.c_void_p),
         ("scales", ctypes.c_void_p),
-        ("minimums", ctypes.c_void_p),
         ("num_outputs", ctypes.c_int64),
         ("first_output", ctypes.c_int64),
         ("form", PackedForm),
@@ -80,7 +79,7 @@ class PackedStack:
     def _describe(self) -> list[_Segment]:
         segments, first_output = [], 0
         for matrix in self.matrices:
-            addresses = (address(matrix.codes), address(matrix.scales), address(matrix.minimums))
+            addresses = (address(matrix.codes), address(matrix.scales))
             segments.append(_Segment(*addresses, matrix.num_outputs, first_output, matrix.form))
             first_output += matrix.num_outputs
         return segments

@@ -3,168 +3,32 @@
 // A number of the result is summed over the blocks of its row in their order, whatever the other rows, the tile that it is
 // computed in and the number of threads: alone or in a crowd it has the same bits.
 
+#include "yeoul/kernels/packed_linear/multiply_tile.h"
+
 #include "yeoul/kernels/native/calls.h"
 #include "yeoul/kernels/native/operation.h"
 #include "yeoul/kernels/native/typed_rows.h"
-#include "yeoul/kernels/packed_linear/bfloat_rows.h"
-#include "yeoul/kernels/packed_linear/integer_dot.h"
-#include "yeoul/kernels/packed_linear/integer_rows.h"
 
 namespace {
 
-constexpr int kVectorsATile = kTileOutputs / kLanes;
-#if defined(__AVX512F__)
-constexpr int kTilesAtOnce = 2;
-#else
-constexpr int kTilesAtOnce = 1;
-#endif
-constexpr int kRowsAtOnce = 16 * kRowsATile;  // that pass by the same weights, so that both stay in the second cache
 constexpr int64_t kLargestPiece = 16;
+constexpr int64_t kBytesAtOnce = 384 << 10;  // of rows that pass by the same weights, so that they stay in the second cache
 
-template <class F>
-inline Floats load_scales(const void* scales, int64_t index) {
-  if constexpr (F::kHasHalfScales) return load((const Float16*)scales + index);
-  return load((const float*)scales + index);
-}
-
-template <int bits>
-inline Words load_group(const uint8_t* block, int group, int vector) {
-  if constexpr (bits == 8) return load_codes(block + group * 64 + vector * kLanes * 4);
-  const Words both = load_codes(block + group / 2 * 64 + vector * kLanes * 4);
-  return (group % 2 ? both >> 4 : both) & 0x0f0f0f0fu;
-}
-
-// Asks for num_bytes into the second cache.
-inline void fetch(const void* memory, int num_bytes) {
-  for (int byte = 0; byte < num_bytes; byte += 64) __builtin_prefetch((const char*)memory + byte, 0, 2);
-}
-
-// R rows by C tiles of outputs: sums[c * kVectorsATile + v][r]. The first rows that meet these weights fetch those of the
-// tiles that come next: streams of a few kilobytes end before the processor has learnt them.
-template <class F, int R, int C>
-inline void multiply_tile(const Segment& segment, int64_t first_tile, int64_t num_blocks, const RowTile& rows, bool is_first,
-                          Floats (*sums)[R]) {
-  constexpr int V = C * kVectorsATile;
-  constexpr int kGroups = F::kScaleBlock / 4;
-  constexpr bool is_wide = F::kCodeBits == 8 && !F::kHasMinimums;
-  constexpr bool has_correction = !F::kHasMinimums && !(is_wide && kWideCodesAreCentered);
-  const int32_t* negated_sums = rows.negated_sums[F::kScaleBlock == 16];
-  const float* scaled_sums = rows.scaled_sums[F::kScaleBlock == 16];
-  Floats totals[V][R];
-#pragma GCC unroll 16
-  for (int v = 0; v < V; ++v)
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) totals[v][r] = splat(0.0f);
-  const uint8_t* codes = segment.codes + first_tile * num_blocks * F::kBlockBytes;
-  const int64_t tile_scales = num_blocks * F::kScalesABlock * kTileOutputs;
-  for (int64_t block = 0; block < num_blocks; ++block) {
-    if (is_first) {
-      constexpr int kScaleBytes = kTileOutputs * (F::kHasHalfScales ? 2 : 4) * F::kScalesABlock;
-#pragma GCC unroll 2
-      for (int tile = 0; tile < C; ++tile) {
-        const int64_t place = (first_tile + C + tile) * num_blocks + block;
-        fetch(segment.codes + place * F::kBlockBytes, F::kBlockBytes);
-        fetch((const char*)segment.scales + place * kScaleBytes, kScaleBytes);
-        if (F::kHasMinimums) fetch((const char*)segment.minimums + place * kScaleBytes, kScaleBytes);
-      }
-    }
-#pragma GCC unroll 2
-    for (int part = 0; part < F::kScalesABlock; ++part) {
-      const int64_t scale_block = block * F::kScalesABlock + part;
-      Ints found[V][R];
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const int32_t correction = has_correction ? negated_sums[scale_block * R + r] * F::kOffset : 0;
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v) found[v][r] = correction - Ints{};
-      }
-#pragma GCC unroll 8
-      for (int group = 0; group < kGroups; ++group) {
-        const int32_t* inputs = rows.codes + ((block * F::kScalesABlock + part) * kGroups + group) * R;
-        Words weights[V];
-#pragma GCC unroll 16
-        for (int v = 0; v < V; ++v)
-          weights[v] = load_group<F::kCodeBits>(
-              codes + v / kVectorsATile * num_blocks * F::kBlockBytes + block * F::kBlockBytes, part * kGroups + group,
-              v % kVectorsATile);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-          const Ints input = inputs[r] - Ints{};
-#pragma GCC unroll 16
-          for (int v = 0; v < V; ++v)
-            found[v][r] = is_wide ? dot_wide(found[v][r], weights[v], input) : dot(found[v][r], weights[v], input);
-        }
-      }
-#pragma GCC unroll 16
-      for (int v = 0; v < V; ++v) {
-        const int64_t place = (first_tile + v / kVectorsATile) * tile_scales + scale_block * kTileOutputs +
-                              v % kVectorsATile * kLanes;
-        const Floats scales = load_scales<F>(segment.scales, place);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-          const Floats number = __builtin_convertvector(found[v][r], Floats) * splat(rows.scales[block * R + r]);
-          totals[v][r] = multiply_add(number, scales, totals[v][r]);
-        }
-        if constexpr (F::kHasMinimums) {
-          const Floats minimums = load_scales<F>(segment.minimums, place);
-#pragma GCC unroll 16
-          for (int r = 0; r < R; ++r)
-            totals[v][r] = multiply_add(minimums, splat(scaled_sums[scale_block * R + r]), totals[v][r]);
-        }
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (int v = 0; v < V; ++v)
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) sums[v][r] = totals[v][r];
-}
-
-// The same for weights of bfloat16.
-template <int R, int C>
-inline void multiply_bfloat_tile(const Segment& segment, int64_t first_tile, int64_t num_pairs, const uint32_t* rows,
-                                 bool is_first, Floats (*sums)[R]) {
-  constexpr int V = C * kVectorsATile;
-  Floats totals[V][R];
-#pragma GCC unroll 16
-  for (int v = 0; v < V; ++v)
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) totals[v][r] = splat(0.0f);
-  const uint8_t* weights = segment.codes + first_tile * num_pairs * 64;
-  for (int64_t pair = 0; pair < num_pairs; ++pair) {
-    if (is_first) {
-#pragma GCC unroll 2
-      for (int tile = 0; tile < C; ++tile) fetch(weights + ((C + tile) * num_pairs + pair) * 64, 64);
-    }
-    Words found[V];
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v)
-      found[v] = load_codes(weights + (v / kVectorsATile * num_pairs + pair) * 64 + v % kVectorsATile * kLanes * 4);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const Words input = rows[pair * R + r] - Words{};
-#pragma GCC unroll 16
-      for (int v = 0; v < V; ++v) totals[v][r] = dot_pairs(totals[v][r], found[v], input);
-    }
-  }
-#pragma GCC unroll 16
-  for (int v = 0; v < V; ++v)
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) sums[v][r] = totals[v][r];
-}
-
-// The rows in the types that the segments of a call need.
+// The rows in the types that the segments of a call need, in tiles of as equal numbers of rows as can be.
 struct InputRows {
   int64_t num_rows;
+  int64_t num_tiles;
+  int64_t tiles_at_once;
   IntegerRows integers;
   BFloatRows bfloats;
 
-  int64_t num_tiles() const { return ceil_divide(num_rows, kRowsATile); }
-
-  int rows_in(int64_t tile) const {
-    const int64_t left = num_rows - tile * kRowsATile;
-    return left < kRowsATile ? (int)left : kRowsATile;
+  InputRows(int64_t rows, int64_t size) : num_rows(rows), num_tiles(rows <= kFewRows ? 1 : ceil_divide(rows, kRowsATile)), integers(), bfloats() {
+    const int64_t wanted = kBytesAtOnce / (size * kRowsATile);
+    tiles_at_once = wanted < 4 ? 4 : wanted;
   }
+
+  int64_t first_row(int64_t tile) const { return tile * num_rows / num_tiles; }
+  int rows_in(int64_t tile) const { return (int)(first_row(tile + 1) - first_row(tile)); }
 };
 
 struct Result {
@@ -175,56 +39,94 @@ struct Result {
 };
 
 template <class F, int R, int C>
-void compute_tile(const Segment& segment, int64_t first_tile, const InputRows& rows, int64_t row_tile, const Result& result) {
-  Floats sums[C * kVectorsATile][R];
-  const bool is_first = row_tile % (kRowsAtOnce / kRowsATile) == 0;
-  if constexpr (F::kCodeBits == 16)
-    multiply_bfloat_tile<R, C>(segment, first_tile, rows.bfloats.num_pairs, rows.bfloats.tile(row_tile), is_first, sums);
-  else
-    multiply_tile<F, R, C>(segment, first_tile, rows.integers.num_blocks, rows.integers.tile(row_tile), is_first, sums);
-  for (int v = 0; v < C * kVectorsATile; ++v) {
-    const int64_t output = first_tile * kTileOutputs + v * kLanes;
-    const int64_t left = segment.num_outputs - output;
-    if (left <= 0) break;
-    const int count = left < kLanes ? (int)left : kLanes;
-    const int64_t column = segment.first_output + output;
-    const Floats bias = result.bias ? load_some(result.bias + column, count) : splat(0.0f);
-    with_number_type(result.type, [&](auto number) {
-      for (int r = 0; r < R; ++r)
-        store_some((decltype(number)*)result.numbers + (row_tile * kRowsATile + r) * result.row_size + column,
-                   sums[v][r] + bias, count);
-    });
-  }
-}
-
-template <class F, int R>
-void compute_rows(const Segment& segment, int64_t first_tile, int num_tiles, const InputRows& rows, int64_t row_tile,
+void compute_tile(const Segment& segment, const TileWeights& weights, int64_t first_tile, const InputRows& rows, int64_t first_row,
                   const Result& result) {
-  if (num_tiles == kTilesAtOnce)
-    compute_tile<F, R, kTilesAtOnce>(segment, first_tile, rows, row_tile, result);
+  Floats sums[C * kVectorsATile][R];
+  if constexpr (F::kCodeBits == 16)
+    multiply_bfloat_tile<R, C>(weights, rows.bfloats.num_blocks, rows.bfloats.tile(first_row), sums);
   else
-    compute_tile<F, R, 1>(segment, first_tile, rows, row_tile, result);
+    multiply_tile<F, R, C>(weights, segment.scales + first_tile * kTileOutputs * scales_of<F>(rows.integers.num_blocks),
+                           rows.integers.num_blocks, rows.integers.tile(first_row), sums);
+  with_number_type(result.type, [&](auto number) {
+    auto* target = (decltype(number)*)result.numbers + first_row * result.row_size + segment.first_output;
+    for (int v = 0; v < C * kVectorsATile; ++v) {
+      const int64_t output = first_tile * kTileOutputs + v * kLanes, left = segment.num_outputs - output;
+      if (left <= 0) break;
+      const int count = left < kLanes ? (int)left : kLanes;
+      const Floats bias = result.bias ? load_some(result.bias + segment.first_output + output, count) : splat(0.0f);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+        store_some(target + r * result.row_size + output, sums[v][r] + bias, count);
+    }
+  });
 }
 
-// One share of the work: some rows by kTilesAtOnce tiles of outputs of one segment.
-template <class F>
-void compute_share(const Segment& segment, int64_t first_tile, const InputRows& rows, int64_t first_row_tile,
-                   const Result& result) {
-  const int64_t tiles_left = ceil_divide(segment.num_outputs, kTileOutputs) - first_tile;
-  const int num_tiles = tiles_left < kTilesAtOnce ? (int)tiles_left : kTilesAtOnce;
-  const int64_t end = first_row_tile + kRowsAtOnce / kRowsATile;
-  for (int64_t tile = first_row_tile; tile < end && tile < rows.num_tiles(); ++tile) {
-    switch (rows.rows_in(tile)) {
-      case 1: compute_rows<F, 1>(segment, first_tile, num_tiles, rows, tile, result); break;
-      case 2: compute_rows<F, 2>(segment, first_tile, num_tiles, rows, tile, result); break;
+// A share of the work: some tiles of rows by C tiles of outputs of one segment.
+template <class F, int C>
+struct Share {
+  const Segment& segment;
+  int64_t first_tile;
+  const InputRows& rows;
+  const Result& result;
+
+  template <int R>
+  void compute_rows(const TileWeights& weights, int64_t row_tile) const {
+    if constexpr (R <= kRowsATile || C == 1)
+      compute_tile<F, R, C>(segment, weights, first_tile, rows, rows.first_row(row_tile), result);
+  }
+
+  void compute(TileWeights weights, int64_t row_tile, int64_t end) const {
+    for (; row_tile < end; ++row_tile) {
+      switch (rows.rows_in(row_tile)) {
+        case 1: compute_rows<1>(weights, row_tile); break;
+        case 2: compute_rows<2>(weights, row_tile); break;
 #if defined(__AVX512F__)
-      case 3: compute_rows<F, 3>(segment, first_tile, num_tiles, rows, tile, result); break;
-      case 4: compute_rows<F, 4>(segment, first_tile, num_tiles, rows, tile, result); break;
-      case 5: compute_rows<F, 5>(segment, first_tile, num_tiles, rows, tile, result); break;
-      case 6: compute_rows<F, 6>(segment, first_tile, num_tiles, rows, tile, result); break;
+        case 3: compute_rows<3>(weights, row_tile); break;
+        case 4: compute_rows<4>(weights, row_tile); break;
+        case 5: compute_rows<5>(weights, row_tile); break;
+        case 6: compute_rows<6>(weights, row_tile); break;
+        case 7: compute_rows<7>(weights, row_tile); break;
+        case 8: compute_rows<8>(weights, row_tile); break;
 #endif
+      }
+      weights.next = nullptr;
     }
   }
+};
+
+// The bytes of a thread that 4-bit codes are expanded into when more than one tile of rows needs them.
+inline uint8_t* expanded_tiles(int64_t num_bytes) {
+  static thread_local Scratch scratch;
+  return (uint8_t*)scratch.at_least(num_bytes / 4);
+}
+
+template <class F, int C>
+void compute_share(const Segment& segment, int64_t first_tile, const InputRows& rows, int64_t row_tile, const Result& result) {
+  const int64_t num_blocks = F::kCodeBits == 16 ? rows.bfloats.num_blocks : rows.integers.num_blocks;
+  constexpr int64_t kBlockBytes = F::kCodeBits == 16 ? kBFloatBlock * kTileOutputs * 2 : F::kBlockBytes;
+  const uint8_t* codes = segment.codes + first_tile * num_blocks * kBlockBytes;
+  TileWeights weights = {codes, num_blocks * kBlockBytes, (const char*)codes + C * num_blocks * kBlockBytes, C * kBlockBytes};
+  const int64_t end = row_tile + rows.tiles_at_once < rows.num_tiles ? row_tile + rows.tiles_at_once : rows.num_tiles;
+  if constexpr (F::kCodeBits == 4) {
+    if (rows.num_tiles > 1) {
+      uint8_t* numbers = expanded_tiles(C * num_blocks * kNumberBytes);
+      for (int64_t block = 0; block < C * num_blocks; ++block)
+        expand_block<F>(codes + block * kBlockBytes, numbers + block * kNumberBytes);
+      weights.codes = numbers;
+      weights.tile_bytes = num_blocks * kNumberBytes;
+      return Share<Form<8>, C>{segment, first_tile, rows, result}.compute(weights, row_tile, end);
+    }
+  }
+  if constexpr (F::kCodeBits != 4 || C == 1) Share<F, C>{segment, first_tile, rows, result}.compute(weights, row_tile, end);
+}
+
+// Tile by tile for few rows and for the last of an odd number; else kTilesAtOnce.
+template <class F>
+void compute_tiles(const Segment& segment, int64_t first_tile, const InputRows& rows, int64_t row_tile, const Result& result) {
+  const int64_t left = ceil_divide(segment.num_outputs, kTileOutputs) - first_tile;
+  if (left >= kTilesAtOnce && rows.num_tiles > 1) return compute_share<F, kTilesAtOnce>(segment, first_tile, rows, row_tile, result);
+  for (int64_t tile = 0; tile < left && tile < kTilesAtOnce; ++tile)
+    compute_share<F, 1>(segment, first_tile + tile, rows, row_tile, result);
 }
 
 // The shares of all segments, numbered: outputs first, so that rows that were just read serve all outputs.
@@ -245,12 +147,13 @@ struct Shares {
   static int64_t of(const Segment& segment) { return ceil_divide(segment.num_outputs, kTileOutputs * kTilesAtOnce); }
 
   void compute(int64_t share, const InputRows& rows, const Result& result) const {
-    const int64_t first_row_tile = share / num_column_shares * (kRowsAtOnce / kRowsATile);
+    const int64_t first_row_tile = share / num_column_shares * rows.tiles_at_once;
     int64_t column = share % num_column_shares;
     int index = 0;
     for (; column >= of(segments[index]); ++index) column -= of(segments[index]);
+    const int64_t first_tile = column * kTilesAtOnce;
     with_form(segments[index].form, [&](auto form) {
-      compute_share<decltype(form)>(segments[index], column * kTilesAtOnce, rows, first_row_tile, result);
+      compute_tiles<decltype(form)>(segments[index], first_tile, rows, first_row_tile, result);
     });
   }
 };
@@ -266,23 +169,22 @@ Plan plan_packed_linear(const PackedLinearCall& call) {
 
 void run_packed_linear(const PackedLinearCall& call, Team& team) {
   const Shares shares(call.segments, (int)call.num_segments);
-  InputRows rows = {call.num_rows, {}, {}};
+  InputRows rows(call.num_rows, call.size);
   if (shares.has_integers) rows.integers = integer_rows(team.room, call.num_rows, call.size);
   if (shares.has_bfloats)
-    rows.bfloats =
-        bfloat_rows(team.room + (shares.has_integers ? integer_bytes(call.num_rows, call.size) : 0), call.num_rows, call.size);
+    rows.bfloats = bfloat_rows(team.room + (shares.has_integers ? integer_bytes(call.num_rows, call.size) : 0), call.size);
   const int64_t row_tiles_of_a_piece = ceil_divide(rows_of_a_piece(call.size), kRowsATile);
-  team.share(rows.num_tiles(), row_tiles_of_a_piece, [&](int64_t tile, int64_t end) {
+  team.share(rows.num_tiles, row_tiles_of_a_piece, [&](int64_t tile, int64_t end) {
     with_number_type(call.input_type, [&](auto number) {
       const auto* numbers = (const decltype(number)*)call.input;
       for (int64_t t = tile; t < end; ++t) {
-        if (shares.has_integers) rows.integers.fill(numbers, call.size, t, rows.rows_in(t));
-        if (shares.has_bfloats) rows.bfloats.fill(numbers, call.size, t, rows.rows_in(t));
+        if (shares.has_integers) rows.integers.fill(numbers, call.size, rows.first_row(t), rows.rows_in(t));
+        if (shares.has_bfloats) rows.bfloats.fill(numbers, call.size, rows.first_row(t), rows.rows_in(t));
       }
     });
   });
   const Result result = {call.output_type, call.output, call.output_size, call.bias};
-  const int64_t num_shares = shares.num_column_shares * ceil_divide(call.num_rows, kRowsAtOnce);
+  const int64_t num_shares = shares.num_column_shares * ceil_divide(rows.num_tiles, rows.tiles_at_once);
   // A thread takes shares side by side, since each fetches the weights of the next; few enough that all end together.
   const int64_t fair = num_shares / (4 * team.size);
   const int64_t piece = fair < 1 ? 1 : fair < kLargestPiece ? fair : kLargestPiece;

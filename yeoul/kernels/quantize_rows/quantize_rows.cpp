@@ -9,10 +9,14 @@ YEOUL_EXPORT(void, quantize_rows)
 (int type, const void* rows, int64_t num_rows, int64_t size, int8_t* codes, float* scales, int32_t* sums) {
   const int64_t num_blocks = (size + kQuantizedBlock - 1) / kQuantizedBlock;
   with_number_type(type, [=](auto number) {
-    using Number = decltype(number);
+    const auto* numbers = (const decltype(number)*)rows;
 #pragma omp parallel for if (num_rows > 8)
     for (int64_t row = 0; row < num_rows; ++row)
-      quantize_row((const Number*)rows + row * size, size, num_blocks * kQuantizedBlock, kQuantizedBlock,
-                   codes + row * num_blocks * kQuantizedBlock, scales + row * num_blocks, sums + row * num_blocks);
+      for (int64_t block = 0; block < num_blocks; ++block) {
+        const int64_t first = block * kQuantizedBlock, place = row * num_blocks + block;
+        const QuantizedBlock found = quantize_block(numbers + row * size + first, size - first, codes + place * kQuantizedBlock);
+        scales[place] = found.scale;
+        sums[place] = found.sum;
+      }
   });
 }
