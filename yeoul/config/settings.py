@@ -16,6 +16,7 @@ from msgspec import Meta
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 CacheDtype = Literal["auto", "float32", "bfloat16", "float16"]
+Quantization = Literal["int8"]
 Policy = Literal["fcfs", "priority"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -45,6 +46,10 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
         Count | None, Meta(description="Longest prompt plus answer, in tokens. Default: what the model was trained for.")
     ] = None
     dtype: Annotated[Dtype, Meta(description="Type of the weights and of the computation.")] = "auto"
+    quantization: Annotated[
+        Quantization | None,
+        Meta(description="Quantise the weights of a bfloat16, float16 or float32 model on the way in (on a CPU)."),
+    ] = None
     device: Annotated[Device, Meta(description="Where the model runs.")] = "auto"
     seed: Annotated[int, Meta(description="Base of the random seeds of requests that bring none.")] = 0
     download_dir: Annotated[

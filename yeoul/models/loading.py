@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 
@@ -29,6 +30,7 @@ def load_model(
     device: torch.device,
     parallel: TensorParallel,
     packed: PackedFolder | None = None,
+    quantization: Literal["int8"] | None = None,
 ) -> Model:
     """Read this rank's share of every weight, decoded to ``dtype`` on ``device``.
 
@@ -40,10 +42,11 @@ def load_model(
         parallel: this rank's place.
         packed: where the weights are kept as this machine's CPU reads them, and mapped from at the next start. In
             float32, which other modes are held against, nothing stands between a model and its files.
+        quantization: None, or what matrices of floating numbers become on the way in.
 
     Raises:
         ModelFileError: a tensor is missing, of another shape, or of a type that cannot be decoded; names it.
-        ConfigError: this many ranks cannot share the model.
+        ConfigError: this many ranks cannot share the model, or ``quantization`` makes no sense here.
     """
     build = builder_of(description.architecture)
     check_tensor_parallel_size(description, parallel.size)
@@ -51,12 +54,12 @@ def load_model(
     def read_files() -> FileWeights:
         file: TensorFile
         file = GgufTensors(files.path, description) if files.file_format == "gguf" else SafetensorsTensors(files.path)
-        return FileWeights(file, dtype, device)
+        return FileWeights(file, dtype, device, quantization)
 
     with torch.inference_mode(), _one_thread():
         if packed is None or device.type != "cpu" or dtype == torch.float32:
             return build(read_files(), description, parallel)
-        key = packed_key(files, description, dtype, parallel)
+        key = packed_key(files, description, dtype, parallel, quantization)
         loading = PackedLoading(packed, files, key, dtype)
         return loading.load(lambda weights: build(weights, description, parallel), read_files)
 

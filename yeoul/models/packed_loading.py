@@ -10,6 +10,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 
@@ -29,7 +30,13 @@ logger = logging.getLogger(__name__)
 Build = Callable[[WeightSource], Model]
 
 
-def packed_key(files: ModelFiles, description: ModelDescription, dtype: torch.dtype, parallel: TensorParallel) -> PackedKey:
+def packed_key(
+    files: ModelFiles,
+    description: ModelDescription,
+    dtype: torch.dtype,
+    parallel: TensorParallel,
+    quantization: Literal["int8"] | None = None,
+) -> PackedKey:
     """What packed weights must have been made of and for, to serve for this."""
     return PackedKey(
         files=identify(files),
@@ -37,7 +44,7 @@ def packed_key(files: ModelFiles, description: ModelDescription, dtype: torch.dt
         dtype=str(dtype).removeprefix("torch."),
         rank=parallel.rank,
         size=parallel.size,
-        packing=packing_fingerprint(dtype),
+        packing=packing_fingerprint(dtype, quantization),
     )
 
 

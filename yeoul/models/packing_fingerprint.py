@@ -7,6 +7,7 @@ stored: a layout that changes gives another name, whether or not anybody thought
 from __future__ import annotations
 
 import hashlib
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -16,7 +17,7 @@ from yeoul import __version__
 from yeoul.kernels.dequantize.reference import block_format
 from yeoul.model_files.gguf_types import COMPUTABLE_TYPES
 from yeoul.models.packed_weights import RecordingWeights
-from yeoul.models.weights import FileWeights, StoredTensor
+from yeoul.models.weights import FLOAT_TYPES, FileWeights, StoredTensor
 
 PACKING_VERSION = 1
 """To be raised for a change that the sample does not show."""
@@ -44,10 +45,10 @@ class SampleFile:
         return name
 
 
-def packing_fingerprint(dtype: torch.dtype) -> str:
+def packing_fingerprint(dtype: torch.dtype, quantization: Literal["int8"] | None = None) -> str:
     """What this code, on this processor, makes of weights for a model that computes in ``dtype``; takes milliseconds."""
-    weights = RecordingWeights(FileWeights(SampleFile(), dtype, torch.device("cpu")))
-    for type_name in COMPUTABLE_TYPES:
+    weights = RecordingWeights(FileWeights(SampleFile(), dtype, torch.device("cpu"), quantization))
+    for type_name in COMPUTABLE_TYPES if quantization is None else sorted(FLOAT_TYPES):
         weights.read_matrix(type_name, _SHAPE)
         weights.read_matrix(f"{type_name} interleaved", _SHAPE, rows=range(_HEAD_DIM, _NUM_ROWS))
         weights.read(f"{type_name} interleaved", _SHAPE, rows=range(2 * _HEAD_DIM), columns=range(3, 9))

@@ -7,20 +7,21 @@ that nothing is materialised but the part that this rank keeps.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from yeoul.errors import ModelFileError
+from yeoul.errors import ConfigError, ModelFileError
 from yeoul.kernels import operations
 from yeoul.kernels.dequantize.reference import block_format
 from yeoul.kernels.operations import Matrix
-from yeoul.kernels.pack_matrix.native import can_pack, pack_bfloat16, pack_matrix
+from yeoul.kernels.pack_matrix.native import can_pack, pack_bfloat16, pack_int8, pack_matrix
 
 PIECE_ELEMENTS = 1 << 19
+FLOAT_TYPES = frozenset({"F32", "F16", "BF16"})
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,13 @@ class TensorFile(Protocol):
 class FileWeights:
     """See ``layers.weight_source.WeightSource``."""
 
-    def __init__(self, file: TensorFile, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, file: TensorFile, dtype: torch.dtype, device: torch.device, quantization: Literal["int8"] | None = None
+    ) -> None:
         self.dtype = dtype
         self.device = device
         self._file = file
+        self._quantization = quantization
 
     def has(self, name: str) -> bool:
         """Whether the file holds the tensor."""
@@ -97,9 +101,15 @@ class FileWeights:
         """Read a part of a matrix: packed, as exact as it is stored, if this device multiplies packed ones; else a tensor.
 
         Where the model computes in float32, weights are decoded, so that what it computes can be compared.
+
+        Raises:
+            ConfigError: it is to be quantised and is quantised already, or this mode computes with decoded weights.
         """
         stored = self._find(name, shape)
         rows, columns = rows or range(shape[0]), columns or range(shape[1])
+        if self._quantization is not None:
+            self._check_can_quantize(stored)
+            return pack_int8(self.read(name, shape, rows=rows, columns=columns))
         if self.dtype == torch.float32 or self.device.type != "cpu":
             return self.read(name, shape, rows=rows, columns=columns)
         if not can_pack(stored.type_name, columns):
@@ -109,6 +119,18 @@ class FileWeights:
         if stored.interleaved_head_dim:
             row_of = _halves_from_pairs(row_of, stored.interleaved_head_dim).contiguous()
         return pack_matrix(_blocks(stored, columns), stored.type_name, len(columns), row_of)
+
+    def _check_can_quantize(self, stored: StoredTensor) -> None:
+        if self.device.type != "cpu" or self.dtype == torch.float32:
+            raise ConfigError(
+                f"--quantization {self._quantization} is for a CPU that computes in bfloat16 or float16, not for "
+                f"{self.device} with {self.dtype}; leave it away, or choose --device cpu and --dtype bfloat16"
+            )
+        if stored.type_name not in FLOAT_TYPES:
+            raise ConfigError(
+                f"--quantization {self._quantization} quantises weights of {', '.join(sorted(FLOAT_TYPES))}, but "
+                f"{stored.name!r} in {self._file.path} is quantised already, as {stored.type_name}; leave it away"
+            )
 
     def _find(self, name: str, shape: tuple[int, ...]) -> StoredTensor:
         stored = self._file.find(name)

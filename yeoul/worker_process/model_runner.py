@@ -76,6 +76,7 @@ class GPUModelRunner:
             dtype=self._dtype,
             device=self._device,
             parallel=self._parallel,
+            quantization=settings.model.quantization,
             packed=PackedFolder(CacheFolder.at(settings.model.download_dir)) if keeps_packed else None,
         )
 
@@ -93,7 +94,10 @@ class GPUModelRunner:
 
     def fingerprint(self) -> str:
         """See ``ModelRunner.fingerprint``."""
-        return model_fingerprint(self._settings, f"{self._device.type} {self._dtype} {self._cache_dtype}")
+        number_type = f"{self._device.type} {self._dtype} {self._cache_dtype}"
+        if self._settings.model.quantization is not None:
+            number_type += f" {self._settings.model.quantization}"
+        return model_fingerprint(self._settings, number_type)
 
     def allocate_cache(self, num_blocks: int) -> None:
         """See ``ModelRunner.allocate_cache``. Raises ConfigError where the device has no room for it."""

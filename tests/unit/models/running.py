@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,9 +16,16 @@ from yeoul.models.loading import load_model
 from yeoul.models.model import Model
 
 
-def load(files: ModelFiles, *, parallel: TensorParallel | None = None, dtype: torch.dtype = torch.float32) -> Model:
+def load(
+    files: ModelFiles,
+    *,
+    parallel: TensorParallel | None = None,
+    dtype: torch.dtype = torch.float32,
+    quantization: Literal["int8"] | None = None,
+) -> Model:
     parallel = parallel or TensorParallel()
-    return load_model(files, describe(files), dtype=dtype, device=torch.device("cpu"), parallel=parallel)
+    cpu = torch.device("cpu")
+    return load_model(files, describe(files), dtype=dtype, device=cpu, parallel=parallel, quantization=quantization)
 
 
 class Requests:

@@ -81,7 +81,11 @@ def test_a_packed_matrix_holds_the_numbers_of_the_decoded_one(type_name, interle
         assert isinstance(found, PackedMatrix)
         expected = weights.read("matrix", (12, 128), rows=rows, columns=columns)
         is_exact = type_name == "BF16" or columns != range(17, 128)  # what begins within a block is decoded and rounded
-        assert torch.equal(unpack(found), expected if is_exact else expected.bfloat16().float())
+        truth = expected if is_exact else expected.bfloat16().float()
+        # What a file has with 4 bits becomes the nearest integers of 8 bits.
+        nearest = truth.abs().amax(dim=1, keepdim=True) / 127 * 0.54
+        is_near = (unpack(found) - truth).abs() <= nearest
+        assert is_near.all() if type_name.startswith("Q4") else torch.equal(unpack(found), truth)
 
 
 def test_the_oracle_s_matrices_are_decoded():

@@ -35,6 +35,7 @@ _unpack_rows = NativeFunction(
 )
 _GROUP_INPUTS = 4
 _ZERO = 128
+_ROWS_A_PIECE = 1024  # whole tiles
 
 
 def can_pack(type_name: str, columns: range) -> bool:
@@ -79,9 +80,14 @@ def pack_matrix(rows: npt.NDArray[np.uint8], type_name: str, num_inputs: int, ro
 def pack_int8(matrix: Tensor) -> PackedMatrix:
     """Quantise a floating matrix ``[num_outputs, num_inputs]`` to 8 bits with a scale for each output and 192 inputs."""
     num_outputs, num_inputs = matrix.shape
-    num_filled = -(-num_inputs // BLOCK_INPUTS) * BLOCK_INPUTS
-    padding = (0, -num_inputs % SCALE_INPUTS, 0, -num_outputs % TILE_OUTPUTS)
-    numbers = torch.nn.functional.pad(matrix.float(), padding)
+    pieces = [_int8_tiles(matrix[first : first + _ROWS_A_PIECE]) for first in range(0, num_outputs, _ROWS_A_PIECE)]
+    codes, scales = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+    return PackedMatrix(PackedForm(*PLAIN_BLOCKS), num_outputs, num_inputs, codes, scales)
+
+
+def _int8_tiles(rows: Tensor) -> tuple[Tensor, Tensor]:
+    num_filled = -(-rows.shape[1] // BLOCK_INPUTS) * BLOCK_INPUTS
+    numbers = torch.nn.functional.pad(rows.float(), (0, -rows.shape[1] % SCALE_INPUTS, 0, -len(rows) % TILE_OUTPUTS))
     numbers = numbers.view(len(numbers), -1, SCALE_INPUTS)
     largest = numbers.abs().amax(dim=2, keepdim=True)
     # A number over a tensor would be that number times the reciprocals, rounded twice.
@@ -89,7 +95,7 @@ def pack_int8(matrix: Tensor) -> PackedMatrix:
     codes = (numbers * inverse).round_().add_(_ZERO).to(torch.uint8).flatten(1)[:, :num_filled]
     tiles = codes.reshape(-1, TILE_OUTPUTS, num_filled // _GROUP_INPUTS, _GROUP_INPUTS).transpose(1, 2).flatten(1)
     scales = (largest / torch.full_like(largest, 127.0)).view(-1, TILE_OUTPUTS, numbers.shape[1]).transpose(1, 2)
-    return PackedMatrix(PackedForm(*PLAIN_BLOCKS), num_outputs, num_inputs, tiles.contiguous(), scales.contiguous())
+    return tiles, scales
 
 
 def pack_bfloat16(matrix: Tensor) -> PackedMatrix:
@@ -104,7 +110,7 @@ def unpack_rows(matrix: PackedMatrix, indices: Tensor, dtype: torch.dtype) -> Te
     """Look up rows: int64 ``indices`` ``[num_rows]``, all below ``num_outputs``, to ``[num_rows, num_inputs]``."""
     if matrix.form.code_bits == BFLOAT16_BITS:
         rows = matrix.codes[indices // TILE_OUTPUTS, :, indices % TILE_OUTPUTS]
-        return rows.flatten(1)[:, : matrix.num_inputs].to(dtype)
+        return rows.flatten(1)[:, : matrix.num_inputs].to(dtype).contiguous()
     numbers = torch.empty(len(indices), matrix.num_inputs, dtype=dtype)
     indices = indices.contiguous()
     _unpack_rows(
