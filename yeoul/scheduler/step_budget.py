@@ -17,8 +17,10 @@ _LEAST_SHARE = 0.5  # of the decodes' own time, which prompts get where decodes 
 class StepBudget:
     """Estimates what a step takes: so much for its decodes, by their number, and so much more for each token of a prompt.
 
-    When a step comes back, both estimates move in proportion to what they said of it. So the sum of both is right after a few
-    steps even where each of them is wrong, and it is the sum that is bounded; steps of decodes alone set the rest right.
+    What a step with prompts took beyond its decodes' estimate is its tokens'. So the sum of both is right after a few
+    steps even where each of them is wrong, and it is the sum that is bounded. Decodes are measured by steps that have
+    nothing else; beside prompts their estimate only falls, when even half of what the tokens were thought to cost is too
+    much: were it to grow there, prompts would be given their least share of time that nobody needs.
 
     Args:
         max_pause_seconds: how long a step with decodes may take; 0 sets no bound.
@@ -63,13 +65,18 @@ class StepBudget:
             decode_seconds = max(seconds - prompt_seconds, 0.0)
         if not (predicted := decode_seconds + prompt_seconds):
             return
+        beyond_decodes = seconds - decode_seconds
+        if num_prompt_tokens > 0 and (plan.num_decodes == 0 or beyond_decodes >= prompt_seconds / 2):
+            self._learn_tokens(num_prompt_tokens, min(beyond_decodes, _LARGEST_JUMP * prompt_seconds))
+            return
         ratio = min(seconds / predicted, _LARGEST_JUMP)
         if num_prompt_tokens > 0:
-            weight = min(num_prompt_tokens, _FULL_WEIGHT_TOKENS)
-            self._token_seconds.add(ratio * prompt_seconds / num_prompt_tokens, weight)
-        if plan.num_decodes > 0:
-            mean = self._decode_seconds.setdefault(plan.num_decodes.bit_length(), _RunningMean())
-            mean.add(ratio * decode_seconds / plan.num_decodes, 1)
+            self._learn_tokens(num_prompt_tokens, ratio * prompt_seconds)
+        mean = self._decode_seconds.setdefault(plan.num_decodes.bit_length(), _RunningMean())
+        mean.add(ratio * decode_seconds / plan.num_decodes, 1)
+
+    def _learn_tokens(self, num_tokens: int, seconds: float) -> None:
+        self._token_seconds.add(seconds / num_tokens, min(num_tokens, _FULL_WEIGHT_TOKENS))
 
     def _predict_decodes(self, num_decodes: int) -> float:
         """Seconds of so many decodes alone, from the nearest number of them that was measured; 0 if none was."""

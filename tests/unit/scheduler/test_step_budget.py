@@ -150,6 +150,28 @@ def test_a_cold_start_is_soon_forgotten():
     assert len(steps) < 80
 
 
+def test_prompts_alone_may_become_much_cheaper():
+    desk = TimedDesk(Machine(token=10.0), max_decode_pause_milliseconds=100)
+    desk.start_streams(num_steps=1)
+    desk.machine = Machine(token=0.1)
+    desk.scheduler.abort([f"stream {number}" for number in range(NUM_STREAMS)])
+    desk.add(new_request("alone", 1000, max_tokens=1))
+    ((counts, _),) = desk.steps_until_prompt_is_done("alone")
+    assert counts == {"alone": 1000}
+
+
+def test_steps_with_prompts_that_vary_do_not_make_decodes_seem_dear():
+    """Were they to, prompts would get a share of the decodes' supposed time, and steps take longer than they may."""
+    desk = TimedDesk(Machine(step=20.0, decode=5.0), max_decode_pause_milliseconds=100)
+    desk.start_streams()
+    desk.add(new_request("long", 4000))
+    times = []
+    for number in range(60):
+        desk.machine = Machine(step=(20.0, 0.0, 40.0)[number % 3], decode=5.0)
+        times.append(desk.take_timed_step()[1])
+    assert sum(times[10:]) / len(times[10:]) <= 110
+
+
 def test_one_step_that_the_machine_held_up_changes_little():
     desk = TimedDesk(Machine(), max_decode_pause_milliseconds=100)
     desk.start_streams()
