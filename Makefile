@@ -61,7 +61,7 @@ sanitize: install-dev
 		> $$($(SANITIZED)/environment/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ordinary.pth
 	$(BIN)/python -m pip --python $(SANITIZED)/environment/bin/python install --quiet --no-deps . --config-settings=build-dir=$(SANITIZED)/objects \
 		--config-settings=cmake.define.YEOUL_SANITIZE=ON --config-settings=install.strip=false
-	$(SANITIZER_ENVIRONMENT) $(SANITIZED)/environment/bin/python -m pytest -q -p no:cacheprovider $(SANITIZED_TESTS)
+	$(SANITIZER_ENVIRONMENT) $(SANITIZED)/environment/bin/python -m pytest -q -p no:cacheprovider --capture=sys $(SANITIZED_TESTS)
 
 fix: install-dev
 	$(BIN)/ruff check --fix .
