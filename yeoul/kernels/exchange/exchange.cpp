@@ -147,6 +147,7 @@ void run_exchange(const ExchangeCall& call, Team& team) {
   for (int64_t start = 0; start < call.num_rows; start += most_rows, ++number) {
     const int64_t num_rows = call.num_rows - start < most_rows ? call.num_rows - start : most_rows;
     team.share(num_rows, piece, [&](int64_t row, int64_t end) {
+      if (mine == 0) return;  // a rank without columns has no memory to copy from
       const char* source = (const char*)call.input + (start + row) * mine;
       memcpy(slot_of(exchange, number, exchange.rank) + row * mine, source, (size_t)((end - row) * mine));
     });
