@@ -1,6 +1,6 @@
 """How long a crowd is stopped by one more long prompt: 31 streams decode, a prompt of 1,024 tokens arrives.
 
-``python -m benchmarks.fairness [MODEL] [--limits 0,100] [--rounds 5]`` starts one server for each limit
+``python -m benchmarks.fairness [MODEL] [--limits 0,75] [--rounds 5]`` starts one server for each limit
 (``--max-decode-pause-milliseconds``; 0 is none) and takes rounds on them in turn. A row tells, for a limit, the longest
 pause of any stream from the prompt's arrival to its first token, the longest in the second before (what the crowd does to
 itself), the time to the prompt's first token, and the crowd's tokens a second meanwhile: medians of the rounds, and the
@@ -108,7 +108,7 @@ def main() -> None:
     """Parses the command line and measures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="default")
-    parser.add_argument("--limits", default="0,100")
+    parser.add_argument("--limits", default="0,75")
     parser.add_argument("--rounds", type=int, default=5)
     arguments, flags = parser.parse_known_args()
     limits = arguments.limits.split(",")

@@ -95,7 +95,7 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_decode_pause_milliseconds: Annotated[
         float,
         Meta(ge=0, description="How long a step with decodes may take, by cutting prompts beside them; 0 means no limit."),
-    ] = 100.0
+    ] = 75.0
     async_scheduling: Annotated[
         bool, Meta(description="Hand the workers the next step while one runs, before its tokens are known.")
     ] = False
