@@ -35,7 +35,7 @@ class InPlaceExecutor:
     """
 
     def __init__(self, settings) -> None:
-        worker_settings: WorkerSettings = _worker_settings(settings, 0)
+        worker_settings: WorkerSettings = _worker_settings(settings, 0, None)
         self.worker = Worker(worker_settings)
         self.error: Exception | None = None
         self.holds = False
