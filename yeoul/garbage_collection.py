@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import gc
 
-# Rarer and so fewer pauses of the collector; what a request leaves is freed by its reference counts.
-_THRESHOLDS = (10_000, 20, 50)
+# Young objects are looked at more rarely than by default, old ones more often: what a connection leaves is cyclic, about ten
+# kilobytes a request, and since all that a start made is left out, looking at everything is cheap.
+_THRESHOLDS = (5_000, 5, 2)
 
 
 def postpone_garbage_collection() -> None:

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from tests.processes.fake_engine import FILES
-from tests.running_server import RunningServer, free_port, title, wait_gone
+from tests.running_server import RunningServer, free_port_pair, title, wait_gone
 from yeoul.config.settings import Settings, TransportSettings
 from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import ConfigError
@@ -38,7 +38,7 @@ def complete(server):
 
 
 def test_a_web_process_serves_from_an_engine_elsewhere_and_another_one_takes_over(keys):
-    address = f"tcp://127.0.0.1:{free_port()}"
+    address = f"tcp://127.0.0.1:{free_port_pair()}"
     with headless(address, keys) as engine:
         texts = []
         for _ in range(2):
@@ -57,7 +57,7 @@ def test_a_web_process_serves_from_an_engine_elsewhere_and_another_one_takes_ove
 
 
 def test_the_end_of_the_engine_ends_the_web_process_with_an_error(keys):
-    address = f"tcp://127.0.0.1:{free_port()}"
+    address = f"tcp://127.0.0.1:{free_port_pair()}"
     with headless(address, keys) as engine, RunningServer("--engine-address", address, "--engine-key-file", keys) as web:
         os.kill(engine.by_title()["yeoul::EngineCore"], signal.SIGKILL)
         assert web.wait_exit(10.0) not in (0, -signal.SIGKILL)
@@ -65,7 +65,7 @@ def test_the_end_of_the_engine_ends_the_web_process_with_an_error(keys):
 
 
 def test_a_signal_ends_a_headless_engine_that_is_still_starting(keys):
-    address = f"tcp://127.0.0.1:{free_port()}"
+    address = f"tcp://127.0.0.1:{free_port_pair()}"
     arguments = ("--headless", "--engine-address", address, "--engine-key-file", keys)
     with RunningServer(*arguments, wait=False) as engine:
         deadline = time.monotonic() + 20.0
@@ -79,7 +79,7 @@ def test_a_signal_ends_a_headless_engine_that_is_still_starting(keys):
 
 
 def test_an_engine_that_serves_another_model_is_refused(keys):
-    address = f"tcp://127.0.0.1:{free_port()}"
+    address = f"tcp://127.0.0.1:{free_port_pair()}"
     other_model = msgspec.structs.replace(describe(FILES), vocab_size=1024)
     settings = Settings(transport=TransportSettings(engine_address=address, engine_key_file=keys))
 
@@ -123,7 +123,7 @@ def strangers(keys):
 
 
 def test_a_stranger_without_the_right_keys_reaches_nothing(keys):
-    address = f"tcp://127.0.0.1:{free_port()}"
+    address = f"tcp://127.0.0.1:{free_port_pair()}"
     with (
         headless(address, keys) as engine,
         RunningServer("--engine-address", address, "--engine-key-file", keys) as web,
