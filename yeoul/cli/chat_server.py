@@ -19,6 +19,8 @@ from yeoul.messages.reports import Failure
 from yeoul.progress import download_bars
 from yeoul.transport.child_process import ChildProcess, enter_child
 
+_END_AFTER_SOCKETS_SECONDS = 0.5
+
 
 class ServerReady(msgspec.Struct, frozen=True, tag="server_ready"):
     """The child's server answers at ``url``."""
@@ -65,8 +67,8 @@ class OwnServer:
         child.close()
 
     def check(self) -> None:
-        """Raises ProcessDeadError if the server has ended."""
-        if self._child is not None and self._child.poll() is not None:
+        """Raises ProcessDeadError if the server has ended; its sockets close a moment before its process does."""
+        if self._child is not None and self._child.wait(_END_AFTER_SOCKETS_SECONDS) is not None:
             raise self._death_of(self._child)
 
     def _wait_ready(self, child: ChildProcess) -> str:
