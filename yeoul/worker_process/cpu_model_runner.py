@@ -5,6 +5,7 @@ Knows nothing of steps or models. ``devices.make_model_runner`` makes it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import mmap
@@ -59,9 +60,15 @@ class CPUModelRunner(GPUModelRunner):
         return wanted // self._settings.tensor_parallel_size, available
 
     def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Pages that the kernel hands out when they are first written, so that an empty cache takes no memory."""
+        """Pages that the kernel hands out when they are first written, so that an empty cache takes no memory.
+
+        Huge ones where it has them: attention reads small pieces that lie anywhere, each of which would want an address of
+        its own to be looked up.
+        """
         num_numbers = math.prod(shape)
         memory = mmap.mmap(-1, num_numbers * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):  # a kernel without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
         return torch.frombuffer(memory, dtype=dtype, count=num_numbers).view(shape)
 
 

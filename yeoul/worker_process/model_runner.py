@@ -102,15 +102,18 @@ class GPUModelRunner:
     def allocate_cache(self, num_blocks: int) -> None:
         """See ``ModelRunner.allocate_cache``. Raises ConfigError where the device has no room for it."""
         model, block_size = self._model, self._settings.cache.block_size
-        shape = (2, num_blocks, model.num_local_kv_heads, block_size, model.head_dim)
+        # A block of all layers is one piece of memory: what requests hold is as dense as can be, in pages and in the caches
+        # of addresses.
+        shape = (num_blocks, model.num_layers, 2, model.num_local_kv_heads, block_size, model.head_dim)
         self._kv_caches = []
         try:
-            self._kv_caches = [self.zeros(shape, self._cache_dtype) for _ in range(model.num_layers)]
+            blocks = self.zeros(shape, self._cache_dtype)
         except (RuntimeError, OSError) as error:
             raise ConfigError(
                 f"{self._device} has no room for a KV cache of {num_blocks} blocks of {self.block_bytes} bytes; "
                 f"set --kv-cache-memory-bytes to less than {num_blocks * self.block_bytes}"
             ) from error
+        self._kv_caches = [blocks[:, layer].transpose(0, 1) for layer in range(model.num_layers)]
         self._batch = InputBatch(
             max_num_requests=self._settings.max_num_seqs,
             max_model_len=self._settings.max_model_len,
@@ -157,7 +160,7 @@ class GPUModelRunner:
         return free_bytes, free_bytes
 
     def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Memory for the KV cache of a layer."""
+        """Memory for the KV cache."""
         return torch.zeros(shape, dtype=dtype, device=self._device)
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from yeoul.kernels.native.cache_layout import is_paired
+from yeoul.kernels.native.cache_layout import is_paired, strides_of
 from yeoul.kernels.native.calls import AttentionCall, BatchCall
 from yeoul.kernels.native_library import address, number_type
 from yeoul.kernels.native_operations import NativeOperation, new_tensor
@@ -29,7 +29,8 @@ def paged_attention(
 ) -> Tensor:
     """See ``reference.paged_attention``. A token's heads must be contiguous; from token to token there may be gaps."""
     num_tokens, num_heads, head_dim = query.shape
-    _, num_blocks, num_kv_heads, block_size, key_size = kv_cache.shape
+    num_kv_heads, block_size, key_size = kv_cache.shape[2:]
+    part_stride, block_stride = strides_of(kv_cache)
     assert query.stride()[1:] == (head_dim, 1), "the heads of a token must be contiguous"
     assert key_size == head_dim, f"heads of {head_dim} numbers cannot meet keys of {key_size}"
     output = new_tensor(tuple(query.shape), query.dtype)
@@ -39,14 +40,15 @@ def paged_attention(
             num_heads=num_heads,
             num_kv_heads=num_kv_heads,
             head_dim=head_dim,
-            num_blocks=num_blocks,
+            part_stride=part_stride,
+            block_stride=block_stride,
             block_size=block_size,
             query_stride=query.stride(0),
             output_stride=num_heads * head_dim,
             sliding_window=sliding_window,
             batch=batch_call(query_start, context_lengths, block_tables).address,
             query=query.data_ptr(),
-            cache=address(kv_cache),
+            cache=kv_cache.data_ptr(),
             output=address(output),
             scale=scale,
             softcap=softcap or 0.0,

@@ -116,12 +116,10 @@ def _gather(kv_cache: Tensor, tables: Tensor, last_positions: Tensor, piece: _Pi
     padded = -(-piece.num_keys // KEY_TILE) * KEY_TILE
     num_blocks = -(-padded // block_size)
     tables = torch.nn.functional.pad(tables[:, :num_blocks], (0, max(0, num_blocks - tables.shape[1])))
-    heads = torch.arange(num_kv_heads, device=kv_cache.device)
-    places = (tables[:, None].long() * num_kv_heads + heads[None, :, None]).flatten()
 
     def gathered(blocks: Tensor) -> Tensor:
-        found = blocks.flatten(0, 1).index_select(0, places).float()
-        return found.view(len(tables), num_kv_heads, num_blocks * block_size, head_dim)[:, :, :padded]
+        found = blocks[tables.long()].transpose(1, 2).float()
+        return found.reshape(len(tables), num_kv_heads, num_blocks * block_size, head_dim)[:, :, :padded]
 
     keys, values = gathered(kv_cache[0]), gathered(kv_cache[1])
     all_known = min(piece.first_positions) + piece.num_queries

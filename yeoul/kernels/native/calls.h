@@ -55,14 +55,15 @@ struct BatchCall {
   int64_t num_requests;
 };
 
-// A layer's attention over its cache [2, num_blocks, num_kv_heads, block_size, head_dim]; how a block's numbers lie, see
-// native/cache_layout.h.
+// A layer's attention over its cache [2, num_blocks, num_kv_heads, block_size, head_dim], whose last three dimensions are
+// contiguous; how a block's numbers lie, see native/cache_layout.h.
 struct AttentionCall {
   int64_t num_rows;
   int64_t num_heads;
   int64_t num_kv_heads;
   int64_t head_dim;
-  int64_t num_blocks;
+  int64_t part_stride;   // from the keys of a block to its values
+  int64_t block_stride;  // from a block to the next
   int64_t block_size;
   int64_t query_stride;   // from one token's query to the next
   int64_t output_stride;  // from one token's output to the next
@@ -78,13 +79,14 @@ struct AttentionCall {
   int32_t is_paired;
 };
 
-// A layer's heads after projection, rotated in place; keys and values go to the cache.
+// A layer's heads after projection, rotated in place; keys and values go to the cache, see AttentionCall.
 struct RotaryCall {
   int64_t num_rows;
   int64_t num_heads;
   int64_t num_kv_heads;
   int64_t head_dim;
-  int64_t num_blocks;
+  int64_t part_stride;
+  int64_t block_stride;
   int64_t block_size;
   int64_t heads_stride;       // from one token's heads (queries, keys, values) to the next
   const float* query_weight;  // [head_dim] of the norm on each query head, or null

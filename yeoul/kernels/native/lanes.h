@@ -76,10 +76,26 @@ inline Floats select_less(Floats a, Floats b, Floats yes, Floats no) {
 }
 
 // The larger; b where either is NaN.
-inline Floats maximum(Floats a, Floats b) { return select_less(b, a, a, b); }
+inline Floats maximum(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return select_less(b, a, a, b);
+#endif
+}
 
 // The smaller; b where either is NaN.
-inline Floats minimum(Floats a, Floats b) { return select_less(a, b, a, b); }
+inline Floats minimum(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+  return select_less(a, b, a, b);
+#endif
+}
 
 inline Floats absolute(Floats value) { return (Floats)((Words)value & 0x7fffffffu); }
 
@@ -211,9 +227,24 @@ inline float largest_lane(Floats value) {
 #endif
 }
 
-// e to the power of value: 1 at 0 exactly, 0 below -87.3, infinite above 88.3, NaN at NaN; else 2 units in the last place.
+// 2 to the power of whole, times value; `shifted` is whole + 1.5 * 2^23.
+inline Floats scale_by_power(Floats value, Floats whole, Floats shifted) {
+#if defined(__AVX512F__)
+  (void)shifted;
+  return (Floats)_mm512_scalef_ps((__m512)value, (__m512)whole);
+#else
+  (void)whole;
+  return value * (Floats)(((Words)shifted << 23) + 0x3f800000u);
+#endif
+}
+
+// e to the power of value: 1 at 0 exactly, 0 far below -87.3, infinite above 88.7, NaN at NaN; else 2 units in the last place.
 inline Floats exponential(Floats value) {
+#if defined(__AVX512F__)
+  const Floats lowest = splat(-200.0f), highest = splat(200.0f);  // far beyond the numbers that there are
+#else
   const Floats lowest = splat(-87.33f), highest = splat(88.3f);
+#endif
   const Floats bounded = minimum(highest, maximum(lowest, value));
   const Floats shifter = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, which its low bits then hold
   const Floats shifted = multiply_add(bounded, splat(1.44269504f), shifter);
@@ -227,10 +258,12 @@ inline Floats exponential(Floats value) {
   series = multiply_add(series, rest, splat(1.6666665459e-1f));
   series = multiply_add(series, rest, splat(5.0000001201e-1f));
   series = multiply_add(series, rest * rest, rest) + splat(1.0f);
-  const Floats power = (Floats)(((Words)shifted << 23) + 0x3f800000u);
-  Floats result = series * power;
-  result = select_less(value, lowest, splat(0.0f), result);
-  return select_less(highest, value, splat(__builtin_inff()), result);
+  const Floats result = scale_by_power(series, whole, shifted);
+#if defined(__AVX512F__)
+  return result;
+#else
+  return select_less(highest, value, splat(__builtin_inff()), select_less(value, lowest, splat(0.0f), result));
+#endif
 }
 
 // Within 1e-7 of the hyperbolic tangent.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from yeoul.kernels.native.cache_layout import is_paired
+from yeoul.kernels.native.cache_layout import is_paired, strides_of
 from yeoul.kernels.native.calls import RotaryCall
 from yeoul.kernels.native_library import address, number_type
 from yeoul.kernels.native_operations import NativeOperation
@@ -27,7 +27,8 @@ def rotate_and_write(
 ) -> Tensor:
     """See ``reference.rotate_and_write``."""
     num_tokens, num_all_heads, head_dim = heads.shape
-    _, num_blocks, num_kv_heads, block_size, _ = kv_cache.shape
+    num_kv_heads, block_size = kv_cache.shape[2:4]
+    part_stride, block_stride = strides_of(kv_cache)
     num_heads = num_all_heads - 2 * num_kv_heads
     assert head_dim in range(2, 1025, 2), f"a head of {head_dim} numbers cannot be rotated natively"
     assert cosines.dtype == sines.dtype == torch.float32
@@ -38,7 +39,8 @@ def rotate_and_write(
             num_heads=num_heads,
             num_kv_heads=num_kv_heads,
             head_dim=head_dim,
-            num_blocks=num_blocks,
+            part_stride=part_stride,
+            block_stride=block_stride,
             block_size=block_size,
             heads_stride=num_all_heads * head_dim,
             query_weight=None if norms is None else address(norms.query_weight),
@@ -47,7 +49,7 @@ def rotate_and_write(
             cosines=address(cosines),
             sines=address(sines),
             slots=address(slot_mapping),
-            cache=address(kv_cache),
+            cache=kv_cache.data_ptr(),
             epsilon=0.0 if norms is None else norms.epsilon,
             heads_type=number_type(heads.dtype),
             cache_type=number_type(kv_cache.dtype),

@@ -71,13 +71,13 @@ void rotate_token(const RotaryCall& call, char* heads, const float* cosines, con
   const int64_t block = slot / call.block_size, offset = slot % call.block_size;
   for (int64_t part = 0; part < 2; ++part)
     for (int64_t head = 0; head < call.num_kv_heads; ++head, heads += bytes) {
-      const int64_t first_row = ((part * call.num_blocks + block) * call.num_kv_heads + head) * call.block_size;
+      const int64_t place = part * call.part_stride + block * call.block_stride + head * call.block_size * size;
       if (part == 0) {
         read_rotated(call, heads, call.key_weight, cosines, sines, numbers);
       } else {
         read_numbers(heads, size, call.heads_type, numbers);
       }
-      char* target = address_of(call.cache, first_row * size, call.cache_type);
+      char* target = address_of(call.cache, place, call.cache_type);
       if (call.is_paired) {
         write_pairs(call, numbers, part, offset, target);
       } else {
