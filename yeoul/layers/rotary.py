@@ -14,6 +14,8 @@ from torch import Tensor
 
 from yeoul.model_files.description import RopeScaling
 
+_FIRST_NUM_POSITIONS = 1024
+
 
 class RotaryTable(NamedTuple):
     """The angles of a step's tokens: float32 ``[num_tokens, head_dim / 2]`` each."""
@@ -23,7 +25,9 @@ class RotaryTable(NamedTuple):
 
 
 class RotaryEmbedding:
-    """Frequencies of one base and one scaling.
+    """Frequencies of one base and one scaling, and the angles of all positions that were met.
+
+    The angles are computed once: cosines and sines of a step's few tokens would cost torch a team of threads to be woken.
 
     Args:
         inverse_frequencies: float32 ``[head_dim / 2]``, radians a position.
@@ -33,6 +37,7 @@ class RotaryEmbedding:
     def __init__(self, inverse_frequencies: Tensor, attention_factor: float = 1.0) -> None:
         self.inverse_frequencies = inverse_frequencies
         self.attention_factor = attention_factor
+        self._known = RotaryTable(inverse_frequencies[:0], inverse_frequencies[:0])
 
     @classmethod
     def build(
@@ -66,8 +71,14 @@ class RotaryEmbedding:
             attention_factor = _yarn_attention_factor(scaling)
         return cls(inverse.to(device), attention_factor)
 
-    def table(self, positions: Tensor) -> RotaryTable:
-        """Make the table for int64 ``positions`` ``[num_tokens]``."""
+    def table(self, positions: Tensor, num_positions: int) -> RotaryTable:
+        """Look the angles of int64 ``positions`` ``[num_tokens]`` up, all of them below ``num_positions``."""
+        if num_positions > len(self._known.cosines):
+            self._known = self._make_table(max(_FIRST_NUM_POSITIONS, 1 << (num_positions - 1).bit_length()))
+        return RotaryTable(self._known.cosines.index_select(0, positions), self._known.sines.index_select(0, positions))
+
+    def _make_table(self, num_positions: int) -> RotaryTable:
+        positions = torch.arange(num_positions, device=self.inverse_frequencies.device)
         angles = positions.float().unsqueeze(1) * self.inverse_frequencies
         return RotaryTable(angles.cos() * self.attention_factor, angles.sin() * self.attention_factor)
 

@@ -84,8 +84,9 @@ class Decoder:
         stream = self._embedding.embed(token_ids)
         if self._description.embedding_scale != 1.0:
             stream = stream * self._embedding_scale
-        table = self._rotary.table(positions)
-        local_table = self._local_rotary.table(positions) if self._local_rotary is not None else table
+        num_positions = metadata.max_context_length
+        table = self._rotary.table(positions, num_positions)
+        local_table = table if self._local_rotary is None else self._local_rotary.table(positions, num_positions)
         hidden_states = self._run_layers(LayerInputs(stream, table, local_table, metadata), kv_caches)
         self._parallel.check()
         return hidden_states

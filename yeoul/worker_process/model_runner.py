@@ -249,7 +249,7 @@ class GPUModelRunner:
             last_rows = layout.query_start[1:][group].astype(np.int64) - 1
             states = [layout.states[index] for index in group]
             results += self._sample_group(
-                batch, states, layout.rows[group], hidden_states[self._to_device(last_rows)], faults
+                batch, states, layout.rows[group], hidden_states.index_select(0, self._to_device(last_rows)), faults
             )
         return results
 

@@ -51,6 +51,16 @@ def test_divisors_from_a_file_take_the_place_of_llama3_scaling():
 
 def test_a_table_holds_the_angles_of_its_positions():
     rotary = RotaryEmbedding(torch.tensor([1.0, 0.1]), attention_factor=2.0)
-    table = rotary.table(torch.tensor([0, 3]))
+    table = rotary.table(torch.tensor([0, 3]), 4)
     assert torch.allclose(table.cosines, 2 * torch.tensor([[0.0, 0.0], [3.0, 0.3]]).cos())
     assert torch.allclose(table.sines, 2 * torch.tensor([[0.0, 0.0], [3.0, 0.3]]).sin())
+
+
+def test_angles_are_the_same_bits_whatever_longer_contexts_were_met_since():
+    rotary = RotaryEmbedding.build(64, 10000.0, RopeScaling(), CPU)
+    positions = torch.tensor([0, 7, 1023])
+    before, far = rotary.table(positions, 1024), rotary.table(torch.tensor([1023, 5000]), 5001)
+    after = rotary.table(positions, 1024)
+    assert torch.equal(before.cosines, after.cosines)
+    assert torch.equal(before.sines, after.sines)
+    assert torch.equal(far.cosines[0], before.cosines[2])
