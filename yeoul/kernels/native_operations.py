@@ -20,6 +20,7 @@ from torch import Tensor
 from torch._C import DisableTorchFunction
 from torch.overrides import TorchFunctionMode
 
+from yeoul.errors import ConfigError
 from yeoul.kernels.native.calls import Call
 from yeoul.kernels.native_library import NativeFunction, instruction_set_in_use, symbol_address
 
@@ -34,6 +35,12 @@ class NotRecordableError(Exception):
     """What was to be recorded computes with something else than native operations."""
 
 
+class _OperationKind(ctypes.Structure):
+    """The same as OperationKind in ``native/operation.h``."""
+
+    _fields_ = (("plan", ctypes.c_void_p), ("run", ctypes.c_void_p), ("call_bytes", ctypes.c_int64))
+
+
 class _Operation(ctypes.Structure):
     """The same as Operation in ``native/operation.h``."""
 
@@ -45,16 +52,23 @@ class NativeOperation:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._kind = functools.cache(symbol_address)
+        self._kind = functools.cache(_kind_address)
 
     def __call__(self, call: Call) -> None:
         """Runs it, without the interpreter lock; or records it while there is a recording."""
-        kind = self._kind(f"{self._name}_{instruction_set_in_use()}")
+        kind = self._kind(f"{self._name}_{instruction_set_in_use()}", type(call))
         if _recordings:
             _recordings[-1].add(kind, call)
             return
         operation = _Operation(kind, call.address)
         _run_operations(ctypes.addressof(operation), 1, 0)
+
+
+def _kind_address(name: str, call_type: type[Call]) -> int:
+    address = symbol_address(name)
+    if _OperationKind.from_address(address).call_bytes != ctypes.sizeof(call_type):
+        raise ConfigError(f"the native kernels are not of this version (see {name}): run `make install`")
+    return address
 
 
 def new_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

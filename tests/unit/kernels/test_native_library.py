@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 
+import pytest
+
+from yeoul.errors import ConfigError
+from yeoul.kernels.native.calls import RmsNormCall
 from yeoul.kernels.native_library import InstructionSet, instruction_set_in_use, instruction_sets, using
+from yeoul.kernels.native_operations import NativeOperation
 
 COUNT_RUNTIMES = """
 import os
@@ -36,3 +42,11 @@ def test_another_set_can_be_used_for_a_while():
     with using(InstructionSet.PORTABLE):
         assert instruction_set_in_use() == InstructionSet.PORTABLE
     assert instruction_set_in_use() == instruction_sets()[-1]
+
+
+def test_a_library_that_is_older_than_the_sources_is_refused_with_what_to_do():
+    class LaterCall(RmsNormCall):
+        _fields_ = (("later", ctypes.c_int64),)
+
+    with pytest.raises(ConfigError, match="run `make install`"):
+        NativeOperation("rms_norm")(LaterCall(num_rows=0))

@@ -19,6 +19,7 @@ struct Plan {
 struct OperationKind {
   Plan (*plan)(const void* call);
   void (*run)(const void* call, Team& team);
+  int64_t call_bytes;  // of its structure; Python compares, since a library may be older than the sources beside it
 };
 
 struct Operation {
@@ -34,4 +35,5 @@ struct Operation {
   const OperationKind YEOUL_JOIN(name, YEOUL_INSTRUCTION_SET) = {                                       \
       [](const void* call) { return plan_function(*(const Call*)call); },                               \
       [](const void* call, Team& team) { run_function(*(const Call*)call, team); },                     \
+      sizeof(Call),                                                                                     \
   };

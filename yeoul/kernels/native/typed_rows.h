@@ -53,4 +53,12 @@ inline void store_typed(char* target, int32_t type, Floats value, int count) {
 // How many of the lanes at `place` lie before `size`.
 inline int lanes_left(int64_t size, int64_t place) { return size - place < kLanes ? (int)(size - place) : kLanes; }
 
+// Calls visit(place, count) for each vector of `size` numbers; all but the last are known to be whole when it is compiled.
+template <class Visit>
+inline void for_each_vector(int64_t size, Visit visit) {
+  int64_t place = 0;
+  for (; place + kLanes <= size; place += kLanes) visit(place, kLanes);
+  if (place < size) visit(place, (int)(size - place));
+}
+
 }  // namespace

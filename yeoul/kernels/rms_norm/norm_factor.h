@@ -9,12 +9,16 @@ namespace {
 // The factor that gives `size` floats a root mean square of one: four running sums, joined in pairs.
 inline float norm_factor(const float* numbers, int64_t size, float epsilon) {
   Floats sums[4] = {};
-  for (int64_t place = 0; place < size; place += 4 * kLanes)
-    for (int part = 0; part < 4; ++part)
-      if (place + part * kLanes < size) {
-        const Floats number = load_some(numbers + place + part * kLanes, lanes_left(size, place + part * kLanes));
-        sums[part] = multiply_add(number, number, sums[part]);
-      }
+  int64_t place = 0;
+  for (; place + 4 * kLanes <= size; place += 4 * kLanes)
+    for (int part = 0; part < 4; ++part) {
+      const Floats number = load(numbers + place + part * kLanes);
+      sums[part] = multiply_add(number, number, sums[part]);
+    }
+  for (int part = 0; place < size; ++part, place += kLanes) {
+    const Floats number = load_some(numbers + place, lanes_left(size, place));
+    sums[part] = multiply_add(number, number, sums[part]);
+  }
   const float total = sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
   return 1.0f / __builtin_sqrtf(total / (float)size + epsilon);
 }

@@ -13,75 +13,78 @@ namespace {
 
 constexpr int kMaxHeadDim = 1024;
 
-inline void read_numbers(const char* source, int64_t size, int32_t type, float* numbers) {
-  for (int64_t place = 0; place < size; place += kLanes) {
-    const int count = lanes_left(size, place);
-    store_some(numbers + place, load_typed(source + place * bytes_of(type), type, count), count);
-  }
+template <class Number>
+inline void read_numbers(const Number* source, int64_t size, float* numbers) {
+  for_each_vector(size, [&](int64_t place, int count) { store_some(numbers + place, load_some(source + place, count), count); });
 }
 
-inline void write_numbers(const float* numbers, int64_t size, char* target, int32_t type) {
-  for (int64_t place = 0; place < size; place += kLanes)
-    store_typed(target + place * bytes_of(type), type, load_some(numbers + place, lanes_left(size, place)),
-                lanes_left(size, place));
+template <class Number>
+inline void write_numbers(const float* numbers, int64_t size, Number* target) {
+  for_each_vector(size, [&](int64_t place, int count) { store_some(target + place, load_some(numbers + place, count), count); });
 }
 
 // Reads a head, normalises it if there is a weight, and rotates each pair (i, i + head_dim / 2).
-inline void read_rotated(const RotaryCall& call, const char* source, const float* weight, const float* cosines,
+template <class Number>
+inline void read_rotated(const RotaryCall& call, const Number* source, const float* weight, const float* cosines,
                          const float* sines, float* numbers) {
   const int64_t half = call.head_dim / 2;
-  read_numbers(source, call.head_dim, call.heads_type, numbers);
+  read_numbers(source, call.head_dim, numbers);
   if (weight != nullptr) {
     const Floats factor = splat(norm_factor(numbers, call.head_dim, call.epsilon));
-    for (int64_t place = 0; place < call.head_dim; place += kLanes) {
-      const int count = lanes_left(call.head_dim, place);
+    for_each_vector(call.head_dim, [&](int64_t place, int count) {
       store_some(numbers + place, load_some(numbers + place, count) * factor * load_some(weight + place, count), count);
-    }
+    });
   }
-  for (int64_t place = 0; place < half; place += kLanes) {
-    const int count = lanes_left(half, place);
+  for_each_vector(half, [&](int64_t place, int count) {
     const Floats cosine = load_some(cosines + place, count), sine = load_some(sines + place, count);
     const Floats first = load_some(numbers + place, count), second = load_some(numbers + half + place, count);
     store_some(numbers + place, first * cosine - second * sine, count);
     store_some(numbers + half + place, second * cosine + first * sine, count);
-  }
+  });
 }
 
-// Writes a key or value to a paired block.
-inline void write_pairs(const RotaryCall& call, const float* numbers, int64_t part, int64_t offset, char* block) {
+// Writes every other of `size` numbers: another thread may be writing those between them.
+inline void write_every_other(const BFloat16* numbers, int64_t size, BFloat16* target) {
+  int64_t place = 0;
+#if defined(__AVX512BW__)
+  for (; place + kLanes <= size; place += kLanes)
+    _mm512_mask_storeu_epi16(target + 2 * place, 0x55555555, (__m512i)widen(&numbers[place].bits));
+#endif
+  for (; place < size; ++place) target[2 * place] = numbers[place];
+}
+
+// Writes a key (part 0) or value (1) to a paired block.
+inline void write_pairs(const RotaryCall& call, const float* numbers, int64_t part, int64_t offset, BFloat16* block) {
   BFloat16 rounded[kMaxHeadDim];
-  write_numbers(numbers, call.head_dim, (char*)rounded, kBFloat16);
-  if (part == 1) {
-    BFloat16* target = (BFloat16*)block + paired_value_place(offset, call.head_dim);
-    for (int64_t place = 0; place < call.head_dim; ++place) target[2 * place] = rounded[place];
-    return;
-  }
-  char* target = block + 4 * paired_key_place(offset, call.head_dim);
-  for (int64_t pair = 0; pair < call.head_dim / 2; ++pair) __builtin_memcpy(target + 4 * pair * kGroupKeys, rounded + 2 * pair, 4);
+  write_numbers(numbers, call.head_dim, rounded);
+  if (part == 1) return write_every_other(rounded, call.head_dim, block + paired_value_place(offset, call.head_dim));
+  BFloat16* target = block + 2 * paired_key_place(offset, call.head_dim);
+  for (int64_t pair = 0; pair < call.head_dim / 2; ++pair) __builtin_memcpy(target + 2 * pair * kGroupKeys, rounded + 2 * pair, 4);
 }
 
 // Rotates the queries of a token in place and writes its keys, rotated, and its values to their slot.
-void rotate_token(const RotaryCall& call, char* heads, const float* cosines, const float* sines, int64_t slot) {
+template <class Number, class Cached>
+void rotate_token(const RotaryCall& call, Number* heads, const float* cosines, const float* sines, int64_t slot) {
   float numbers[kMaxHeadDim];
-  const int64_t size = call.head_dim, bytes = size * bytes_of(call.heads_type);
-  for (int64_t head = 0; head < call.num_heads; ++head, heads += bytes) {
+  const int64_t size = call.head_dim;
+  for (int64_t head = 0; head < call.num_heads; ++head, heads += size) {
     read_rotated(call, heads, call.query_weight, cosines, sines, numbers);
-    write_numbers(numbers, size, heads, call.heads_type);
+    write_numbers(numbers, size, heads);
   }
   const int64_t block = slot / call.block_size, offset = slot % call.block_size;
   for (int64_t part = 0; part < 2; ++part)
-    for (int64_t head = 0; head < call.num_kv_heads; ++head, heads += bytes) {
+    for (int64_t head = 0; head < call.num_kv_heads; ++head, heads += size) {
       const int64_t place = part * call.part_stride + block * call.block_stride + head * call.block_size * size;
+      Cached* target = (Cached*)call.cache + place;
       if (part == 0) {
         read_rotated(call, heads, call.key_weight, cosines, sines, numbers);
       } else {
-        read_numbers(heads, size, call.heads_type, numbers);
+        read_numbers(heads, size, numbers);
       }
-      char* target = address_of(call.cache, place, call.cache_type);
       if (call.is_paired) {
-        write_pairs(call, numbers, part, offset, target);
+        write_pairs(call, numbers, part, offset, (BFloat16*)target);
       } else {
-        write_numbers(numbers, size, address_of(target, offset * size, call.cache_type), call.cache_type);
+        write_numbers(numbers, size, target + offset * size);
       }
     }
 }
@@ -90,11 +93,15 @@ Plan plan_rotary(const RotaryCall& call) { return {call.num_rows * call.heads_st
 
 void run_rotary(const RotaryCall& call, Team& team) {
   team.share(call.num_rows, rows_of_a_piece(call.heads_stride), [&](int64_t token, int64_t end) {
-    for (; token < end; ++token) {
-      const int64_t angle = token * (call.head_dim / 2);
-      rotate_token(call, address_of(call.heads, token * call.heads_stride, call.heads_type), call.cosines + angle,
-                   call.sines + angle, call.slots[token]);
-    }
+    with_number_type(call.heads_type, [&](auto number) {
+      with_number_type(call.cache_type, [&](auto cached) {
+        for (int64_t now = token; now < end; ++now) {
+          const int64_t angle = now * (call.head_dim / 2);
+          rotate_token<decltype(number), decltype(cached)>(call, (decltype(number)*)call.heads + now * call.heads_stride,
+                                                           call.cosines + angle, call.sines + angle, call.slots[now]);
+        }
+      });
+    });
   });
 }
 
