@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from yeoul.errors import ConfigError
-from yeoul.kernels.native.calls import RmsNormCall
+from yeoul.kernels.native.calls import Call, RmsNormCall
 from yeoul.kernels.native_library import InstructionSet, instruction_set_in_use, instruction_sets, using
 from yeoul.kernels.native_operations import NativeOperation
 
@@ -45,8 +45,8 @@ def test_another_set_can_be_used_for_a_while():
 
 
 def test_a_library_that_is_older_than_the_sources_is_refused_with_what_to_do():
-    class LaterCall(RmsNormCall):
-        _fields_ = (("later", ctypes.c_int64),)
+    class LaterCall(Call):
+        _fields_ = (*RmsNormCall._fields_, ("later", ctypes.c_int64))
 
     with pytest.raises(ConfigError, match="run `make install`"):
         NativeOperation("rms_norm")(LaterCall(num_rows=0))
