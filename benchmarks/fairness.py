@@ -22,7 +22,30 @@ from dataclasses import dataclass
 from tests.running_server import RunningServer
 
 NUM_STREAMS = 31
-NUM_PROMPT_TOKENS = 64
+NUM_PROMPT_WORDS = 64
+WORDS = [
+    "the",
+    "a",
+    "river",
+    "runs",
+    "water",
+    "stone",
+    "old",
+    "town",
+    "people",
+    "walked",
+    "over",
+    "bridge",
+    "night",
+    "morning",
+    "and",
+    "then",
+    "they",
+    "said",
+    "that",
+    "it",
+    "was",
+]
 NUM_LONG_PROMPT_TOKENS = 1024
 NUM_OUTPUT_TOKENS = 512
 QUIET_SECONDS = 1.0
@@ -39,14 +62,14 @@ class Round:
 
 
 class Stream:
-    """A streamed completion of random tokens, and when each of its tokens came."""
+    """A streamed completion, and when each of its tokens came."""
 
-    def __init__(self, port: int, num_prompt_tokens: int, max_tokens: int, chance: random.Random) -> None:
+    def __init__(self, port: int, prompt: str | list[int], max_tokens: int) -> None:
         self._port = port
         self._body = json.dumps(
             {
                 "model": "m",
-                "prompt": [chance.randrange(1000, 20000) for _ in range(num_prompt_tokens)],
+                "prompt": prompt,
                 "max_tokens": max_tokens,
                 "temperature": 0,
                 "ignore_eos": True,
@@ -73,12 +96,14 @@ class Stream:
 async def take_round(port: int, seed: int) -> Round:
     """Starts the crowd, lets it settle, sends the prompt, and lets go of the crowd once the prompt is answered."""
     chance = random.Random(seed)
-    crowd = [Stream(port, NUM_PROMPT_TOKENS, NUM_OUTPUT_TOKENS, chance) for _ in range(NUM_STREAMS)]
+    # Plain words are answered in plain words: of half a character, which random tokens bring, a stream shows nothing yet.
+    prompts = [" ".join(chance.choices(WORDS, k=NUM_PROMPT_WORDS)) for _ in range(NUM_STREAMS)]
+    crowd = [Stream(port, prompt, NUM_OUTPUT_TOKENS) for prompt in prompts]
     tasks = [asyncio.create_task(stream.run()) for stream in crowd]
     await asyncio.gather(*(stream.has_begun.wait() for stream in crowd))
     await asyncio.sleep(QUIET_SECONDS)
     start = time.perf_counter()
-    newcomer = Stream(port, NUM_LONG_PROMPT_TOKENS, 1, chance)
+    newcomer = Stream(port, [chance.randrange(1000, 20000) for _ in range(NUM_LONG_PROMPT_TOKENS)], 1)
     await newcomer.run()
     end = newcomer.times[0]
     await asyncio.sleep(0.3)  # the token after the prompt's last step belongs to the pause
