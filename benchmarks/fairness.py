@@ -23,29 +23,7 @@ from tests.running_server import RunningServer
 
 NUM_STREAMS = 31
 NUM_PROMPT_WORDS = 64
-WORDS = [
-    "the",
-    "a",
-    "river",
-    "runs",
-    "water",
-    "stone",
-    "old",
-    "town",
-    "people",
-    "walked",
-    "over",
-    "bridge",
-    "night",
-    "morning",
-    "and",
-    "then",
-    "they",
-    "said",
-    "that",
-    "it",
-    "was",
-]
+WORDS = "the a river runs water stone old town people walked over bridge night morning and then they said that it was"
 NUM_LONG_PROMPT_TOKENS = 1024
 NUM_OUTPUT_TOKENS = 512
 QUIET_SECONDS = 1.0
@@ -97,7 +75,7 @@ async def take_round(port: int, seed: int) -> Round:
     """Starts the crowd, lets it settle, sends the prompt, and lets go of the crowd once the prompt is answered."""
     chance = random.Random(seed)
     # Plain words are answered in plain words: of half a character, which random tokens bring, a stream shows nothing yet.
-    prompts = [" ".join(chance.choices(WORDS, k=NUM_PROMPT_WORDS)) for _ in range(NUM_STREAMS)]
+    prompts = [" ".join(chance.choices(WORDS.split(), k=NUM_PROMPT_WORDS)) for _ in range(NUM_STREAMS)]
     crowd = [Stream(port, prompt, NUM_OUTPUT_TOKENS) for prompt in prompts]
     tasks = [asyncio.create_task(stream.run()) for stream in crowd]
     await asyncio.gather(*(stream.has_begun.wait() for stream in crowd))
