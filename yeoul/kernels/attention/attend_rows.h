@@ -226,7 +226,7 @@ void weigh_rows(const Shape& shape, const KeySection& keys, const float* weights
 
 // Attention of kRows rows of a tile, from `row` on, over a section.
 template <int kRows, bool kPairs>
-void attend_rows(const Shape& shape, const RowTile& tile, int row, const SectionKeys& section, const float* queries, const KeySection& keys,
+void attend_rows(const Shape& shape, const RowTile& tile, int row, const SeenKeys& section, const float* queries, const KeySection& keys,
                  float* scores, const Softmax& softmax, Fetcher& fetcher) {
   const int64_t window = shape.call->sliding_window;
   int first_seen[kRows], end_seen[kRows], first = kSection, end = 0;
@@ -250,7 +250,7 @@ void attend_rows(const Shape& shape, const RowTile& tile, int row, const Section
 }
 
 template <int kRows>
-void attend_rows(const Shape& shape, const RowTile& tile, int row, const SectionKeys& section, const float* queries, const KeySection& keys,
+void attend_rows(const Shape& shape, const RowTile& tile, int row, const SeenKeys& section, const float* queries, const KeySection& keys,
                  float* scores, const Softmax& softmax, Fetcher& fetcher) {
 #if defined(__AVX512BF16__)
   if (shape.in_pairs) return attend_rows<kRows, true>(shape, tile, row, section, queries, keys, scores, softmax, fetcher);
@@ -259,7 +259,7 @@ void attend_rows(const Shape& shape, const RowTile& tile, int row, const Section
 }
 
 // All rows of a tile.
-void attend_all_rows(const Shape& shape, const RowTile& tile, const SectionKeys& section, const float* queries, const KeySection& keys,
+void attend_all_rows(const Shape& shape, const RowTile& tile, const SeenKeys& section, const float* queries, const KeySection& keys,
                      float* scores, const Softmax& softmax, Fetcher& fetcher) {
   int row = 0;
   for (; row + kBlockRows <= tile.num_rows; row += kBlockRows)

@@ -46,11 +46,11 @@ inline int64_t first_section_of(const Shape& shape, const RowTile& tile) { retur
 inline int64_t last_section_of(const RowTile& tile) { return tile.last_position() / kSection; }
 
 // Which keys of a section a tile's rows see, counted from the section's first.
-struct SectionKeys {
+struct SeenKeys {
   int64_t first_position;  // of the section's first key
   int first, end;
 
-  SectionKeys(const Shape& shape, const RowTile& tile, int64_t section) : first_position(section * kSection) {
+  SeenKeys(const Shape& shape, const RowTile& tile, int64_t section) : first_position(section * kSection) {
     const int64_t seen = first_key_of(shape, tile) - first_position, known = tile.last_position() + 1 - first_position;
     first = seen > 0 ? (int)seen : 0;
     end = known < kSection ? (int)known : kSection;
@@ -73,7 +73,7 @@ class Fetcher {
 
   // Adds the keys (part 0) or values (1) that a tile sees of a section.
   void add(const Shape& shape, const RowTile& tile, int64_t section, int64_t part) {
-    const SectionKeys keys(shape, tile, section);
+    const SeenKeys keys(shape, tile, section);
     const int32_t* table = shape.batch->block_tables + tile.request * shape.batch->table_stride;
     int64_t block = (keys.first_position + keys.first) / call_.block_size;
     for (; block * call_.block_size < keys.first_position + keys.end && num_blocks_ < kMostBlocks; ++block)
@@ -124,7 +124,7 @@ struct SectionMemory {
 
 // Calls visit(key, address) for the keys `first` to `end` of a section, or for their values if part is 1.
 template <class Visit>
-inline void visit_keys(const Shape& shape, const RowTile& tile, const SectionKeys& section, int part, int first, int end, Visit visit) {
+inline void visit_keys(const Shape& shape, const RowTile& tile, const SeenKeys& section, int part, int first, int end, Visit visit) {
   const AttentionCall& call = *shape.call;
   const int64_t row_bytes = call.head_dim * bytes_of(call.cache_type), position = section.first_position + first;
   const int32_t* table = shape.batch->block_tables + tile.request * shape.batch->table_stride + position / call.block_size;
@@ -197,7 +197,7 @@ inline void pack_pair_of_values(const char* first, const char* second, int head_
 
 // Calls visit(key, address) for the groups of 16 keys of a paired cache that are in part before `end`.
 template <class Visit>
-inline void visit_groups(const Shape& shape, const RowTile& tile, const SectionKeys& section, int part, Visit visit) {
+inline void visit_groups(const Shape& shape, const RowTile& tile, const SeenKeys& section, int part, Visit visit) {
   const AttentionCall& call = *shape.call;
   const int64_t group_bytes = kGroupKeys * call.head_dim * 2;
   int64_t key = section.first / kGroupKeys * kGroupKeys;
@@ -212,7 +212,7 @@ inline void visit_groups(const Shape& shape, const RowTile& tile, const SectionK
 
 #if defined(__AVX512BF16__)
 // Keys and values that are read where they lie; a vector of keys is a group.
-void find_section(const Shape& shape, const RowTile& tile, const SectionKeys& seen, KeySection& section) {
+void find_section(const Shape& shape, const RowTile& tile, const SeenKeys& seen, KeySection& section) {
   visit_groups(shape, tile, seen, 0, [&](int64_t key, const char* group) { section.columns[key / kLanes] = (const float*)group; });
   section.column_stride = kGroupKeys;
   visit_groups(shape, tile, seen, 1, [&](int64_t key, const char* group) { section.values[key / kGroupKeys] = group; });
@@ -221,7 +221,7 @@ void find_section(const Shape& shape, const RowTile& tile, const SectionKeys& se
 }
 #endif
 
-void pack_section_keys(const Shape& shape, const RowTile& tile, const SectionKeys& seen, float* memory, KeySection& section) {
+void pack_section_keys(const Shape& shape, const RowTile& tile, const SeenKeys& seen, float* memory, KeySection& section) {
   const AttentionCall& call = *shape.call;
   section.column_stride = kKeyTile;
   for (int first = seen.first / kKeyTile * kKeyTile; first < seen.end; first += kKeyTile) {
@@ -240,7 +240,7 @@ void pack_section_keys(const Shape& shape, const RowTile& tile, const SectionKey
   }
 }
 
-void pack_section_values(const Shape& shape, const RowTile& tile, const SectionKeys& seen, float* memory, KeySection& section) {
+void pack_section_values(const Shape& shape, const RowTile& tile, const SeenKeys& seen, float* memory, KeySection& section) {
   const AttentionCall& call = *shape.call;
   const int head_dim = (int)call.head_dim, padded = shape.padded;
   const int first = seen.first / 2 * 2;  // pairs are whole
@@ -277,7 +277,7 @@ void pack_section_values(const Shape& shape, const RowTile& tile, const SectionK
 }
 
 // A section's keys and values, where they lie or packed.
-void lay_out_section(const Shape& shape, const RowTile& tile, const SectionKeys& seen, const SectionMemory& memory, KeySection& section) {
+void lay_out_section(const Shape& shape, const RowTile& tile, const SeenKeys& seen, const SectionMemory& memory, KeySection& section) {
   section.num_keys = seen.end;
 #if defined(__AVX512BF16__)
   if (shape.in_pairs && shape.call->is_paired) return find_section(shape, tile, seen, section);

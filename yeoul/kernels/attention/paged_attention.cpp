@@ -78,7 +78,7 @@ struct Section {
 };
 
 void attend_section(const Shape& shape, const Section& section, const Section* next, const Workspace& space, const Softmax& softmax) {
-  const SectionKeys seen(shape, section.tile, section.number);
+  const SeenKeys seen(shape, section.tile, section.number);
   KeySection keys;
   lay_out_section(shape, section.tile, seen, space.memory, keys);
   Fetcher fetcher(*shape.call);
