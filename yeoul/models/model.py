@@ -52,7 +52,7 @@ class Model(Protocol):
             positions: int64 ``[num_tokens]``, each token's place in its own request, from 0.
             metadata: where the tokens' requests begin and where their cache lies.
             kv_caches: a tensor a layer, ``[2, num_blocks, num_local_kv_heads, block_size, head_dim]``, keys first;
-                of the model's dtype or another floating one.
+                of the model's dtype or another floating one. The blocks of a layer need not lie side by side.
 
         Returns:
             ``[num_tokens, hidden_size]`` after the final norm, in the model's dtype.

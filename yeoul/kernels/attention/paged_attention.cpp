@@ -71,12 +71,13 @@ void write_output(const Shape& shape, const RowTile& tile, const Softmax& softma
   }
 }
 
-// A section of a tile. `next` is what the thread computes afterwards, or null.
+// A section of a tile.
 struct Section {
   RowTile tile;
   int64_t number;
 };
 
+// `next` is what the thread computes afterwards, or null.
 void attend_section(const Shape& shape, const Section& section, const Section* next, const Workspace& space, const Softmax& softmax) {
   const SeenKeys seen(shape, section.tile, section.number);
   KeySection keys;
