@@ -13,7 +13,7 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,11 +54,16 @@ class NativeOperation:
         self._name = name
         self._kind = functools.cache(_kind_address)
 
-    def __call__(self, call: Call) -> None:
-        """Runs it, without the interpreter lock; or records it while there is a recording."""
+    def __call__(self, call: Call, absorbed: Call | None = None) -> None:
+        """Runs it, without the interpreter lock; or records it while there is a recording.
+
+        Args:
+            call: its structure.
+            absorbed: what ``absorb`` gave, to which the structure points.
+        """
         kind = self._kind(f"{self._name}_{instruction_set_in_use()}", type(call))
         if _recordings:
-            _recordings[-1].add(kind, call)
+            _recordings[-1].add(kind, call, absorbed)
             return
         operation = _Operation(kind, call.address)
         _run_operations(ctypes.addressof(operation), 1, 0)
@@ -74,6 +79,23 @@ def _kind_address(name: str, call_type: type[Call]) -> int:
 def new_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Memory for the result of an operation; the first dimension is its rows."""
     return _recordings[-1].new_tensor(shape, dtype) if _recordings else torch.empty(shape, dtype=dtype)
+
+
+def absorb(rows: Tensor, types: tuple[type[Call], ...]) -> Call | None:
+    """The structure of the operation that makes ``rows``, for the next one to compute them itself.
+
+    It must be the one that was recorded last, and is taken off the recording. None where nothing is recorded, or the last
+    operation is of none of the types or makes something else.
+    """
+    return _recordings[-1].take_last(rows, types) if _recordings else None
+
+
+class _Recorded(NamedTuple):
+    """An operation, its structure, and that of an operation that it absorbed."""
+
+    kind: int
+    call: Call
+    absorbed: Call | None
 
 
 @dataclass
@@ -98,11 +120,14 @@ class Recording:
     """
 
     def __init__(self) -> None:
-        self._calls: list[Call] = []
-        self._kinds: list[int] = []
+        self._recorded: list[_Recorded] = []
         self._results: list[_Result] = []
         self._memory = torch.empty(0, dtype=torch.uint8)
         self._operations: ctypes.Array[_Operation] = (_Operation * 0)()
+
+    def __len__(self) -> int:
+        """Its operations, without those that others absorbed."""
+        return len(self._recorded)
 
     def new_tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Memory for a result, as long as the recording is made."""
@@ -111,10 +136,19 @@ class Recording:
         self._results.append(_Result(tensor, tensor.nbytes // shape[0]))
         return tensor
 
-    def add(self, kind: int, call: Call) -> None:
-        """Takes an operation and its structure, which stays the recording's."""
-        self._kinds.append(kind)
-        self._calls.append(call)
+    def add(self, kind: int, call: Call, absorbed: Call | None = None) -> None:
+        """Takes an operation and its structures, which stay the recording's."""
+        self._recorded.append(_Recorded(kind, call, absorbed))
+
+    def take_last(self, rows: Tensor, types: tuple[type[Call], ...]) -> Call | None:
+        """See ``absorb``."""
+        if not self._recorded:
+            return None
+        call = self._recorded[-1].call
+        if not isinstance(call, types) or call.output != rows.data_ptr():
+            return None
+        self._recorded.pop()
+        return call
 
     def finish(self, output: Tensor, max_num_rows: int) -> Tensor:
         """Finds memory for all results.
@@ -131,14 +165,14 @@ class Recording:
         num_bytes = max((result.offset + result.size(max_num_rows) for result in self._results), default=0)
         self._memory = torch.empty(num_bytes + _ALIGNMENT, dtype=torch.uint8)
         skipped = -self._memory.data_ptr() % _ALIGNMENT
-        for call, field, result, inside in self._uses():
+        for _, call, field, result, inside in self._uses():
             setattr(call, field, self._memory.data_ptr() + skipped + result.offset + inside)
         kept = self._result_at(output.data_ptr())
         assert kept is not None, "the output is a result of the recorded operations"
         first = skipped + kept.offset
         where = self._memory[first : first + kept.row_bytes * max_num_rows].view(output.dtype).view(-1, *output.shape[1:])
-        self._operations = (_Operation * len(self._calls))(
-            *(_Operation(kind, call.address) for kind, call in zip(self._kinds, self._calls, strict=True))
+        self._operations = (_Operation * len(self._recorded))(
+            *(_Operation(recorded.kind, recorded.call.address) for recorded in self._recorded)
         )
         self._results = []
         return where
@@ -149,13 +183,12 @@ class Recording:
 
     def _note_uses(self, output: Tensor) -> None:
         self._results.sort(key=lambda result: result.tensor.data_ptr())
-        places = {id(call): place for place, call in enumerate(self._calls)}
-        for call, _, result, _ in self._uses():
-            result.first_use = places[id(call)] if result.first_use < 0 else result.first_use
-            result.last_use = places[id(call)]
+        for place, _, _, result, _ in self._uses():
+            result.first_use = place if result.first_use < 0 else result.first_use
+            result.last_use = place
         kept = self._result_at(output.data_ptr())
         if kept is not None:
-            kept.last_use = len(self._calls)
+            kept.last_use = len(self._recorded)
 
     def _lay_out(self, num_rows: int) -> None:
         alive: list[_Result] = []
@@ -167,13 +200,15 @@ class Recording:
                 result.offset = other.offset + other.size(num_rows)
             alive.append(result)
 
-    def _uses(self) -> Iterator[tuple[Call, str, _Result, int]]:
-        """Every field that is the address of a result: the structure, the field, the result, and how far into a row."""
-        for call in self._calls:
-            for field, kind, *_ in call._fields_:
-                address = getattr(call, field)
-                if kind is ctypes.c_void_p and address and (result := self._result_at(address)) is not None:
-                    yield call, field, result, address - result.tensor.data_ptr()
+    def _uses(self) -> Iterator[tuple[int, Call, str, _Result, int]]:
+        """Every field that is the address of a result: the place in the list, the structure, the field, the result, and how
+        far into a row."""
+        for place, recorded in enumerate(self._recorded):
+            for call in filter(None, (recorded.absorbed, recorded.call)):
+                for field, kind, *_ in call._fields_:
+                    address = getattr(call, field)
+                    if kind is ctypes.c_void_p and address and (result := self._result_at(address)) is not None:
+                        yield place, call, field, result, address - result.tensor.data_ptr()
 
     def _result_at(self, address: int) -> _Result | None:
         index = bisect.bisect_right(self._results, address, key=lambda result: result.tensor.data_ptr()) - 1

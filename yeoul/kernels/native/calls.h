@@ -32,13 +32,16 @@ struct GateCall {
   int32_t type;
 };
 
-// input [num_rows, size] times the segments, plus bias [output_size] or null, to output [num_rows, output_size].
+// input [num_rows, size] times the segments, plus bias [output_size] or null, to output [num_rows, output_size]. A norm or a
+// gate, or null, makes the input's rows, each just before it is read.
 struct PackedLinearCall {
   int64_t num_rows;
   int64_t size;
   int64_t output_size;
   const Segment* segments;
   int64_t num_segments;
+  const RmsNormCall* norm;
+  const GateCall* gate;
   const void* input;
   const float* bias;
   void* output;

@@ -49,7 +49,7 @@ class GateCall(Call):
 
 
 class PackedLinearCall(Call):
-    """Rows, the matrices that they are multiplied with, and a bias or null."""
+    """Rows, what makes them or null, the matrices that they are multiplied with, and a bias or null."""
 
     _fields_ = (
         ("num_rows", _int64),
@@ -57,6 +57,8 @@ class PackedLinearCall(Call):
         ("output_size", _int64),
         ("segments", _address),
         ("num_segments", _int64),
+        ("norm", _address),
+        ("gate", _address),
         ("input", _address),
         ("bias", _address),
         ("output", _address),

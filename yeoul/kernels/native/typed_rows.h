@@ -11,8 +11,22 @@ namespace {
 
 constexpr int64_t kSerialNumbers = 65536;  // numbers below which waking a thread costs more than it saves
 constexpr int64_t kPieceNumbers = 2048;    // numbers that a thread of a team takes at a time
+constexpr int64_t kPartNumbers = 512;      // of a row that is cut so that several threads can share it
 
 inline int64_t rows_of_a_piece(int64_t size) { return size < kPieceNumbers ? kPieceNumbers / size : 1; }
+
+// Rows cut into parts of as many numbers, the last of a row perhaps shorter; parts are numbered row by row.
+struct RowParts {
+  int64_t size;
+  int64_t part_size;
+  int64_t count;  // of a row
+
+  RowParts(int64_t row_size, int64_t numbers) : size(row_size), part_size(numbers), count((row_size + numbers - 1) / numbers) {}
+
+  int64_t row(int64_t part) const { return part / count; }
+  int64_t begin(int64_t part) const { return part % count * part_size; }
+  int64_t end(int64_t part) const { return begin(part) + part_size < size ? begin(part) + part_size : size; }
+};
 
 // Memory that a thread keeps from call to call.
 struct Scratch {

@@ -15,18 +15,17 @@ struct BFloatRows {
 
   const uint32_t* tile(int64_t first_row) const { return pairs + first_row * num_blocks * (kBFloatBlock / 2); }
 
+  // As IntegerRows::fill.
   template <class Number>
-  void fill(const Number* rows, int64_t size, int64_t first_row, int num_rows) {
-    for (int r = 0; r < num_rows; ++r) {
-      const Number* row = rows + (first_row + r) * size;
-      for (int64_t block = 0; block < num_blocks; ++block) {
-        auto* target = (BFloat16*)pairs + (first_row * num_blocks + block * num_rows + r) * kBFloatBlock;
+  void fill(const Number* row, int64_t size, int64_t begin, int64_t end, int64_t first_row, int r, int num_rows) {
+    const int64_t last = end < size ? end / kBFloatBlock : num_blocks;
+    for (int64_t block = begin / kBFloatBlock; block < last; ++block) {
+      auto* target = (BFloat16*)pairs + (first_row * num_blocks + block * num_rows + r) * kBFloatBlock;
 #pragma GCC unroll 8
-        for (int i = 0; i < kBFloatBlock; i += kLanes) {
-          const int64_t left = size - block * kBFloatBlock - i;
-          const Number* source = row + block * kBFloatBlock + i;
-          store(target + i, left >= kLanes ? load(source) : left > 0 ? load_some(source, (int)left) : splat(0.0f));
-        }
+      for (int i = 0; i < kBFloatBlock; i += kLanes) {
+        const int64_t left = size - block * kBFloatBlock - i;
+        const Number* source = row + block * kBFloatBlock + i;
+        store(target + i, left >= kLanes ? load(source) : left > 0 ? load_some(source, (int)left) : splat(0.0f));
       }
     }
   }

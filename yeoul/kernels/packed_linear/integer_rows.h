@@ -31,31 +31,31 @@ struct IntegerRows {
     return {(const int32_t*)(codes + place * kBlockInputs), scales + place * kParts, corrections + place * kParts};
   }
 
-  // Quantises the rows of a tile, the first of which is first_row.
+  // Quantises a part of a row, which is row r of the num_rows of its tile; up to the end of the last block where it ends the row.
   template <class Number>
-  void fill(const Number* rows, int64_t size, int64_t first_row, int num_rows) {
-    for (int r = 0; r < num_rows; ++r) {
-      const Number* row = rows + (first_row + r) * size;
-      int64_t part = 0;
-      const auto place_of = [&](int64_t p) { return (first_row * num_blocks + p / kParts * num_rows + r) * kParts + p % kParts; };
-      const auto keep = [&](int64_t place, const QuantizedBlock& found) {
-        scales[place] = found.scale;
-        corrections[place] = kDotCenters ? 0 : -kZero * found.sum;
-      };
+  void fill(const Number* row, int64_t size, int64_t begin, int64_t end, int64_t first_row, int r, int num_rows) {
+    const auto place_of = [&](int64_t part) {
+      return (first_row * num_blocks + part / kParts * num_rows + r) * kParts + part % kParts;
+    };
+    const auto keep = [&](int64_t place, const QuantizedBlock& found) {
+      scales[place] = found.scale;
+      corrections[place] = kDotCenters ? 0 : -kZero * found.sum;
+    };
+    int64_t part = begin / kQuantizedBlock;
+    const int64_t last = end < size ? end / kQuantizedBlock : num_blocks * kParts;
 #if defined(__AVX512F__)
-      for (; (part + 4) * kQuantizedBlock <= size; part += 4) {
-        const int64_t places[4] = {place_of(part), place_of(part + 1), place_of(part + 2), place_of(part + 3)};
-        int8_t* targets[4];
-        for (int i = 0; i < 4; ++i) targets[i] = codes + places[i] * kQuantizedBlock;
-        QuantizedBlock found[4];
-        quantize_four_blocks(row + part * kQuantizedBlock, targets, found);
-        for (int i = 0; i < 4; ++i) keep(places[i], found[i]);
-      }
+    for (; (part + 4) * kQuantizedBlock <= end; part += 4) {
+      const int64_t places[4] = {place_of(part), place_of(part + 1), place_of(part + 2), place_of(part + 3)};
+      int8_t* targets[4];
+      for (int i = 0; i < 4; ++i) targets[i] = codes + places[i] * kQuantizedBlock;
+      QuantizedBlock found[4];
+      quantize_four_blocks(row + part * kQuantizedBlock, targets, found);
+      for (int i = 0; i < 4; ++i) keep(places[i], found[i]);
+    }
 #endif
-      for (; part < num_blocks * kParts; ++part) {
-        const int64_t first = part * kQuantizedBlock;
-        keep(place_of(part), quantize_block(row + first, size - first, codes + place_of(part) * kQuantizedBlock));
-      }
+    for (; part < last; ++part) {
+      const int64_t first = part * kQuantizedBlock;
+      keep(place_of(part), quantize_block(row + first, size - first, codes + place_of(part) * kQuantizedBlock));
     }
   }
 };

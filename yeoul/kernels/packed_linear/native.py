@@ -1,4 +1,5 @@
-"""Rows times packed quantised weights, natively: one call for all matrices that share their input.
+"""Rows times packed quantised weights, natively: one call for all matrices that share their input, and for the norm or the
+gate that makes it.
 
 Knows nothing of sharding. See ``reference.py`` for what it computes. Called through ``kernels.operations``.
 """
@@ -10,9 +11,9 @@ import ctypes
 import torch
 from torch import Tensor
 
-from yeoul.kernels.native.calls import PackedLinearCall
+from yeoul.kernels.native.calls import GateCall, PackedLinearCall, RmsNormCall
 from yeoul.kernels.native_library import address, number_type
-from yeoul.kernels.native_operations import NativeOperation, new_tensor
+from yeoul.kernels.native_operations import NativeOperation, absorb, new_tensor
 from yeoul.kernels.pack_matrix.packed_matrix import PackedForm, PackedMatrix
 
 
@@ -59,6 +60,7 @@ class PackedStack:
         """
         rows = rows.contiguous()
         assert rows.shape[1] == self.num_inputs
+        maker = absorb(rows, (RmsNormCall, GateCall))
         result = new_tensor((rows.shape[0], self.num_outputs), dtype or rows.dtype)
         _packed_linear(
             PackedLinearCall(
@@ -67,12 +69,15 @@ class PackedStack:
                 output_size=self.num_outputs,
                 segments=self._segments_address,
                 num_segments=len(self.matrices),
+                norm=maker.address if isinstance(maker, RmsNormCall) else None,
+                gate=maker.address if isinstance(maker, GateCall) else None,
                 input=address(rows),
                 bias=self._bias_address,
                 output=address(result),
                 input_type=number_type(rows.dtype),
                 output_type=number_type(result.dtype),
-            )
+            ),
+            maker,
         )
         return result
 

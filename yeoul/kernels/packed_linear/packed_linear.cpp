@@ -5,9 +5,9 @@
 
 #include "yeoul/kernels/packed_linear/multiply_tile.h"
 
-#include "yeoul/kernels/native/calls.h"
+#include "yeoul/kernels/activation/gate_row.h"
 #include "yeoul/kernels/native/operation.h"
-#include "yeoul/kernels/native/typed_rows.h"
+#include "yeoul/kernels/rms_norm/normalize_row.h"
 
 namespace {
 
@@ -28,6 +28,7 @@ struct InputRows {
   }
 
   int64_t first_row(int64_t tile) const { return tile * num_rows / num_tiles; }
+  int64_t tile_of(int64_t row) const { return ((row + 1) * num_tiles - 1) / num_rows; }
   int rows_in(int64_t tile) const { return (int)(first_row(tile + 1) - first_row(tile)); }
 };
 
@@ -167,22 +168,32 @@ Plan plan_packed_linear(const PackedLinearCall& call) {
   return {false, room_of(call, Shares(call.segments, (int)call.num_segments))};
 }
 
+// Computes a part of a row of the input, if this call does so, and lays it out.
+void fill_part(const PackedLinearCall& call, const Shares& shares, InputRows& rows, int64_t row, int64_t begin, int64_t end) {
+  if (call.norm != nullptr) normalize_row(*call.norm, row);
+  if (call.gate != nullptr) gate_row(*call.gate, row, begin, end);
+  const int64_t tile = rows.tile_of(row), first_row = rows.first_row(tile);
+  with_number_type(call.input_type, [&](auto number) {
+    const auto* numbers = (const decltype(number)*)call.input + row * call.size;
+    const int r = (int)(row - first_row), num_rows = rows.rows_in(tile);
+    if (shares.has_integers) rows.integers.fill(numbers, call.size, begin, end, first_row, r, num_rows);
+    if (shares.has_bfloats) rows.bfloats.fill(numbers, call.size, begin, end, first_row, r, num_rows);
+  });
+}
+
 void run_packed_linear(const PackedLinearCall& call, Team& team) {
   const Shares shares(call.segments, (int)call.num_segments);
   InputRows rows(call.num_rows, call.size);
   if (shares.has_integers) rows.integers = integer_rows(team.room, call.num_rows, call.size);
   if (shares.has_bfloats)
     rows.bfloats = bfloat_rows(team.room + (shares.has_integers ? integer_bytes(call.num_rows, call.size) : 0), call.size);
-  const int64_t row_tiles_of_a_piece = ceil_divide(rows_of_a_piece(call.size), kRowsATile);
-  team.share(rows.num_tiles, row_tiles_of_a_piece, [&](int64_t tile, int64_t end) {
-    with_number_type(call.input_type, [&](auto number) {
-      const auto* numbers = (const decltype(number)*)call.input;
-      for (int64_t t = tile; t < end; ++t) {
-        if (shares.has_integers) rows.integers.fill(numbers, call.size, rows.first_row(t), rows.rows_in(t));
-        if (shares.has_bfloats) rows.bfloats.fill(numbers, call.size, rows.first_row(t), rows.rows_in(t));
-      }
-    });
-  });
+  // A row that is normalised first is one part.
+  const RowParts parts(call.size, call.norm != nullptr ? call.size : kPartNumbers);
+  const int64_t few = rows_of_a_piece(parts.part_size), tile_parts = kRowsATile * parts.count;
+  team.share(call.num_rows * parts.count, rows.num_tiles == 1 ? few : ceil_divide(few, tile_parts) * tile_parts,
+             [&](int64_t part, int64_t end) {
+               for (; part < end; ++part) fill_part(call, shares, rows, parts.row(part), parts.begin(part), parts.end(part));
+             });
   const Result result = {call.output_type, call.output, call.output_size, call.bias};
   const int64_t num_shares = shares.num_column_shares * ceil_divide(rows.num_tiles, rows.tiles_at_once);
   // A thread takes shares side by side, since each fetches the weights of the next; few enough that all end together.

@@ -13,34 +13,35 @@ namespace {
 
 constexpr int kMaxHeadDim = 1024;
 
-template <class Number>
-inline void read_numbers(const Number* source, int64_t size, float* numbers) {
-  for_each_vector(size, [&](int64_t place, int count) { store_some(numbers + place, load_some(source + place, count), count); });
+template <class Number, class Target>
+inline void copy_numbers(const Number* source, int64_t size, Target* target) {
+  for_each_vector(size, [&](int64_t place, int count) { store_some(target + place, load_some(source + place, count), count); });
 }
 
-template <class Number>
-inline void write_numbers(const float* numbers, int64_t size, Number* target) {
-  for_each_vector(size, [&](int64_t place, int count) { store_some(target + place, load_some(numbers + place, count), count); });
-}
-
-// Reads a head, normalises it if there is a weight, and rotates each pair (i, i + head_dim / 2).
-template <class Number>
-inline void read_rotated(const RotaryCall& call, const Number* source, const float* weight, const float* cosines,
-                         const float* sines, float* numbers) {
-  const int64_t half = call.head_dim / 2;
-  read_numbers(source, call.head_dim, numbers);
-  if (weight != nullptr) {
-    const Floats factor = splat(norm_factor(numbers, call.head_dim, call.epsilon));
-    for_each_vector(call.head_dim, [&](int64_t place, int count) {
-      store_some(numbers + place, load_some(numbers + place, count) * factor * load_some(weight + place, count), count);
-    });
-  }
+// Rotates each pair (i, i + half) of a head; the target may be the source.
+template <class Number, class Target>
+inline void rotate(const Number* source, int64_t half, const float* cosines, const float* sines, Target* target) {
   for_each_vector(half, [&](int64_t place, int count) {
     const Floats cosine = load_some(cosines + place, count), sine = load_some(sines + place, count);
-    const Floats first = load_some(numbers + place, count), second = load_some(numbers + half + place, count);
-    store_some(numbers + place, first * cosine - second * sine, count);
-    store_some(numbers + half + place, second * cosine + first * sine, count);
+    const Floats first = load_some(source + place, count), second = load_some(source + half + place, count);
+    store_some(target + place, first * cosine - second * sine, count);
+    store_some(target + half + place, second * cosine + first * sine, count);
   });
+}
+
+// Normalises a head if there is a weight, and rotates it.
+template <class Number, class Target>
+inline void make_head(const RotaryCall& call, const Number* source, const float* weight, const float* cosines, const float* sines,
+                      Target* target) {
+  const int64_t half = call.head_dim / 2;
+  if (weight == nullptr) return rotate(source, half, cosines, sines, target);
+  float numbers[kMaxHeadDim];
+  copy_numbers(source, call.head_dim, numbers);
+  const Floats factor = splat(norm_factor(numbers, call.head_dim, call.epsilon));
+  for_each_vector(call.head_dim, [&](int64_t place, int count) {
+    store_some(numbers + place, load_some(numbers + place, count) * factor * load_some(weight + place, count), count);
+  });
+  rotate(numbers, half, cosines, sines, target);
 }
 
 // Writes every other of `size` numbers: another thread may be writing those between them.
@@ -54,38 +55,30 @@ inline void write_every_other(const BFloat16* numbers, int64_t size, BFloat16* t
 }
 
 // Writes a key (part 0) or value (1) to a paired block.
-inline void write_pairs(const RotaryCall& call, const float* numbers, int64_t part, int64_t offset, BFloat16* block) {
-  BFloat16 rounded[kMaxHeadDim];
-  write_numbers(numbers, call.head_dim, rounded);
-  if (part == 1) return write_every_other(rounded, call.head_dim, block + paired_value_place(offset, call.head_dim));
+inline void write_pairs(const RotaryCall& call, const BFloat16* numbers, int64_t part, int64_t offset, BFloat16* block) {
+  if (part == 1) return write_every_other(numbers, call.head_dim, block + paired_value_place(offset, call.head_dim));
   BFloat16* target = block + 2 * paired_key_place(offset, call.head_dim);
-  for (int64_t pair = 0; pair < call.head_dim / 2; ++pair) __builtin_memcpy(target + 2 * pair * kGroupKeys, rounded + 2 * pair, 4);
+  for (int64_t pair = 0; pair < call.head_dim / 2; ++pair) __builtin_memcpy(target + 2 * pair * kGroupKeys, numbers + 2 * pair, 4);
 }
 
 // Rotates the queries of a token in place and writes its keys, rotated, and its values to their slot.
 template <class Number, class Cached>
 void rotate_token(const RotaryCall& call, Number* heads, const float* cosines, const float* sines, int64_t slot) {
-  float numbers[kMaxHeadDim];
   const int64_t size = call.head_dim;
-  for (int64_t head = 0; head < call.num_heads; ++head, heads += size) {
-    read_rotated(call, heads, call.query_weight, cosines, sines, numbers);
-    write_numbers(numbers, size, heads);
-  }
+  for (int64_t head = 0; head < call.num_heads; ++head, heads += size)
+    make_head(call, heads, call.query_weight, cosines, sines, heads);
   const int64_t block = slot / call.block_size, offset = slot % call.block_size;
   for (int64_t part = 0; part < 2; ++part)
     for (int64_t head = 0; head < call.num_kv_heads; ++head, heads += size) {
-      const int64_t place = part * call.part_stride + block * call.block_stride + head * call.block_size * size;
-      Cached* target = (Cached*)call.cache + place;
+      Cached* place = (Cached*)call.cache + part * call.part_stride + block * call.block_stride + head * call.block_size * size;
+      Cached made[kMaxHeadDim];
+      Cached* target = call.is_paired ? made : place + offset * size;
       if (part == 0) {
-        read_rotated(call, heads, call.key_weight, cosines, sines, numbers);
+        make_head(call, heads, call.key_weight, cosines, sines, target);
       } else {
-        read_numbers(heads, size, numbers);
+        copy_numbers(heads, size, target);
       }
-      if (call.is_paired) {
-        write_pairs(call, numbers, part, offset, (BFloat16*)target);
-      } else {
-        write_numbers(numbers, size, target + offset * size);
-      }
+      if (call.is_paired) write_pairs(call, (const BFloat16*)made, part, offset, (BFloat16*)place);
     }
 }
 
