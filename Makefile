@@ -21,7 +21,7 @@ SANITIZED_TESTS := tests/unit/kernels tests/unit/models/test_same_answer.py test
 SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CC) -print-file-name=lib$(name).so))" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 
-.PHONY: install install-dev serve check test oracle sanitize fix clean
+.PHONY: install install-dev serve check test oracle chaos sanitize fix clean
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
@@ -53,6 +53,9 @@ test: install-dev
 
 oracle: install-dev
 	$(BIN)/pytest -q -s -m oracle tests/e2e
+
+chaos: install-dev
+	$(BIN)/pytest -q -m "chaos or not chaos" tests/chaos
 
 # An environment of its own that shares the packages of the ordinary one; an import takes libraries from the environment.
 sanitize: install-dev

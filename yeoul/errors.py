@@ -16,6 +16,7 @@ YeoulError
     ├── RequestFailedError       500  this one request failed inside the engine; the engine goes on
     ├── TransportError                a ring, a socket or a channel broke or timed out
     └── ProcessDeadError         500  a child process died or never became ready; keeps its cause
+        └── GivenUpError         500  it was replaced, and died again, too often
 
 A message says what was expected, what came, and what to do. ``assert`` is for our own bugs only.
 """
@@ -142,3 +143,7 @@ class ProcessDeadError(InternalError):
         self.cause = cause
         self.exit_code = exit_code
         self.details = details
+
+
+class GivenUpError(ProcessDeadError):
+    """A process that was replaced died again and again, and nothing was made meanwhile: there is no use in going on."""

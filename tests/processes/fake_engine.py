@@ -11,6 +11,6 @@ from yeoul.model_files.description import ModelFiles
 FILES = ModelFiles(name="fake", file_format="fake", path="")
 
 
-def fake_engine_settings(folder: str, link: EngineAddresses, settings: Settings | None = None) -> EngineSettings:
+def fake_engine_settings(link: EngineAddresses, settings: Settings | None = None) -> EngineSettings:
     """EngineCore's part of ``settings`` with the fake model in a context of 512 tokens."""
-    return engine_settings(settings or Settings(), FILES, describe(FILES), 512, link, folder)
+    return engine_settings(settings or Settings(), FILES, describe(FILES), 512, link)

@@ -136,23 +136,41 @@ def test_nothing_of_a_ready_engine_has_a_name_in_the_file_system(tmp_path, monke
     run(scenario)
 
 
-@pytest.mark.parametrize("who", ["engine", "worker"])
-def test_a_death_is_the_last_thing_that_is_received(who):
+def test_a_death_is_the_last_thing_that_is_received():
     async def scenario(client):
         client.send(request("a", max_tokens=400))
         await client.receive()
-        pid = client.engine_pid if who == "engine" else client.ready.workers[0].pid
         pids = descendants(os.getpid())[1:]
         start = time.monotonic()
-        os.kill(pid, signal.SIGKILL)
+        os.kill(client.engine_pid, signal.SIGKILL)
         message = await client.receive()
         while isinstance(message, StepOutputs):
             message = await asyncio.wait_for(client.receive(), 5.0)
         assert time.monotonic() - start < 0.5
         assert isinstance(message, EngineDead)
-        assert message.role == ("EngineCore" if who == "engine" else "Worker_0")
+        assert message.role == "EngineCore"
         assert "signal 9 (SIGKILL)" in message.cause
         assert await asyncio.to_thread(wait_gone, pids, 2.0) == set()
+
+    run(scenario, step_seconds=0.01)
+
+
+def test_a_replaced_engine_has_heard_of_nothing_and_answers():
+    async def scenario(client):
+        client.send(request("a", max_tokens=400))
+        await client.receive()
+        old = descendants(os.getpid())[1:]
+        os.kill(client.engine_pid, signal.SIGKILL)
+        while not isinstance(await client.receive(), EngineDead):
+            continue
+        ready = await client.replace()
+        assert ready.pid == client.engine_pid
+        assert await asyncio.to_thread(wait_gone, old, 2.0) == set()
+        client.send(request("a", max_tokens=3))
+        outputs: list[RequestOutput] = []
+        while not (outputs and outputs[-1].finish_reason):
+            outputs += (await asyncio.wait_for(client.receive(), 5.0)).outputs
+        assert sum(len(output.new_token_ids) for output in outputs) == 3
 
     run(scenario, step_seconds=0.01)
 

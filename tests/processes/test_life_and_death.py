@@ -130,8 +130,8 @@ def test_a_killed_web_process_takes_every_process_with_it_within_a_second(stoppe
 
 
 @pytest.mark.parametrize("victim", ["yeoul::Worker_0", "yeoul::Worker_1", "yeoul::EngineCore"])
-def test_the_exit_code_tells_that_a_process_was_killed(victim):
-    with RunningServer("--tensor-parallel-size", "2", *SLOW) as server:
+def test_the_exit_code_tells_that_a_process_was_killed_and_not_replaced(victim):
+    with RunningServer("--tensor-parallel-size", "2", "--max-restarts", "0", *SLOW) as server:
         pids = server.by_title()
         stream = Stream(server, max_tokens=2000)
         assert stream.started.wait(10.0)

@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model_files": {"errors", "config"},
     "text": {"errors", "messages", "model_files"},
     "kv_cache": {"errors", "messages"},
-    "scheduler": {"errors", "messages", "config", "kv_cache"},
+    "recovery": {"errors"},
+    "scheduler": {"errors", "messages", "config", "kv_cache", "recovery"},
     "kernels": {"errors"},
     "layers": {"errors", "messages", "kernels", "model_files"},
     "models": {"errors", "kernels", "layers", "model_files"},
@@ -36,11 +37,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "engine_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "scheduler", "kv_cache",
-        "text",
+        "recovery", "text",
         "worker_process.executor",
     },
     "web_process": {
-        "errors", "log", "garbage_collection", "messages", "config", "model_files", "text", "engine_process.client",
+        "errors", "log", "garbage_collection", "messages", "config", "model_files", "text", "recovery",
+        "engine_process.client",
     },
     "cli": {
         "errors", "log", "messages", "config", "model_files", "llm", "web_process.server", "engine_process.headless",

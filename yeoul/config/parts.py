@@ -9,6 +9,7 @@ from yeoul.config.settings import (
     FakeSettings,
     ModelSettings,
     ParallelSettings,
+    RecoverySettings,
     SchedulerSettings,
     TimeSettings,
     TransportSettings,
@@ -25,7 +26,7 @@ class EngineAddresses(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """EngineCore's part. ``max_model_len`` is resolved; ``folder`` is the private ipc folder (mode 0700)."""
+    """EngineCore's part. ``max_model_len`` is resolved."""
 
     link: EngineAddresses
     model: ModelSettings
@@ -37,13 +38,17 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     parallel: ParallelSettings
     transport: TransportSettings
     time: TimeSettings
+    recovery: RecoverySettings
     fake: FakeSettings
-    folder: str
     log_level: str = "info"
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker's part. ``exchange_fd`` is the memory that the ranks of this host share, where they use it."""
+    """A worker's part.
+
+    ``folder`` is the private one (mode 0700) where the ranks meet. ``exchange_fd`` is the memory that the ranks of this host
+    share, where they use it.
+    """
 
     rank: int
     tensor_parallel_size: int

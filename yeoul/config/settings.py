@@ -151,6 +151,13 @@ class TimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     engine_ready_timeout_seconds: Annotated[Seconds, Meta(description="Longest start of the engine.")] = 600.0
     worker_ready_timeout_seconds: Annotated[Seconds, Meta(description="Longest start of a worker.")] = 600.0
     step_timeout_seconds: Annotated[Seconds, Meta(description="Longest step; a worker that takes longer hangs.")] = 300.0
+    min_step_timeout_seconds: Annotated[
+        Seconds,
+        Meta(description="A step may take this, and 20 times what earlier ones let expect, before a worker hangs."),
+    ] = 5.0
+    engine_answer_timeout_seconds: Annotated[
+        Seconds, Meta(description="How long EngineCore may be silent, with requests in it, and then leave a ping unanswered.")
+    ] = 5.0
     call_timeout_seconds: Annotated[Seconds, Meta(description="Longest answer to a call to the engine or a worker.")] = 60.0
     drain_timeout_seconds: Annotated[
         SecondsOrZero, Meta(description="How long running requests may go on after the signal to stop.")
@@ -162,13 +169,27 @@ class TimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 75.0
 
 
+class RecoverySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done about processes that die."""
+
+    max_restarts: Annotated[
+        CountOrZero, Meta(description="How often dead processes are replaced in a row without a token made; then it ends.")
+    ] = 5
+
+
 class FakeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ``fake`` model pretends: the time that a step and each of its tokens take, and a vocabulary of bytes."""
+    """What the ``fake`` model pretends: the time that a step and each of its tokens take, and a vocabulary of bytes.
+
+    With ``fake_poison`` some tokens of a prompt do to a worker what bugs do, see ``fake_model.Poison``.
+    """
 
     fake_step_seconds: Annotated[SecondsOrZero, Meta(description="Time that a step of the model 'fake' takes.")] = 0.0
     fake_token_seconds: Annotated[
         SecondsOrZero, Meta(description="Time that each token of a step of the model 'fake' takes on top.")
     ] = 0.0
+    fake_poison: Annotated[
+        bool, Meta(description="Let the tokens 508 to 511 hang or crash a worker of the model 'fake' (for tests).")
+    ] = False
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,5 +218,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     parallel: Annotated[ParallelSettings, Meta(title="Parallelism")] = ParallelSettings()
     transport: Annotated[TransportSettings, Meta(title="Links between processes")] = TransportSettings()
     time: Annotated[TimeSettings, Meta(title="Time limits")] = TimeSettings()
+    recovery: Annotated[RecoverySettings, Meta(title="Recovery")] = RecoverySettings()
     fake: Annotated[FakeSettings, Meta(title="Fake model")] = FakeSettings()
     server: Annotated[ServerSettings, Meta(title="Server")] = ServerSettings()

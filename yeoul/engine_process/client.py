@@ -66,6 +66,11 @@ class AsyncMPClient:
         runs_apart = self._settings.transport.engine_address is not None
         return self.ready.pid if runs_apart and self.ready is not None else None
 
+    @property
+    def may_be_replaced(self) -> bool:
+        """Whether a dead EngineCore is ours to replace: one that runs apart is not."""
+        return self._settings.transport.engine_address is None
+
     def spawn(self) -> None:
         """Starts the EngineCore process and returns at once, so that imports and loading go on side by side.
 
@@ -93,9 +98,7 @@ class AsyncMPClient:
         self._folder = PrivateFolder.create()
         input_address, output_address = ipc_addresses(self._folder.path)
         link = EngineAddresses(input_address=input_address, output_address=output_address)
-        self._child = spawn_engine(
-            engine_settings(self._settings, self._files, self._description, self._max_model_len, link, self._folder.path)
-        )
+        self._child = spawn_engine(engine_settings(self._settings, self._files, self._description, self._max_model_len, link))
         return link
 
     async def start(self) -> EngineReady:
@@ -129,6 +132,15 @@ class AsyncMPClient:
         self.ready = message
         return message
 
+    async def replace(self) -> EngineReady:
+        """Ends what is left of EngineCore and starts another, which has heard of nothing; errors as for ``start``.
+
+        What is sent meanwhile is lost.
+        """
+        await self._end(at_once=True)
+        self._link, self._death = None, None
+        return await self.start()
+
     def _start_monitor(self) -> DeathWatch | LinkWatch:
         loop = asyncio.get_running_loop()
 
@@ -151,8 +163,8 @@ class AsyncMPClient:
 
     def send(self, message: ClientMessage) -> None:
         """Queues a message for EngineCore; never blocks. A message to a dead engine is lost, as the engine is."""
-        assert self._sockets is not None, "start() comes first"
-        self._sockets.send(self._encoder.encode(message))
+        if self._sockets is not None:
+            self._sockets.send(self._encoder.encode(message))
 
     async def receive(self) -> EngineMessage:
         """The next message; EngineDead once everything that the dead engine had sent is taken. One caller at a time."""
@@ -218,16 +230,28 @@ class AsyncMPClient:
             if not future.done():
                 future.set_exception(error)
 
+    def kill(self, cause: str) -> None:
+        """Ends an EngineCore that hangs; it counts as dead of ``cause``, for whoever waits."""
+        if self._child is not None and self._death is None:
+            if self._monitor is not None:
+                self._monitor.stop()
+                self._monitor = None
+            self._child.kill()
+            self._engine_died(ProcessDeadError("EngineCore", cause))
+
     async def stop(self) -> None:
         """Ends EngineCore and everything below it; nothing is left when this returns.
 
         Harmless when repeated: a second call waits as the first does, and one after a cancelled call finishes its work.
         """
+        await self._end(at_once=False)
+
+    async def _end(self, *, at_once: bool) -> None:
         if self._monitor is not None:
             self._monitor.stop()
             self._monitor = None
         if (child := self._child) is not None:
-            if self._sockets is not None and self.ready is not None and self._death is None:
+            if not at_once and self._sockets is not None and self.ready is not None and self._death is None:
                 self.send(Shutdown())
                 await asyncio.to_thread(child.wait, 2 * self._settings.time.stop_timeout_seconds)
             if child.poll() is None:

@@ -9,15 +9,21 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
+
+import msgspec
 
 from yeoul import __version__
 from yeoul.config.parts import EngineSettings
-from yeoul.engine_process.input_sockets import Arrival, ClientGone, InputSockets
+from yeoul.engine_process.input_sockets import Arrival, ClientGone, FromWorkers, InputSockets
 from yeoul.engine_process.output_sockets import OutputSockets
-from yeoul.errors import ConfigError, InvalidRequestError, ProcessDeadError, YeoulError
+from yeoul.engine_process.warm_up import warm_up
+from yeoul.errors import ConfigError, GivenUpError, InvalidRequestError, ProcessDeadError, YeoulError
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.messages.outputs import (
     EngineDead,
@@ -28,13 +34,17 @@ from yeoul.messages.outputs import (
     StepOutputs,
     UtilityResult,
     WorkerInfo,
+    WorkersLost,
+    WorkersReplaced,
 )
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage, Hello, Shutdown, UtilityCall
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.messages.steps import StepInput, StepResult
 from yeoul.model_files.description import shape_digest
+from yeoul.recovery.restart_budget import RestartBudget
 from yeoul.scheduler.scheduler import Scheduler
+from yeoul.scheduler.step_budget import StepBudget
 from yeoul.transport.curve_keys import load_or_create_keys
 from yeoul.transport.sockets import EngineContext
 from yeoul.worker_process.executor import Executor
@@ -44,14 +54,28 @@ logger = logging.getLogger(__name__)
 # A step that follows at once saves some hundred microseconds; where steps take longer than this, that is less than a request
 # loses which comes meanwhile and finds the next step full.
 _LONG_STEP_SECONDS = 0.03
+_STEP_PATIENCE = 20  # times what a step should take
+
+
+class WorkersLostError(Exception):
+    """The workers of now died or hang: ``error`` tells it. What earlier ones leave behind raises nothing."""
+
+    def __init__(self, error: ProcessDeadError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class EngineCoreProc:
-    """Takes requests, schedules, executes, updates, emits; sleeps on its queue while there is no work."""
+    """Takes requests, schedules, executes, updates, emits; sleeps on its queue while there is no work.
 
-    def __init__(self, settings: EngineSettings, executor: Executor) -> None:
+    Workers that die are replaced: ``executor`` is one use of them, ``make_executor`` makes the next.
+    """
+
+    def __init__(self, settings: EngineSettings, executor: Executor, make_executor: Callable[[], Executor]) -> None:
         self._settings = settings
         self._executor = executor
+        self._make_executor = make_executor
+        self._restarts = RestartBudget(settings.recovery.max_restarts)
         self._arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self._input = InputSockets(self._arrivals)
         self._output = OutputSockets(self._arrivals)
@@ -72,14 +96,11 @@ class EngineCoreProc:
 
         Raises:
             ConfigError: the workers, or the cache that they have room for, cannot work with these settings.
-            ProcessDeadError: a worker died.
+            ProcessDeadError: a worker failed, or was killed too often.
         """
-        workers = self._executor.start(on_death=lambda error: self._arrivals.put((b"", error)))
-        num_blocks = self._choose_num_blocks(workers)
-        self._executor.allocate_cache(num_blocks)
+        workers = self._start_first_workers()
+        num_blocks = self._cache.num_blocks
         cache = self._settings.cache
-        self._cache = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching)
-        self._scheduler = Scheduler(self._settings.scheduler, self._cache, self._settings.max_model_len)
         self._ready = EngineReady(
             version=__version__,
             pid=os.getpid(),
@@ -89,10 +110,47 @@ class EngineCoreProc:
             max_model_len=self._settings.max_model_len,
             model_fingerprint=workers[0].model_fingerprint,
             shape_digest=shape_digest(self._settings.description),
-            workers=[WorkerInfo(worker.rank, worker.pid, worker.device) for worker in workers],
+            workers=_infos_of(workers),
         )
         self._open_sockets()
         return self._ready
+
+    def _start_first_workers(self) -> list[WorkerReady]:
+        """Workers that a signal ended are replaced at once; one that ended by itself would do so again."""
+        settings = self._settings
+        while True:
+            try:
+                workers = self._await_workers()
+                cache, num_blocks = settings.cache, self._choose_num_blocks(workers)
+                self._cache = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching)
+                step_budget = self._try_workers()
+                self._scheduler = Scheduler(settings.scheduler, self._cache, settings.max_model_len, step_budget)
+                return workers
+            except ProcessDeadError as error:
+                if error.exit_code is None or error.exit_code >= 0:
+                    raise
+                time.sleep(self._restarts.note_death(error))
+                self._take_new_executor(error)
+
+    def _await_workers(self) -> list[WorkerReady]:
+        executor = self._executor
+        return executor.start(on_death=lambda error: self._arrivals.put((b"", FromWorkers(executor, error))))
+
+    def _try_workers(self) -> StepBudget:
+        """Gives new workers their cache, and lets them compute something."""
+        settings = self._settings
+        self._executor.allocate_cache(self._cache.num_blocks)
+        limit, block_size = settings.time.step_timeout_seconds, self._cache.block_size
+        return warm_up(self._executor, settings.scheduler, settings.max_model_len, block_size, limit)
+
+    def _take_new_executor(self, error: ProcessDeadError) -> None:
+        """Ends what is left of the workers, and starts others."""
+        logger.warning("the workers are replaced: %s", error.message)
+        if error.details:
+            logger.warning("the last traceback:\n%s", error.details)
+        self._executor.stop(at_once=True)
+        self._executor = self._make_executor()
+        self._executor.spawn()
 
     def _open_sockets(self) -> None:
         link = self._settings.link
@@ -104,16 +162,44 @@ class EngineCoreProc:
         """Runs until the client says Shutdown.
 
         Raises:
-            ProcessDeadError: a worker died or hung. The client is told of this, and of whatever else ends the loop.
+            GivenUpError: the workers died again and again. The client is told of this, and of whatever else ends the loop.
         """
         try:
             while not self._is_stopping:
-                self._start_steps()
-                self._emit_gains()
-                self._take_arrivals()
+                try:
+                    self._start_steps()
+                    self._emit_gains()
+                    self._take_arrivals()
+                except WorkersLostError as lost:
+                    self._replace_workers(lost.error)
         except Exception as error:
             self._emit(_last_words(error))
             raise
+
+    def _replace_workers(self, death: ProcessDeadError) -> None:
+        """Whatever ran waits for other workers, which are started, again if need be, before anything else is done."""
+        start = time.monotonic()
+        self._emit_gains()
+        self._in_flight.clear()
+        self._emit(WorkersLost(death.role, death.cause, death.exit_code))
+        while True:
+            outputs, is_explained = self._scheduler.note_crash(death.message)
+            if outputs:
+                self._emit(StepOutputs(outputs))
+            time.sleep(self._restarts.note_death(death, is_explained=is_explained))
+            self._take_new_executor(death)
+            try:
+                workers = self._await_workers()
+                self._try_workers()
+                break
+            except ProcessDeadError as error:
+                death = error
+            except ConfigError as error:  # what was right for the first workers: the machine has changed since
+                death = ProcessDeadError("Workers", f"could not be replaced: {error.message}")
+        seconds = time.monotonic() - start
+        logger.info("new workers have taken over after %.1f s", seconds)
+        self._ready = msgspec.structs.replace(self._ready, workers=_infos_of(workers))
+        self._emit(WorkersReplaced(self._ready.workers, seconds))
 
     def stop(self) -> None:
         """Ends the workers, sends what is still to be sent, and closes the sockets."""
@@ -129,11 +215,22 @@ class EngineCoreProc:
         max_num_in_flight = 2 if runs_ahead else 1
         while len(self._in_flight) < max_num_in_flight and (step := self._scheduler.schedule()) is not None:
             self._in_flight.append(step)
-            self._executor.execute(step).add_done_callback(self._note_answer)
+            try:
+                answer = self._executor.execute(step, self._limit_of(step))
+            except ProcessDeadError as error:
+                raise WorkersLostError(error) from error
+            answer.add_done_callback(partial(self._note_answer, self._executor))
 
-    def _note_answer(self, answer: Future[StepResult]) -> None:
+    def _limit_of(self, step: StepInput) -> float:
+        """Seconds that this step may take before the workers count as hanging."""
+        times, expected = self._settings.time, self._scheduler.expected_seconds(step)
+        if expected is None:
+            return times.step_timeout_seconds
+        return min(times.step_timeout_seconds, times.min_step_timeout_seconds + _STEP_PATIENCE * expected)
+
+    def _note_answer(self, executor: Executor, answer: Future[StepResult]) -> None:
         """Runs in the thread that collects answers: wakes the busy loop."""
-        self._arrivals.put((b"", answer))
+        self._arrivals.put((b"", FromWorkers(executor, answer)))
 
     def _take_arrivals(self) -> None:
         """Everything that has arrived; sleeps until something has."""
@@ -143,10 +240,18 @@ class EngineCoreProc:
         while not self._arrivals.empty():
             self._take(*self._arrivals.get())
 
-    def _take_answer(self, answer: Future[StepResult]) -> None:
-        result = answer.result()
+    def _take_from_workers(self, event: Future[StepResult] | ProcessDeadError) -> None:
+        if isinstance(event, ProcessDeadError):
+            raise WorkersLostError(event)
+        try:
+            result = event.result()
+        except ProcessDeadError as error:
+            raise WorkersLostError(error) from error
         self._last_step_seconds = result.compute_seconds
-        self._gains += self._scheduler.update(self._in_flight.popleft(), result)
+        gains = self._scheduler.update(self._in_flight.popleft(), result)
+        if gains:
+            self._restarts.note_progress()
+        self._gains += gains
         self._has_gains = True
 
     def _emit_gains(self) -> None:
@@ -156,9 +261,10 @@ class EngineCoreProc:
             self._emit(StepOutputs(self._gains, self._sent_statistics))
             self._gains, self._has_gains = [], False
 
-    def _take(self, client_id: bytes, message: ClientMessage | ProcessDeadError | ClientGone | Future[StepResult]) -> None:
-        if isinstance(message, Future):
-            self._take_answer(message)
+    def _take(self, client_id: bytes, message: ClientMessage | ProcessDeadError | ClientGone | FromWorkers) -> None:
+        if isinstance(message, FromWorkers):
+            if message.executor is self._executor:
+                self._take_from_workers(message.event)
             return
         self._emit_gains()  # what comes next may end requests, of which nothing is told afterwards
         if isinstance(message, ProcessDeadError):
@@ -247,8 +353,12 @@ class EngineCoreProc:
             self._output.put(self._client_id, message)
 
 
+def _infos_of(workers: list[WorkerReady]) -> list[WorkerInfo]:
+    return [WorkerInfo(worker.rank, worker.pid, worker.device) for worker in workers]
+
+
 def _last_words(error: Exception) -> EngineDead:
     if isinstance(error, ProcessDeadError):
-        return EngineDead(error.role, error.cause, error.details, error.exit_code)
+        return EngineDead(error.role, error.cause, error.details, error.exit_code, isinstance(error, GivenUpError))
     cause = f"failed with {type(error).__name__}: {error}"
     return EngineDead("EngineCore", cause, "".join(traceback.format_exception(error)))

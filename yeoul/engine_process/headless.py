@@ -22,7 +22,6 @@ from yeoul.model_files.describe import describe
 from yeoul.model_files.resolve import resolve_model
 from yeoul.transport.child_reports import death_of, read_ready
 from yeoul.transport.curve_keys import load_or_create_keys
-from yeoul.transport.private_folder import PrivateFolder
 from yeoul.transport.sockets import tcp_addresses
 
 
@@ -38,8 +37,8 @@ def run_headless(settings: Settings, on_ready: Callable[[EngineReady], None] | N
     files = resolve_model(settings.model)
     description = describe(files)
     max_model_len = choose_max_model_len(settings.model.max_model_len, description)
-    with _StopSignals() as signals, PrivateFolder.create() as folder:
-        child = spawn_engine(engine_settings(settings, files, description, max_model_len, link, folder.path))
+    with _StopSignals() as signals:
+        child = spawn_engine(engine_settings(settings, files, description, max_model_len, link))
         try:
             limit = settings.time.engine_ready_timeout_seconds
             if not _is_first(signals, child.report_fd, limit, child.role):

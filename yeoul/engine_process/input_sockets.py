@@ -7,6 +7,7 @@ import queue
 import threading
 import traceback
 from concurrent.futures import Future
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -16,6 +17,9 @@ from yeoul.messages.steps import StepResult
 from yeoul.transport.sockets import EngineContext, EngineInput
 from yeoul.transport.thread_names import start_thread
 
+if TYPE_CHECKING:
+    from yeoul.worker_process.executor import Executor
+
 logger = logging.getLogger(__name__)
 
 
@@ -23,8 +27,16 @@ class ClientGone:
     """Said by ``process_output_sockets`` instead of a message: this client no longer takes what is sent to it."""
 
 
-Arrival = tuple[bytes, ClientMessage | ProcessDeadError | ClientGone | Future[StepResult]]
-"""What wakes the busy loop: the id of the client that said something, or nothing and a step's answer or a death."""
+class FromWorkers(NamedTuple):
+    """A step's answer, or a death, of the workers of ``executor``, which may have been replaced since."""
+
+    executor: Executor
+    event: Future[StepResult] | ProcessDeadError
+
+
+Arrival = tuple[bytes, ClientMessage | ProcessDeadError | ClientGone | FromWorkers]
+"""What wakes the busy loop: the id of the client that said something, or nothing and what the workers, or a thread of this
+process that has died, have to say."""
 
 
 class InputSockets:

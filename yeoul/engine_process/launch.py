@@ -16,7 +16,6 @@ def engine_settings(
     description: ModelDescription,
     max_model_len: int,
     link: EngineAddresses,
-    folder: str,
 ) -> EngineSettings:
     """EngineCore's part of the settings, with the model as it was found."""
     return EngineSettings(
@@ -30,8 +29,8 @@ def engine_settings(
         parallel=settings.parallel,
         transport=settings.transport,
         time=settings.time,
+        recovery=settings.recovery,
         fake=settings.fake,
-        folder=folder,
         log_level=settings.server.log_level,
     )
 

@@ -90,12 +90,31 @@ class UtilityResult(msgspec.Struct, frozen=True, tag="result"):
 
 
 class EngineDead(msgspec.Struct, frozen=True, tag="dead"):
-    """EngineCore is about to end because of ``cause``; ``details`` is the traceback."""
+    """EngineCore is about to end because of ``cause``; ``details`` is the traceback.
+
+    ``is_final``: it has replaced its workers often enough, and another EngineCore would fare no better.
+    """
 
     role: str
     cause: str
     details: str = ""
     exit_code: int | None = None
+    is_final: bool = False
 
 
-EngineMessage = EngineReady | StepOutputs | UtilityResult | EngineDead
+class WorkersLost(msgspec.Struct, frozen=True, tag="lost"):
+    """A worker died or hung: all are replaced, and nothing is computed before ``WorkersReplaced``, or ``EngineDead``."""
+
+    role: str
+    cause: str
+    exit_code: int | None = None
+
+
+class WorkersReplaced(msgspec.Struct, frozen=True, tag="replaced"):
+    """New workers have taken the place of those that were lost ``seconds`` ago; what ran goes on."""
+
+    workers: list[WorkerInfo]
+    seconds: float
+
+
+EngineMessage = EngineReady | StepOutputs | UtilityResult | EngineDead | WorkersLost | WorkersReplaced

@@ -18,3 +18,17 @@ class EngineStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     total_preemptions: int = 0
     total_prefix_queried_tokens: int = 0
     total_prefix_hit_tokens: int = 0
+
+
+_TOTALS = [name for name in EngineStatistics.__struct_fields__ if name.startswith("total_")]
+
+
+def totals_of(statistics: EngineStatistics) -> EngineStatistics:
+    """The counters alone: what is left of an engine that is dead."""
+    return EngineStatistics(**{name: getattr(statistics, name) for name in _TOTALS})
+
+
+def add_totals(now: EngineStatistics, past: EngineStatistics) -> EngineStatistics:
+    """The snapshot ``now`` with the counters of engines before it."""
+    totals = {name: getattr(now, name) + getattr(past, name) for name in _TOTALS}
+    return msgspec.structs.replace(now, **totals)

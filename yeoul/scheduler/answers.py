@@ -62,7 +62,7 @@ class AnswerReader:
     def _apply(self, request: Request, answer: RequestResult) -> RequestOutput | None:
         """The output that this answer makes; None if it brings nothing to the client yet."""
         if answer.fault is not None:
-            return _fail(request, answer.fault)
+            return fail(request, answer.fault)
         if answer.prompt_logprobs and request.wants_prompt_logprobs:
             request.prompt_logprobs += answer.prompt_logprobs
         if answer.token_ids:
@@ -72,16 +72,17 @@ class AnswerReader:
             output = RequestOutput(request_id=request.request_id, finish_reason="stop", embedding=answer.embedding)
         else:
             return None
+        request.has_progressed = True
         return output if request.has_answered else self._complete_first(request, output)
 
     def _apply_tokens(self, request: Request, answer: RequestResult) -> RequestOutput:
         """Appends the tokens of ``answer`` up to the one that ends the request, if one does."""
         known, new_token_ids = request.token_ids, answer.token_ids
         if request.num_pending_tokens == 0:
-            return _fail(request, "a worker sampled before it had computed the whole request")
+            return fail(request, "a worker sampled before it had computed the whole request")
         request.num_pending_tokens -= 1
         if request.num_pending_tokens and len(new_token_ids) > 1:
-            return _fail(request, "a worker sampled several tokens where a step in flight follows the first one")
+            return fail(request, "a worker sampled several tokens where a step in flight follows the first one")
         for num_used, token_id in enumerate(new_token_ids, 1):
             known.append(token_id)
             ending = request.stop_rule.find_ending(token_id, len(known))
@@ -118,9 +119,10 @@ class AnswerReader:
             if request is not None and plan.owns(request):
                 is_unanswered = entry.num_computed_tokens + entry.num_new_tokens == len(request.token_ids)
                 if is_unanswered:
-                    gains.add(request, _fail(request, "the workers computed the request and gave no answer for it"))
+                    gains.add(request, fail(request, "the workers computed the request and gave no answer for it"))
 
 
-def _fail(request: Request, message: str) -> RequestOutput:
+def fail(request: Request, message: str) -> RequestOutput:
+    """Ends a request by an error; the output that tells it."""
     request.status = RequestStatus.FINISHED
     return RequestOutput(request_id=request.request_id, finish_reason="error", fault=RequestFault(message=message))

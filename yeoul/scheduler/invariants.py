@@ -10,16 +10,21 @@ from yeoul.scheduler.request import Request, RequestStatus
 
 
 def check_invariants(
-    requests: Sequence[Request], running: Sequence[Request], waiting: Sequence[Request], cache: KVCacheManager
+    requests: Sequence[Request],
+    running: Sequence[Request],
+    waiting: Sequence[Request],
+    held: Sequence[Request],
+    cache: KVCacheManager,
 ) -> None:
     """Raises AssertionError unless each request is in one place, its counters fit its blocks, and the blocks add up."""
-    assert len(requests) == len(running) + len(waiting), "a request is in no queue, or in two"
-    assert {id(request) for request in requests} == {id(request) for request in (*running, *waiting)}
+    assert len(requests) == len(running) + len(waiting) + len(held), "a request is in no queue, or in two"
+    assert {id(request) for request in requests} == {id(request) for request in (*running, *waiting, *held)}
+    assert all(request.status is RequestStatus.HELD for request in held), "a held request thinks otherwise"
     for queue, status in ((running, RequestStatus.RUNNING), (waiting, RequestStatus.WAITING)):
         orders = [order_key(request) for request in queue]
         assert orders == sorted(orders), f"the {status.value} requests are out of order"
         assert all(request.status is status for request in queue), f"a {status.value} request thinks otherwise"
-    for request in waiting:
+    for request in (*waiting, *held):
         assert not request.block_ids, f"{request.request_id} waits and holds blocks"
         assert request.num_computed_tokens == 0, f"{request.request_id} waits and has computed tokens"
         assert request.num_pending_tokens == 0, f"{request.request_id} waits and is to get tokens"

@@ -16,9 +16,10 @@ from yeoul.scheduler.stopping import StopRule
 
 
 class RequestStatus(enum.Enum):
-    """Where a request is: in the waiting queue, in the workers' batch, or gone."""
+    """Where a request is: in the waiting queue, held back while others are tried, in the workers' batch, or gone."""
 
     WAITING = "waiting"
+    HELD = "held"
     RUNNING = "running"
     FINISHED = "finished"
 
@@ -30,7 +31,7 @@ class Request:
     the steps in flight included; ``num_pending_tokens`` counts output tokens that steps in flight are to bring, which the
     workers know before we do. ``admitted_step`` is the step that (last) brought the request to the workers: answers of
     earlier steps are no longer its own. ``queue_seconds`` is None until the first admission; ``has_answered`` becomes True
-    with the first output.
+    with the first output, ``has_progressed`` with the first since the workers (last) started.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Request:
         "block_hashes",
         "block_ids",
         "has_answered",
+        "has_progressed",
         "is_known_to_workers",
         "message",
         "num_cached_tokens",
@@ -72,7 +74,8 @@ class Request:
         self.status = RequestStatus.WAITING
         self.admitted_step = -1
         self.is_known_to_workers = False
-        self.has_answered = False
+        self.has_answered = bool(message.output_token_ids)  # by an earlier engine
+        self.has_progressed = False
         self.arrival_seconds = arrival_seconds
         self.queue_seconds: float | None = None
         self.num_cached_tokens = 0
@@ -81,8 +84,7 @@ class Request:
     @property
     def wants_prompt_logprobs(self) -> bool:
         """Whether prompt log probabilities are still to be delivered; an earlier engine delivered them with its output."""
-        is_asked_for = self.message.sampling.prompt_logprobs is not None
-        return is_asked_for and not self.has_answered and not self.message.output_token_ids
+        return self.message.sampling.prompt_logprobs is not None and not self.has_answered
 
     @property
     def may_use_known_prefix(self) -> bool:

@@ -17,7 +17,8 @@ from yeoul.messages.outputs import RequestFault, RequestOutput
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.messages.steps import StepInput, StepResult
-from yeoul.scheduler.answers import AnswerReader
+from yeoul.recovery.crash_inquiry import CrashInquiry
+from yeoul.scheduler.answers import AnswerReader, fail
 from yeoul.scheduler.invariants import check_invariants
 from yeoul.scheduler.plan import StepPlan
 from yeoul.scheduler.queue import WaitingQueue, order_key, order_of
@@ -39,6 +40,7 @@ class Scheduler:
         settings: budgets, policy, bound of the queue.
         cache: the blocks; nobody else allocates from it.
         max_model_len: the tokens that the model's context holds, prompt and output together.
+        step_budget: what is known of the time that steps take; None: nothing.
         clock: seconds of the wall clock, as in ``AddRequest.arrival_time``.
     """
 
@@ -47,6 +49,7 @@ class Scheduler:
         settings: SchedulerSettings,
         cache: KVCacheManager,
         max_model_len: int,
+        step_budget: StepBudget | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -56,12 +59,14 @@ class Scheduler:
         self._requests: dict[str, Request] = {}
         self._waiting = WaitingQueue()
         self._running: list[Request] = []  # sorted by order
+        self._held: list[Request] = []  # while others are tried, see CrashInquiry
+        self._inquiry = CrashInquiry()
         self._in_flight: dict[int, StepPlan] = {}
         self._finished_ids: list[str] = []  # what the workers have yet to forget
         self._num_added = 0
         self._next_step_number = 0
         self._answers = AnswerReader()
-        self._step_budget = StepBudget(settings.max_decode_pause_milliseconds / 1000, cache.block_size)
+        self.step_budget = step_budget or StepBudget(settings.max_decode_pause_milliseconds / 1000, cache.block_size)
         self._total_preemptions = 0
         self._total_prefix_queried_tokens = 0
         self._total_prefix_hit_tokens = 0
@@ -83,8 +88,8 @@ class Scheduler:
 
     @property
     def num_waiting(self) -> int:
-        """Requests in the queue, preempted ones included."""
-        return len(self._waiting)
+        """Requests in the queue, preempted ones and those that are held back included."""
+        return len(self._waiting) + len(self._held)
 
     @property
     def num_in_flight(self) -> int:
@@ -108,7 +113,7 @@ class Scheduler:
             request = Request(message, order, message.arrival_time or self._clock(), self._max_num_tokens)
             self._num_added += 1
             self._requests[request.request_id] = request
-            self._waiting.push(request)
+            self._put_back(request)
         return fault
 
     def abort(self, request_ids: Iterable[str]) -> None:
@@ -118,6 +123,8 @@ class Scheduler:
             if request is not None:
                 if request.status is RequestStatus.RUNNING:
                     self._running.remove(request)
+                elif request.status is RequestStatus.HELD:
+                    self._held.remove(request)
                 else:
                     self._waiting.remove(request)
                 self._finish(request)
@@ -126,7 +133,7 @@ class Scheduler:
         """The next step; None if there is nothing to compute, or nothing before the step in flight comes back."""
         plan = StepPlan(self._next_step_number, self._settings.max_num_batched_tokens)
         prefills = self._schedule_decodes(plan)
-        self._step_budget.limit(plan)
+        self.step_budget.limit(plan)
         self._schedule_prefills(plan, prefills)
         if not plan.has_preempted:
             self._admit(plan)
@@ -139,12 +146,16 @@ class Scheduler:
             self.check_invariants()
         return step
 
+    def expected_seconds(self, step: StepInput) -> float | None:
+        """What this step in flight should take, by earlier ones; None where too little is known of the like."""
+        return self.step_budget.predict(self._in_flight[step.step_number])
+
     def update(self, step: StepInput, result: StepResult) -> list[RequestOutput]:
         """Applies a step's answer and returns what each request gained; requests that are gone since then are ignored."""
         plan = self._in_flight.pop(step.step_number, None)
         if plan is None:
             return []  # the workers were replaced since
-        self._step_budget.learn(plan, result.compute_seconds)
+        self.step_budget.learn(plan, result.compute_seconds)
         gains = self._answers.read(plan, result, self._requests)
         if self._settings.async_scheduling:
             self._name_blocks_computed_ahead(gains.requests)
@@ -155,20 +166,43 @@ class Scheduler:
             self._running = [request for request in self._running if request.status is RequestStatus.RUNNING]
             for request in gains.finished:
                 self._finish(request)
+        for request in gains.requests:
+            if self._inquiry.note_progress(request.request_id):
+                self._hold_back()
         if self._settings.check_invariants:
             self.check_invariants()
         return gains.outputs
 
     def requeue_all(self) -> None:
         """The workers were replaced: whatever ran waits again, with its output so far; the cache is empty."""
-        for request in self._running:
+        running, self._running = self._running, []
+        for request in running:
             self._cache.free(request.block_ids)
             request.leave_workers(RequestStatus.WAITING)
-            self._waiting.push(request)
-        self._running.clear()
+            self._put_back(request)
+        for request in self._requests.values():
+            request.has_progressed = False
         self._in_flight.clear()
         self._finished_ids.clear()
         self._cache.reset()
+
+    def note_crash(self, cause: str) -> tuple[list[RequestOutput], bool]:
+        """The workers died of ``cause``: as ``requeue_all``, and if a request is found to be to blame, that one fails.
+
+        Returns:
+            the output that tells it, and whether the crash left fewer suspects than there were.
+        """
+        computed = [self._requests.get(entry.request_id) for plan in self._in_flight.values() for entry in plan.scheduled]
+        suspects = [request.request_id for request in computed if request is not None and not request.has_progressed]
+        self.requeue_all()
+        culprit = self._requests.get(self._inquiry.note_crash(list(dict.fromkeys(suspects))) or "")
+        outputs = []
+        if culprit is not None:
+            self._waiting.remove(culprit)
+            outputs = [fail(culprit, f"the workers died each time when they computed this request, alone at last: {cause}")]
+            self._finish(culprit)
+        self._hold_back()
+        return outputs, self._inquiry.has_narrowed
 
     def drain_finished(self) -> list[str]:
         """The ids that the workers have yet to forget; the next step carries them, so only that and tests take them."""
@@ -179,7 +213,7 @@ class Scheduler:
         """A snapshot."""
         return EngineStatistics(
             num_running=len(self._running),
-            num_waiting=len(self._waiting),
+            num_waiting=self.num_waiting,
             num_used_blocks=self._cache.num_used_blocks,
             num_blocks=self._cache.num_blocks,
             total_steps=self._next_step_number,
@@ -192,7 +226,7 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """Raises AssertionError unless queues, tables and counters agree; the check_invariants setting runs it each step."""
-        check_invariants(list(self._requests.values()), self._running, list(self._waiting), self._cache)
+        check_invariants(list(self._requests.values()), self._running, list(self._waiting), self._held, self._cache)
 
     def _schedule_decodes(self, plan: StepPlan) -> list[Request]:
         """Takes the running requests that lack one token only; returns those that lack more."""
@@ -280,7 +314,7 @@ class Scheduler:
     def _take_chunk(self, plan: StepPlan, request: Request, new_block_ids: list[int]) -> None:
         """Puts as much of a prompt into the step as budget and threshold allow."""
         position = request.num_computed_tokens
-        num_tokens = self._step_budget.chunk(plan, position, len(request.token_ids) - position)
+        num_tokens = self.step_budget.chunk(plan, position, len(request.token_ids) - position)
         threshold = self._settings.long_prefill_token_threshold
         plan.take(request, min(num_tokens, threshold) if threshold > 0 else num_tokens, new_block_ids)
         self._name_full_blocks(request, plan.step_number)
@@ -314,9 +348,33 @@ class Scheduler:
         request.block_ids.append(block_id)
         return True
 
+    def _put_back(self, request: Request) -> None:
+        """To the waiting queue, unless others are tried."""
+        trial = self._inquiry.trial
+        if trial is None or request.request_id in trial:
+            self._waiting.push(request)
+        else:
+            request.status = RequestStatus.HELD
+            self._held.append(request)
+
+    def _hold_back(self) -> None:
+        """Deals requests out anew, after a change of the trial: who takes no part in it gives up its blocks and is held."""
+        trial = self._inquiry.trial
+        for request in self._running:
+            if trial is not None and request.request_id not in trial:
+                self._release(request, RequestStatus.WAITING)
+        stopped = [request for request in self._running if request.status is not RequestStatus.RUNNING]
+        self._running = [request for request in self._running if request.status is RequestStatus.RUNNING]
+        dealt, self._held, self._waiting = [*self._held, *self._waiting, *stopped], [], WaitingQueue()
+        for request in dealt:
+            request.status = RequestStatus.WAITING
+            self._put_back(request)
+
     def _finish(self, request: Request) -> None:
         del self._requests[request.request_id]
         self._release(request, RequestStatus.FINISHED)
+        if self._inquiry.note_progress(request.request_id):
+            self._hold_back()
 
     def _release(self, request: Request, status: RequestStatus) -> None:
         """Frees all blocks, and lets the workers forget the request if they know it."""

@@ -52,6 +52,15 @@ class StepBudget:
             num_tokens -= num_beyond if num_beyond < num_tokens else 0
         return num_tokens
 
+    def predict(self, plan: StepPlan) -> float | None:
+        """Seconds that a step should take; None where too little is known of the like."""
+        num_prompt_tokens = plan.num_tokens - plan.num_decodes
+        decode_seconds = self._predict_decodes(plan.num_decodes)
+        prompt_seconds = num_prompt_tokens * self._token_seconds.mean
+        if (plan.num_decodes > 0 and decode_seconds == 0) or (num_prompt_tokens > 0 and prompt_seconds == 0):
+            return None
+        return decode_seconds + prompt_seconds
+
     def learn(self, plan: StepPlan, seconds: float) -> None:
         """Takes what a step that came back took; 0 is a worker that did not measure."""
         if seconds <= 0:

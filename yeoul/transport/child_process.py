@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -116,6 +117,13 @@ class ChildProcess:
     def poll(self) -> int | None:
         """The exit code, negative for a signal, or None while the child lives."""
         return self._process.poll()
+
+    def is_stopped(self) -> bool:
+        """Whether a signal (SIGSTOP) or a debugger has stopped it: it lives, and does nothing."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
+        except OSError:
+            return False
 
     def wait(self, timeout_seconds: float | None) -> int | None:
         """Wait for the child's end; its exit code as ``poll`` gives it, None if it still lives after ``timeout_seconds``."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import time
+
 import msgspec
 
 from yeoul.errors import ConfigError, ProcessDeadError, TransportTimeoutError
@@ -9,6 +12,26 @@ from yeoul.messages.reports import ChildReport, Failure
 from yeoul.transport.child_process import ChildProcess
 
 _decoder = msgspec.msgpack.Decoder(ChildReport)
+LOOK_SECONDS = 0.5
+_NUM_LOOKS = 4  # in a row that find a child stopped: it is not about to go on
+
+
+class StopLook:
+    """Finds out whether a child that is waited for has been stopped for good."""
+
+    def __init__(self, child: ChildProcess) -> None:
+        self._child = child
+        self._num_found = 0
+
+    def look(self) -> None:
+        """To be called every half second or so.
+
+        Raises:
+            ProcessDeadError: the child has been found stopped often enough to count as dead.
+        """
+        self._num_found = self._num_found + 1 if self._child.is_stopped() else 0
+        if self._num_found >= _NUM_LOOKS:
+            raise ProcessDeadError(self._child.role, "was stopped while it started", exit_code=-signal.SIGSTOP)
 
 
 def read_ready(child: ChildProcess, timeout_seconds: float) -> ChildReport:
@@ -16,17 +39,25 @@ def read_ready(child: ChildProcess, timeout_seconds: float) -> ChildReport:
 
     Raises:
         ConfigError: the child ended because of the user's mistake.
-        ProcessDeadError: it died, failed, or said nothing in time.
+        ProcessDeadError: it died, failed, was stopped, or said nothing in time.
     """
-    try:
-        report = _read(child, timeout_seconds)
-    except TransportTimeoutError:
-        raise ProcessDeadError(child.role, f"was not ready within {timeout_seconds:g} s") from None
+    report = _wait_for_report(child, timeout_seconds)
     if report is None:
         raise death_of(child)
     if isinstance(report, Failure):
         raise as_error(report)
     return report
+
+
+def _wait_for_report(child: ChildProcess, timeout_seconds: float) -> ChildReport | None:
+    deadline, stop_look = time.monotonic() + timeout_seconds, StopLook(child)
+    while True:
+        try:
+            return _read(child, max(0.0, min(LOOK_SECONDS, deadline - time.monotonic())))
+        except TransportTimeoutError:
+            if time.monotonic() >= deadline:
+                raise ProcessDeadError(child.role, f"was not ready within {timeout_seconds:g} s") from None
+        stop_look.look()
 
 
 def death_of(child: ChildProcess) -> ProcessDeadError:

@@ -14,6 +14,7 @@ import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
+from typing import Literal
 
 import msgspec
 
@@ -25,6 +26,8 @@ from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.admission import Limits, check_sampling, resolve_max_tokens
 from yeoul.web_process.engine_link import EngineLink
+from yeoul.web_process.engine_recovery import EngineRecovery
+from yeoul.web_process.engine_watch import EngineWatch
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.model_text import ModelText, Prompt
 from yeoul.web_process.new_requests import NewRequests
@@ -36,6 +39,7 @@ from yeoul.web_process.served_model import Progress, ServedModel, find_served_mo
 
 logger = logging.getLogger(__name__)
 
+EngineState = Literal["starting", "ready", "recovering", "draining", "dead"]
 Connect = Callable[[Settings, ModelFiles, ModelDescription, int], EngineLink]
 
 
@@ -50,8 +54,6 @@ class AsyncLLM:
     """One engine and the requests that are in it. The constructor starts nothing; ``start`` does. One event loop.
 
     ::
-
-        from yeoul.config.build import build_settings
 
         async with AsyncLLM(build_settings({"model": "org/name", "max_model_len": 4096})) as llm:
             async for delta in llm.generate("Once upon a time", SamplingParams(max_tokens=32)):
@@ -75,7 +77,9 @@ class AsyncLLM:
         self._model: ServedModel | None = None
         self._engine: EngineLink | None = None
         self._text: ModelText | None = None
-        self._output_queue_loop: asyncio.Task[None] | None = None
+        self._recovery = EngineRecovery(self._requests, settings.recovery.max_restarts, self._note_death)
+        self._requests.on_gone = self._recovery.note_gone
+        self._tasks: list[asyncio.Task[None]] = []
         self._death: ProcessDeadError | None = None
         self._died = asyncio.Event()
         self._is_draining = False
@@ -125,7 +129,7 @@ class AsyncLLM:
         self.spawn()
         assert self._engine is not None
         loading = asyncio.create_task(ModelText.load(self.model.files, self.settings.model), name="load_text")
-        starting = asyncio.create_task(self._engine.start(), name="start_engine")
+        starting = asyncio.create_task(self._recovery.start(self._engine), name="start_engine")
         try:
             await asyncio.wait((loading, starting), return_when=asyncio.FIRST_EXCEPTION)
             for task in (starting, loading):
@@ -140,14 +144,24 @@ class AsyncLLM:
         self._text, ready = await loading, await starting
         limits = msgspec.structs.replace(self.limits, max_model_len=ready.max_model_len)
         self._model = msgspec.structs.replace(self.model, limits=limits)
-        self._output_queue_loop = OutputQueueLoop(
-            self._engine,
+        self._start_tasks(self._engine)
+        return ready
+
+    def _start_tasks(self, engine: EngineLink) -> None:
+        loop = OutputQueueLoop(
+            engine,
             self._requests.states,
             on_statistics=self._requests.take_statistics,
+            on_outputs=self._recovery.note_outputs,
             on_finished=self._requests.note_finished,
-            on_death=self._note_death,
-        ).start()
-        return ready
+            on_workers=self._recovery.note_workers,
+            heal=self._heal,
+        )
+        self._tasks.append(loop.start())
+        if engine.may_be_replaced:
+            limit = self.settings.time.engine_answer_timeout_seconds
+            watch = EngineWatch(engine, lambda: self._recovery.num_waiting, lambda: loop.last_heard, limit)
+            self._tasks.append(watch.start())
 
     async def drain(self) -> None:
         """Takes no new requests from now on; returns when the last running one is finished and read."""
@@ -164,10 +178,10 @@ class AsyncLLM:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.engine_pid, signal.SIGKILL)
         self._requests.fail_all(UnavailableError("the server stops; send the request again"))
-        if self._output_queue_loop is not None:
-            self._output_queue_loop.cancel()
-            await asyncio.gather(self._output_queue_loop, return_exceptions=True)
-            self._output_queue_loop = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
         if self._engine is not None:
             await self._engine.stop()
         if self._text is not None:
@@ -182,13 +196,24 @@ class AsyncLLM:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a request that comes now is taken (unless the queue is full)."""
-        return self.ready is not None and self._death is None and not self._is_draining
+        """Whether a request that comes now is computed soon (unless the queue is full)."""
+        return self.state == "ready"
 
     @property
-    def is_draining(self) -> bool:
-        """Whether the engine is stopping: what runs is finished, nothing new is taken."""
-        return self._is_draining
+    def state(self) -> EngineState:
+        """What the engine is doing. While it recovers requests are taken, and wait; while it drains only old ones go on."""
+        if self._death is not None:
+            return "dead"
+        if self.ready is None:
+            return "starting"
+        if self._recovery.lost is not None:
+            return "recovering"
+        return "draining" if self._is_draining else "ready"
+
+    @property
+    def loss(self) -> str:
+        """What the engine is recovering from, as a sentence; empty where nothing is lost."""
+        return self._recovery.lost or ""
 
     @property
     def model(self) -> ServedModel:
@@ -357,6 +382,12 @@ class AsyncLLM:
         except TooManyRequestsError:
             self.observer.refused()
             raise
+
+    async def _heal(self, death: ProcessDeadError) -> bool:
+        """Whether there is another engine now. A stopping server needs none where nothing is left to be done."""
+        assert self._engine is not None
+        is_needed = not self._is_draining or bool(self._requests.states)
+        return await self._recovery.heal(self._engine, death, is_needed=is_needed)
 
     def _note_death(self, error: ProcessDeadError) -> None:
         logger.error("the engine is gone: %s", error.message)

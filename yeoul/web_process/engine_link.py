@@ -35,5 +35,15 @@ class EngineLink(Protocol):
     async def call(self, method: str, arguments: list[str] | None = None) -> str:
         """Calls a method of the engine by name."""
 
+    @property
+    def may_be_replaced(self) -> bool:
+        """Whether a dead engine is ours to replace."""
+
+    async def replace(self) -> EngineReady:
+        """Ends what is left of the engine and starts another; errors as for ``start``. What is sent meanwhile is lost."""
+
+    def kill(self, cause: str) -> None:
+        """Ends an engine that hangs; it counts as dead of ``cause``."""
+
     async def stop(self) -> None:
         """Ends the engine and all below it; harmless when repeated."""

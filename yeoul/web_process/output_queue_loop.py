@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 
-from yeoul.errors import ProcessDeadError, RequestFailedError
-from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs
+from yeoul.errors import GivenUpError, ProcessDeadError, RequestFailedError
+from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AbortRequests
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine_link import EngineLink
@@ -26,8 +26,9 @@ _NUM_OUTPUTS_AT_A_TIME = 32
 class OutputQueueLoop:
     """Feeds ``states`` (by request id) and removes those that are done.
 
-    ``on_statistics`` gets every snapshot, ``on_finished`` how many
-    requests just ended; ``on_death`` is called once, when the engine has died.
+    ``on_statistics`` gets every snapshot, ``on_outputs`` what was handed out, ``on_finished`` how many requests just ended,
+    ``on_workers`` what the engine says of its workers' life. ``heal`` is awaited when the engine has died: whether there is
+    another one now.
     """
 
     def __init__(
@@ -36,14 +37,19 @@ class OutputQueueLoop:
         states: MutableMapping[str, RequestState],
         *,
         on_statistics: Callable[[EngineStatistics], None],
+        on_outputs: Callable[[list[RequestOutput]], None],
         on_finished: Callable[[int], None],
-        on_death: Callable[[ProcessDeadError], None],
+        on_workers: Callable[[WorkersLost | WorkersReplaced], None],
+        heal: Callable[[ProcessDeadError], Awaitable[bool]],
     ) -> None:
         self._engine = engine
         self._states = states
         self._on_statistics = on_statistics
         self._on_finished = on_finished
-        self._on_death = on_death
+        self._on_outputs = on_outputs
+        self._on_workers = on_workers
+        self._heal = heal
+        self.last_heard = time.monotonic()
         self._num_handed_out = 0
 
     def start(self) -> asyncio.Task[None]:
@@ -51,23 +57,29 @@ class OutputQueueLoop:
         return asyncio.get_running_loop().create_task(self.run(), name="OutputQueueLoop")
 
     async def run(self) -> None:
-        """Runs until the engine dies or the task is cancelled; whatever else ends it counts as the engine's death."""
-        try:
-            death = await self._feed()
-        except ProcessDeadError as error:
-            death = error
-        except Exception as error:
-            logger.exception("what the engine sent cannot be handled")
-            death = ProcessDeadError("EngineCore", f"sent something that cannot be handled: {error}")
-        self._on_death(death)
+        """Runs until an engine dies for good or the task is cancelled; what cannot be handled counts as its death."""
+        is_alive = True
+        while is_alive:
+            try:
+                death = await self._feed()
+            except ProcessDeadError as error:
+                death = error
+            except Exception as error:
+                logger.exception("what the engine sent cannot be handled")
+                death = ProcessDeadError("EngineCore", f"sent something that cannot be handled: {error}")
+            is_alive = await self._heal(death)
 
     async def _feed(self) -> ProcessDeadError:
         while True:
             message = await self._engine.receive()
-            if isinstance(message, EngineDead):
-                return ProcessDeadError(message.role, message.cause, exit_code=message.exit_code, details=message.details)
+            self.last_heard = time.monotonic()
             if isinstance(message, StepOutputs):
                 await self._take(message)
+            elif isinstance(message, EngineDead):
+                kind = GivenUpError if message.is_final else ProcessDeadError
+                return kind(message.role, message.cause, exit_code=message.exit_code, details=message.details)
+            elif isinstance(message, WorkersLost | WorkersReplaced):
+                self._on_workers(message)
 
     async def _take(self, message: StepOutputs) -> None:
         if message.statistics is not None:
@@ -101,6 +113,7 @@ class OutputQueueLoop:
                 num_finished += 1
                 if output.finish_reason is None:
                     to_abort.append(output.request_id)
+        self._on_outputs(outputs)
         if to_abort:
             self._engine.send(AbortRequests(to_abort))
         if num_finished:

@@ -9,6 +9,8 @@ import asyncio
 import struct
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from yeoul.errors import InvalidRequestError, RequestFailedError, TooManyRequestsError, YeoulError
 from yeoul.messages.outputs import FinishReason, RequestFault, RequestOutput
 from yeoul.messages.requests import AddRequest
@@ -30,6 +32,13 @@ class RequestState(Protocol):
 
     def fail(self, error: Exception, now: float) -> None:
         """The request has failed; its reader learns why."""
+
+    @property
+    def has_progressed(self) -> bool:
+        """Whether anything has come of it since the engine was told ``add``."""
+
+    def resume(self) -> None:
+        """From now on ``add`` is what another engine needs in order to go on from here."""
 
 
 class GenerationState:
@@ -95,6 +104,15 @@ class GenerationState:
         self._observe_end(finish_reason, now, delta.num_output_tokens)
         return True
 
+    @property
+    def has_progressed(self) -> bool:
+        """See ``RequestState``."""
+        return len(self.output_token_ids) > len(self.add.output_token_ids)
+
+    def resume(self) -> None:
+        """See ``RequestState``."""
+        self.add = msgspec.structs.replace(self.add, output_token_ids=list(self.output_token_ids))
+
     def _find_end(self, text: str, output: RequestOutput) -> tuple[str, FinishReason | None, int | str | None]:
         """New text, and why the choice ends if it does. The token that ended it is counted, but is no text."""
         if output.finish_reason is not None:
@@ -158,6 +176,14 @@ class EmbeddingState:
         if output.finish_reason is not None and not self.result.done():
             self.fail(RequestFailedError("the engine ended an embedding request without a vector"), now)
         return self.result.done()
+
+    @property
+    def has_progressed(self) -> bool:
+        """See ``RequestState``."""
+        return self.result.done()
+
+    def resume(self) -> None:
+        """See ``RequestState``: from the beginning."""
 
     def fail(self, error: Exception, now: float) -> None:
         """See ``RequestState``."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.requests import AbortRequests
-from yeoul.messages.statistics import EngineStatistics
+from yeoul.messages.statistics import EngineStatistics, add_totals, totals_of
 from yeoul.web_process.admission import WaitingRoom
 from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.request_state import GenerationState, RequestState
@@ -18,7 +19,10 @@ from yeoul.web_process.request_stream import RequestStream
 
 
 class RequestTable:
-    """``states`` holds unfinished requests by the id that the engine knows, ``_streams`` unclosed streams by the user's."""
+    """``states`` holds unfinished requests by the id that the engine knows, ``_streams`` unclosed streams by the user's.
+
+    While an engine is replaced, or some requests are tried alone, others are only held here, and sent later.
+    """
 
     def __init__(self, max_num_waiting_requests: int) -> None:
         self.states: dict[str, RequestState] = {}
@@ -26,6 +30,11 @@ class RequestTable:
         self._streams: dict[str, RequestStream] = {}
         self._room = WaitingRoom(max_num_waiting_requests)
         self._engine: EngineLink | None = None
+        self._held: set[str] = set()
+        self._holds_all = False
+        self._trial: frozenset[str] | None = None
+        self._past = EngineStatistics()  # of engines that are dead
+        self.on_gone: Callable[[list[str]], None] = lambda request_ids: None
         self._change = asyncio.Event()
 
     def attach(self, engine: EngineLink) -> None:
@@ -51,9 +60,47 @@ class RequestTable:
 
     def add(self, state: RequestState) -> None:
         """Sends a request to the engine and waits for its outputs."""
+        request_id = state.add.request_id
+        self.states[request_id] = state
+        self._held.add(request_id)
+        if self._may_send(request_id):
+            self._send(request_id)
+
+    def hold_all(self) -> list[str]:
+        """The engine is dead: nothing is sent from now on. Returns the requests that it had and that it made nothing of."""
+        suspects = [name for name, state in self.states.items() if name not in self._held and not state.has_progressed]
+        self._holds_all = True
+        self._past, self.statistics = self.statistics, totals_of(self.statistics)
+        return suspects
+
+    def release_all(self, trial: Sequence[str] | None) -> int:
+        """There is another engine: sends it everything, or what takes part in the trial; how many requests those are."""
+        self._holds_all = False
+        self._held = set(self.states)
+        for state in self.states.values():
+            state.resume()
+        return self.set_trial(trial)
+
+    def set_trial(self, trial: Sequence[str] | None) -> int:
+        """From now on these requests alone are sent, or all; sends those of them that are held: how many they are."""
+        self._trial = None if trial is None else frozenset(trial)
+        now_sent = [request_id for request_id in self.states if request_id in self._held and self._may_send(request_id)]
+        for request_id in now_sent:
+            self._send(request_id)
+        return len(now_sent)
+
+    def fail(self, request_id: str, error: Exception) -> None:
+        """One request fails, of which the engine knows nothing any longer."""
+        self.states.pop(request_id).fail(error, time.monotonic())
+        self._change.set()
+
+    def _may_send(self, request_id: str) -> bool:
+        return not self._holds_all and (self._trial is None or request_id in self._trial)
+
+    def _send(self, request_id: str) -> None:
         assert self._engine is not None, "attach() comes first"
-        self.states[state.add.request_id] = state
-        self._engine.send(state.add)
+        self._held.discard(request_id)
+        self._engine.send(self.states[request_id].add)
 
     def close(self, stream: RequestStream) -> None:
         """The reader is gone: what is unfinished of its request is given up."""
@@ -71,7 +118,9 @@ class RequestTable:
                 state.give_up(now)
         if unfinished and self._engine is not None:
             self._engine.send(AbortRequests(unfinished))
+            self._held.difference_update(unfinished)
             self._change.set()
+            self.on_gone(unfinished)
 
     def fail_all(self, error: Exception) -> None:
         """Every unfinished request fails with ``error``; the engine is told nothing."""
@@ -83,8 +132,8 @@ class RequestTable:
         self._change.set()
 
     def take_statistics(self, statistics: EngineStatistics) -> None:
-        """Notes the engine's snapshot."""
-        self.statistics = statistics
+        """Notes the engine's snapshot; its counters go on where a dead engine's ended."""
+        self.statistics = statistics if self._past.total_steps == 0 else add_totals(statistics, self._past)
 
     def note_finished(self, num_finished: int) -> None:
         """Requests were finished by the engine, and taken out of ``states``."""

@@ -32,8 +32,9 @@ from yeoul.messages.steps import (
 )
 from yeoul.transport.channel import ChannelReader, ChannelWriter, open_broadcast, open_inbound
 from yeoul.transport.child_process import ChildProcess
-from yeoul.transport.child_reports import read_ready
+from yeoul.transport.child_reports import LOOK_SECONDS, StopLook, read_ready
 from yeoul.transport.death_watch import DeathWatch
+from yeoul.transport.private_folder import PrivateFolder
 from yeoul.transport.shared_memory import create_shared_memory
 from yeoul.transport.thread_names import set_thread_name
 from yeoul.worker_process.arguments import WorkerArguments
@@ -59,16 +60,16 @@ class Executor(Protocol):
         """Allocates a KV cache of ``num_blocks`` blocks on every worker."""
         ...
 
-    def execute(self, step: StepInput) -> Future[StepResult]:
-        """Hands the step to all workers; the future fails with ProcessDeadError."""
+    def execute(self, step: StepInput, limit_seconds: float) -> Future[StepResult]:
+        """Hands the step to all workers; the future fails with ProcessDeadError, also when it takes longer than that."""
         ...
 
     def collective_rpc(self, method: str, arguments: list[str]) -> list[str]:
         """Calls a method on every worker and returns the answers in rank order."""
         ...
 
-    def stop(self) -> None:
-        """Ends every worker; none is left when it returns."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Ends every worker, ``at_once`` without a word; none is left when it returns."""
         ...
 
 
@@ -80,15 +81,19 @@ class MultiprocWorkerMonitor(DeathWatch):
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A step or a call of this number that the workers are to answer; asked at ``time`` of the monotonic clock.
+    """A step or a call of this number that the workers are to answer, ``limit_seconds`` after it is the oldest.
 
-    ``future`` gets a step's StepResult of rank 0, or the CallResults of all ranks.
+    ``future`` gets a step's StepResult of rank 0, or the CallResults of all ranks. ``time`` is of the monotonic clock.
     """
 
     number: int
     is_step: bool
     future: Future[Any]
+    limit_seconds: float
     time: float = field(default_factory=time.monotonic)
+
+    def __str__(self) -> str:
+        return f"{'step' if self.is_step else 'call'} {self.number}"
 
     def is_answered_by(self, answer: StepResult | CallResult) -> bool:
         """Whether this is the answer, and not what an abandoned question left behind."""
@@ -111,10 +116,12 @@ class MultiprocExecutor:
         self._workers: list[ChildProcess] = []
         self._readers: list[ChannelReader] = []
         self._writer: ChannelWriter | None = None
+        self._folder: PrivateFolder | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mp_exec_io", initializer=_name_pool_thread)
         self._monitor: MultiprocWorkerMonitor | None = None
         self._questions: deque[_Question] = deque()
         self._last_call_id = 0
+        self._last_answer_time = 0.0
         self._death: ProcessDeadError | None = None
         self._failure: ProcessDeadError | None = None
 
@@ -122,13 +129,15 @@ class MultiprocExecutor:
         """Starts the worker processes and returns at once. Call it from a thread that lives as long as the process."""
         settings, size = self._settings, self._settings.parallel.tensor_parallel_size
         num_slots, slot_bytes = settings.transport.ring_num_slots, settings.transport.ring_slot_bytes
-        self._writer, step_handles = open_broadcast(settings.folder, size, num_slots=num_slots, slot_bytes=slot_bytes)
+        self._folder = PrivateFolder.create()
+        folder = self._folder.path
+        self._writer, step_handles = open_broadcast(folder, size, num_slots=num_slots, slot_bytes=slot_bytes)
         exchange_fds = self._make_exchange()
         for rank, step_handle in enumerate(step_handles):
-            reader, answer_handle = open_inbound(settings.folder, num_slots=num_slots, slot_bytes=slot_bytes)
+            reader, answer_handle = open_inbound(folder, num_slots=num_slots, slot_bytes=slot_bytes)
             self._readers.append(reader)
             arguments = WorkerArguments(
-                settings=_worker_settings(settings, rank, next(iter(exchange_fds), None)),
+                settings=_worker_settings(settings, rank, folder, next(iter(exchange_fds), None)),
                 step_channel=step_handle,
                 answer_channel=answer_handle,
             )
@@ -152,6 +161,7 @@ class MultiprocExecutor:
         if not self._workers:
             self.spawn()
         ready = _await_ready(self._workers, self._settings.time.worker_ready_timeout_seconds)
+        self._remove_folder()  # everybody has met: nothing needs its name any longer
         self._monitor = MultiprocWorkerMonitor(self._workers, lambda error: self._on_worker_death(error, on_death))
         self._monitor.start()
         self._pool.submit(self._collect_answers)
@@ -167,16 +177,20 @@ class MultiprocExecutor:
         self._last_call_id += 1
         return self._call(WorkerCall(self._last_call_id, method, arguments))
 
-    def execute(self, step: StepInput) -> Future[StepResult]:
+    def execute(self, step: StepInput, limit_seconds: float) -> Future[StepResult]:
         """Hands the step to all workers; the ``mp_exec_io`` thread waits for their answers."""
         future: Future[StepResult] = Future()
-        self._ask(step, _Question(step.step_number, True, future))
+        self._ask(step, _Question(step.step_number, True, future, limit_seconds))
         return future
 
-    def stop(self) -> None:
+    def stop(self, *, at_once: bool = False) -> None:
         """Asks every worker to end, kills what is left, and closes the rings."""
         if self._monitor is not None:
             self._monitor.stop()
+        if at_once or self._monitor is None or self._death is not None:
+            for worker in self._workers:  # the others wait for a dead one in a collective: no word would reach them
+                worker.kill()
+        else:
             self._ask_to_end()
         deadline = time.monotonic() + (self._settings.time.stop_timeout_seconds if self._monitor else 0.0)
         for worker in self._workers:
@@ -187,6 +201,12 @@ class MultiprocExecutor:
         for channel in (*self._readers, *filter(None, [self._writer])):
             channel.close()
         self._pool.shutdown()
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        if self._folder is not None:
+            self._folder.remove()
+            self._folder = None
 
     def _make_exchange(self) -> list[int]:
         """The memory through which several ranks on CPUs exchange numbers, as one descriptor; none where they do without."""
@@ -197,10 +217,7 @@ class MultiprocExecutor:
         return [create_shared_memory("yeoul-exchange", memory_bytes(size, slot_bytes_for(row_bytes)))]
 
     def _ask_to_end(self) -> None:
-        if self._writer is None or self._death is not None:
-            for worker in self._workers:  # the others wait for a dead one in a collective: no word would reach them
-                worker.kill()
-            return
+        assert self._writer is not None
         try:
             self._writer.send(self._encoder.encode(EndWorker()), timeout_seconds=0.5)
         except TransportError as error:
@@ -208,7 +225,7 @@ class MultiprocExecutor:
 
     def _call(self, message: AllocateCache | WorkerCall) -> list[str]:
         future: Future[list[CallResult]] = Future()
-        self._ask(message, _Question(message.call_id, False, future))
+        self._ask(message, _Question(message.call_id, False, future, self._settings.time.step_timeout_seconds))
         answers = future.result()
         for rank, answer in enumerate(answers):
             if answer.error is not None:
@@ -217,14 +234,13 @@ class MultiprocExecutor:
 
     def _ask(self, message: StepInput | AllocateCache | WorkerCall, question: _Question) -> None:
         assert self._writer is not None, "spawn() comes first"
-        limit = self._settings.time.step_timeout_seconds
         self._questions.append(question)
         try:
-            self._writer.send(self._encoder.encode(message), timeout_seconds=limit)
+            self._writer.send(self._encoder.encode(message), timeout_seconds=question.limit_seconds)
         except TransportClosedError:
             raise self._death_or("closed a ring") from None
         except TransportTimeoutError:
-            raise self._death_or(f"took no message for {limit:g} s") from None
+            raise self._death_or(f"took no message for {question.limit_seconds:.1f} s: {question} waits") from None
         if self._failure is not None:  # the thread of mp_exec_io may have ended before it saw this question
             self._fail_all(self._failure)
 
@@ -234,6 +250,7 @@ class MultiprocExecutor:
             while True:
                 answers = [self._receive(rank) for rank in range(len(self._readers))]
                 question = self._questions.popleft()
+                self._last_answer_time = time.monotonic()
                 question.future.set_result(answers[0] if question.is_step else answers)
         except Exception as error:
             is_known = isinstance(error, ProcessDeadError)
@@ -251,8 +268,7 @@ class MultiprocExecutor:
                 raise self._death_or("closed its ring", rank) from None
             except TransportTimeoutError:
                 if self._patience() <= 0:
-                    limit = self._settings.time.step_timeout_seconds
-                    raise self._death_or(f"gave no answer for {limit:g} s", rank) from None
+                    raise self._death_or(self._describe_silence(), rank) from None
                 continue
             if self._questions and self._questions[0].is_answered_by(answer):
                 return answer
@@ -260,8 +276,17 @@ class MultiprocExecutor:
 
     def _patience(self) -> float:
         """Seconds until the oldest question has been open for too long; no question that is asked meanwhile needs less."""
-        limit = self._settings.time.step_timeout_seconds
-        return limit if not self._questions else self._questions[0].time + limit - time.monotonic()
+        if not self._questions:
+            return self._settings.time.min_step_timeout_seconds
+        question = self._questions[0]
+        return max(question.time, self._last_answer_time) + question.limit_seconds - time.monotonic()
+
+    def _describe_silence(self) -> str:
+        question = self._questions[0]
+        seconds = time.monotonic() - max(question.time, self._last_answer_time)
+        stopped = ", ".join(worker.role for worker in self._workers if worker.is_stopped())
+        hint = f" ({stopped} was stopped by a signal)" if stopped else ""
+        return f"hangs: EngineCore waits for its answer to {question} since {seconds:.1f} s{hint}"
 
     def _fail_all(self, error: ProcessDeadError) -> None:
         while self._questions:
@@ -286,23 +311,27 @@ def _await_ready(workers: list[ChildProcess], timeout_seconds: float) -> list[Wo
     """READY of every worker in rank order; the first failure ends the wait, whoever else is still loading."""
     deadline = time.monotonic() + timeout_seconds
     pending = {worker.report_fd: rank for rank, worker in enumerate(workers)}
+    stop_looks = [StopLook(worker) for worker in workers]
     ready: dict[int, WorkerReady] = {}
     poller = select.poll()
     for descriptor in pending:
         poller.register(descriptor, select.POLLIN | select.POLLHUP)
     while pending:
         remaining = max(0.0, deadline - time.monotonic())
-        events = poller.poll(remaining * 1000)
-        for descriptor, _ in events or [(next(iter(pending)), 0)]:
+        events = [descriptor for descriptor, _ in poller.poll(min(LOOK_SECONDS, remaining) * 1000)]
+        if not events:
+            for rank in pending.values():
+                stop_looks[rank].look()
+        for descriptor in events or (list(pending)[:1] if remaining == 0 else []):
             rank = pending.pop(descriptor)
             poller.unregister(descriptor)
-            report = read_ready(workers[rank], remaining if events else 0.0)
+            report = read_ready(workers[rank], remaining)
             assert isinstance(report, WorkerReady)
             ready[rank] = report
     return [ready[rank] for rank in range(len(workers))]
 
 
-def _worker_settings(settings: EngineSettings, rank: int, exchange_fd: int | None) -> WorkerSettings:
+def _worker_settings(settings: EngineSettings, rank: int, folder: str, exchange_fd: int | None) -> WorkerSettings:
     return WorkerSettings(
         rank=rank,
         tensor_parallel_size=settings.parallel.tensor_parallel_size,
@@ -318,7 +347,7 @@ def _worker_settings(settings: EngineSettings, rank: int, exchange_fd: int | Non
         max_num_batched_tokens=settings.scheduler.max_num_batched_tokens,
         cache=settings.cache,
         fake=settings.fake,
-        folder=settings.folder,
+        folder=folder,
         log_level=settings.log_level,
     )
 

@@ -10,6 +10,9 @@ cache, and so must its double), and, if the temperature is above 0, from (seed, 
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +27,8 @@ VOCAB_SIZE = 512
 MULTIPLIER = 0x5851F42D4C957F2D
 START = 0x9E3779B97F4A7C15
 CERTAIN_BIAS = 100.0
+POISON = {508: "hang", 509: "run out of memory", 510: "raise", 511: "segfault"}
+"""What these tokens do to a worker, where ``fake_poison`` is set."""
 _MASK = (1 << 64) - 1
 _UTF8_LEAD = 0xC3
 
@@ -65,6 +70,21 @@ def token_from_bits(bits: int, last_token_id: int) -> int:
     if kind < 8:
         return _UTF8_LEAD
     return 0x20 if kind < 48 else 0x20 + rest % 95
+
+
+def act_on_poison(token_ids: UInt64Array) -> None:
+    """Does what the first poison among these tokens does, if there is any."""
+    found = np.intersect1d(token_ids, np.array(list(POISON), dtype=np.uint64))
+    if not len(found):
+        return
+    kind = POISON[int(found[0])]
+    if kind == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif kind == "hang":
+        threading.Event().wait()
+    elif kind == "run out of memory":
+        raise MemoryError("a token of the prompt stands for an allocation that fails")
+    raise RuntimeError("a token of the prompt stands for a bug")
 
 
 def constrain(token_id: int, sampling: SamplingParams, eos_token_ids: list[int], num_output_tokens: int) -> int:

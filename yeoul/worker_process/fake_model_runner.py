@@ -80,6 +80,8 @@ class FakeModelRunner:
             state.runner_data = fake_model.sampling_noise(state.sampling, state.prompt_index, state.choice_index)
         results = [RequestResult(request_id, fault=fault) for request_id, fault in faults.items()]
         if layout is not None:
+            if self._settings.fake.fake_poison:
+                fake_model.act_on_poison(layout.token_ids.astype(np.uint64))
             self._write_hashes(batch, layout)
             _collect_prompt_logprobs(batch, layout)
             results += self._answer(batch, layout)

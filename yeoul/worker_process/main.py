@@ -8,6 +8,7 @@ from yeoul.config.openmp import keep_openmp_from_spinning
 from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.transport.child_process import enter_child
+from yeoul.transport.injected_faults import raise_on_signals
 from yeoul.worker_process.arguments import WorkerArguments
 
 
@@ -17,6 +18,8 @@ def main() -> None:
     side = enter_child()
     arguments = msgspec.msgpack.decode(side.arguments, type=WorkerArguments)
     set_up_logging(side.role, arguments.settings.log_level)
+    if arguments.settings.fake.fake_poison:
+        raise_on_signals()
 
     keep_openmp_from_spinning()
     from yeoul.worker_process.worker import Worker

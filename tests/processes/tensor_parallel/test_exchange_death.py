@@ -46,8 +46,7 @@ def two_ranks(tmp_path: Path) -> Iterator[Running]:
         parallel=ParallelSettings(tensor_parallel_size=2, num_compute_threads=1),
         cache=CacheSettings(num_blocks_override=16),
     )
-    (tmp_path / "private").mkdir()
-    executor = MultiprocExecutor(engine_settings(settings, files, describe(files), 64, LINK, str(tmp_path / "private")))
+    executor = MultiprocExecutor(engine_settings(settings, files, describe(files), 64, LINK))
     is_told = threading.Event()
     workers = executor.start(lambda _: is_told.set())
     executor.allocate_cache(16)
@@ -66,7 +65,7 @@ def first_step() -> StepInput:
 
 def test_two_ranks_answer_through_memory_that_has_no_name(tmp_path):
     with two_ranks(tmp_path) as running:
-        (result,) = running.executor.execute(first_step()).result(30.0).results
+        (result,) = running.executor.execute(first_step(), 60.0).result(30.0).results
         assert len(result.token_ids) == 1
         for pid in running.pids:
             maps = Path(f"/proc/{pid}/maps").read_text()
@@ -80,7 +79,7 @@ def test_a_rank_killed_while_the_other_waits_is_reported_at_once_and_nothing_is_
     with two_ranks(tmp_path) as running:
         waiting = running.pids[1 - killed]
         os.kill(running.pids[killed], signal.SIGSTOP)
-        future = running.executor.execute(first_step())
+        future = running.executor.execute(first_step(), 60.0)
         time.sleep(0.5)
         before = cpu_seconds([waiting])
         time.sleep(0.5)

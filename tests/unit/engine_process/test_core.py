@@ -16,11 +16,21 @@ from yeoul import __version__
 from yeoul.config.parts import EngineAddresses, WorkerSettings
 from yeoul.config.settings import CacheSettings, SchedulerSettings, Settings
 from yeoul.engine_process.core import EngineCoreProc
-from yeoul.errors import ProcessDeadError
-from yeoul.messages.outputs import EngineDead, EngineMessage, EngineReady, RequestOutput, StepOutputs, UtilityResult
+from yeoul.errors import GivenUpError, ProcessDeadError
+from yeoul.messages.outputs import (
+    EngineDead,
+    EngineMessage,
+    EngineReady,
+    RequestOutput,
+    StepOutputs,
+    UtilityResult,
+    WorkersLost,
+    WorkersReplaced,
+)
 from yeoul.messages.requests import AbortRequests, AddRequest, Hello, Shutdown, UtilityCall
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import StepInput, StepResult
+from yeoul.recovery import restart_budget
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.transport.sockets import ClientSockets, EngineInput, EngineOutput, ipc_addresses
 from yeoul.worker_process.executor import _worker_settings
@@ -31,16 +41,18 @@ from yeoul.worker_process.worker import Worker
 class InPlaceExecutor:
     """An executor whose worker runs in the calling thread; ``error`` makes the next step fail.
 
-    With ``holds`` steps are computed, in order, when the test calls ``release``.
+    With ``holds`` steps are computed, in order, when the test calls ``release``. ``limits`` are those of the steps.
     """
 
     def __init__(self, settings) -> None:
-        worker_settings: WorkerSettings = _worker_settings(settings, 0, None)
+        worker_settings: WorkerSettings = _worker_settings(settings, 0, "", None)
         self.worker = Worker(worker_settings)
         self.error: Exception | None = None
         self.holds = False
         self.held: deque[tuple[Future[StepResult], StepInput]] = deque()
         self.is_stopped = False
+        self.limits: list[float] = []
+        self.successors: list[InPlaceExecutor] = []  # itself first
 
     def spawn(self) -> None:
         """Nothing to start."""
@@ -52,7 +64,8 @@ class InPlaceExecutor:
     def allocate_cache(self, num_blocks):
         self.worker.allocate_cache(num_blocks)
 
-    def execute(self, step):
+    def execute(self, step, limit_seconds):
+        self.limits.append(limit_seconds)
         future: Future[StepResult] = Future()
         if self.holds:
             self.held.append((future, step))
@@ -77,7 +90,7 @@ class InPlaceExecutor:
     def collective_rpc(self, method, arguments):
         return [self.worker.call(method, arguments)]
 
-    def stop(self):
+    def stop(self, *, at_once=False):
         self.is_stopped = True
 
 
@@ -124,12 +137,18 @@ def converse(tmp_path, scenario, expect_error=None, **scheduler):
     input_address, output_address = ipc_addresses(str(tmp_path))
     addresses = EngineAddresses(input_address=input_address, output_address=output_address)
     settings = fake_engine_settings(
-        str(tmp_path),
         addresses,
         Settings(cache=CacheSettings(num_blocks_override=64), scheduler=SchedulerSettings(**scheduler)),
     )
     executor = InPlaceExecutor(settings)
-    core = EngineCoreProc(settings, executor)
+    made = [executor]
+
+    def make_executor():
+        made.append(InPlaceExecutor(settings))
+        return made[-1]
+
+    core = EngineCoreProc(settings, executor, make_executor)
+    executor.successors = made
     errors = []
 
     def busy_loop():
@@ -154,7 +173,7 @@ def converse(tmp_path, scenario, expect_error=None, **scheduler):
         assert not thread.is_alive()
 
     asyncio.run(whole())
-    assert executor.is_stopped
+    assert all(one.is_stopped for one in made)
     assert [type(error) for error in errors] == ([expect_error] if expect_error else [])
 
 
@@ -398,9 +417,8 @@ def test_an_error_of_our_own_ends_the_loop_and_the_client_hears_of_it(tmp_path, 
     def stumble(*_):
         raise RuntimeError("stumbled")
 
-    monkeypatch.setattr(Scheduler, "update", stumble)
-
     async def scenario(client, executor, core):
+        monkeypatch.setattr(Scheduler, "update", stumble)
         client.say(Hello(__version__), request())
         assert isinstance(await client.hear(), EngineReady)
         message = await client.hear()
@@ -411,19 +429,126 @@ def test_an_error_of_our_own_ends_the_loop_and_the_client_hears_of_it(tmp_path, 
     converse(tmp_path, scenario, expect_error=RuntimeError)
 
 
+DEATH = ProcessDeadError("Worker_0", "was killed by signal 9 (SIGKILL)", exit_code=-9)
+
+
+async def hear_all_until(client, kind):
+    """The messages up to the first of this kind, that one last."""
+    messages = [await client.hear()]
+    while not isinstance(messages[-1], kind):
+        messages.append(await client.hear())
+    return messages
+
+
 @pytest.mark.parametrize("where", ["in a step", "while idle"])
-def test_the_death_of_a_worker_is_told_to_the_client_and_ends_the_loop(tmp_path, where):
+def test_workers_that_die_are_replaced_and_what_ran_goes_on(tmp_path, where):
     async def scenario(client, executor, core):
         client.say(Hello(__version__))
         assert isinstance(await client.hear(), EngineReady)
-        death = ProcessDeadError("Worker_0", "was killed by signal 9 (SIGKILL)", exit_code=-9)
         if where == "in a step":
-            executor.error = death
-            client.say(request())
-        else:
-            executor.on_death(death)
-        message = await client.hear()
-        assert isinstance(message, EngineDead)
-        assert (message.role, message.exit_code) == ("Worker_0", -9)
+            executor.holds = True
+            client.say(request("a", max_tokens=20))
+            await until(lambda: len(executor.held) == 1)
+            for _ in range(5):
+                executor.release(0.001)
+                await until(lambda: len(executor.held) == 1)
+            executor.held.popleft()[0].set_exception(DEATH)
+        executor.on_death(DEATH)
+        messages = await hear_all_until(client, WorkersReplaced)
+        assert [message.role for message in messages if isinstance(message, WorkersLost)] == ["Worker_0"]
+        if where == "while idle":
+            client.say(request("a", max_tokens=20))
+        outputs = [output for message in messages if isinstance(message, StepOutputs) for output in message.outputs]
+        outputs += await hear_outputs_until_finished(client)
+        tokens = [token for output in outputs for token in output.new_token_ids]
+        assert tokens == expected_tokens(list(b"river"), request().sampling, 20)
+        assert executor.is_stopped
+        assert len(executor.successors) == 2
 
-    converse(tmp_path, scenario, expect_error=ProcessDeadError)
+    converse(tmp_path, scenario)
+
+
+async def hear_outputs_until_finished(client):
+    outputs: list[RequestOutput] = []
+    while not any(output.finish_reason for output in outputs):
+        message = await client.hear()
+        outputs += message.outputs if isinstance(message, StepOutputs) else []
+    return outputs
+
+
+def test_what_dead_workers_leave_behind_kills_nobody_else(tmp_path):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        assert isinstance(await client.hear(), EngineReady)
+        for _ in range(3):
+            executor.on_death(DEATH)
+        await hear_all_until(client, WorkersReplaced)
+        client.say(request())
+        assert [output.finish_reason for output in await hear_outputs_until_finished(client)][-1] == "length"
+        assert len(executor.successors) == 2
+
+    converse(tmp_path, scenario)
+
+
+def test_a_request_that_kills_every_worker_fails_alone(tmp_path, monkeypatch):
+    real_execute = InPlaceExecutor.execute
+
+    def execute(self, step, limit_seconds):
+        if any(entry.request_id == "poison" for entry in step.scheduled):
+            future: Future[StepResult] = Future()
+            future.set_exception(DEATH)
+            return future
+        return real_execute(self, step, limit_seconds)
+
+    monkeypatch.setattr(InPlaceExecutor, "execute", execute)
+
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__), request("a"), request("b"), request("poison"), request("c"))
+        assert isinstance(await client.hear(), EngineReady)
+        outputs: list[RequestOutput] = []
+        while sum(output.finish_reason is not None for output in outputs) < 4:
+            message = await client.hear()
+            outputs += message.outputs if isinstance(message, StepOutputs) else []
+        faults = {output.request_id: output.fault.message for output in outputs if output.fault}
+        assert list(faults) == ["poison"]
+        assert "SIGKILL" in faults["poison"]
+        for name in ("a", "b", "c"):
+            tokens = [token for output in outputs if output.request_id == name for token in output.new_token_ids]
+            assert tokens == expected_tokens(list(b"river"), request().sampling, 4)
+
+    converse(tmp_path, scenario)
+
+
+def test_workers_that_die_whatever_they_do_are_given_up_with_the_last_cause(tmp_path, monkeypatch):
+    monkeypatch.setattr(restart_budget, "_FIRST_PAUSE_SECONDS", 0.001)
+
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        assert isinstance(await client.hear(), EngineReady)
+
+        def fail(self, on_death):
+            raise DEATH
+
+        monkeypatch.setattr(InPlaceExecutor, "start", fail)
+        executor.on_death(DEATH)
+        message = (await hear_all_until(client, EngineDead))[-1]
+        assert message.is_final
+        assert message.exit_code == -9
+        assert "given up after 5 restarts" in message.cause
+        assert len(executor.successors) == 6
+
+    converse(tmp_path, scenario, expect_error=GivenUpError)
+
+
+def test_a_step_may_take_a_while_and_twenty_times_what_is_expected(tmp_path):
+    async def scenario(client, executor, core):
+        executor.holds = True
+        client.say(Hello(__version__), request("a", max_tokens=4))
+        assert isinstance(await client.hear(), EngineReady)
+        for _ in range(4):
+            await until(lambda: len(executor.held) == 1)
+            executor.release(0.5)
+        await client.hear_until_finished(1)
+        assert 5.0 < executor.limits[-1] < 5.0 + 20 * 0.5 + 0.1
+
+    converse(tmp_path, scenario)

@@ -104,7 +104,8 @@ class EngineLife:
         self.dead_steps += self.in_flight
         self.in_flight.clear()
         self.worker = RecomputingWorker(self.shape.num_blocks, self.shape.block_size, self.worker.last_step_number)
-        self.scheduler.requeue_all()
+        outputs, _ = self.scheduler.note_crash("they died")
+        self._deliver(outputs, {output.request_id for output in outputs})
         self.check()
 
     def answer_of_dead_workers(self) -> None:
@@ -145,7 +146,9 @@ class EngineLife:
         fits = num_tokens <= self.max_num_tokens - (message.pooling is None)
         if fault is None:
             assert fits
-            self.clients[message.request_id] = Client(message, list(message.output_token_ids))
+            self.clients[message.request_id] = Client(
+                message, list(message.output_token_ids), is_answered=bool(message.output_token_ids)
+            )
         elif fault.status == 429:
             assert len(self.clients) == self.shape.settings.max_num_seqs + self.shape.settings.max_num_waiting_requests
         else:

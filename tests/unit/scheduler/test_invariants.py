@@ -19,7 +19,9 @@ class Queues:
         self.cache = KVCacheManager(8, 4)
         self.running = [self._running(number) for number in range(2)]
         self.waiting = [Request(new_request("waiting", 3), (0, 2), 0.0, 100)]
-        self.requests = [*self.running, *self.waiting]
+        self.held = [Request(new_request("held", 3), (0, 3), 0.0, 100)]
+        self.held[0].status = RequestStatus.HELD
+        self.requests = [*self.running, *self.waiting, *self.held]
         self.cache.allocate_table([], 2, 0)
         self.cache.allocate_table([0], 2, 0)
         self.running[0].block_ids = [0, 1]
@@ -32,7 +34,7 @@ class Queues:
         return request
 
     def check(self) -> None:
-        check_invariants(self.requests, self.running, self.waiting, self.cache)
+        check_invariants(self.requests, self.running, self.waiting, self.held, self.cache)
 
 
 def test_sound_queues_pass():

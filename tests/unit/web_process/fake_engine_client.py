@@ -33,7 +33,10 @@ CHAT_TEMPLATE = (
 
 
 class FakeEngineClient:
-    """The methods of AsyncMPClient. ``reply`` gives the tokens of a request; ``gate`` cleared holds every step back."""
+    """The methods of AsyncMPClient. ``reply`` gives the tokens of a request; ``gate`` cleared holds every step back.
+
+    With ``may_be_replaced`` a dead engine is followed by another one, unless ``failures`` has an error for it.
+    """
 
     def __init__(self, settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int) -> None:
         self.max_model_len = max_model_len
@@ -45,6 +48,11 @@ class FakeEngineClient:
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_stopped = False
+        self.may_be_replaced = False
+        self.failures: list[Exception] = []
+        self.num_replaced = 0
+        self.is_silent = False
+        self.killed_because: str | None = None
         self.tokens_a_step = 1
         self._running: dict[str, tuple[AddRequest, list[int]]] = {}
         self._num_made: dict[str, int] = {}
@@ -73,7 +81,7 @@ class FakeEngineClient:
         self.sent.append(message)
         if isinstance(message, AddRequest):
             self._running[message.request_id] = (message, self.reply(message))
-            self._num_made[message.request_id] = 0
+            self._num_made[message.request_id] = len(message.output_token_ids)
         elif isinstance(message, AbortRequests):
             for request_id in message.request_ids:
                 self._running.pop(request_id, None)
@@ -83,7 +91,23 @@ class FakeEngineClient:
         return await self._messages.get()
 
     async def call(self, method: str, arguments: list[str] | None = None) -> str:
+        if self.is_silent:
+            await asyncio.Event().wait()
         return method
+
+    async def replace(self) -> EngineReady:
+        if self._stepping is not None:
+            self._stepping.cancel()
+        self._running.clear()
+        self._messages = asyncio.Queue()
+        self.num_replaced += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return await self.start()
+
+    def kill(self, cause: str) -> None:
+        self.killed_because = cause
+        self._messages.put_nowait(EngineDead("EngineCore", cause))
 
     async def stop(self) -> None:
         self.is_stopped = True
@@ -187,14 +211,16 @@ async def until(condition: Callable[[], bool]) -> None:
 class FakeEngine:
     """An AsyncLLM on a FakeEngineClient: ``async with FakeEngine() as engine``; ``engine.llm``, ``engine.client``."""
 
-    def __init__(self, chosen: Settings | None = None) -> None:
+    def __init__(self, chosen: Settings | None = None, *, may_be_replaced: bool = False) -> None:
         self.client: FakeEngineClient
+        self._may_be_replaced = may_be_replaced
         self.llm = AsyncLLM(chosen or settings(), connect=self._connect)
 
     def _connect(
         self, chosen: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int
     ) -> FakeEngineClient:
         self.client = FakeEngineClient(chosen, files, description, max_model_len)
+        self.client.may_be_replaced = self._may_be_replaced
         return self.client
 
     async def __aenter__(self) -> FakeEngine:

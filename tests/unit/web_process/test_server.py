@@ -66,7 +66,7 @@ def test_a_drain_finishes_what_runs_and_refuses_what_comes():
         running = asyncio.create_task(complete(url))
         await until(lambda: bool(engine.client.added))
         send_signal(signal.SIGTERM)
-        await until(lambda: engine.llm.is_draining)
+        await until(lambda: engine.llm.state == "draining")
         refused = await complete(url)
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) >= 1
@@ -96,7 +96,7 @@ def test_a_second_signal_ends_at_once():
         running = asyncio.create_task(complete(url))
         await until(lambda: bool(engine.client.added))
         send_signal(signal.SIGTERM)
-        await until(lambda: engine.llm.is_draining)
+        await until(lambda: engine.llm.state == "draining")
         send_signal(signal.SIGINT)
         await asyncio.gather(running, return_exceptions=True)
 

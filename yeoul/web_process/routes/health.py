@@ -17,16 +17,18 @@ def health_router(context: ServerContext) -> APIRouter:
     @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> Response:
-        """200 while the engine lives, drains included; an error with its cause otherwise."""
+        """200 while every process lives, drains included; an error with its cause otherwise."""
         context.llm.check_health()
+        _check_lives(context)
         return Response()
 
     @router.head("/ready", include_in_schema=False)
     @router.get("/ready")
     async def ready() -> Response:
-        """200 while new requests are taken."""
+        """200 while new requests are computed at once."""
         context.llm.check_health()
-        if context.llm.is_draining:
+        _check_lives(context)
+        if context.llm.state == "draining":
             raise UnavailableError("the server is stopping and takes no new requests", retry_after_seconds=5)
         return Response()
 
@@ -41,3 +43,9 @@ def health_router(context: ServerContext) -> APIRouter:
         return Response(context.metrics.render(), media_type=CONTENT_TYPE)
 
     return router
+
+
+def _check_lives(context: ServerContext) -> None:
+    if context.llm.state == "recovering":
+        cause = context.llm.loss
+        raise UnavailableError(f"the engine recovers, and requests wait until it has: {cause}", retry_after_seconds=2)

@@ -1,0 +1,209 @@
+"""A dead EngineCore is replaced, and no reader of a stream can tell from what comes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from tests.unit.web_process.fake_engine_client import FakeEngine, settings, until
+from yeoul.config.settings import RecoverySettings, Settings, TimeSettings
+from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError
+from yeoul.messages.outputs import EngineDead, StepOutputs, WorkerInfo, WorkersLost, WorkersReplaced
+from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.statistics import EngineStatistics
+from yeoul.recovery import restart_budget
+from yeoul.web_process.request_stream import RequestStream
+
+DEATH = ProcessDeadError("EngineCore", "was killed by signal 9 (SIGKILL)", exit_code=-9)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr(restart_budget, "_FIRST_PAUSE_SECONDS", 0.01)
+
+
+def run(scene, chosen: Settings | None = None) -> None:
+    async def whole() -> None:
+        async with FakeEngine(chosen, may_be_replaced=True) as engine:
+            await asyncio.wait_for(scene(engine), 10.0)
+
+    asyncio.run(whole())
+
+
+async def text_of(stream: RequestStream) -> str:
+    text = "".join([output.text async for output in stream])
+    stream.close()
+    return text
+
+
+async def a_few_tokens(engine: FakeEngine, stream: RequestStream) -> str:
+    """Lets the engine make some, and reads them."""
+    text = ""
+    while len(text) < 3:
+        text += (await anext(stream)).text
+    engine.client.gate.clear()
+    return text
+
+
+def test_a_stream_goes_on_where_it_was():
+    async def scene(engine: FakeEngine) -> None:
+        stream = await engine.llm.submit(["hi"], SamplingParams(stop=["wor!"]))
+        text = await a_few_tokens(engine, stream)
+        engine.client.die()
+        await until(lambda: engine.client.num_replaced == 1)
+        engine.client.gate.set()
+        assert text + await text_of(stream) == "hello world"
+        first, second = engine.client.added
+        assert (first.request_id, first.prompt_token_ids) == (second.request_id, second.prompt_token_ids)
+        assert bytes(second.output_token_ids).startswith(b"hel")
+
+    run(scene)
+
+
+def test_what_comes_while_there_is_no_engine_waits_for_the_next_one():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.failures = [DEATH, DEATH]
+        engine.client.die()
+        await until(lambda: engine.llm.state == "recovering")
+        stream = await engine.llm.submit(["hi"], SamplingParams())
+        assert await text_of(stream) == "hello world"
+        assert engine.client.num_replaced == 3
+        assert len(engine.client.added) == 1
+        assert engine.llm.state == "ready"
+
+    run(scene)
+
+
+def test_an_aborted_request_is_not_sent_again():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.gate.clear()
+        engine.client.failures = [DEATH] * 4
+        stream = await engine.llm.submit(["hi"], SamplingParams())
+        engine.client.die()
+        await until(lambda: engine.llm.state == "recovering")
+        stream.close()
+        await until(lambda: engine.llm.state == "ready")
+        assert len(engine.client.added) == 1
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        EngineDead("Worker_0", "has no memory", exit_code=-9, is_final=True),
+        EngineDead("EngineCore", "was killed by signal 9 (SIGKILL)", exit_code=-9),
+    ],
+)
+def test_an_engine_that_is_given_up_fails_what_waits_with_the_last_cause(end):
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.gate.clear()
+        engine.client.failures = [DEATH] * 9
+        stream = await engine.llm.submit(["hi"], SamplingParams())
+        engine.client.emit(end)
+        with pytest.raises(ProcessDeadError, match=end.cause.split()[-1].strip("()")):
+            await text_of(stream)
+        assert (await engine.llm.wait_for_death()).exit_code == -9
+        assert engine.llm.state == "dead"
+        assert engine.client.num_replaced == (0 if end.is_final else 3)
+
+    run(scene, msgspec.structs.replace(settings(), recovery=RecoverySettings(max_restarts=3)))
+
+
+def test_a_file_that_is_gone_ends_the_recovery():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.failures = [ConfigError("the model file is gone")]
+        engine.client.die()
+        assert "the model file is gone" in (await engine.llm.wait_for_death()).message
+
+    run(scene)
+
+
+def test_a_request_that_kills_every_engine_fails_alone():
+    async def scene(engine: FakeEngine) -> None:
+        client, real_send = engine.client, engine.client.send
+
+        def send(message: object) -> None:
+            real_send(message)  # type: ignore[arg-type]
+            if getattr(message, "prompt_token_ids", None) == [66]:
+                client.die()
+
+        client.send = send  # type: ignore[method-assign]
+        client.gate.clear()
+        streams = [await engine.llm.submit([[number]], SamplingParams()) for number in (65, 66, 67, 68)]
+        readers = [asyncio.create_task(text_of(stream)) for stream in streams]
+        answers = []
+        await until(lambda: client.num_replaced >= 2)
+        client.gate.set()
+        answers = await asyncio.gather(*readers, return_exceptions=True)
+        assert [answers[0], *answers[2:]] == ["hello world"] * 3
+        assert isinstance(answers[1], RequestFailedError)
+        assert "alone at last" in answers[1].message
+
+    run(scene)
+
+
+def test_counters_go_on_where_those_of_the_dead_engine_ended():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.emit(StepOutputs([], EngineStatistics(num_running=2, total_steps=5, total_output_tokens=9)))
+        await until(lambda: engine.llm.statistics.total_steps == 5)
+        engine.client.die()
+        await until(lambda: engine.client.num_replaced == 1)
+        assert engine.llm.statistics == EngineStatistics(total_steps=5, total_output_tokens=9)
+        engine.client.emit(StepOutputs([], EngineStatistics(num_running=1, total_steps=2, total_output_tokens=3)))
+        await until(lambda: engine.llm.statistics.num_running == 1)
+        assert engine.llm.statistics == EngineStatistics(num_running=1, total_steps=7, total_output_tokens=12)
+
+    run(scene)
+
+
+def test_lost_workers_are_a_state_of_the_engine():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.emit(WorkersLost("Worker_1", "was killed by signal 9 (SIGKILL)", -9))
+        await until(lambda: engine.llm.state == "recovering")
+        assert engine.llm.loss == "Worker_1 was killed by signal 9 (SIGKILL)"
+        engine.client.emit(WorkersReplaced([WorkerInfo(0, 2, "cpu")], 1.0))
+        await until(lambda: engine.llm.state == "ready")
+
+    run(scene)
+
+
+def test_a_draining_server_replaces_its_engine_only_for_what_still_runs():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.gate.clear()
+        stream = await engine.llm.submit(["hi"], SamplingParams())
+        draining = asyncio.create_task(engine.llm.drain())
+        await asyncio.sleep(0)
+        engine.client.die()
+        engine.client.gate.set()
+        assert await text_of(stream) == "hello world"
+        await draining
+        assert engine.client.num_replaced == 1
+        engine.client.die()
+        await engine.llm.wait_for_death()
+        assert engine.client.num_replaced == 1
+
+    run(scene)
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+def test_an_engine_that_gives_no_sign_of_life_is_killed(is_silent):
+    async def scene(engine: FakeEngine) -> None:
+        client = engine.client
+        client.gate.clear()
+        client.is_silent = is_silent
+        stream = await engine.llm.submit(["hi"], SamplingParams())
+        if is_silent:
+            await until(lambda: client.num_replaced == 1)
+            assert "hangs" in (client.killed_because or "")
+        else:
+            await asyncio.sleep(0.5)
+            assert client.killed_because is None
+        client.is_silent = False
+        client.gate.set()
+        assert await text_of(stream) == "hello world"
+
+    chosen = msgspec.structs.replace(settings(), time=TimeSettings(engine_answer_timeout_seconds=0.1))
+    run(scene, chosen)

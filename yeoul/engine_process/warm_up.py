@@ -1,0 +1,61 @@
+"""The first steps of new workers, before any request of a user's: do they compute at all, and how long does a step take?
+
+Knows no process but through the executor. ``EngineCoreProc`` calls it after each start of its workers, with an empty cache.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from yeoul.config.settings import SchedulerSettings
+from yeoul.errors import ProcessDeadError
+from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.messages.requests import AddRequest
+from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.steps import StepInput
+from yeoul.scheduler.scheduler import Scheduler
+from yeoul.scheduler.step_budget import StepBudget
+from yeoul.worker_process.executor import Executor
+
+_NUM_PROMPT_TOKENS = 32
+_NUM_OUTPUT_TOKENS = 3
+
+
+def warm_up(
+    executor: Executor, settings: SchedulerSettings, max_model_len: int, block_size: int, limit_seconds: float
+) -> StepBudget:
+    """Computes two small requests; what the second one's steps took is the beginning of what is known of steps.
+
+    Args:
+        executor: its workers have an empty cache, of which nobody is told that anything is in it afterwards.
+        settings: of the scheduler that will run users' requests.
+        max_model_len: tokens of the model's context.
+        block_size: tokens of a block.
+        limit_seconds: longest step.
+
+    Raises:
+        ProcessDeadError: the workers cannot compute even this.
+    """
+    settings = msgspec.structs.replace(settings, async_scheduling=False)
+    num_tokens = min(max_model_len, _NUM_PROMPT_TOKENS + _NUM_OUTPUT_TOKENS)
+    for _ in range(2):
+        # Books of its own: the steps of users' requests begin with number 0 again.
+        cache = KVCacheManager(-(-num_tokens // block_size), block_size, enable_prefix_caching=False)
+        scheduler = Scheduler(settings, cache, num_tokens)
+        scheduler.add(_request(num_tokens))
+        while (step := scheduler.schedule()) is not None:
+            for output in scheduler.update(step, executor.execute(step, limit_seconds).result()):
+                if output.fault is not None:
+                    raise ProcessDeadError("Workers", f"cannot compute a first request: {output.fault.message}")
+        forget = StepInput(step_number=0, finished_request_ids=scheduler.drain_finished())
+        executor.execute(forget, limit_seconds).result()
+    return scheduler.step_budget
+
+
+def _request(num_tokens: int) -> AddRequest:
+    num_output_tokens = min(_NUM_OUTPUT_TOKENS, num_tokens - 1)
+    return AddRequest(
+        request_id="warm-up",
+        prompt_token_ids=[0] * (num_tokens - num_output_tokens),
+        sampling=SamplingParams(temperature=0.0, max_tokens=num_output_tokens, seed=0, ignore_eos=True),
+    )

@@ -1,0 +1,120 @@
+"""EngineRecovery: puts another EngineCore in the place of a dead one, and gives it every unfinished request to go on with.
+
+Knows nothing of HTTP, text or sockets. ``AsyncLLM`` calls it; ``RequestTable`` holds the requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError, RequestFailedError
+from yeoul.messages.outputs import EngineReady, RequestOutput, WorkersLost, WorkersReplaced
+from yeoul.recovery.crash_inquiry import CrashInquiry
+from yeoul.recovery.restart_budget import RestartBudget
+from yeoul.web_process.engine_link import EngineLink
+from yeoul.web_process.request_table import RequestTable
+
+logger = logging.getLogger(__name__)
+
+
+class EngineRecovery:
+    """One engine's. A request that EngineCore died of twice is tried with fewer and fewer others, see CrashInquiry.
+
+    ``lost`` tells, as a sentence, which process is missing; None where every one lives.
+    """
+
+    def __init__(self, requests: RequestTable, max_restarts: int, on_end: Callable[[ProcessDeadError], None]) -> None:
+        """``on_end`` is called when an engine has died that is not replaced."""
+        self.lost: str | None = None
+        self._requests = requests
+        self._on_end = on_end
+        self._restarts = RestartBudget(max_restarts)
+        self._inquiry = CrashInquiry()
+
+    async def start(self, engine: EngineLink) -> EngineReady:
+        """Waits until the engine takes requests; one that a signal ended meanwhile is started again.
+
+        Raises:
+            ConfigError: a setting or a file cannot work.
+            ProcessDeadError: it failed by itself, or was killed too often.
+        """
+        try:
+            return await engine.start()
+        except ProcessDeadError as error:
+            if error.exit_code is None or error.exit_code >= 0:
+                raise
+            return await self._replace(engine, error, [])
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests for which the engine should do something now; none while it starts workers: it says when it has."""
+        return 0 if self.lost is not None else len(self._requests.states)
+
+    async def heal(self, engine: EngineLink, death: ProcessDeadError, *, is_needed: bool) -> bool:
+        """Replaces an engine that has died, if one is still needed, and sends the new one what is unfinished.
+
+        Returns:
+            whether there is another engine now.
+        """
+        start = time.monotonic()
+        self.lost = death.message
+        suspects = self._requests.hold_all()
+        try:
+            if not is_needed:
+                raise death
+            await self._replace(engine, death, suspects)
+        except ProcessDeadError as error:
+            self._on_end(error)
+            return False
+        except ConfigError as error:  # what was right for the first engine: the machine has changed since
+            self._on_end(ProcessDeadError("EngineCore", f"could not be replaced: {error.message}"))
+            return False
+        self.lost = None
+        num_sent = self._requests.release_all(self._inquiry.trial)
+        logger.info("EngineCore was replaced after %.1f s; %d requests go on", time.monotonic() - start, num_sent)
+        return True
+
+    def note_workers(self, message: WorkersLost | WorkersReplaced) -> None:
+        """EngineCore is replacing its workers, or has done so."""
+        if isinstance(message, WorkersLost):
+            self.lost = f"{message.role} {message.cause}"
+            logger.warning("%s; its requests wait for another one", self.lost)
+        else:
+            self.lost = None
+            logger.info("the workers were replaced after %.1f s", message.seconds)
+
+    def note_outputs(self, outputs: list[RequestOutput]) -> None:
+        """These requests have made something, or ended."""
+        self._restarts.note_progress()
+        self.note_gone([output.request_id for output in outputs] if self._inquiry.is_open else [])
+
+    def note_gone(self, request_ids: list[str]) -> None:
+        """These need not be tried any longer."""
+        changes = [self._inquiry.note_progress(request_id) for request_id in request_ids]
+        if any(changes):
+            self._requests.set_trial(self._inquiry.trial)
+
+    async def _replace(self, engine: EngineLink, death: ProcessDeadError, suspects: list[str]) -> EngineReady:
+        """``suspects`` are the requests that the dead engine had, and of which nothing had come."""
+        while True:
+            if isinstance(death, GivenUpError) or not engine.may_be_replaced:
+                raise death
+            self._blame(death, suspects)
+            pause = self._restarts.note_death(death, is_explained=self._inquiry.has_narrowed)
+            logger.warning("EngineCore is replaced: %s", death.message)
+            if death.details:
+                logger.warning("its last traceback:\n%s", death.details)
+            await asyncio.sleep(pause)
+            try:
+                return await engine.replace()
+            except ProcessDeadError as error:
+                death, suspects = error, []
+
+    def _blame(self, death: ProcessDeadError, suspects: list[str]) -> None:
+        culprit = self._inquiry.note_crash(suspects)
+        if culprit is not None:
+            cause = f"the engine died each time when it had this request, alone at last: {death.message}"
+            self._requests.fail(culprit, RequestFailedError(cause))
