@@ -39,7 +39,7 @@ from yeoul.web_process.served_model import Progress, ServedModel, find_served_mo
 
 logger = logging.getLogger(__name__)
 
-EngineState = Literal["starting", "ready", "recovering", "draining", "dead"]
+EngineState = Literal["starting", "ready", "stalled", "recovering", "draining", "dead"]
 Connect = Callable[[Settings, ModelFiles, ModelDescription, int], EngineLink]
 
 
@@ -77,9 +77,12 @@ class AsyncLLM:
         self._model: ServedModel | None = None
         self._engine: EngineLink | None = None
         self._text: ModelText | None = None
-        self._recovery = EngineRecovery(self._requests, settings.recovery.max_restarts, self._note_death)
-        self._requests.on_gone = self._recovery.note_gone
+        self.recovery = EngineRecovery(
+            self._requests, settings.recovery.max_restarts, lambda: self.observer, self._note_death
+        )
+        self._requests.on_gone = self.recovery.note_gone
         self._tasks: list[asyncio.Task[None]] = []
+        self._watch: EngineWatch | None = None
         self._death: ProcessDeadError | None = None
         self._died = asyncio.Event()
         self._is_draining = False
@@ -129,7 +132,7 @@ class AsyncLLM:
         self.spawn()
         assert self._engine is not None
         loading = asyncio.create_task(ModelText.load(self.model.files, self.settings.model), name="load_text")
-        starting = asyncio.create_task(self._recovery.start(self._engine), name="start_engine")
+        starting = asyncio.create_task(self.recovery.start(self._engine), name="start_engine")
         try:
             await asyncio.wait((loading, starting), return_when=asyncio.FIRST_EXCEPTION)
             for task in (starting, loading):
@@ -152,16 +155,16 @@ class AsyncLLM:
             engine,
             self._requests.states,
             on_statistics=self._requests.take_statistics,
-            on_outputs=self._recovery.note_outputs,
+            on_outputs=self.recovery.note_outputs,
             on_finished=self._requests.note_finished,
-            on_workers=self._recovery.note_workers,
+            on_workers=self.recovery.note_workers,
             heal=self._heal,
         )
         self._tasks.append(loop.start())
         if engine.may_be_replaced:
             limit = self.settings.time.engine_answer_timeout_seconds
-            watch = EngineWatch(engine, lambda: self._recovery.num_waiting, lambda: loop.last_heard, limit)
-            self._tasks.append(watch.start())
+            self._watch = EngineWatch(engine, lambda: self.recovery.num_waiting, lambda: loop.last_heard, limit)
+            self._tasks.append(self._watch.start())
 
     async def drain(self) -> None:
         """Takes no new requests from now on; returns when the last running one is finished and read."""
@@ -206,14 +209,11 @@ class AsyncLLM:
             return "dead"
         if self.ready is None:
             return "starting"
-        if self._recovery.lost is not None:
+        if self.recovery.lost is not None:
             return "recovering"
+        if self._watch is not None and self._watch.is_asking:
+            return "stalled"
         return "draining" if self._is_draining else "ready"
-
-    @property
-    def loss(self) -> str:
-        """What the engine is recovering from, as a sentence; empty where nothing is lost."""
-        return self._recovery.lost or ""
 
     @property
     def model(self) -> ServedModel:
@@ -387,7 +387,7 @@ class AsyncLLM:
         """Whether there is another engine now. A stopping server needs none where nothing is left to be done."""
         assert self._engine is not None
         is_needed = not self._is_draining or bool(self._requests.states)
-        return await self._recovery.heal(self._engine, death, is_needed=is_needed)
+        return await self.recovery.heal(self._engine, death, is_needed=is_needed)
 
     def _note_death(self, error: ProcessDeadError) -> None:
         logger.error("the engine is gone: %s", error.message)

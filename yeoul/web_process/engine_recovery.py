@@ -15,6 +15,7 @@ from yeoul.messages.outputs import EngineReady, RequestOutput, WorkersLost, Work
 from yeoul.recovery.crash_inquiry import CrashInquiry
 from yeoul.recovery.restart_budget import RestartBudget
 from yeoul.web_process.engine_link import EngineLink
+from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_table import RequestTable
 
 logger = logging.getLogger(__name__)
@@ -26,10 +27,17 @@ class EngineRecovery:
     ``lost`` tells, as a sentence, which process is missing; None where every one lives.
     """
 
-    def __init__(self, requests: RequestTable, max_restarts: int, on_end: Callable[[ProcessDeadError], None]) -> None:
-        """``on_end`` is called when an engine has died that is not replaced."""
+    def __init__(
+        self,
+        requests: RequestTable,
+        max_restarts: int,
+        observer: Callable[[], RequestObserver],
+        on_end: Callable[[ProcessDeadError], None],
+    ) -> None:
+        """``on_end`` is called when an engine has died that is not replaced; ``observer`` gives whoever counts by then."""
         self.lost: str | None = None
         self._requests = requests
+        self._observer = observer
         self._on_end = on_end
         self._restarts = RestartBudget(max_restarts)
         self._inquiry = CrashInquiry()
@@ -74,16 +82,20 @@ class EngineRecovery:
             return False
         self.lost = None
         num_sent = self._requests.release_all(self._inquiry.trial)
-        logger.info("EngineCore was replaced after %.1f s; %d requests go on", time.monotonic() - start, num_sent)
+        seconds = time.monotonic() - start
+        self._observer().replaced(seconds)
+        logger.info("EngineCore was replaced after %.1f s; %d requests go on", seconds, num_sent)
         return True
 
     def note_workers(self, message: WorkersLost | WorkersReplaced) -> None:
         """EngineCore is replacing its workers, or has done so."""
         if isinstance(message, WorkersLost):
             self.lost = f"{message.role} {message.cause}"
+            self._observer().lost(message.role)
             logger.warning("%s; its requests wait for another one", self.lost)
         else:
             self.lost = None
+            self._observer().replaced(message.seconds)
             logger.info("the workers were replaced after %.1f s", message.seconds)
 
     def note_outputs(self, outputs: list[RequestOutput]) -> None:
@@ -100,6 +112,7 @@ class EngineRecovery:
     async def _replace(self, engine: EngineLink, death: ProcessDeadError, suspects: list[str]) -> EngineReady:
         """``suspects`` are the requests that the dead engine had, and of which nothing had come."""
         while True:
+            self._observer().lost(death.role)
             if isinstance(death, GivenUpError) or not engine.may_be_replaced:
                 raise death
             self._blame(death, suspects)

@@ -17,7 +17,7 @@ _LOOK_SECONDS = 1.0
 
 
 class EngineWatch:
-    """Kills an engine that leaves a ping unanswered.
+    """Kills an engine that leaves a ping unanswered; ``is_asking`` while it is waited for.
 
     Args:
         engine: the engine that is watched.
@@ -38,6 +38,7 @@ class EngineWatch:
         self._last_heard = last_heard
         self._limit_seconds = limit_seconds
         self._busy_since = time.monotonic()
+        self.is_asking = False
 
     def start(self) -> asyncio.Task[None]:
         """Starts the task on the running loop, under the name ``EngineWatch``."""
@@ -55,6 +56,7 @@ class EngineWatch:
 
     async def _ask(self) -> None:
         start = time.monotonic()
+        self.is_asking = True
         with contextlib.suppress(RequestFailedError, ProcessDeadError):
             try:
                 await asyncio.wait_for(self._engine.call("ping"), self._limit_seconds)
@@ -64,4 +66,5 @@ class EngineWatch:
                     self._engine.kill(
                         f"hangs: it has said nothing for {silence:.1f} s while {self._num_waiting()} requests wait for it"
                     )
-            self._busy_since = time.monotonic()
+        self.is_asking = False
+        self._busy_since = time.monotonic()

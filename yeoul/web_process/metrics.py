@@ -21,6 +21,8 @@ _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0,
 _QUEUE_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _NUM_TOKENS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 131072)
 
+_STATES = ("starting", "ready", "stalled", "recovering", "draining", "dead")  # AsyncLLM's
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -44,15 +46,21 @@ class Metrics:
         self._refused = Counter(
             "yeoul:request_refused", "Requests refused because the queue is full.", registry=self._registry
         )
+        self._lost = Counter(
+            "yeoul:process_deaths", "Processes that died or were found to hang, by role.", ["role"], registry=self._registry
+        )
+        self._recovery = self._histogram(
+            "recovery_seconds", "From a process's death until another has taken over.", _REQUEST_SECONDS
+        )
         for reason in ("stop", "length", "abort", "error"):
             self._ended.labels(reason)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"yeoul:{name}", text, buckets=buckets, registry=self._registry)
 
-    def watch(self, statistics: Callable[[], EngineStatistics]) -> None:
-        """From now on the engine's snapshot is part of the answer."""
-        self._registry.register(_EngineCollector(statistics))
+    def watch(self, statistics: Callable[[], EngineStatistics], state: Callable[[], str]) -> None:
+        """From now on the engine's snapshot and state are part of the answer."""
+        self._registry.register(_EngineCollector(statistics, state))
 
     def render(self) -> bytes:
         """The answer to a scrape, in Prometheus's text format."""
@@ -83,6 +91,14 @@ class Metrics:
         """See ``RequestObserver``."""
         self._refused.inc()
 
+    def lost(self, role: str) -> None:
+        """See ``RequestObserver``."""
+        self._lost.labels(role).inc()
+
+    def replaced(self, seconds: float) -> None:
+        """See ``RequestObserver``."""
+        self._recovery.observe(seconds)
+
 
 class _TokenGaps(Collector):
     """The times from token to token as a histogram: the library's own costs ten times as much, and this is asked a token."""
@@ -108,13 +124,18 @@ class _TokenGaps(Collector):
 class _EngineCollector(Collector):
     """Turns the engine's last snapshot into metrics when somebody asks."""
 
-    def __init__(self, statistics: Callable[[], EngineStatistics]) -> None:
+    def __init__(self, statistics: Callable[[], EngineStatistics], state: Callable[[], str]) -> None:
         self._statistics = statistics
+        self._state = state
 
     def collect(self) -> Iterable[Metric]:
         """One family a number."""
         now = self._statistics()
         usage = now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0
+        state = GaugeMetricFamily("yeoul:engine_state", "1 for what the engine is doing.", labels=["state"])
+        for name in _STATES:
+            state.add_metric([name], name == self._state())
+        yield state
         yield _gauge("num_requests_running", "Requests in the running batch.", now.num_running)
         yield _gauge("num_requests_waiting", "Requests in the waiting queue.", now.num_waiting)
         yield _gauge("kv_cache_usage_ratio", "Share of the KV-cache blocks in use; 1 is all.", usage)

@@ -30,6 +30,12 @@ class RequestObserver(Protocol):
     def refused(self) -> None:
         """A request was turned away at the door because the queue is full."""
 
+    def lost(self, role: str) -> None:
+        """A process (``EngineCore``, ``Worker_0``) died or was found to hang."""
+
+    def replaced(self, seconds: float) -> None:
+        """New processes have taken its place, so long after."""
+
 
 class SilentObserver:
     """Watches nothing: the observer of an ``AsyncLLM`` without a server."""
@@ -49,4 +55,10 @@ class SilentObserver:
         """See ``RequestObserver``."""
 
     def refused(self) -> None:
+        """See ``RequestObserver``."""
+
+    def lost(self, role: str) -> None:
+        """See ``RequestObserver``."""
+
+    def replaced(self, seconds: float) -> None:
         """See ``RequestObserver``."""

@@ -168,7 +168,7 @@ def _make_http_server(llm: AsyncLLM) -> HttpServer:
     from yeoul.web_process.server_context import ServerContext
 
     metrics = Metrics()
-    metrics.watch(lambda: llm.statistics)
+    metrics.watch(lambda: llm.statistics, lambda: llm.state)
     llm.observer = metrics
     return HttpServer(ServerContext(llm, llm.settings, metrics))
 

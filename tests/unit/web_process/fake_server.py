@@ -35,7 +35,7 @@ class FakeServer:
         if self._starts_engine:
             await llm.start()
         metrics = Metrics()
-        metrics.watch(lambda: llm.statistics)
+        metrics.watch(lambda: llm.statistics, lambda: llm.state)
         llm.observer = metrics
         listener = bind_listener("127.0.0.1", 0)
         self.url = url_of(listener)

@@ -163,7 +163,7 @@ def test_lost_workers_are_a_state_of_the_engine():
     async def scene(engine: FakeEngine) -> None:
         engine.client.emit(WorkersLost("Worker_1", "was killed by signal 9 (SIGKILL)", -9))
         await until(lambda: engine.llm.state == "recovering")
-        assert engine.llm.loss == "Worker_1 was killed by signal 9 (SIGKILL)"
+        assert engine.llm.recovery.lost == "Worker_1 was killed by signal 9 (SIGKILL)"
         engine.client.emit(WorkersReplaced([WorkerInfo(0, 2, "cpu")], 1.0))
         await until(lambda: engine.llm.state == "ready")
 

@@ -9,7 +9,9 @@ import pytest
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul import __version__
+from yeoul.messages.outputs import WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.web_process.metrics import Metrics
+from yeoul.web_process.routes import health
 
 
 def test_a_ready_server_says_so():
@@ -52,6 +54,51 @@ def test_a_draining_server_is_alive_but_not_ready():
         server.client.gate.set()
         assert (await running).json()["choices"][0]["text"] == "hello world"
         await draining
+
+    serve(scene)
+
+
+def test_a_server_that_recovers_is_neither_healthy_nor_ready_and_takes_requests():
+    async def scene(server: FakeServer) -> None:
+        server.client.emit(WorkersLost("Worker_0", "was killed by signal 9 (SIGKILL)", -9))
+        await until(lambda: server.engine.llm.state == "recovering")
+        for path in ("/health", "/ready"):
+            answer = await server.http.get(path)
+            assert answer.status_code == 503
+            assert int(answer.headers["retry-after"]) >= 1
+            assert "Worker_0 was killed by signal 9" in answer.json()["error"]["message"]
+        assert (await server.complete()).status_code == 200
+        metrics = (await server.http.get("/metrics")).text
+        assert 'yeoul:engine_state{state="recovering"} 1.0' in metrics
+        assert 'yeoul:process_deaths_total{role="Worker_0"} 1.0' in metrics
+        server.client.emit(WorkersReplaced([WorkerInfo(0, 3, "cpu")], 1.5))
+        await until(lambda: server.engine.llm.state == "ready")
+        assert (await server.http.get("/health")).status_code == 200
+        assert "yeoul:recovery_seconds_sum 1.5" in (await server.http.get("/metrics")).text
+
+    serve(scene)
+
+
+def test_a_token_is_made_for_who_asks_whether_one_can_be():
+    async def scene(server: FakeServer) -> None:
+        answer = await server.http.get("/health/generate")
+        assert answer.status_code == 200
+        assert answer.json()["seconds"] > 0
+        assert server.client.added[0].sampling.max_tokens == 1
+
+    serve(scene)
+
+
+def test_where_no_token_comes_in_time_it_is_said(monkeypatch):
+    monkeypatch.setattr(health, "_GENERATE_TIMEOUT_SECONDS", 0.1)
+
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        answer = await server.http.get("/health/generate")
+        assert answer.status_code == 503
+        assert "no token was made within 0.1 s" in answer.json()["error"]["message"]
+        assert server.engine.llm.num_unfinished == 0
+        server.client.gate.set()
 
     serve(scene)
 

@@ -1,13 +1,19 @@
-"""``/health``, ``/ready``, ``/version`` and ``/metrics``, for supervisors and scrapers; no request of a user."""
+"""``/health``, ``/ready``, ``/health/generate``, ``/version`` and ``/metrics``, for supervisors and scrapers."""
 
 from __future__ import annotations
+
+import asyncio
+import time
 
 from fastapi import APIRouter, Response
 
 from yeoul import __version__
 from yeoul.errors import UnavailableError
+from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.metrics import CONTENT_TYPE
 from yeoul.web_process.server_context import ServerContext
+
+_GENERATE_TIMEOUT_SECONDS = 30.0
 
 
 def health_router(context: ServerContext) -> APIRouter:
@@ -32,6 +38,21 @@ def health_router(context: ServerContext) -> APIRouter:
             raise UnavailableError("the server is stopping and takes no new requests", retry_after_seconds=5)
         return Response()
 
+    @router.get("/health/generate")
+    async def health_generate() -> dict[str, float]:
+        """Makes a token: the seconds that it took. It waits its turn as any request does; needs a key where there are any."""
+        start = time.monotonic()
+        sampling = SamplingParams(max_tokens=1, temperature=0.0, seed=0, ignore_eos=True)
+        try:
+            async with asyncio.timeout(_GENERATE_TIMEOUT_SECONDS):
+                async for _ in context.llm.generate([0], sampling, cache_salt="health"):
+                    pass
+        except TimeoutError:
+            raise UnavailableError(
+                f"no token was made within {_GENERATE_TIMEOUT_SECONDS:g} s; the engine is {context.llm.state}"
+            ) from None
+        return {"seconds": round(time.monotonic() - start, 6)}
+
     @router.get("/version")
     async def version() -> dict[str, str]:
         """The version of the package."""
@@ -47,5 +68,7 @@ def health_router(context: ServerContext) -> APIRouter:
 
 def _check_lives(context: ServerContext) -> None:
     if context.llm.state == "recovering":
-        cause = context.llm.loss
+        cause = context.llm.recovery.lost
         raise UnavailableError(f"the engine recovers, and requests wait until it has: {cause}", retry_after_seconds=2)
+    if context.llm.state == "stalled":
+        raise UnavailableError("the engine has been asked for a sign of life and has not answered yet", retry_after_seconds=2)
