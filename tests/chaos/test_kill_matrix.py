@@ -142,6 +142,7 @@ def test_a_start_that_is_disturbed_succeeds_or_says_why_not(size, victim, how, d
         hit(server, victim, how)
         if fails_by_itself(server, how):
             assert victim in server.log().strip().splitlines()[-1]
+            sweep()  # an exception that comes from nowhere may come just before a folder is known to be ours
             return
         server.wait_ready()
         assert_same(finish(send(server.url, MIXED)), undisturbed, server)

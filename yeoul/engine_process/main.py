@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from yeoul.config.parts import EngineSettings
@@ -10,6 +12,9 @@ from yeoul.log import set_up_logging
 from yeoul.transport.child_process import enter_child
 from yeoul.transport.injected_faults import raise_on_signals
 from yeoul.worker_process.executor import MultiprocExecutor
+
+if TYPE_CHECKING:
+    from yeoul.engine_process.core import EngineCoreProc
 
 
 def main() -> None:
@@ -21,14 +26,21 @@ def main() -> None:
     if settings.fake.fake_poison:
         raise_on_signals()
     executor = MultiprocExecutor(settings)
-    executor.spawn()
-
-    from yeoul.engine_process.core import EngineCoreProc
-
-    core = EngineCoreProc(settings, executor, lambda: MultiprocExecutor(settings))
+    try:
+        executor.spawn()
+        core = _make_core(settings, executor)
+    except BaseException:
+        executor.stop(at_once=True)
+        raise
     try:
         side.report(msgspec.msgpack.encode(core.start()))
         settle_garbage_collection()
         core.run_busy_loop()
     finally:
         core.stop()
+
+
+def _make_core(settings: EngineSettings, executor: MultiprocExecutor) -> EngineCoreProc:
+    from yeoul.engine_process.core import EngineCoreProc
+
+    return EngineCoreProc(settings, executor, lambda: MultiprocExecutor(settings))

@@ -31,7 +31,7 @@ class StopLook:
         """
         self._num_found = self._num_found + 1 if self._child.is_stopped() else 0
         if self._num_found >= _NUM_LOOKS:
-            raise ProcessDeadError(self._child.role, "was stopped while it started", exit_code=-signal.SIGSTOP)
+            raise ProcessDeadError(self._child.role, "was stopped by a signal and does not go on", exit_code=-signal.SIGSTOP)
 
 
 def read_ready(child: ChildProcess, timeout_seconds: float) -> ChildReport:

@@ -261,14 +261,20 @@ class MultiprocExecutor:
 
     def _receive(self, rank: int) -> StepResult | CallResult:
         """One worker's answer to the oldest question; what an abandoned question left behind is dropped."""
+        stop_looks: list[StopLook] = []
         while True:
+            patience = min(self._patience(), LOOK_SECONDS) if self._questions else self._patience()
             try:
-                answer: StepResult | CallResult = self._decoder.decode(self._readers[rank].receive(self._patience()))
+                answer: StepResult | CallResult = self._decoder.decode(self._readers[rank].receive(patience))
             except TransportClosedError:
                 raise self._death_or("closed its ring", rank) from None
             except TransportTimeoutError:
                 if self._patience() <= 0:
                     raise self._death_or(self._describe_silence(), rank) from None
+                if self._questions:
+                    stop_looks = stop_looks or [StopLook(worker) for worker in self._workers]
+                    for stop_look in stop_looks:
+                        stop_look.look()
                 continue
             if self._questions and self._questions[0].is_answered_by(answer):
                 return answer

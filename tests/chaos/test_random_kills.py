@@ -1,0 +1,111 @@
+"""Kills at random in mixed traffic, each after progress since the last: nothing wrong, nothing lost, nothing that grows."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+
+import httpx
+import pytest
+
+from tests.chaos.test_kill_matrix import QUICK_TO_NOTICE, SLOW, VICTIMS, assert_drains, assert_same
+from tests.chaos.traffic import MIXED, Answer, finish, send
+from tests.running_server import RunningServer, num_descriptors, pss_bytes
+
+NUM_KILLS = 1_000
+NUM_KILLS_BEFORE_MEASURING = 50
+NUM_DISCONNECTS = 10_000
+
+
+class Traffic(threading.Thread):
+    """Sends the same requests again and again until it is told to stop; ``wrong`` has what was not as undisturbed."""
+
+    def __init__(self, server: RunningServer, undisturbed: list[Answer]) -> None:
+        super().__init__(daemon=True)
+        self.wrong: list[str] = []
+        self.num_rounds = 0
+        self.must_stop = False
+        self._server, self._undisturbed = server, undisturbed
+        self.start()
+
+    def run(self) -> None:
+        while not self.must_stop and not self.wrong:
+            try:
+                assert_same(finish(send(self._server.url, MIXED), 120.0), self._undisturbed, self._server)
+                self.num_rounds += 1
+            except Exception as error:
+                self.wrong.append(repr(error))
+
+
+def wait_for_progress(server: RunningServer, num_tokens_before: float) -> float:
+    """Until tokens were made since; how many there are now."""
+    deadline = time.monotonic() + 30.0
+    while time.monotonic() < deadline:
+        samples = server.metrics()
+        if samples["yeoul:generation_tokens_total"] > num_tokens_before and httpx.get(f"{server.url}/ready").is_success:
+            return samples["yeoul:generation_tokens_total"]
+        time.sleep(0.02)
+    raise AssertionError(f"no token for 30 s:\n{server.log()[-4000:]}")
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(7200)
+def test_a_thousand_random_kills_lose_nothing_and_nothing_grows():
+    draw = random.Random(4)
+    with RunningServer(*SLOW) as server:
+        undisturbed = finish(send(server.url, MIXED))
+    with RunningServer("--tensor-parallel-size", "2", *SLOW, *QUICK_TO_NOTICE) as server:
+        traffics = [Traffic(server, undisturbed) for _ in range(2)]
+        num_tokens, before = 0.0, (0, 0)
+        for number in range(NUM_KILLS):
+            num_tokens = wait_for_progress(server, num_tokens)
+            time.sleep(draw.random() * 0.1)
+            how = draw.choice([signal.SIGKILL] * 8 + [signal.SIGSEGV] * 3 + [signal.SIGSTOP])
+            os.kill(server.by_title()[f"yeoul::{draw.choice(VICTIMS[2])}"], how)
+            assert not any(traffic.wrong for traffic in traffics), [traffic.wrong for traffic in traffics]
+            if number == NUM_KILLS_BEFORE_MEASURING:
+                before = pss_bytes([server.pid]), num_descriptors(server.pid)
+        for traffic in traffics:
+            traffic.must_stop = True
+            traffic.join(120.0)
+            assert traffic.wrong == []
+            assert traffic.num_rounds > 0
+        wait_for_progress(server, 0.0)
+        after = pss_bytes([server.pid]), num_descriptors(server.pid)
+        assert after[0] < before[0] + (8 << 20), (before, after)
+        assert after[1] <= before[1] + 4, (before, after)
+        assert_drains(server)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3600)
+def test_ten_thousand_disconnects_leave_every_counter_where_it_was():
+    draw = random.Random(5)
+    with RunningServer("--fake-step-seconds", "0.002") as server:
+        before = pss_bytes(server.tree()), num_descriptors(server.pid)
+        body = {"prompt": "river", "max_tokens": 500, "ignore_eos": True, "stream": True, "n": 2}
+
+        def leave_early(count: int) -> None:
+            with httpx.Client(base_url=server.url) as client:
+                for _ in range(count):
+                    with client.stream("POST", "/v1/completions", json=body) as answer:
+                        for _, _ in zip(range(draw.randint(0, 6)), answer.iter_lines(), strict=False):
+                            pass
+
+        threads = [threading.Thread(target=leave_early, args=(NUM_DISCONNECTS // 20,)) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        deadline = time.monotonic() + 10.0
+        while server.metrics()["yeoul:num_requests_running"] > 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        samples = server.metrics()
+        assert samples["yeoul:num_requests_running"] == samples["yeoul:num_requests_waiting"] == 0
+        assert samples["yeoul:kv_cache_usage_ratio"] == 0
+        assert num_descriptors(server.pid) <= before[1] + 4
+        assert pss_bytes(server.tree()) < before[0] + (24 << 20)
+        assert_drains(server)
