@@ -59,8 +59,14 @@ class RunningServer:
 
     def __enter__(self) -> RunningServer:
         self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")
+        self._reports = tempfile.TemporaryDirectory(prefix="yeoul-reports-")
+        self.reports = Path(self._reports.name)
         self.process = subprocess.Popen(
-            self.command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True
+            [*self.command, "--recovery-report-dir", str(self.reports)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         self.pid = self.process.pid
         try:
@@ -80,6 +86,7 @@ class RunningServer:
                     continue
         self.process.wait(10)
         self._log.close()
+        self._reports.cleanup()
 
     def wait_ready(self) -> None:
         """Until ``/ready`` says 200, or ``ready_line`` is printed; fails with the log if the server ends first."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.chaos.traffic import MIXED, Answer, finish, send
 from tests.running_server import RunningServer, wait_gone
+from yeoul.recovery.recovery_report import read_report
 from yeoul.transport.private_folder import sweep
 
 SLOW = ("--fake-step-seconds", "0.02", "--fake-token-seconds", "0.0005", "--max-num-batched-tokens", "64")
@@ -79,6 +80,13 @@ def assert_same(answers: list[Answer], undisturbed: list[Answer], server: Runnin
         assert found.content == expected.content, server.log()
 
 
+def assert_reported(server: RunningServer, victim: str, how: str) -> None:
+    (report,) = [read_report(str(path)) for path in server.reports.iterdir()]
+    # Of two workers the one that is waited for first is named, unless it can be seen which one was stopped.
+    assert report.role == victim or how == "SIGSTOP"
+    assert report.requests, "nothing is said to have been computed"
+
+
 def assert_drains(server: RunningServer) -> None:
     pids = server.tree()
     os.kill(server.pid, signal.SIGTERM)
@@ -100,6 +108,7 @@ def test_streams_go_on_to_the_same_last_character(size, victim, how, phase, undi
         assert_same(finish(clients), undisturbed, server)
         assert wait_gone([dead], 1.0) == set()
         assert len(server.tree()) == 2 + size
+        assert_reported(server, victim, how)
         assert_drains(server)
 
 

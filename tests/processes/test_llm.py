@@ -14,7 +14,7 @@ from yeoul.config.build import build_settings
 
 START = """
 from yeoul import LLM, SamplingParams
-llm = LLM("fake", max_model_len=512)
+llm = LLM("fake", max_model_len=512, recovery_reports=False)
 params = SamplingParams(max_tokens=16, seed=1)
 alone = [llm.generate(prompt, params)[0].text for prompt in "ab"]
 print([result.text for result in llm.generate(["a", "b"], params)] == alone, flush=True)

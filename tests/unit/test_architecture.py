@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model_files": {"errors", "config"},
     "text": {"errors", "messages", "model_files"},
     "kv_cache": {"errors", "messages"},
-    "recovery": {"errors"},
+    "recovery": {"errors", "messages", "config"},
     "scheduler": {"errors", "messages", "config", "kv_cache", "recovery"},
     "kernels": {"errors"},
     "layers": {"errors", "messages", "kernels", "model_files"},
@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         "errors", "log", "messages", "config", "model_files", "llm", "web_process.server", "engine_process.headless",
+        "engine_process.replay", "recovery",
         "progress", "transport.child_process",
     },
     "llm": {

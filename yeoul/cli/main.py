@@ -18,6 +18,7 @@ from yeoul.cli.cache import cache
 from yeoul.cli.chat import chat
 from yeoul.cli.grouped_help import GroupedHelpCommand
 from yeoul.cli.pull import pull
+from yeoul.cli.replay import replay
 from yeoul.cli.serve import serve
 from yeoul.cli.setting_flags import with_setting_flags
 from yeoul.config.fields import nearest
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command(cls=GroupedHelpCommand)(with_setting_flags(serve))
 app.command(cls=GroupedHelpCommand)(with_setting_flags(chat))
 app.command(cls=GroupedHelpCommand)(pull)
+app.command(cls=GroupedHelpCommand)(replay)
 app.add_typer(bench, name="bench")
 app.add_typer(cache, name="cache")
 

@@ -22,6 +22,7 @@ from yeoul import __version__
 from yeoul.config.parts import EngineSettings
 from yeoul.engine_process.input_sockets import Arrival, ClientGone, FromWorkers, InputSockets
 from yeoul.engine_process.output_sockets import OutputSockets
+from yeoul.engine_process.step_log import StepLog
 from yeoul.engine_process.warm_up import warm_up
 from yeoul.errors import ConfigError, GivenUpError, InvalidRequestError, ProcessDeadError, YeoulError
 from yeoul.kv_cache.manager import KVCacheManager
@@ -42,6 +43,7 @@ from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage, He
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.messages.steps import StepInput, StepResult
 from yeoul.model_files.description import shape_digest
+from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.scheduler.step_budget import StepBudget
@@ -85,6 +87,7 @@ class EngineCoreProc:
         self._sent_statistics = EngineStatistics()
         self._last_step_seconds = 0.0
         self._in_flight: deque[StepInput] = deque()
+        self._step_log = StepLog()
         self._gains: list[RequestOutput] = []
         self._has_gains = False
         self._cache: KVCacheManager
@@ -182,6 +185,8 @@ class EngineCoreProc:
         self._emit_gains()
         self._in_flight.clear()
         self._emit(WorkersLost(death.role, death.cause, death.exit_code))
+        settings, requests = self._settings, self._scheduler.requests_in_flight()
+        record_incident(settings, settings.max_model_len, death, requests, self._step_log.records())
         while True:
             outputs, is_explained = self._scheduler.note_crash(death.message)
             if outputs:
@@ -215,8 +220,10 @@ class EngineCoreProc:
         max_num_in_flight = 2 if runs_ahead else 1
         while len(self._in_flight) < max_num_in_flight and (step := self._scheduler.schedule()) is not None:
             self._in_flight.append(step)
+            limit = self._limit_of(step)
+            self._step_log.note_step(step, limit)
             try:
-                answer = self._executor.execute(step, self._limit_of(step))
+                answer = self._executor.execute(step, limit)
             except ProcessDeadError as error:
                 raise WorkersLostError(error) from error
             answer.add_done_callback(partial(self._note_answer, self._executor))
@@ -248,6 +255,7 @@ class EngineCoreProc:
         except ProcessDeadError as error:
             raise WorkersLostError(error) from error
         self._last_step_seconds = result.compute_seconds
+        self._step_log.note_result(result)
         gains = self._scheduler.update(self._in_flight.popleft(), result)
         if gains:
             self._restarts.note_progress()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import enum
 
+import msgspec
+
 from yeoul.kv_cache.block_hash import extend_hashes, root_hash
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.requests import AddRequest
@@ -106,6 +108,11 @@ class Request:
         self.num_named_blocks = 0
         self.prompt_logprobs = []
         self.is_known_to_workers = False
+
+    def as_message(self) -> AddRequest:
+        """What another engine needs in order to go on from here."""
+        output_token_ids = self.token_ids[self.num_prompt_tokens :]
+        return msgspec.structs.replace(self.message, output_token_ids=output_token_ids)
 
     def for_workers(self) -> NewRequest:
         """All that a worker needs in order to go on from here."""

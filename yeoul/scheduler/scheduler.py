@@ -204,6 +204,12 @@ class Scheduler:
         self._hold_back()
         return outputs, self._inquiry.has_narrowed
 
+    def requests_in_flight(self) -> list[AddRequest]:
+        """The requests that steps in flight compute, each with its output so far."""
+        request_ids = dict.fromkeys(entry.request_id for plan in self._in_flight.values() for entry in plan.scheduled)
+        found = [self._requests[request_id] for request_id in request_ids if request_id in self._requests]
+        return [request.as_message() for request in found]
+
     def drain_finished(self) -> list[str]:
         """The ids that the workers have yet to forget; the next step carries them, so only that and tests take them."""
         finished_ids, self._finished_ids = self._finished_ids, []

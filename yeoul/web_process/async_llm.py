@@ -77,9 +77,7 @@ class AsyncLLM:
         self._model: ServedModel | None = None
         self._engine: EngineLink | None = None
         self._text: ModelText | None = None
-        self.recovery = EngineRecovery(
-            self._requests, settings.recovery.max_restarts, lambda: self.observer, self._note_death
-        )
+        self.recovery = EngineRecovery(self._requests, settings, lambda: self.observer, self._note_death)
         self._requests.on_gone = self.recovery.note_gone
         self._tasks: list[asyncio.Task[None]] = []
         self._watch: EngineWatch | None = None

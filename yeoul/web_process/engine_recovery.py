@@ -10,9 +10,11 @@ import logging
 import time
 from collections.abc import Callable
 
+from yeoul.config.settings import Settings
 from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError, RequestFailedError
 from yeoul.messages.outputs import EngineReady, RequestOutput, WorkersLost, WorkersReplaced
 from yeoul.recovery.crash_inquiry import CrashInquiry
+from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
 from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.request_observer import RequestObserver
@@ -30,7 +32,7 @@ class EngineRecovery:
     def __init__(
         self,
         requests: RequestTable,
-        max_restarts: int,
+        settings: Settings,
         observer: Callable[[], RequestObserver],
         on_end: Callable[[ProcessDeadError], None],
     ) -> None:
@@ -39,7 +41,8 @@ class EngineRecovery:
         self._requests = requests
         self._observer = observer
         self._on_end = on_end
-        self._restarts = RestartBudget(max_restarts)
+        self._settings = settings
+        self._restarts = RestartBudget(settings.recovery.max_restarts)
         self._inquiry = CrashInquiry()
 
     async def start(self, engine: EngineLink) -> EngineReady:
@@ -70,6 +73,7 @@ class EngineRecovery:
         start = time.monotonic()
         self.lost = death.message
         suspects = self._requests.hold_all()
+        self._record(engine, death)
         try:
             if not is_needed:
                 raise death
@@ -86,6 +90,11 @@ class EngineRecovery:
         self._observer().replaced(seconds)
         logger.info("EngineCore was replaced after %.1f s; %d requests go on", seconds, num_sent)
         return True
+
+    def _record(self, engine: EngineLink, death: ProcessDeadError) -> None:
+        """Of a death of workers EngineCore has written more than is known here."""
+        if death.role == "EngineCore" and engine.may_be_replaced and engine.ready is not None:
+            record_incident(self._settings, engine.ready.max_model_len, death, self._requests.unfinished())
 
     def note_workers(self, message: WorkersLost | WorkersReplaced) -> None:
         """EngineCore is replacing its workers, or has done so."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from yeoul.errors import InvalidRequestError
-from yeoul.messages.requests import AbortRequests
+from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.statistics import EngineStatistics, add_totals, totals_of
 from yeoul.web_process.admission import WaitingRoom
 from yeoul.web_process.engine_link import EngineLink
@@ -65,6 +65,13 @@ class RequestTable:
         self._held.add(request_id)
         if self._may_send(request_id):
             self._send(request_id)
+
+    def unfinished(self) -> list[AddRequest]:
+        """What another engine would need in order to go on with everything that the engine has."""
+        for request_id, state in self.states.items():
+            if request_id not in self._held:
+                state.resume()
+        return [state.add for request_id, state in self.states.items() if request_id not in self._held]
 
     def hold_all(self) -> list[str]:
         """The engine is dead: nothing is sent from now on. Returns the requests that it had and that it made nothing of."""

@@ -134,7 +134,7 @@ def test_a_variable_that_is_no_setting_is_a_mistake_too(monkeypatch, capfd):
 
 def test_the_commands_are_these():
     functions = [command.callback for command in app.registered_commands]
-    assert {function.__name__ for function in functions if function is not None} == {"serve", "chat", "pull"}
+    assert {function.__name__ for function in functions if function is not None} == {"serve", "chat", "pull", "replay"}
     assert {group.name for group in app.registered_groups} == {"bench", "cache"}
 
 

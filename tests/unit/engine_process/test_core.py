@@ -14,7 +14,7 @@ import pytest
 from tests.processes.fake_engine import fake_engine_settings
 from yeoul import __version__
 from yeoul.config.parts import EngineAddresses, WorkerSettings
-from yeoul.config.settings import CacheSettings, SchedulerSettings, Settings
+from yeoul.config.settings import CacheSettings, RecoverySettings, SchedulerSettings, Settings
 from yeoul.engine_process.core import EngineCoreProc
 from yeoul.errors import GivenUpError, ProcessDeadError
 from yeoul.messages.outputs import (
@@ -31,6 +31,7 @@ from yeoul.messages.requests import AbortRequests, AddRequest, Hello, Shutdown, 
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import StepInput, StepResult
 from yeoul.recovery import restart_budget
+from yeoul.recovery.recovery_report import read_report
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.transport.sockets import ClientSockets, EngineInput, EngineOutput, ipc_addresses
 from yeoul.worker_process.executor import _worker_settings
@@ -138,7 +139,11 @@ def converse(tmp_path, scenario, expect_error=None, **scheduler):
     addresses = EngineAddresses(input_address=input_address, output_address=output_address)
     settings = fake_engine_settings(
         addresses,
-        Settings(cache=CacheSettings(num_blocks_override=64), scheduler=SchedulerSettings(**scheduler)),
+        Settings(
+            cache=CacheSettings(num_blocks_override=64),
+            scheduler=SchedulerSettings(**scheduler),
+            recovery=RecoverySettings(recovery_report_dir=str(tmp_path / "reports")),
+        ),
     )
     executor = InPlaceExecutor(settings)
     made = [executor]
@@ -464,6 +469,15 @@ def test_workers_that_die_are_replaced_and_what_ran_goes_on(tmp_path, where):
         assert tokens == expected_tokens(list(b"river"), request().sampling, 20)
         assert executor.is_stopped
         assert len(executor.successors) == 2
+        (path,) = (tmp_path / "reports").iterdir()
+        assert path.stat().st_mode & 0o777 == 0o600
+        report = read_report(str(path))
+        assert (report.role, report.exit_code) == ("Worker_0", -9)
+        if where == "in a step":
+            assert [one.request_id for one in report.requests] == ["a"]
+            assert report.requests[0].output_token_ids == tokens[:5]
+            assert [step.num_tokens for step in report.last_steps] == [{"a": 5}, *[{"a": 1}] * 5]
+            assert [step.seconds for step in report.last_steps] == [*[0.001] * 5, None]
 
     converse(tmp_path, scenario)
 

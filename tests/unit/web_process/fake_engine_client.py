@@ -7,7 +7,15 @@ import math
 from collections.abc import Callable
 
 from yeoul import __version__
-from yeoul.config.settings import CacheSettings, ModelSettings, SchedulerSettings, ServerSettings, Settings, TimeSettings
+from yeoul.config.settings import (
+    CacheSettings,
+    ModelSettings,
+    RecoverySettings,
+    SchedulerSettings,
+    ServerSettings,
+    Settings,
+    TimeSettings,
+)
 from yeoul.messages.outputs import (
     EngineDead,
     EngineMessage,
@@ -198,6 +206,7 @@ def settings(
         time=TimeSettings(
             keep_alive_seconds=0.05, drain_timeout_seconds=1.0, request_timeout_seconds=request_timeout_seconds
         ),
+        recovery=RecoverySettings(recovery_reports=False),
         server=ServerSettings(**server),  # type: ignore[arg-type]
     )
 

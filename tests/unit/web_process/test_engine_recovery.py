@@ -109,7 +109,7 @@ def test_an_engine_that_is_given_up_fails_what_waits_with_the_last_cause(end):
         assert engine.llm.state == "dead"
         assert engine.client.num_replaced == (0 if end.is_final else 3)
 
-    run(scene, msgspec.structs.replace(settings(), recovery=RecoverySettings(max_restarts=3)))
+    run(scene, msgspec.structs.replace(settings(), recovery=RecoverySettings(max_restarts=3, recovery_reports=False)))
 
 
 def test_a_file_that_is_gone_ends_the_recovery():
