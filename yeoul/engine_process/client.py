@@ -230,6 +230,10 @@ class AsyncMPClient:
             if not future.done():
                 future.set_exception(error)
 
+    def is_suspended(self) -> bool:
+        """Whether a signal has stopped EngineCore, where it is our child."""
+        return self._child is not None and self._child.is_stopped()
+
     def kill(self, cause: str) -> None:
         """Ends an EngineCore that hangs; it counts as dead of ``cause``, for whoever waits."""
         if self._child is not None and self._death is None:

@@ -125,8 +125,8 @@ class EngineCoreProc:
             try:
                 workers = self._await_workers()
                 cache, num_blocks = settings.cache, self._choose_num_blocks(workers)
+                step_budget = self._try_workers(num_blocks)
                 self._cache = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching)
-                step_budget = self._try_workers()
                 self._scheduler = Scheduler(settings.scheduler, self._cache, settings.max_model_len, step_budget)
                 return workers
             except ProcessDeadError as error:
@@ -139,11 +139,11 @@ class EngineCoreProc:
         executor = self._executor
         return executor.start(on_death=lambda error: self._arrivals.put((b"", FromWorkers(executor, error))))
 
-    def _try_workers(self) -> StepBudget:
+    def _try_workers(self, num_blocks: int) -> StepBudget:
         """Gives new workers their cache, and lets them compute something."""
         settings = self._settings
-        self._executor.allocate_cache(self._cache.num_blocks)
-        limit, block_size = settings.time.step_timeout_seconds, self._cache.block_size
+        self._executor.allocate_cache(num_blocks)
+        limit, block_size = settings.time.step_timeout_seconds, settings.cache.block_size
         return warm_up(self._executor, settings.scheduler, settings.max_model_len, block_size, limit)
 
     def _take_new_executor(self, error: ProcessDeadError) -> None:
@@ -195,7 +195,7 @@ class EngineCoreProc:
             self._take_new_executor(death)
             try:
                 workers = self._await_workers()
-                self._try_workers()
+                self._try_workers(self._cache.num_blocks)
                 break
             except ProcessDeadError as error:
                 death = error

@@ -42,6 +42,9 @@ class EngineLink(Protocol):
     async def replace(self) -> EngineReady:
         """Ends what is left of the engine and starts another; errors as for ``start``. What is sent meanwhile is lost."""
 
+    def is_suspended(self) -> bool:
+        """Whether a signal has stopped the engine: it lives, and does nothing."""
+
     def kill(self, cause: str) -> None:
         """Ends an engine that hangs; it counts as dead of ``cause``."""
 

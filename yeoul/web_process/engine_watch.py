@@ -13,7 +13,8 @@ from collections.abc import Callable
 from yeoul.errors import ProcessDeadError, RequestFailedError
 from yeoul.web_process.engine_link import EngineLink
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+_NUM_STOPPED_LOOKS = 4  # in a row: it is not about to go on
 
 
 class EngineWatch:
@@ -46,11 +47,16 @@ class EngineWatch:
 
     async def run(self) -> None:
         """Until it is cancelled."""
+        num_stopped_looks = 0
         while True:
             await asyncio.sleep(min(_LOOK_SECONDS, self._limit_seconds / 2))
             now = time.monotonic()
+            num_stopped_looks = num_stopped_looks + 1 if self._num_waiting() > 0 and self._engine.is_suspended() else 0
             if self._num_waiting() == 0:
                 self._busy_since = now
+            elif num_stopped_looks >= _NUM_STOPPED_LOOKS:
+                self._engine.kill("was stopped by a signal and does not go on")
+                num_stopped_looks = 0
             elif now - max(self._last_heard(), self._busy_since) > self._limit_seconds:
                 await self._ask()
 

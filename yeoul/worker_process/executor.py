@@ -42,6 +42,7 @@ from yeoul.worker_process.arguments import WorkerArguments
 logger = logging.getLogger(__name__)
 
 _LARGEST_NUMBER_BYTES = 4
+_IDLE_LOOK_SECONDS = 1.0  # after so long a rest it is looked whether a question has been asked meanwhile
 DeathCallback = Callable[[ProcessDeadError], None]
 
 
@@ -283,7 +284,7 @@ class MultiprocExecutor:
     def _patience(self) -> float:
         """Seconds until the oldest question has been open for too long; no question that is asked meanwhile needs less."""
         if not self._questions:
-            return self._settings.time.min_step_timeout_seconds
+            return min(_IDLE_LOOK_SECONDS, self._settings.time.min_step_timeout_seconds)
         question = self._questions[0]
         return max(question.time, self._last_answer_time) + question.limit_seconds - time.monotonic()
 

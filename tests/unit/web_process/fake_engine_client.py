@@ -60,6 +60,7 @@ class FakeEngineClient:
         self.failures: list[Exception] = []
         self.num_replaced = 0
         self.is_silent = False
+        self.has_been_stopped = False
         self.killed_because: str | None = None
         self.tokens_a_step = 1
         self._running: dict[str, tuple[AddRequest, list[int]]] = {}
@@ -113,7 +114,11 @@ class FakeEngineClient:
             raise self.failures.pop(0)
         return await self.start()
 
+    def is_suspended(self) -> bool:
+        return self.has_been_stopped
+
     def kill(self, cause: str) -> None:
+        self.has_been_stopped = False
         self.killed_because = cause
         self._messages.put_nowait(EngineDead("EngineCore", cause))
 

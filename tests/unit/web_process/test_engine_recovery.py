@@ -207,3 +207,18 @@ def test_an_engine_that_gives_no_sign_of_life_is_killed(is_silent):
 
     chosen = msgspec.structs.replace(settings(), time=TimeSettings(engine_answer_timeout_seconds=0.1))
     run(scene, chosen)
+
+
+def test_an_engine_that_a_signal_has_stopped_is_killed_once_somebody_waits_for_it():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.has_been_stopped = True
+        await asyncio.sleep(0.3)
+        assert engine.client.killed_because is None
+        engine.client.gate.clear()
+        stream = await engine.llm.submit(["hi"], SamplingParams())
+        await until(lambda: engine.client.num_replaced == 1)
+        assert "stopped by a signal" in (engine.client.killed_because or "")
+        engine.client.gate.set()
+        assert await text_of(stream) == "hello world"
+
+    run(scene, msgspec.structs.replace(settings(), time=TimeSettings(engine_answer_timeout_seconds=0.1)))
