@@ -13,7 +13,7 @@ import pytest
 
 from tests.chaos.test_kill_matrix import QUICK_TO_NOTICE, SLOW, VICTIMS, assert_drains, assert_same
 from tests.chaos.traffic import MIXED, Answer, finish, send
-from tests.running_server import RunningServer, num_descriptors, pss_bytes
+from tests.running_server import RunningServer, num_descriptors, pss_bytes, wait_gone
 
 NUM_KILLS = 1_000
 NUM_KILLS_BEFORE_MEASURING = 50
@@ -61,10 +61,13 @@ def test_a_thousand_random_kills_lose_nothing_and_nothing_grows():
         traffics = [Traffic(server, undisturbed) for _ in range(2)]
         num_tokens, before = 0.0, (0, 0)
         for number in range(NUM_KILLS):
-            num_tokens = wait_for_progress(server, num_tokens)
+            wait_for_progress(server, num_tokens)
             time.sleep(draw.random() * 0.1)
             how = draw.choice([signal.SIGKILL] * 8 + [signal.SIGSEGV] * 3 + [signal.SIGSTOP])
-            os.kill(server.by_title()[f"yeoul::{draw.choice(VICTIMS[2])}"], how)
+            pid = server.by_title()[f"yeoul::{draw.choice(VICTIMS[2])}"]
+            os.kill(pid, how)
+            assert wait_gone([pid], 20.0) == set()
+            num_tokens = server.metrics()["yeoul:generation_tokens_total"]
             assert not any(traffic.wrong for traffic in traffics), [traffic.wrong for traffic in traffics]
             if number == NUM_KILLS_BEFORE_MEASURING:
                 before = pss_bytes([server.pid]), num_descriptors(server.pid)

@@ -30,15 +30,16 @@ class CrashInquiry:
         """See the class."""
         return self._groups[-1] if self._groups else None
 
-    def note_crash(self, request_ids: Sequence[str]) -> str | None:
+    def note_crash(self, request_ids: Sequence[str], *, has_others: bool = False) -> str | None:
         """These were being computed and had made no token since the last start: the culprit, if one is found now.
 
         During a trial, who does not take part in it is not counted. ``has_narrowed`` tells whether this crash left fewer
-        suspects than there were.
+        suspects than there were. With ``has_others`` there were requests that had made tokens beside them: then a trial says
+        nothing, and is held again.
         """
         self.has_narrowed = False
         if self._groups:
-            return self._narrow(request_ids)
+            return None if has_others else self._narrow(request_ids)
         for request_id in request_ids:
             self._counts[request_id] = self._counts.get(request_id, 0) + 1
         suspects = [request_id for request_id in request_ids if self._counts[request_id] >= _NUM_COUNTS_OF_A_SUSPECT]

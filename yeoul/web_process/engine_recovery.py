@@ -72,12 +72,12 @@ class EngineRecovery:
         """
         start = time.monotonic()
         self.lost = death.message
-        suspects = self._requests.hold_all()
+        suspects, has_others = self._requests.hold_all()
         self._record(engine, death)
         try:
             if not is_needed:
                 raise death
-            await self._replace(engine, death, suspects)
+            await self._replace(engine, death, suspects, has_others=has_others)
         except ProcessDeadError as error:
             self._on_end(error)
             return False
@@ -118,13 +118,15 @@ class EngineRecovery:
         if any(changes):
             self._requests.set_trial(self._inquiry.trial)
 
-    async def _replace(self, engine: EngineLink, death: ProcessDeadError, suspects: list[str]) -> EngineReady:
+    async def _replace(
+        self, engine: EngineLink, death: ProcessDeadError, suspects: list[str], *, has_others: bool = False
+    ) -> EngineReady:
         """``suspects`` are the requests that the dead engine had, and of which nothing had come."""
         while True:
             self._observer().lost(death.role)
             if isinstance(death, GivenUpError) or not engine.may_be_replaced:
                 raise death
-            self._blame(death, suspects)
+            self._blame(death, suspects, has_others=has_others)
             pause = self._restarts.note_death(death, is_explained=self._inquiry.has_narrowed)
             logger.warning("EngineCore is replaced: %s", death.message)
             if death.details:
@@ -135,8 +137,8 @@ class EngineRecovery:
             except ProcessDeadError as error:
                 death, suspects = error, []
 
-    def _blame(self, death: ProcessDeadError, suspects: list[str]) -> None:
-        culprit = self._inquiry.note_crash(suspects)
+    def _blame(self, death: ProcessDeadError, suspects: list[str], *, has_others: bool) -> None:
+        culprit = self._inquiry.note_crash(suspects, has_others=has_others)
         if culprit is not None:
             cause = f"the engine died each time when it had this request, alone at last: {death.message}"
             self._requests.fail(culprit, RequestFailedError(cause))

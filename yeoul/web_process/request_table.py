@@ -73,12 +73,17 @@ class RequestTable:
                 state.resume()
         return [state.add for request_id, state in self.states.items() if request_id not in self._held]
 
-    def hold_all(self) -> list[str]:
-        """The engine is dead: nothing is sent from now on. Returns the requests that it had and that it made nothing of."""
-        suspects = [name for name, state in self.states.items() if name not in self._held and not state.has_progressed]
+    def hold_all(self) -> tuple[list[str], bool]:
+        """The engine is dead: nothing is sent from now on.
+
+        Returns:
+            the requests that it had and that it made nothing of, and whether it had others.
+        """
+        sent = [name for name in self.states if name not in self._held]
+        suspects = [name for name in sent if not self.states[name].has_progressed]
         self._holds_all = True
         self._past, self.statistics = self.statistics, totals_of(self.statistics)
-        return suspects
+        return suspects, len(suspects) < len(sent)
 
     def release_all(self, trial: Sequence[str] | None) -> int:
         """There is another engine: sends it everything, or what takes part in the trial; how many requests those are."""

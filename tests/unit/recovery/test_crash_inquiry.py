@@ -89,3 +89,12 @@ def test_a_request_that_is_gone_is_tried_no_more():
     assert inquiry.note_progress("a")
     assert inquiry.trial == ["b"]
     assert not inquiry.note_progress("unknown")
+
+
+def test_a_trial_that_others_took_part_in_says_nothing():
+    inquiry = CrashInquiry()
+    inquiry.note_crash(["a"])
+    inquiry.note_crash(["a"])
+    assert inquiry.note_crash(["a"], has_others=True) is None
+    assert inquiry.trial == ["a"]
+    assert inquiry.note_crash(["a"]) == "a"
