@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.chaos.traffic import MIXED, Answer, finish, send
+from tests.leftovers import nothing_is_left_behind  # noqa: F401
 from tests.running_server import RunningServer, wait_gone
 from yeoul.recovery.recovery_report import read_report
 from yeoul.transport.private_folder import sweep
@@ -33,16 +32,6 @@ CELLS = [
     for how in HOW
 ]
 MAX_RECOVERY_SECONDS = 8.0
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left_behind(monkeypatch):
-    shared_memory = set(os.listdir("/dev/shm"))
-    with tempfile.TemporaryDirectory(prefix="yeoul-test-", dir="/tmp") as folder:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
-        yield
-        assert [path for path in Path(folder).rglob("*") if path.parent != Path(folder)] == []
-    assert set(os.listdir("/dev/shm")) - shared_memory == set()
 
 
 @pytest.fixture(scope="module")

@@ -5,28 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.leftovers import nothing_is_left_behind  # noqa: F401
 from tests.running_server import RunningServer, alive, wait_gone
 
 SLOW = ("--fake-step-seconds", "0.02")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left_behind(monkeypatch):
-    """Shared memory, and the folder for what must have a name, which each test has for itself."""
-    shared_memory = set(os.listdir("/dev/shm"))
-    with tempfile.TemporaryDirectory(prefix="yeoul-test-", dir="/tmp") as folder:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
-        yield
-        assert [path for path in Path(folder).rglob("*") if path.parent != Path(folder)] == []
-    assert set(os.listdir("/dev/shm")) - shared_memory == set()
 
 
 class Stream(threading.Thread):
