@@ -123,12 +123,13 @@ class RunningServer:
         return {title(pid): pid for pid in self.tree()}
 
     def metrics(self) -> dict[str, float]:
-        """The samples of ``/metrics``; labels are dropped."""
+        """The samples of ``/metrics``; labels are dropped, and what has the same name then is added up."""
         samples: dict[str, float] = {}
         for line in httpx.get(f"{self.url}/metrics", timeout=10.0).text.splitlines():
             if line and not line.startswith("#"):
                 name, value = line.rsplit(" ", 1)
-                samples[name.split("{")[0]] = float(value)
+                name = name.split("{")[0]
+                samples[name] = samples.get(name, 0.0) + float(value)
         return samples
 
     def wait_exit(self, timeout_seconds: float) -> int:

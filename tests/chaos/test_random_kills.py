@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -40,15 +41,34 @@ class Traffic(threading.Thread):
                 self.wrong.append(repr(error))
 
 
-def wait_for_progress(server: RunningServer, num_tokens_before: float) -> float:
-    """Until tokens were made since; how many there are now."""
+def wait_for_progress(server: RunningServer, num_tokens_before: float) -> None:
+    """Until tokens were made since, and every process lives."""
+    wait_until(
+        server,
+        lambda samples: (
+            samples["yeoul:generation_tokens_total"] > num_tokens_before and httpx.get(f"{server.url}/ready").is_success
+        ),
+    )
+
+
+def wait_until_noticed(server: RunningServer, num_deaths_before: float) -> float:
+    """Until one more death was counted; the tokens made before it."""
+    samples = wait_until(server, lambda samples: num_deaths(samples) > num_deaths_before)
+    return samples["yeoul:generation_tokens_total"]
+
+
+def num_deaths(samples: dict[str, float]) -> float:
+    return samples.get("yeoul:process_deaths_total", 0.0)
+
+
+def wait_until(server: RunningServer, is_so: Callable[[dict[str, float]], bool]) -> dict[str, float]:
     deadline = time.monotonic() + 30.0
     while time.monotonic() < deadline:
         samples = server.metrics()
-        if samples["yeoul:generation_tokens_total"] > num_tokens_before and httpx.get(f"{server.url}/ready").is_success:
-            return samples["yeoul:generation_tokens_total"]
+        if is_so(samples):
+            return samples
         time.sleep(0.02)
-    raise AssertionError(f"no token for 30 s:\n{server.log()[-4000:]}")
+    raise AssertionError(f"not within 30 s:\n{server.log()[-4000:]}")
 
 
 @pytest.mark.chaos
@@ -65,9 +85,10 @@ def test_a_thousand_random_kills_lose_nothing_and_nothing_grows():
             time.sleep(draw.random() * 0.1)
             how = draw.choice([signal.SIGKILL] * 8 + [signal.SIGSEGV] * 3 + [signal.SIGSTOP])
             pid = server.by_title()[f"yeoul::{draw.choice(VICTIMS[2])}"]
+            num_deaths_before = num_deaths(server.metrics())
             os.kill(pid, how)
             assert wait_gone([pid], 20.0) == set()
-            num_tokens = server.metrics()["yeoul:generation_tokens_total"]
+            num_tokens = wait_until_noticed(server, num_deaths_before)
             assert not any(traffic.wrong for traffic in traffics), [traffic.wrong for traffic in traffics]
             if number == NUM_KILLS_BEFORE_MEASURING:
                 before = pss_bytes([server.pid]), num_descriptors(server.pid)

@@ -1,8 +1,8 @@
 """CrashInquiry: whom to blame when the workers, or a whole engine, die while they compute requests; knows ids only.
 
 A crash counts against a request if it had made no token since the last start. Who has two counts is a suspect. Suspects are
-tried in halves, with nobody else computed beside them, until the one that crashes alone is found; whoever makes a token is
-cleared. Called by Scheduler for crashes of workers and by the web process for crashes of EngineCore.
+tried in halves, with nobody else computed beside them, until the one that crashes alone is found; it is to blame if it does
+so twice, since a process may be killed by chance just when somebody is tried. Whoever makes a token is cleared. Called by Scheduler for crashes of workers and by the web process for crashes of EngineCore.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ class CrashInquiry:
     """``trial`` are the requests that alone may be computed now; None where everybody may."""
 
     def __init__(self) -> None:
-        self.has_narrowed = False
+        self.has_advanced = False
         self._counts: dict[str, int] = {}
+        self._crashed_alone: str | None = None
         self._groups: list[list[str]] = []  # of suspects that are still to be tried, the next one last
 
     @property
@@ -33,11 +34,11 @@ class CrashInquiry:
     def note_crash(self, request_ids: Sequence[str], *, has_others: bool = False) -> str | None:
         """These were being computed and had made no token since the last start: the culprit, if one is found now.
 
-        During a trial, who does not take part in it is not counted. ``has_narrowed`` tells whether this crash left fewer
-        suspects than there were. With ``has_others`` there were requests that had made tokens beside them: then a trial says
+        During a trial, who does not take part in it is not counted. ``has_advanced`` tells whether this crash brought us
+        nearer to whoever is to blame. With ``has_others`` there were requests that had made tokens beside them: then a trial says
         nothing, and is held again.
         """
-        self.has_narrowed = False
+        self.has_advanced = False
         if self._groups:
             return None if has_others else self._narrow(request_ids)
         for request_id in request_ids:
@@ -51,6 +52,8 @@ class CrashInquiry:
         if not self._counts:
             return False
         self._counts.pop(request_id, None)
+        if request_id == self._crashed_alone:
+            self._crashed_alone = None
         trial = self.trial
         self._groups = [left for group in self._groups if (left := [one for one in group if one != request_id])]
         return trial is not None and (self.trial is None or (request_id in trial and len(trial) == 1))
@@ -60,10 +63,11 @@ class CrashInquiry:
         if not tried:
             return None  # the crash came before any of them was computed
         self._groups.pop()
-        self.has_narrowed = True
-        if len(tried) == 1:
+        self.has_advanced = True
+        if tried == [self._crashed_alone]:
             self._counts.pop(tried[0], None)
             return tried[0]
+        self._crashed_alone = tried[0] if len(tried) == 1 else None
         self._push_halves(tried)
         return None
 

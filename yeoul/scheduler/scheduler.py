@@ -190,7 +190,7 @@ class Scheduler:
         """The workers died of ``cause``: as ``requeue_all``, and if a request is found to be to blame, that one fails.
 
         Returns:
-            the output that tells it, and whether the crash left fewer suspects than there were.
+            the output that tells it, and whether the crash brought us nearer to whoever is to blame.
         """
         computed = [self._requests.get(entry.request_id) for plan in self._in_flight.values() for entry in plan.scheduled]
         suspects = [request.request_id for request in computed if request is not None and not request.has_progressed]
@@ -202,7 +202,7 @@ class Scheduler:
             outputs = [fail(culprit, f"the workers died each time when they computed this request, alone at last: {cause}")]
             self._finish(culprit)
         self._hold_back()
-        return outputs, self._inquiry.has_narrowed
+        return outputs, self._inquiry.has_advanced
 
     def requests_in_flight(self) -> list[AddRequest]:
         """The requests that steps in flight compute, each with its output so far."""

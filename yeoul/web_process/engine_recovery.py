@@ -127,7 +127,7 @@ class EngineRecovery:
             if isinstance(death, GivenUpError) or not engine.may_be_replaced:
                 raise death
             self._blame(death, suspects, has_others=has_others)
-            pause = self._restarts.note_death(death, is_explained=self._inquiry.has_narrowed)
+            pause = self._restarts.note_death(death, is_explained=self._inquiry.has_advanced)
             logger.warning("EngineCore is replaced: %s", death.message)
             if death.details:
                 logger.warning("its last traceback:\n%s", death.details)

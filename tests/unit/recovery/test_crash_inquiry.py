@@ -36,7 +36,7 @@ def test_one_culprit_is_found_in_a_logarithm_of_crashes(number):
     for guilty in (names[0], names[-1], random.Random(number).choice(names)):
         culprits, num_crashes = run_until_settled(names, {guilty})
         assert culprits == [guilty]
-        assert num_crashes <= 3 + (number - 1).bit_length()
+        assert num_crashes <= 4 + (number - 1).bit_length()
 
 
 def test_several_culprits_are_all_found_and_nobody_else_is_blamed():
@@ -97,4 +97,19 @@ def test_a_trial_that_others_took_part_in_says_nothing():
     inquiry.note_crash(["a"])
     assert inquiry.note_crash(["a"], has_others=True) is None
     assert inquiry.trial == ["a"]
+    assert inquiry.note_crash(["a"]) is None
     assert inquiry.note_crash(["a"]) == "a"
+
+
+def test_who_crashes_alone_once_is_tried_alone_again():
+    inquiry = CrashInquiry()
+    inquiry.note_crash(["a", "b"])
+    inquiry.note_crash(["a", "b"])
+    assert inquiry.note_crash(["a"]) is None
+    assert inquiry.has_advanced
+    assert inquiry.trial == ["a"]
+    assert inquiry.note_progress("a")
+    assert inquiry.trial == ["b"]
+    assert inquiry.note_crash(["b"]) is None
+    assert inquiry.note_crash(["b"]) == "b"
+    assert inquiry.trial is None
