@@ -11,7 +11,8 @@ YeoulError
 │       └── ModelFileError            a model file that is missing, damaged or of an unknown kind
 ├── BusyError                try again later: the answer carries Retry-After
 │   ├── TooManyRequestsError     429  the waiting queue is full
-│   └── UnavailableError         503  starting, draining or recovering
+│   ├── UnavailableError         503  starting, draining or recovering
+│   └── DeadlineMissedError      504  not finished in the time that it was given
 └── InternalError            our fault: an HTTP 5xx
     ├── RequestFailedError       500  this one request failed inside the engine; the engine goes on
     ├── TransportError                a ring, a socket or a channel broke or timed out
@@ -105,6 +106,13 @@ class TooManyRequestsError(BusyError):
 
 class UnavailableError(BusyError):
     """The engine is starting, draining or recovering."""
+
+
+class DeadlineMissedError(BusyError):
+    """The request was not finished in the time that it was given."""
+
+    status = 504
+    kind = "timeout_error"
 
 
 class InternalError(YeoulError):

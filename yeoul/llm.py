@@ -34,7 +34,6 @@ Message = Mapping[str, Any]
 Result = TypeVar("Result")
 
 _FULL_QUEUE_PAUSE_SECONDS = 0.05
-_FULL_QUEUE_PATIENCE_SECONDS = 600.0
 
 
 class Choice(msgspec.Struct, kw_only=True):
@@ -319,15 +318,11 @@ async def _run_all(
 
 
 async def _patiently(job: Callable[[], Awaitable[Result]]) -> Result:
-    """Waits where another thread's calls have filled the queue, up to a limit: a script is no client to be turned away."""
-    deadline = asyncio.get_running_loop().time() + _FULL_QUEUE_PATIENCE_SECONDS
+    """Waits while the queue is full of this or another thread's calls: a script is no client to be turned away."""
     while True:
-        try:
+        with contextlib.suppress(TooManyRequestsError):
             return await job()
-        except TooManyRequestsError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-            await asyncio.sleep(_FULL_QUEUE_PAUSE_SECONDS)
+        await asyncio.sleep(_FULL_QUEUE_PAUSE_SECONDS)
 
 
 def _as_list(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

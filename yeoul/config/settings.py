@@ -84,8 +84,11 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
         Count, Meta(description="Most tokens in one step; a longer prompt is computed in chunks.")
     ] = 2048
     max_num_waiting_requests: Annotated[
-        Count, Meta(description="Most requests in the waiting queue; further ones are answered with 429.")
+        Count, Meta(description="Most requests that may wait for their first token; further ones are answered with 429.")
     ] = 1024
+    max_num_waiting_tokens: Annotated[
+        Count, Meta(description="Most prompt tokens of these together; further ones are answered with 429.")
+    ] = 1 << 20
     scheduling_policy: Annotated[Policy, Meta(description="Who runs first: first come first served, or by priority.")] = (
         "fcfs"
     )
@@ -163,6 +166,10 @@ class TimeSettings(msgspec.Struct, frozen=True, kw_only=True):
         SecondsOrZero, Meta(description="How long running requests may go on after the signal to stop.")
     ] = 30.0
     stop_timeout_seconds: Annotated[Seconds, Meta(description="How long a child may take to end before it is killed.")] = 5.0
+    request_deadline_seconds: Annotated[
+        Seconds | None,
+        Meta(description="Longest that a request may take, waiting included; it may ask for less (deadline_seconds)."),
+    ] = None
     keep_alive_seconds: Annotated[Seconds, Meta(description="Time between keep-alives on a stream that waits.")] = 10.0
     request_timeout_seconds: Annotated[
         Seconds, Meta(description="How long a client may take to send a request, and a connection may stay idle.")

@@ -18,7 +18,8 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     ``sampling`` is resolved: ``seed`` and ``max_tokens`` are set. ``output_token_ids`` are tokens that an earlier engine
     already made for this request; they count as output, not as prompt. ``eos_token_ids`` is empty where they are to be
-    ignored. ``arrival_time`` is in seconds of the wall clock. A lower ``priority`` runs earlier. ``pooling`` turns the
+    ignored. ``arrival_time`` is in seconds of the wall clock. A lower ``priority`` runs earlier. ``tenant`` is
+    whom the engine's time is shared between. ``pooling`` turns the
     request into an embedding request: one vector comes back, no token.
     """
 
@@ -32,6 +33,7 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     priority: int = 0
     arrival_time: float = 0.0
     cache_salt: str = ""
+    tenant: str = ""
     pooling: str | None = None
 
 

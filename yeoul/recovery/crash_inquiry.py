@@ -1,8 +1,9 @@
 """CrashInquiry: whom to blame when the workers, or a whole engine, die while they compute requests; knows ids only.
 
 A crash counts against a request if it had made no token since the last start. Who has two counts is a suspect. Suspects are
-tried in halves, with nobody else computed beside them, until the one that crashes alone is found; it is to blame if it does
-so twice, since a process may be killed by chance just when somebody is tried. Whoever makes a token is cleared. Called by Scheduler for crashes of workers and by the web process for crashes of EngineCore.
+tried in halves, with nobody else computed beside them, until one crashes alone; it is to blame if it does so twice, since a
+process may be killed by chance just when somebody is tried. Whoever makes a token is cleared. Called by Scheduler for
+crashes of workers and by the web process for crashes of EngineCore.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class CrashInquiry:
         """These were being computed and had made no token since the last start: the culprit, if one is found now.
 
         During a trial, who does not take part in it is not counted. ``has_advanced`` tells whether this crash brought us
-        nearer to whoever is to blame. With ``has_others`` there were requests that had made tokens beside them: then a trial says
-        nothing, and is held again.
+        nearer to whoever is to blame. With ``has_others`` there were requests that had made tokens beside them: then a trial
+        says nothing, and is held again.
         """
         self.has_advanced = False
         if self._groups:

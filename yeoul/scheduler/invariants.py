@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from yeoul.kv_cache.manager import KVCacheManager
-from yeoul.scheduler.queue import order_key
+from yeoul.scheduler.queue import WaitingQueue, order_key
 from yeoul.scheduler.request import Request, RequestStatus
 
 
 def check_invariants(
     requests: Sequence[Request],
     running: Sequence[Request],
-    waiting: Sequence[Request],
+    waiting: WaitingQueue,
     held: Sequence[Request],
     cache: KVCacheManager,
 ) -> None:
@@ -20,10 +20,11 @@ def check_invariants(
     assert len(requests) == len(running) + len(waiting) + len(held), "a request is in no queue, or in two"
     assert {id(request) for request in requests} == {id(request) for request in (*running, *waiting, *held)}
     assert all(request.status is RequestStatus.HELD for request in held), "a held request thinks otherwise"
-    for queue, status in ((running, RequestStatus.RUNNING), (waiting, RequestStatus.WAITING)):
-        orders = [order_key(request) for request in queue]
-        assert orders == sorted(orders), f"the {status.value} requests are out of order"
-        assert all(request.status is status for request in queue), f"a {status.value} request thinks otherwise"
+    assert all(request.status is RequestStatus.WAITING for request in waiting), "a waiting request thinks otherwise"
+    waiting.check_invariants()
+    assert all(request.status is RequestStatus.RUNNING for request in running), "a running request thinks otherwise"
+    orders = [order_key(request) for request in running]
+    assert orders == sorted(orders), "the running requests are out of order"
     for request in (*waiting, *held):
         assert not request.block_ids, f"{request.request_id} waits and holds blocks"
         assert request.num_computed_tokens == 0, f"{request.request_id} waits and has computed tokens"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from yeoul.config.settings import Policy
 from yeoul.scheduler.request import Request
+
+_NOT_BEGUN = 1 << 62  # more than any context has tokens
+
+_Key = tuple[int, int, int]
 
 
 def order_of(policy: Policy, priority: int, number: int) -> tuple[int, int]:
@@ -15,39 +19,69 @@ def order_of(policy: Policy, priority: int, number: int) -> tuple[int, int]:
 
 
 def order_key(request: Request) -> tuple[int, int]:
-    """The sort key of every ordered list of requests."""
+    """The sort key of running requests."""
     return request.order
 
 
+def waiting_key(request: Request) -> _Key:
+    """The sort key of one tenant's waiting requests: who has begun, and was preempted or lost its worker, goes on before
+    others begin; the shortest context first, so that most streams pause for the shortest time."""
+    priority, number = request.order
+    return priority, len(request.token_ids) if request.has_answered else _NOT_BEGUN, number
+
+
 class WaitingQueue:
-    """A sorted list. A preempted request comes back to its old place, so under FCFS it is before all that came later.
+    """A sorted line of requests a tenant. Of those in front the most urgent one is next, then one that has begun, then that
+    of the tenant who has had the least.
 
     Taking from any place moves at most as many pointers as requests wait, and their number is bounded.
     """
 
-    def __init__(self) -> None:
-        self._requests: list[Request] = []
+    def __init__(self, cost_of: Callable[[str], int]) -> None:
+        """``cost_of`` tells what a tenant has had so far."""
+        self._cost_of = cost_of
+        self._lines: dict[str, list[Request]] = {}
 
     def __len__(self) -> int:
-        return len(self._requests)
+        return sum(map(len, self._lines.values()))
 
     def __iter__(self) -> Iterator[Request]:
-        return iter(self._requests)
+        for line in self._lines.values():
+            yield from line
 
-    def __getitem__(self, index: int) -> Request:
-        return self._requests[index]
+    @property
+    def has_choice(self) -> bool:
+        """Whether more than one tenant waits."""
+        return len(self._lines) > 1
 
     def push(self, request: Request) -> None:
         """Adds a request in its place."""
-        insort(self._requests, request, key=order_key)
+        insort(self._lines.setdefault(request.message.tenant, []), request, key=waiting_key)
 
-    def pop(self, index: int) -> Request:
-        """Takes out the request at ``index`` (0 runs next)."""
-        return self._requests.pop(index)
+    def first(self) -> Request | None:
+        """Who runs next; stays here."""
+        heads = [line[0] for line in self._lines.values()]
+        if len(heads) > 1:
+            return min(heads, key=self._urgency)
+        return heads[0] if heads else None
 
     def remove(self, request: Request) -> None:
         """Takes out this request, which must be here."""
-        index = bisect_left(self._requests, request.order, key=order_key)
-        assert index < len(self._requests), f"{request.request_id} does not wait"
-        assert self._requests[index] is request, f"{request.request_id} does not wait"
-        del self._requests[index]
+        line = self._lines.get(request.message.tenant, [])
+        index = bisect_left(line, waiting_key(request), key=waiting_key)
+        assert index < len(line), f"{request.request_id} does not wait"
+        assert line[index] is request, f"{request.request_id} does not wait"
+        del line[index]
+        if not line:
+            del self._lines[request.message.tenant]
+
+    def check_invariants(self) -> None:
+        """Raises AssertionError unless every line is in order and has somebody."""
+        for tenant, line in self._lines.items():
+            keys = [waiting_key(request) for request in line]
+            assert keys, f"the line of {tenant!r} is empty"
+            assert keys == sorted(keys), f"the line of {tenant!r} is out of order"
+
+    def _urgency(self, request: Request) -> tuple[int, int, int, int]:
+        priority, context, number = waiting_key(request)
+        return priority, context, self._cost_of(request.message.tenant), number

@@ -30,10 +30,11 @@ class Request:
     """One request from ``add`` to its last token. ``order`` sorts requests: the smallest runs first, is preempted last.
 
     ``token_ids`` is the prompt and then the output. ``num_computed_tokens`` counts what has been handed to the workers,
-    the steps in flight included; ``num_pending_tokens`` counts output tokens that steps in flight are to bring, which the
-    workers know before we do. ``admitted_step`` is the step that (last) brought the request to the workers: answers of
-    earlier steps are no longer its own. ``queue_seconds`` is None until the first admission; ``has_answered`` becomes True
-    with the first output, ``has_progressed`` with the first since the workers (last) started.
+    the steps in flight included; ``num_charged_tokens`` is the most of these that FairShares has seen. ``num_pending_tokens``
+    counts output tokens that steps in flight are to bring, which the workers know before we do. ``admitted_step`` is the
+    step that (last) brought the request to the workers: answers of earlier steps are no longer its own. ``queue_seconds`` is
+    None until the first admission; ``has_answered`` becomes True with the first output, ``has_progressed`` with the first
+    since the workers (last) started.
     """
 
     __slots__ = (
@@ -46,6 +47,7 @@ class Request:
         "is_known_to_workers",
         "message",
         "num_cached_tokens",
+        "num_charged_tokens",
         "num_computed_tokens",
         "num_named_blocks",
         "num_pending_tokens",
@@ -69,6 +71,7 @@ class Request:
         self.num_prompt_tokens = len(message.prompt_token_ids)
         self.stop_rule = StopRule(message, max_num_tokens)
         self.num_computed_tokens = 0
+        self.num_charged_tokens = len(self.token_ids) if message.output_token_ids else 0
         self.num_pending_tokens = 0
         self.block_ids: list[int] = []
         self.block_hashes: list[bytes] = []

@@ -19,6 +19,7 @@ from yeoul.messages.statistics import EngineStatistics
 from yeoul.messages.steps import StepInput, StepResult
 from yeoul.recovery.crash_inquiry import CrashInquiry
 from yeoul.scheduler.answers import AnswerReader, fail
+from yeoul.scheduler.fair_shares import FairShares
 from yeoul.scheduler.invariants import check_invariants
 from yeoul.scheduler.plan import StepPlan
 from yeoul.scheduler.queue import WaitingQueue, order_key, order_of
@@ -57,7 +58,8 @@ class Scheduler:
         self._clock = clock
         self._max_num_tokens = min(max_model_len, cache.num_blocks * cache.block_size)
         self._requests: dict[str, Request] = {}
-        self._waiting = WaitingQueue()
+        self._shares = FairShares()
+        self._waiting = WaitingQueue(self._shares.cost_of)
         self._running: list[Request] = []  # sorted by order
         self._held: list[Request] = []  # while others are tried, see CrashInquiry
         self._inquiry = CrashInquiry()
@@ -113,6 +115,7 @@ class Scheduler:
             request = Request(message, order, message.arrival_time or self._clock(), self._max_num_tokens)
             self._num_added += 1
             self._requests[request.request_id] = request
+            self._shares.enter(request, self._running)
             self._put_back(request)
         return fault
 
@@ -176,6 +179,7 @@ class Scheduler:
     def requeue_all(self) -> None:
         """The workers were replaced: whatever ran waits again, with its output so far; the cache is empty."""
         running, self._running = self._running, []
+        self._shares.charge(running)
         for request in running:
             self._cache.free(request.block_ids)
             request.leave_workers(RequestStatus.WAITING)
@@ -232,7 +236,7 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """Raises AssertionError unless queues, tables and counters agree; the check_invariants setting runs it each step."""
-        check_invariants(list(self._requests.values()), self._running, list(self._waiting), self._held, self._cache)
+        check_invariants(list(self._requests.values()), self._running, self._waiting, self._held, self._cache)
 
     def _schedule_decodes(self, plan: StepPlan) -> list[Request]:
         """Takes the running requests that lack one token only; returns those that lack more."""
@@ -269,29 +273,33 @@ class Scheduler:
             self._take_chunk(plan, request, [])
 
     def _admit(self, plan: StepPlan) -> None:
-        """Takes waiting requests, in order, while budget, places and blocks last.
+        """Takes waiting requests, in the order of the queue, while budget, places and blocks last.
 
         A request gets the blocks of its whole prompt (and output so far) at once, and only if each running request and
         itself can still grow by one: nothing is admitted only to be preempted. Where it does not fit, nothing behind it is
         tried, so a large request is not starved. A request whose prefix is just being computed by another is passed over
         until that step is back, rather than computing it twice.
         """
-        index = 0
-        while plan.budget > 0 and len(self._running) < self._settings.max_num_seqs:
-            if index == min(len(self._waiting), MAX_NUM_DEFERRED):
+        deferred: list[Request] = []
+        while plan.budget > 0 and len(self._running) < self._settings.max_num_seqs and len(deferred) < MAX_NUM_DEFERRED:
+            if self._waiting.has_choice:
+                self._shares.charge(self._running)
+            if (request := self._waiting.first()) is None:
                 break
-            request = self._waiting[index]
             prefix = self._find_prefix(request)
             if prefix.is_pending:
-                index += 1
+                self._waiting.remove(request)
+                deferred.append(request)
                 continue
             num_to_spare = len(self._running) + 1 if self._running else 0
             num_blocks = self._cache.num_blocks_for(len(request.token_ids))
             table = self._cache.allocate_table(prefix.block_ids, num_blocks, num_to_spare)
             if table is None:
                 break
-            self._waiting.pop(index)
+            self._waiting.remove(request)
             self._start(plan, request, table, len(prefix.block_ids))
+        for request in deferred:
+            self._waiting.push(request)
 
     def _find_prefix(self, request: Request) -> PrefixHit:
         """The blocks that ``request`` need not compute; at least its last token is always computed."""
@@ -308,6 +316,7 @@ class Scheduler:
         request.block_ids = table
         request.num_named_blocks = num_known_blocks
         request.num_computed_tokens = num_known_blocks * self._cache.block_size
+        request.num_charged_tokens = max(request.num_charged_tokens, request.num_computed_tokens)
         if request.queue_seconds is None:
             request.queue_seconds = max(0.0, self._clock() - request.arrival_seconds)
             request.num_cached_tokens = min(request.num_computed_tokens, request.num_prompt_tokens)
@@ -371,7 +380,7 @@ class Scheduler:
                 self._release(request, RequestStatus.WAITING)
         stopped = [request for request in self._running if request.status is not RequestStatus.RUNNING]
         self._running = [request for request in self._running if request.status is RequestStatus.RUNNING]
-        dealt, self._held, self._waiting = [*self._held, *self._waiting, *stopped], [], WaitingQueue()
+        dealt, self._held, self._waiting = [*self._held, *self._waiting, *stopped], [], WaitingQueue(self._shares.cost_of)
         for request in dealt:
             request.status = RequestStatus.WAITING
             self._put_back(request)
@@ -379,11 +388,13 @@ class Scheduler:
     def _finish(self, request: Request) -> None:
         del self._requests[request.request_id]
         self._release(request, RequestStatus.FINISHED)
+        self._shares.leave(request)
         if self._inquiry.note_progress(request.request_id):
             self._hold_back()
 
     def _release(self, request: Request, status: RequestStatus) -> None:
         """Frees all blocks, and lets the workers forget the request if they know it."""
+        self._shares.charge([request])
         if request.is_known_to_workers:
             self._finished_ids.append(request.request_id)
         self._cache.free(request.block_ids)

@@ -1,20 +1,16 @@
-"""The door: what a request must be before the engine hears of it, and whether there is room for it.
+"""The door: what a request must be before the engine hears of it; whether there is room for it the waiting room knows.
 
 Pure functions of the request and the limits; knows nothing of HTTP, sockets or tokenizers. ``AsyncLLM`` calls it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import msgspec
 
-from yeoul.errors import InvalidRequestError, PromptTooLongError, TooManyRequestsError
+from yeoul.errors import InvalidRequestError, PromptTooLongError
 from yeoul.messages.sampling import SamplingParams
-from yeoul.messages.statistics import EngineStatistics
-
-_MAX_RETRY_AFTER_SECONDS = 60
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,48 +83,3 @@ def resolve_max_tokens(sampling: SamplingParams, num_prompt_tokens: int, limits:
             param="min_tokens",
         )
     return msgspec.structs.replace(sampling, max_tokens=max_tokens)
-
-
-class WaitingRoom:
-    """Bounds the engine's waiting queue from this side, without a round trip, and guesses when there is room again."""
-
-    def __init__(self, max_num_waiting_requests: int) -> None:
-        self._max_num_waiting = max_num_waiting_requests
-        self._seconds_per_finish: float | None = None
-        self._last_finish: float | None = None
-
-    def check(self, num_new: int, num_unfinished: int, statistics: EngineStatistics) -> None:
-        """Whether ``num_new`` more requests fit, with so many unfinished ones and the engine's last snapshot.
-
-        Raises:
-            InvalidRequestError: so many could not even wait in an empty queue.
-            TooManyRequestsError: the queue is full now.
-        """
-        if num_new > self._max_num_waiting:
-            raise InvalidRequestError(
-                f"this request asks for {num_new} answers (prompts times n); at most {self._max_num_waiting} can wait at a"
-                " time: ask for fewer",
-                param="n",
-            )
-        num_waiting = max(0, num_unfinished - statistics.num_running)
-        overhang = num_waiting + num_new - self._max_num_waiting
-        if overhang > 0:
-            raise TooManyRequestsError(
-                f"the waiting queue is full: {num_waiting} requests wait and {self._max_num_waiting} may; try again later",
-                retry_after_seconds=self._guess_wait(overhang),
-            )
-
-    def note_finished(self, num_finished: int, now: float, *, is_busy: bool) -> None:
-        """Learns how fast requests end, as a moving mean; ``now`` is of the monotonic clock.
-
-        Once nothing is left (``is_busy`` False) the clock stops: idle time says nothing about speed.
-        """
-        if self._last_finish is not None:
-            seconds = (now - self._last_finish) / num_finished
-            old = self._seconds_per_finish
-            self._seconds_per_finish = seconds if old is None else 0.8 * old + 0.2 * seconds
-        self._last_finish = now if is_busy else None
-
-    def _guess_wait(self, num_to_finish: int) -> int:
-        seconds = num_to_finish * (self._seconds_per_finish or 1.0)
-        return min(max(1, math.ceil(seconds)), _MAX_RETRY_AFTER_SECONDS)

@@ -20,7 +20,7 @@ import msgspec
 
 from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError, ProcessDeadError, TooManyRequestsError, UnavailableError
-from yeoul.messages.outputs import EngineReady
+from yeoul.messages.outputs import EngineReady, RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
@@ -36,6 +36,8 @@ from yeoul.web_process.request_observer import RequestObserver, SilentObserver
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.request_table import RequestTable
 from yeoul.web_process.served_model import Progress, ServedModel, find_served_model
+from yeoul.web_process.service_terms import PLAIN_TERMS, ServiceTerms
+from yeoul.web_process.waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +74,13 @@ class AsyncLLM:
         self.observer: RequestObserver = observer or SilentObserver()
         self._on_progress = on_progress
         self._connect = connect
-        self._requests = RequestTable(settings.scheduler.max_num_waiting_requests)
+        self._requests = RequestTable(
+            WaitingRoom(
+                settings.scheduler.max_num_waiting_requests,
+                settings.scheduler.max_num_waiting_tokens,
+                num_tenants=max(1, len(settings.server.api_key)),
+            )
+        )
         self._new_requests = NewRequests(settings.model.seed)
         self._model: ServedModel | None = None
         self._engine: EngineLink | None = None
@@ -153,7 +161,7 @@ class AsyncLLM:
             engine,
             self._requests.states,
             on_statistics=self._requests.take_statistics,
-            on_outputs=self.recovery.note_outputs,
+            on_outputs=self._note_outputs,
             on_finished=self._requests.note_finished,
             on_workers=self.recovery.note_workers,
             heal=self._heal,
@@ -278,8 +286,7 @@ class AsyncLLM:
         request_id: str | None = None,
         *,
         prompt_index: int = 0,
-        priority: int = 0,
-        cache_salt: str = "",
+        terms: ServiceTerms = PLAIN_TERMS,
     ) -> AsyncIterator[GenerationOutput]:
         """Deltas of all ``sampling.n`` choices, as they come. Leaving the iteration gives the request up at once.
 
@@ -288,9 +295,7 @@ class AsyncLLM:
             BusyError: the queue is full, or the engine starts or stops.
             InternalError: the request, or the engine, failed.
         """
-        stream = await self.submit(
-            [prompt], sampling, request_id, first_prompt_index=prompt_index, priority=priority, cache_salt=cache_salt
-        )
+        stream = await self.submit([prompt], sampling, request_id, first_prompt_index=prompt_index, terms=terms)
         try:
             async for output in stream:
                 yield output
@@ -304,8 +309,7 @@ class AsyncLLM:
         request_id: str | None = None,
         *,
         first_prompt_index: int = 0,
-        priority: int = 0,
-        cache_salt: str = "",
+        terms: ServiceTerms = PLAIN_TERMS,
         add_special_tokens: bool = True,
     ) -> RequestStream:
         """Checks everything, hands the prompts to the engine, and returns the stream of all their choices.
@@ -315,13 +319,14 @@ class AsyncLLM:
         self.check_health()
         sampling = check_sampling(sampling, self.limits)
         num_choices = len(prompts) * sampling.n
-        self._check_door(request_id, num_choices)
+        self._check_door(request_id, terms.tenant, num_choices)
         prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens)
         resolved = [resolve_max_tokens(sampling, len(token_ids), self.limits) for token_ids in prompt_token_ids]
-        self._check_door(request_id, num_choices)
+        self._check_door(request_id, terms.tenant, num_choices, sampling.n * sum(map(len, prompt_token_ids)))
+        self._check_deadline(terms, max(params.max_tokens or 1 for params in resolved))
         seed = self._new_requests.choose_seed(sampling.seed)
         stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seed, self._requests.close)
-        self._requests.open(stream)
+        self._requests.open(stream, terms.deadline_seconds)
         try:
             for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True), first_prompt_index):
                 for state in self._new_requests.choices(
@@ -331,8 +336,7 @@ class AsyncLLM:
                     self.text,
                     self.observer,
                     prompt_index=index,
-                    priority=priority,
-                    cache_salt=cache_salt,
+                    terms=terms,
                 ):
                     stream.engine_request_ids.append(state.add.request_id)
                     self._requests.add(state)
@@ -341,27 +345,33 @@ class AsyncLLM:
             raise
         return stream
 
-    async def encode(self, prompt: Prompt, pooling: str = "last", *, priority: int = 0, cache_salt: str = "") -> list[float]:
+    async def encode(self, prompt: Prompt, pooling: str = "last", *, terms: ServiceTerms = PLAIN_TERMS) -> list[float]:
         """The vector of a prompt, of length 1: of its last token (``last``) or of all its tokens (``mean``)."""
-        vectors, _ = await self.encode_many([prompt], pooling, priority=priority, cache_salt=cache_salt)
+        vectors, _ = await self.encode_many([prompt], pooling, terms=terms)
         return vectors[0]
 
     async def encode_many(
-        self, prompts: Sequence[Prompt], pooling: str = "last", *, priority: int = 0, cache_salt: str = ""
+        self, prompts: Sequence[Prompt], pooling: str = "last", *, terms: ServiceTerms = PLAIN_TERMS
     ) -> tuple[list[list[float]], int]:
         """The vectors of several prompts, and how many tokens those have together. Errors as for ``generate``."""
         if pooling not in ("last", "mean"):
             raise InvalidRequestError(f"pooling is {pooling!r}; expected 'last' or 'mean'", param="pooling")
-        self._check_door(None, len(prompts))
+        self._check_door(None, terms.tenant, len(prompts))
         prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens=True)
-        self._check_door(None, len(prompts))
-        states = [self._new_requests.embedding(ids, pooling, priority, cache_salt) for ids in prompt_token_ids]
+        num_tokens = sum(map(len, prompt_token_ids))
+        self._check_door(None, terms.tenant, len(prompts), num_tokens)
+        self._check_deadline(terms, 1)
+        states = [self._new_requests.embedding(ids, pooling, terms) for ids in prompt_token_ids]
+        request_ids = [state.add.request_id for state in states]
+        timer = self._requests.end_after(terms.deadline_seconds, request_ids)
         try:
             for state in states:
                 self._requests.add(state)
-            return await asyncio.gather(*(state.result for state in states)), sum(map(len, prompt_token_ids))
+            return await asyncio.gather(*(state.result for state in states)), num_tokens
         finally:
-            self._requests.give_up([state.add.request_id for state in states])
+            if timer is not None:
+                timer.cancel()
+            self._requests.give_up(request_ids)
 
     async def abort(self, request_id: str) -> None:
         """Ends a request; its reader sees ``finish_reason`` ``abort``. An unknown id is ignored."""
@@ -370,16 +380,28 @@ class AsyncLLM:
 
     # Inside
 
-    def _check_door(self, request_id: str | None, num_choices: int) -> None:
+    def _check_door(self, request_id: str | None, tenant: str, num_choices: int, num_tokens: int = 0) -> None:
         self.check_health()
         if self._is_draining:
             raise UnavailableError("the server is stopping and takes no new requests; try again later", retry_after_seconds=5)
         self._requests.check_id(request_id)
         try:
-            self._requests.check_room(num_choices)
+            self._requests.room.check(tenant, num_choices, num_tokens)
         except TooManyRequestsError:
-            self.observer.refused()
+            self.observer.refused("full")
             raise
+
+    def _check_deadline(self, terms: ServiceTerms, max_tokens: int) -> None:
+        if terms.deadline_seconds is not None:
+            try:
+                self._requests.room.check_deadline(terms.deadline_seconds, max_tokens)
+            except TooManyRequestsError:
+                self.observer.refused("deadline")
+                raise
+
+    def _note_outputs(self, outputs: list[RequestOutput]) -> None:
+        self.recovery.note_outputs(outputs)
+        self._requests.room.note_served(output.request_id for output in outputs)
 
     async def _heal(self, death: ProcessDeadError) -> bool:
         """Whether there is another engine now. A stopping server needs none where nothing is left to be done."""

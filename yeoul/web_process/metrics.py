@@ -44,7 +44,10 @@ class Metrics:
             "yeoul:request_success", "Choices that ended, by reason.", ["finished_reason"], registry=self._registry
         )
         self._refused = Counter(
-            "yeoul:request_refused", "Requests refused because the queue is full.", registry=self._registry
+            "yeoul:request_refused",
+            "Requests refused because the queue is full, or would have kept them past their deadline.",
+            ["reason"],
+            registry=self._registry,
         )
         self._lost = Counter(
             "yeoul:process_deaths", "Processes that died or were found to hang, by role.", ["role"], registry=self._registry
@@ -54,6 +57,8 @@ class Metrics:
         )
         for reason in ("stop", "length", "abort", "error"):
             self._ended.labels(reason)
+        for reason in ("full", "deadline"):
+            self._refused.labels(reason)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"yeoul:{name}", text, buckets=buckets, registry=self._registry)
@@ -87,9 +92,9 @@ class Metrics:
         self._prompt_length.observe(num_prompt_tokens)
         self._output_length.observe(num_output_tokens)
 
-    def refused(self) -> None:
+    def refused(self, reason: str) -> None:
         """See ``RequestObserver``."""
-        self._refused.inc()
+        self._refused.labels(reason).inc()
 
     def lost(self, role: str) -> None:
         """See ``RequestObserver``."""

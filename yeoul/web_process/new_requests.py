@@ -19,6 +19,7 @@ from yeoul.web_process.model_text import ModelText
 from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_state import EmbeddingState, GenerationState
 from yeoul.web_process.request_stream import RequestStream
+from yeoul.web_process.service_terms import ServiceTerms
 
 
 class NewRequests:
@@ -41,8 +42,7 @@ class NewRequests:
         observer: RequestObserver,
         *,
         prompt_index: int,
-        priority: int,
-        cache_salt: str,
+        terms: ServiceTerms,
     ) -> Iterator[GenerationState]:
         """A state for each of ``sampling.n`` choices of one prompt."""
         now = time.monotonic()
@@ -55,22 +55,24 @@ class NewRequests:
                 eos_token_ids=[] if sampling.ignore_eos else text.eos_token_ids,
                 prompt_index=prompt_index,
                 choice_index=choice_index,
-                priority=priority,
+                priority=terms.priority,
                 arrival_time=time.time(),
-                cache_salt=cache_salt,
+                cache_salt=terms.cache_salt,
+                tenant=terms.tenant,
             )
             yield GenerationState(add, stream, text.detokenizer(prompt_token_ids, sampling), observer, now)
 
-    def embedding(self, prompt_token_ids: list[int], pooling: str, priority: int, cache_salt: str) -> EmbeddingState:
+    def embedding(self, prompt_token_ids: list[int], pooling: str, terms: ServiceTerms) -> EmbeddingState:
         """The state that waits for the vector of one prompt."""
         return EmbeddingState(
             AddRequest(
                 request_id=f"{uuid.uuid4().hex}#{next(self._serial_numbers)}",
                 prompt_token_ids=prompt_token_ids,
                 sampling=SamplingParams(max_tokens=1, seed=0),
-                priority=priority,
+                priority=terms.priority,
                 arrival_time=time.time(),
-                cache_salt=cache_salt,
+                cache_salt=terms.cache_salt,
+                tenant=terms.tenant,
                 pooling=pooling,
             )
         )

@@ -26,7 +26,7 @@ _NUM_OUTPUTS_AT_A_TIME = 32
 class OutputQueueLoop:
     """Feeds ``states`` (by request id) and removes those that are done.
 
-    ``on_statistics`` gets every snapshot, ``on_outputs`` what was handed out, ``on_finished`` how many requests just ended,
+    ``on_statistics`` gets every snapshot, ``on_outputs`` what was handed out, ``on_finished`` the states that just ended,
     ``on_workers`` what the engine says of its workers' life. ``heal`` is awaited when the engine has died: whether there is
     another one now.
     """
@@ -38,7 +38,7 @@ class OutputQueueLoop:
         *,
         on_statistics: Callable[[EngineStatistics], None],
         on_outputs: Callable[[list[RequestOutput]], None],
-        on_finished: Callable[[int], None],
+        on_finished: Callable[[list[RequestState]], None],
         on_workers: Callable[[WorkersLost | WorkersReplaced], None],
         heal: Callable[[ProcessDeadError], Awaitable[bool]],
     ) -> None:
@@ -97,7 +97,7 @@ class OutputQueueLoop:
         """An error while handling one request fails that request alone."""
         now = time.monotonic()
         to_abort = []
-        num_finished = 0
+        finished = []
         for output in outputs:
             state = self._states.get(output.request_id)
             if state is None:
@@ -110,11 +110,11 @@ class OutputQueueLoop:
                 is_done = True
             if is_done:
                 del self._states[output.request_id]
-                num_finished += 1
+                finished.append(state)
                 if output.finish_reason is None:
                     to_abort.append(output.request_id)
         self._on_outputs(outputs)
         if to_abort:
             self._engine.send(AbortRequests(to_abort))
-        if num_finished:
-            self._on_finished(num_finished)
+        if finished:
+            self._on_finished(finished)

@@ -27,8 +27,8 @@ class RequestObserver(Protocol):
     ) -> None:
         """A choice came to its end, ``abort`` and ``error`` included."""
 
-    def refused(self) -> None:
-        """A request was turned away at the door because the queue is full."""
+    def refused(self, reason: str) -> None:
+        """A request was turned away at the door: the queue is ``full``, or it would have missed its ``deadline``."""
 
     def lost(self, role: str) -> None:
         """A process (``EngineCore``, ``Worker_0``) died or was found to hang."""
@@ -54,7 +54,7 @@ class SilentObserver:
     ) -> None:
         """See ``RequestObserver``."""
 
-    def refused(self) -> None:
+    def refused(self, reason: str) -> None:
         """See ``RequestObserver``."""
 
     def lost(self, role: str) -> None:

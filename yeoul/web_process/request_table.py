@@ -9,13 +9,13 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from yeoul.errors import InvalidRequestError
+from yeoul.errors import DeadlineMissedError, InvalidRequestError
 from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.statistics import EngineStatistics, add_totals, totals_of
-from yeoul.web_process.admission import WaitingRoom
 from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.request_state import GenerationState, RequestState
 from yeoul.web_process.request_stream import RequestStream
+from yeoul.web_process.waiting_room import WaitingRoom
 
 
 class RequestTable:
@@ -24,15 +24,16 @@ class RequestTable:
     While an engine is replaced, or some requests are tried alone, others are only held here, and sent later.
     """
 
-    def __init__(self, max_num_waiting_requests: int) -> None:
+    def __init__(self, room: WaitingRoom) -> None:
         self.states: dict[str, RequestState] = {}
         self.statistics = EngineStatistics()
+        self.room = room
         self._streams: dict[str, RequestStream] = {}
-        self._room = WaitingRoom(max_num_waiting_requests)
         self._engine: EngineLink | None = None
         self._held: set[str] = set()
         self._holds_all = False
         self._trial: frozenset[str] | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}  # of streams that have a deadline
         self._past = EngineStatistics()  # of engines that are dead
         self.on_gone: Callable[[list[str]], None] = lambda request_ids: None
         self._change = asyncio.Event()
@@ -41,18 +42,23 @@ class RequestTable:
         """From now on requests go to ``engine``."""
         self._engine = engine
 
-    def check_room(self, num_new: int) -> None:
-        """Raises TooManyRequestsError where so many more would not fit into the waiting queue."""
-        self._room.check(num_new, len(self.states), self.statistics)
-
     def check_id(self, request_id: str | None) -> None:
         """Raises InvalidRequestError for an id that another request has."""
         if request_id in self._streams:
             raise InvalidRequestError(f"request_id {request_id!r} is in use; choose another", param="request_id")
 
-    def open(self, stream: RequestStream) -> None:
-        """Notes a stream until it is closed."""
+    def open(self, stream: RequestStream, deadline_seconds: float | None = None) -> None:
+        """Notes a stream until it is closed; what is unfinished of it after ``deadline_seconds`` fails."""
         self._streams[stream.request_id] = stream
+        if (timer := self.end_after(deadline_seconds, stream.engine_request_ids)) is not None:
+            self._timers[stream.request_id] = timer
+
+    def end_after(self, deadline_seconds: float | None, request_ids: list[str]) -> asyncio.TimerHandle | None:
+        """Lets what is unfinished of these requests then fail with DeadlineMissedError, unless the timer is cancelled."""
+        if deadline_seconds is None:
+            return None
+        loop = asyncio.get_running_loop()
+        return loop.call_later(deadline_seconds, self._miss_deadline, request_ids, deadline_seconds)
 
     def find(self, request_id: str) -> RequestStream | None:
         """The unclosed stream of this id."""
@@ -62,6 +68,7 @@ class RequestTable:
         """Sends a request to the engine and waits for its outputs."""
         request_id = state.add.request_id
         self.states[request_id] = state
+        self.room.enter(request_id, state.add.tenant, len(state.add.prompt_token_ids))
         self._held.add(request_id)
         if self._may_send(request_id):
             self._send(request_id)
@@ -104,6 +111,7 @@ class RequestTable:
     def fail(self, request_id: str, error: Exception) -> None:
         """One request fails, of which the engine knows nothing any longer."""
         self.states.pop(request_id).fail(error, time.monotonic())
+        self.room.note_gone([request_id])
         self._change.set()
 
     def _may_send(self, request_id: str) -> bool:
@@ -117,27 +125,41 @@ class RequestTable:
     def close(self, stream: RequestStream) -> None:
         """The reader is gone: what is unfinished of its request is given up."""
         self._streams.pop(stream.request_id, None)
+        if (timer := self._timers.pop(stream.request_id, None)) is not None:
+            timer.cancel()
         self.give_up(stream.engine_request_ids)
         self._change.set()
 
     def give_up(self, request_ids: list[str]) -> None:
         """Ends those of these requests that are unfinished, here and in the engine."""
         now = time.monotonic()
-        unfinished = [request_id for request_id in request_ids if request_id in self.states]
-        for request_id in unfinished:
-            state = self.states.pop(request_id)
+        for state in self._withdraw(request_ids):
             if isinstance(state, GenerationState):
                 state.give_up(now)
+
+    def _miss_deadline(self, request_ids: list[str], deadline_seconds: float) -> None:
+        now = time.monotonic()
+        error = DeadlineMissedError(f"the answer was not complete after {deadline_seconds:g} s, as long as it was given")
+        for state in self._withdraw(request_ids):
+            state.fail(error, now)
+
+    def _withdraw(self, request_ids: list[str]) -> list[RequestState]:
+        """Takes out those of these requests that are unfinished, and lets the engine forget them."""
+        unfinished = [request_id for request_id in request_ids if request_id in self.states]
+        states = [self.states.pop(request_id) for request_id in unfinished]
         if unfinished and self._engine is not None:
             self._engine.send(AbortRequests(unfinished))
             self._held.difference_update(unfinished)
             self._change.set()
+            self.room.note_gone(unfinished)
             self.on_gone(unfinished)
+        return states
 
     def fail_all(self, error: Exception) -> None:
         """Every unfinished request fails with ``error``; the engine is told nothing."""
         now = time.monotonic()
         states = list(self.states.values())
+        self.room.note_gone(self.states)
         self.states.clear()
         for state in states:
             state.fail(error, now)
@@ -147,9 +169,11 @@ class RequestTable:
         """Notes the engine's snapshot; its counters go on where a dead engine's ended."""
         self.statistics = statistics if self._past.total_steps == 0 else add_totals(statistics, self._past)
 
-    def note_finished(self, num_finished: int) -> None:
-        """Requests were finished by the engine, and taken out of ``states``."""
-        self._room.note_finished(num_finished, time.monotonic(), is_busy=bool(self.states))
+    def note_finished(self, finished: list[RequestState]) -> None:
+        """These were finished by the engine, and taken out of ``states``."""
+        for state in finished:
+            if isinstance(state, GenerationState):
+                self.room.note_answer(len(state.output_token_ids), state.answer_seconds)
         self._change.set()
 
     async def wait_until_empty(self) -> None:

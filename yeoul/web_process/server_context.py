@@ -11,6 +11,7 @@ from yeoul.config.settings import Settings
 from yeoul.errors import NotFoundError
 from yeoul.web_process.async_llm import AsyncLLM
 from yeoul.web_process.metrics import Metrics
+from yeoul.web_process.service_terms import ServiceTerms
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,20 @@ class ServerContext:
             )
         return name
 
-    def cache_salt(self, request: Request, from_body: str | None) -> str:
-        """What keeps prefix caches apart: the tenant's key where there are several, and what the request adds."""
+    def terms(
+        self, request: Request, priority: int | None, cache_salt: str | None, deadline_seconds: float | None
+    ) -> ServiceTerms:
+        """The terms of a request: what its body says, its key where there are several, and the server's own deadline.
+
+        Prefix caches are kept apart by the key and by what the body adds.
+        """
         tenant = getattr(request.state, "tenant", "") if len(self.settings.server.api_key) > 1 else ""
-        return f"{tenant}:{from_body}" if from_body else tenant
+        deadlines = [
+            seconds for seconds in (deadline_seconds, self.settings.time.request_deadline_seconds) if seconds is not None
+        ]
+        return ServiceTerms(
+            priority=priority or 0,
+            cache_salt=f"{tenant}:{cache_salt}" if cache_salt else tenant,
+            tenant=tenant,
+            deadline_seconds=min(deadlines, default=None),
+        )

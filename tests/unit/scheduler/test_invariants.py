@@ -9,6 +9,7 @@ import pytest
 from tests.unit.scheduler.desk import new_request
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.scheduler.invariants import check_invariants
+from yeoul.scheduler.queue import WaitingQueue
 from yeoul.scheduler.request import Request, RequestStatus
 
 
@@ -18,10 +19,12 @@ class Queues:
     def __init__(self) -> None:
         self.cache = KVCacheManager(8, 4)
         self.running = [self._running(number) for number in range(2)]
-        self.waiting = [Request(new_request("waiting", 3), (0, 2), 0.0, 100)]
+        self.waits = Request(new_request("waiting", 3), (0, 2), 0.0, 100)
+        self.waiting = WaitingQueue(lambda tenant: 0)
+        self.waiting.push(self.waits)
         self.held = [Request(new_request("held", 3), (0, 3), 0.0, 100)]
         self.held[0].status = RequestStatus.HELD
-        self.requests = [*self.running, *self.waiting, *self.held]
+        self.requests = [*self.running, self.waits, *self.held]
         self.cache.allocate_table([], 2, 0)
         self.cache.allocate_table([0], 2, 0)
         self.running[0].block_ids = [0, 1]
@@ -33,6 +36,12 @@ class Queues:
         request.num_computed_tokens = 5
         return request
 
+    def put_last(self, name: str, order: tuple[int, int]) -> None:
+        request = Request(new_request(name, 3), (0, 9), 0.0, 100)
+        self.waiting.push(request)
+        self.requests.append(request)
+        request.order = order
+
     def check(self) -> None:
         check_invariants(self.requests, self.running, self.waiting, self.held, self.cache)
 
@@ -42,14 +51,15 @@ def test_sound_queues_pass():
 
 
 DAMAGES: dict[str, Callable[[Queues], object]] = {
-    "in no queue, or in two": lambda queues: queues.waiting.clear(),
+    "in no queue, or in two": lambda queues: queues.waiting.remove(queues.waits),
     "the running requests are out of order": lambda queues: queues.running.reverse(),
-    "a waiting request thinks otherwise": lambda queues: setattr(queues.waiting[0], "status", RequestStatus.FINISHED),
-    "waits and holds blocks": lambda queues: setattr(queues.waiting[0], "block_ids", [3]),
-    "waits and has computed tokens": lambda queues: setattr(queues.waiting[0], "num_computed_tokens", 1),
+    "the line of '' is out of order": lambda queues: queues.put_last("early", (0, 1)),
+    "a waiting request thinks otherwise": lambda queues: setattr(queues.waits, "status", RequestStatus.FINISHED),
+    "waits and holds blocks": lambda queues: setattr(queues.waits, "block_ids", [3]),
+    "waits and has computed tokens": lambda queues: setattr(queues.waits, "num_computed_tokens", 1),
     "has computed more than is known": lambda queues: setattr(queues.running[0], "num_computed_tokens", 6),
     "computed tokens without a block": lambda queues: queues.running[0].block_ids.pop(),
-    "waits and is to get tokens": lambda queues: setattr(queues.waiting[0], "num_pending_tokens", 1),
+    "waits and is to get tokens": lambda queues: setattr(queues.waits, "num_pending_tokens", 1),
     "waits for a token that no step in flight samples": lambda queues: setattr(queues.running[1], "num_pending_tokens", 2),
     "named a block too early": lambda queues: setattr(queues.running[0], "num_named_blocks", 2),
     "named more blocks than it holds": lambda queues: setattr(queues.running[0], "num_named_blocks", 3),

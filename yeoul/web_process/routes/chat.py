@@ -32,8 +32,7 @@ def chat_router(context: ServerContext) -> APIRouter:
         stream = await context.llm.submit(
             [prompt],
             body.to_sampling(context.llm.text.sampling_defaults),
-            priority=body.priority or 0,
-            cache_salt=context.cache_salt(request, body.cache_salt),
+            terms=context.terms(request, body.priority, body.cache_salt, body.deadline_seconds),
             add_special_tokens=body.add_special_tokens is True,
         )
         return await respond(

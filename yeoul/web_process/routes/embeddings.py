@@ -35,10 +35,8 @@ def embeddings_router(context: ServerContext) -> APIRouter:
                 "the vectors of this model cannot be shortened; leave dimensions out", param="dimensions"
             )
         prompts = as_prompts(body.input, "input")
-        salt = context.cache_salt(request, body.cache_salt)
-        encoding = asyncio.ensure_future(
-            context.llm.encode_many(prompts, body.pooling or "last", priority=body.priority or 0, cache_salt=salt)
-        )
+        terms = context.terms(request, body.priority, body.cache_salt, body.deadline_seconds)
+        encoding = asyncio.ensure_future(context.llm.encode_many(prompts, body.pooling or "last", terms=terms))
         try:
             with on_disconnect(request.receive, encoding.cancel):
                 await asyncio.wait([encoding])

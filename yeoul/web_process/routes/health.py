@@ -12,6 +12,7 @@ from yeoul.errors import UnavailableError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.metrics import CONTENT_TYPE
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.service_terms import ServiceTerms
 
 _GENERATE_TIMEOUT_SECONDS = 30.0
 
@@ -45,7 +46,7 @@ def health_router(context: ServerContext) -> APIRouter:
         sampling = SamplingParams(max_tokens=1, temperature=0.0, seed=0, ignore_eos=True)
         try:
             async with asyncio.timeout(_GENERATE_TIMEOUT_SECONDS):
-                async for _ in context.llm.generate([0], sampling, cache_salt="health"):
+                async for _ in context.llm.generate([0], sampling, terms=ServiceTerms(cache_salt="health")):
                     pass
         except TimeoutError:
             raise UnavailableError(

@@ -49,6 +49,7 @@ class SamplingFields(RequestBody):
     add_special_tokens: bool | None = None
     priority: int | None = Field(default=None, ge=-MAX_PRIORITY, le=MAX_PRIORITY)
     cache_salt: str | None = Field(default=None, max_length=1024)
+    deadline_seconds: float | None = Field(default=None, gt=0, description="How long it may take, waiting included.")
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -45,3 +45,4 @@ class EmbeddingRequest(RequestBody):
     pooling: Literal["last", "mean"] | None = None
     priority: int | None = None
     cache_salt: str | None = Field(default=None, max_length=1024)
+    deadline_seconds: float | None = Field(default=None, gt=0, description="How long it may take, waiting included.")

@@ -1,0 +1,53 @@
+"""FairShares: how much of the engine's time each tenant has had, so that nobody's crowd holds up the others.
+
+A virtual token counter a tenant, after Sheng et al., "Fairness in Serving Large Language Models" (2024): whoever has had the
+least is served next. A tenant who was away has no claim to what others used meanwhile. Called by Scheduler; knows no queue.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from yeoul.scheduler.request import Request
+
+_OUTPUT_TOKEN_COST = 2  # of one prompt token: as in the paper
+
+
+class FairShares:
+    """Counts in prompt tokens. A token that was computed before (a known prefix, a preemption, a crash) costs nothing."""
+
+    def __init__(self) -> None:
+        self._costs: dict[str, int] = {}
+        self._num_unfinished: Counter[str] = Counter()
+        self._last_to_leave = 0
+
+    def enter(self, request: Request, running: Iterable[Request]) -> None:
+        """The request is new. ``running`` are all that run, whose cost is not counted yet."""
+        tenant = request.message.tenant
+        if self._num_unfinished[tenant] == 0:
+            self.charge(running)
+            others = (self._costs[other] for other, num in self._num_unfinished.items() if num)
+            self._costs[tenant] = max(self._costs.get(tenant, 0), min(others, default=self._last_to_leave))
+        self._num_unfinished[tenant] += 1
+
+    def leave(self, request: Request) -> None:
+        """The request is finished or given up."""
+        tenant = request.message.tenant
+        self._num_unfinished[tenant] -= 1
+        if self._num_unfinished[tenant] == 0:
+            self._last_to_leave = self._costs[tenant]
+
+    def charge(self, requests: Iterable[Request]) -> None:
+        """Counts what was computed for these since they were last charged."""
+        for request in requests:
+            start, end = request.num_charged_tokens, request.num_computed_tokens
+            if end > start:
+                num_prompt = max(0, min(end, request.num_prompt_tokens) - start)
+                cost = num_prompt + _OUTPUT_TOKEN_COST * (end - start - num_prompt)
+                self._costs[request.message.tenant] += cost
+                request.num_charged_tokens = end
+
+    def cost_of(self, tenant: str) -> int:
+        """What the tenant has had, of all that was charged."""
+        return self._costs[tenant]

@@ -1,0 +1,22 @@
+"""ServiceTerms: on what terms a request is served, besides its prompt and its sampling; knows no HTTP and no engine."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """How urgent a request is, whose it is, and until when it is wanted.
+
+    A lower ``priority`` runs earlier (under that policy). ``cache_salt`` keeps prefix caches apart. ``tenant`` is whom the
+    queue and the engine's time are shared between, one an API key. After ``deadline_seconds``, waiting included, the request
+    fails.
+    """
+
+    priority: int = 0
+    cache_salt: str = ""
+    tenant: str = ""
+    deadline_seconds: float | None = None
+
+
+PLAIN_TERMS = ServiceTerms()

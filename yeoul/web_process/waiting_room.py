@@ -1,0 +1,189 @@
+"""WaitingRoom: bounds the requests that wait for their first token, shares the room between tenants, and guesses waits.
+
+Knows requests by id, number of tokens and tenant; nothing of HTTP, sockets or the engine. ``RequestTable`` holds it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from yeoul.errors import InvalidRequestError, TooManyRequestsError
+
+_MAX_RETRY_AFTER_SECONDS = 60
+_SECONDS_A_REQUEST = 1.0  # where nothing is known yet
+_HALF_LIFE_SECONDS = 10.0  # after so long an observation counts half
+
+
+class WaitingRoom:
+    """Room for so many requests, and so many tokens of their prompts; see ``_Room`` for how tenants share it.
+
+    Args:
+        max_num_requests: how many requests may wait.
+        max_num_tokens: how many tokens their prompts may have together; a prompt of more may wait alone.
+        num_tenants: between how many the room is shared.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        max_num_requests: int,
+        max_num_tokens: int,
+        num_tenants: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._requests = _Room(max_num_requests, num_tenants)
+        self._tokens = _Room(max_num_tokens, num_tenants)
+        self._waiting: dict[str, tuple[str, int]] = {}
+        self._clock = clock
+        self._last_change = clock()
+        self._request_seconds = _RecentRatio()  # from one that is served to the next, while somebody waits
+        self._prompt_token_seconds = _RecentRatio()
+        self._answer_token_seconds = _RecentRatio()  # from one token of an answer to the next
+        self._answer_lengths = _RecentRatio()
+
+    def check(self, tenant: str, num_requests: int, num_tokens: int) -> None:
+        """Whether so many more requests, with prompts of so many tokens together, find room.
+
+        Raises:
+            InvalidRequestError: so many could not even wait in an empty room.
+            TooManyRequestsError: there is no room for them now.
+        """
+        if num_requests > self._requests.most:
+            raise InvalidRequestError(
+                f"this request asks for {num_requests} answers (prompts times n); at most {self._requests.most} can wait at a"
+                " time: ask for fewer",
+                param="n",
+            )
+        if num_requests > 1 and num_tokens > self._tokens.most:
+            raise InvalidRequestError(
+                f"this request asks for {num_requests} answers to prompts of {num_tokens} tokens together (prompts times n);"
+                f" at most {self._tokens.most} can wait at a time: ask for fewer",
+                param="n",
+            )
+        num_beyond = self._requests.num_beyond(tenant, num_requests)
+        if num_beyond > 0:
+            wait = num_beyond * (self._request_seconds.value or _SECONDS_A_REQUEST)
+            raise _queue_is_full(f"{self._requests.num_all} requests wait and {self._requests.size} may", wait)
+        num_beyond = self._tokens.num_beyond(tenant, min(num_tokens, self._tokens.most))
+        if num_beyond > 0:
+            wait = num_beyond * (self._prompt_token_seconds.value or 0.0)
+            raise _queue_is_full(f"prompts of {self._tokens.num_all} tokens wait and {self._tokens.size} may", wait)
+
+    def check_deadline(self, deadline_seconds: float, max_tokens: int) -> None:
+        """Whether a request should be done within so many seconds, by what others took lately.
+
+        Raises:
+            TooManyRequestsError: it would only cost time that others need.
+        """
+        if not self._waiting:
+            return
+        num_tokens = min(float(max_tokens), self._answer_lengths.value or math.inf)
+        answer_seconds = num_tokens * (self._answer_token_seconds.value or 0.0)
+        expected = len(self._waiting) * (self._request_seconds.value or 0.0) + answer_seconds
+        if expected > deadline_seconds:
+            raise TooManyRequestsError(
+                f"{len(self._waiting)} requests wait; with them before it this one would take about {expected:.1f} s, and it"
+                f" has {deadline_seconds:g} s: try again later",
+                retry_after_seconds=_retry_after(expected - deadline_seconds),
+            )
+
+    def enter(self, request_id: str, tenant: str, num_tokens: int) -> None:
+        """This request waits from now on."""
+        if not self._waiting:
+            self._last_change = self._clock()  # that nobody waited says nothing of how fast requests are served
+        self._waiting[request_id] = (tenant, num_tokens)
+        self._requests.add(tenant, 1)
+        self._tokens.add(tenant, num_tokens)
+
+    def note_served(self, request_ids: Iterable[str]) -> None:
+        """These have got something; for those that waited, it is the first. Ids of others are ignored."""
+        if not self._waiting:
+            return
+        num_requests, num_tokens = self._take_out(request_ids)
+        if num_requests:
+            now = self._clock()
+            seconds, self._last_change = now - self._last_change, now
+            self._request_seconds.note(seconds, num_requests, now)
+            self._prompt_token_seconds.note(seconds, num_tokens, now)
+
+    def note_gone(self, request_ids: Iterable[str]) -> None:
+        """These have ended or were given up; ids of those that do not wait are ignored."""
+        self._take_out(request_ids)
+
+    def note_answer(self, num_tokens: int, seconds: float) -> None:
+        """An answer is complete: its length, and the time from its first token to its last."""
+        now = self._clock()
+        self._answer_lengths.note(num_tokens, 1, now)
+        if num_tokens > 1:
+            self._answer_token_seconds.note(seconds, num_tokens - 1, now)
+
+    def _take_out(self, request_ids: Iterable[str]) -> tuple[int, int]:
+        """How many of them waited, and the tokens of their prompts."""
+        num_requests = num_tokens = 0
+        for request_id in request_ids:
+            if (entry := self._waiting.pop(request_id, None)) is not None:
+                tenant, num_prompt_tokens = entry
+                self._requests.add(tenant, -1)
+                self._tokens.add(tenant, -num_prompt_tokens)
+                num_requests += 1
+                num_tokens += num_prompt_tokens
+        return num_requests, num_tokens
+
+
+class _Room:
+    """Room for ``size`` things. Half of it is anybody's; the other half is divided equally, and each tenant's part is kept
+    for that tenant: whoever floods the room, the others find some. ``most`` is what one tenant may have."""
+
+    def __init__(self, size: int, num_tenants: int) -> None:
+        self.size = size
+        self.num_all = 0
+        self._kept = size // 2 // num_tenants if num_tenants > 1 else 0
+        self._num_tenants = num_tenants
+        self.most = size - (num_tenants - 1) * self._kept
+        self._nums: Counter[str] = Counter()
+
+    def add(self, tenant: str, num_things: int) -> None:
+        """So many more, or fewer."""
+        self.num_all += num_things
+        self._nums[tenant] += num_things
+
+    def num_beyond(self, tenant: str, num_new: int) -> int:
+        """How many have to leave before there is room for ``num_new`` of ``tenant``; 0 or less: none."""
+        num_kept = self._kept * (self._num_tenants - 1)
+        if num_kept:
+            num_kept -= sum(min(num, self._kept) for other, num in self._nums.items() if other != tenant)
+        return self.num_all + num_new + num_kept - self.size
+
+
+class _RecentRatio:
+    """How much of one thing there was to one of another, of late: sums whose parts fade. None before the first."""
+
+    def __init__(self) -> None:
+        self._amount = 0.0
+        self._number = 0.0
+        self._last = 0.0
+
+    @property
+    def value(self) -> float | None:
+        """The ratio."""
+        return self._amount / self._number if self._number else None
+
+    def note(self, amount: float, number: float, now: float) -> None:
+        """So much of the one came with so many of the other."""
+        fading = 0.5 ** ((now - self._last) / _HALF_LIFE_SECONDS)
+        self._amount = self._amount * fading + amount
+        self._number = self._number * fading + number
+        self._last = now
+
+
+def _queue_is_full(why: str, seconds: float) -> TooManyRequestsError:
+    return TooManyRequestsError(
+        f"the waiting queue is full: {why}; try again later", retry_after_seconds=_retry_after(seconds)
+    )
+
+
+def _retry_after(seconds: float) -> int:
+    return min(max(1, math.ceil(seconds)), _MAX_RETRY_AFTER_SECONDS)
