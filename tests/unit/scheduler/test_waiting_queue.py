@@ -59,7 +59,6 @@ def test_the_tenant_who_has_had_the_least_is_next():
     assert queue.first() is crowd[0]
     for request in crowd:
         queue.remove(request)
-    assert not queue.has_choice
     assert queue.first() is single[0]
 
 

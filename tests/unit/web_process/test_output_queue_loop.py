@@ -52,7 +52,7 @@ def loop_of(
     states: dict[str, RequestState],
     *,
     on_statistics: Callable[[EngineStatistics], None] = nothing,
-    on_finished: Callable[[int], None] = nothing,
+    on_finished: Callable[[list[RequestState]], None] = nothing,
     on_workers: Callable[[WorkersLost | WorkersReplaced], None] = nothing,
     deaths: list[ProcessDeadError] | None = None,
     num_lives: int = 1,
