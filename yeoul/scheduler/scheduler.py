@@ -179,10 +179,8 @@ class Scheduler:
     def requeue_all(self) -> None:
         """The workers were replaced: whatever ran waits again, with its output so far; the cache is empty."""
         running, self._running = self._running, []
-        self._shares.charge(running)
         for request in running:
-            self._cache.free(request.block_ids)
-            request.leave_workers(RequestStatus.WAITING)
+            self._release(request, RequestStatus.WAITING)
             self._put_back(request)
         for request in self._requests.values():
             request.has_progressed = False

@@ -19,12 +19,13 @@ from typing import Literal
 import msgspec
 
 from yeoul.config.settings import Settings
-from yeoul.errors import InvalidRequestError, ProcessDeadError, TooManyRequestsError, UnavailableError
+from yeoul.errors import InvalidRequestError, ProcessDeadError, UnavailableError
 from yeoul.messages.outputs import EngineReady, RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.admission import Limits, check_sampling, resolve_max_tokens
+from yeoul.web_process.door import Door
 from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.engine_recovery import EngineRecovery
 from yeoul.web_process.engine_watch import EngineWatch
@@ -74,13 +75,8 @@ class AsyncLLM:
         self.observer: RequestObserver = observer or SilentObserver()
         self._on_progress = on_progress
         self._connect = connect
-        self._requests = RequestTable(
-            WaitingRoom(
-                settings.scheduler.max_num_waiting_requests,
-                settings.scheduler.max_num_waiting_tokens,
-                num_tenants=max(1, len(settings.server.api_key)),
-            )
-        )
+        self._requests = RequestTable(WaitingRoom.for_server(settings))
+        self._door = Door(self._requests, lambda: self.observer)
         self._new_requests = NewRequests(settings.model.seed)
         self._model: ServedModel | None = None
         self._engine: EngineLink | None = None
@@ -91,7 +87,6 @@ class AsyncLLM:
         self._watch: EngineWatch | None = None
         self._death: ProcessDeadError | None = None
         self._died = asyncio.Event()
-        self._is_draining = False
 
     # Start and stop
 
@@ -174,7 +169,7 @@ class AsyncLLM:
 
     async def drain(self) -> None:
         """Takes no new requests from now on; returns when the last running one is finished and read."""
-        self._is_draining = True
+        self._door.is_closed = True
         await self._requests.wait_until_empty()
 
     async def shutdown(self, *, at_once: bool = False) -> None:
@@ -182,7 +177,7 @@ class AsyncLLM:
 
         ``at_once`` does not let the engine finish its step; it also hastens a shutdown that is under way.
         """
-        self._is_draining = True
+        self._door.is_closed = True
         if at_once and self.engine_pid is not None and self.settings.transport.engine_address is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.engine_pid, signal.SIGKILL)
@@ -219,7 +214,7 @@ class AsyncLLM:
             return "recovering"
         if self._watch is not None and self._watch.is_asking:
             return "stalled"
-        return "draining" if self._is_draining else "ready"
+        return "draining" if self._door.is_closed else "ready"
 
     @property
     def model(self) -> ServedModel:
@@ -319,11 +314,12 @@ class AsyncLLM:
         self.check_health()
         sampling = check_sampling(sampling, self.limits)
         num_choices = len(prompts) * sampling.n
-        self._check_door(request_id, terms.tenant, num_choices)
+        self._door.check(request_id, terms, num_choices)
         prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens)
         resolved = [resolve_max_tokens(sampling, len(token_ids), self.limits) for token_ids in prompt_token_ids]
-        self._check_door(request_id, terms.tenant, num_choices, sampling.n * sum(map(len, prompt_token_ids)))
-        self._check_deadline(terms, max(params.max_tokens or 1 for params in resolved))
+        self.check_health()
+        self._door.check(request_id, terms, num_choices, sampling.n * sum(map(len, prompt_token_ids)))
+        self._door.check_deadline(terms, max(params.max_tokens or 1 for params in resolved))
         seed = self._new_requests.choose_seed(sampling.seed)
         stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seed, self._requests.close)
         self._requests.open(stream, terms.deadline_seconds)
@@ -356,11 +352,13 @@ class AsyncLLM:
         """The vectors of several prompts, and how many tokens those have together. Errors as for ``generate``."""
         if pooling not in ("last", "mean"):
             raise InvalidRequestError(f"pooling is {pooling!r}; expected 'last' or 'mean'", param="pooling")
-        self._check_door(None, terms.tenant, len(prompts))
+        self.check_health()
+        self._door.check(None, terms, len(prompts))
         prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens=True)
         num_tokens = sum(map(len, prompt_token_ids))
-        self._check_door(None, terms.tenant, len(prompts), num_tokens)
-        self._check_deadline(terms, 1)
+        self.check_health()
+        self._door.check(None, terms, len(prompts), num_tokens)
+        self._door.check_deadline(terms, 1)
         states = [self._new_requests.embedding(ids, pooling, terms) for ids in prompt_token_ids]
         request_ids = [state.add.request_id for state in states]
         timer = self._requests.end_after(terms.deadline_seconds, request_ids)
@@ -380,25 +378,6 @@ class AsyncLLM:
 
     # Inside
 
-    def _check_door(self, request_id: str | None, tenant: str, num_choices: int, num_tokens: int = 0) -> None:
-        self.check_health()
-        if self._is_draining:
-            raise UnavailableError("the server is stopping and takes no new requests; try again later", retry_after_seconds=5)
-        self._requests.check_id(request_id)
-        try:
-            self._requests.room.check(tenant, num_choices, num_tokens)
-        except TooManyRequestsError:
-            self.observer.refused("full")
-            raise
-
-    def _check_deadline(self, terms: ServiceTerms, max_tokens: int) -> None:
-        if terms.deadline_seconds is not None:
-            try:
-                self._requests.room.check_deadline(terms.deadline_seconds, max_tokens)
-            except TooManyRequestsError:
-                self.observer.refused("deadline")
-                raise
-
     def _note_outputs(self, outputs: list[RequestOutput]) -> None:
         self.recovery.note_outputs(outputs)
         self._requests.room.note_served(output.request_id for output in outputs)
@@ -406,7 +385,7 @@ class AsyncLLM:
     async def _heal(self, death: ProcessDeadError) -> bool:
         """Whether there is another engine now. A stopping server needs none where nothing is left to be done."""
         assert self._engine is not None
-        is_needed = not self._is_draining or bool(self._requests.states)
+        is_needed = not self._door.is_closed or bool(self._requests.states)
         return await self.recovery.heal(self._engine, death, is_needed=is_needed)
 
     def _note_death(self, error: ProcessDeadError) -> None:

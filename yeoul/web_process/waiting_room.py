@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError, TooManyRequestsError
 
 _MAX_RETRY_AFTER_SECONDS = 60
@@ -43,6 +44,12 @@ class WaitingRoom:
         self._prompt_token_seconds = _RecentRatio()
         self._answer_token_seconds = _RecentRatio()  # from one token of an answer to the next
         self._answer_lengths = _RecentRatio()
+
+    @classmethod
+    def for_server(cls, settings: Settings) -> WaitingRoom:
+        """The room that the settings want; an API key is a tenant."""
+        limits, num_keys = settings.scheduler, len(settings.server.api_key)
+        return cls(limits.max_num_waiting_requests, limits.max_num_waiting_tokens, max(1, num_keys))
 
     def check(self, tenant: str, num_requests: int, num_tokens: int) -> None:
         """Whether so many more requests, with prompts of so many tokens together, find room.
