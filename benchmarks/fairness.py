@@ -110,7 +110,7 @@ def longest_pause(crowd: list[Stream], start: float, end: float) -> float:
 def main() -> None:
     """Parses the command line and measures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", nargs="?", default="default")
+    parser.add_argument("model", nargs="?", default="smollm2-135m-instruct")
     parser.add_argument("--limits", default="0,75")
     parser.add_argument("--rounds", type=int, default=5)
     arguments, flags = parser.parse_known_args()
