@@ -97,10 +97,11 @@ def show(loads: dict[str, list[Load]]) -> None:
         outcomes: dict[str, int] = {}
         for load in taken:
             outcomes = {key: outcomes.get(key, 0) + load.outcomes.get(key, 0) for key in {**outcomes, **load.outcomes}}
+        health = max(load.health_p99_milliseconds for load in taken)
+        memory = ", ".join(f"{load.pss_megabytes:.0f}" for load in taken)
+        num_preemptions = sum(load.num_preemptions for load in taken)
         print(
-            f"{name:>8} | {goodput:.0f} ({goodput / peak:.2f}) | {max(load.health_p99_milliseconds for load in taken):.1f} |"
-            f" {', '.join(f'{load.pss_megabytes:.0f}' for load in taken)} | {sum(load.num_preemptions for load in taken):.0f} |"
-            f" {outcomes}"
+            f"{name:>8} | {goodput:.0f} ({goodput / peak:.2f}) | {health:.1f} | {memory} | {num_preemptions:.0f} | {outcomes}"
         )
 
 

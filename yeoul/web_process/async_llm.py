@@ -163,8 +163,7 @@ class AsyncLLM:
         )
         self._tasks.append(loop.start())
         if engine.may_be_replaced:
-            limit = self.settings.time.engine_answer_timeout_seconds
-            self._watch = EngineWatch(engine, lambda: self.recovery.num_waiting, lambda: loop.last_heard, limit)
+            self._watch = EngineWatch(engine, self.recovery, lambda: loop.last_heard, self.settings.time)
             self._tasks.append(self._watch.start())
 
     async def drain(self) -> None:

@@ -38,6 +38,7 @@ class EngineRecovery:
     ) -> None:
         """``on_end`` is called when an engine has died that is not replaced; ``observer`` gives whoever counts by then."""
         self.lost: str | None = None
+        self.is_replacing_workers = False  # the engine is, and answers nothing meanwhile
         self._requests = requests
         self._observer = observer
         self._on_end = on_end
@@ -72,6 +73,7 @@ class EngineRecovery:
         """
         start = time.monotonic()
         self.lost = death.message
+        self.is_replacing_workers = False
         suspects, has_others = self._requests.hold_all()
         self._record(engine, death)
         try:
@@ -98,6 +100,7 @@ class EngineRecovery:
 
     def note_workers(self, message: WorkersLost | WorkersReplaced) -> None:
         """EngineCore is replacing its workers, or has done so."""
+        self.is_replacing_workers = isinstance(message, WorkersLost)
         if isinstance(message, WorkersLost):
             self.lost = f"{message.role} {message.cause}"
             self._observer().lost(message.role)

@@ -1,6 +1,7 @@
 """EngineWatch: the asyncio task that finds an EngineCore which lives and does nothing; knows no request and no socket.
 
-While somebody waits for the engine and it says nothing, it is asked for a sign of life. ``AsyncLLM`` starts it.
+While somebody waits for the engine and it says nothing, it is asked for a sign of life; while it replaces its workers it
+cannot answer, and has a longer limit. ``AsyncLLM`` starts it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import contextlib
 import time
 from collections.abc import Callable
 
+from yeoul.config.settings import TimeSettings
 from yeoul.errors import ProcessDeadError, RequestFailedError
 from yeoul.web_process.engine_link import EngineLink
+from yeoul.web_process.engine_recovery import EngineRecovery
 
 _LOOK_SECONDS = 0.5
 _NUM_STOPPED_LOOKS = 4  # in a row: it is not about to go on
@@ -22,22 +25,19 @@ class EngineWatch:
 
     Args:
         engine: the engine that is watched.
-        num_waiting: how many requests wait for it now; 0 where it need not say anything.
+        recovery: knows how many requests wait for it now, and whether it is replacing its workers.
         last_heard: when it last said something, of the monotonic clock.
-        limit_seconds: how long it may be silent before it is asked, and then until its answer.
+        limits: how long it may be silent before it is asked, and then until its answer; how long new workers may take.
     """
 
     def __init__(
-        self,
-        engine: EngineLink,
-        num_waiting: Callable[[], int],
-        last_heard: Callable[[], float],
-        limit_seconds: float,
+        self, engine: EngineLink, recovery: EngineRecovery, last_heard: Callable[[], float], limits: TimeSettings
     ) -> None:
         self._engine = engine
-        self._num_waiting = num_waiting
+        self._recovery = recovery
         self._last_heard = last_heard
-        self._limit_seconds = limit_seconds
+        self._limit_seconds = limits.engine_answer_timeout_seconds
+        self._workers_limit_seconds = limits.worker_ready_timeout_seconds + limits.step_timeout_seconds
         self._busy_since = time.monotonic()
         self.is_asking = False
 
@@ -50,15 +50,22 @@ class EngineWatch:
         num_stopped_looks = 0
         while True:
             await asyncio.sleep(min(_LOOK_SECONDS, self._limit_seconds / 2))
-            now = time.monotonic()
-            num_stopped_looks = num_stopped_looks + 1 if self._num_waiting() > 0 and self._engine.is_suspended() else 0
-            if self._num_waiting() == 0:
-                self._busy_since = now
+            is_busy = self._recovery.num_waiting > 0 or self._recovery.is_replacing_workers
+            num_stopped_looks = num_stopped_looks + 1 if is_busy and self._engine.is_suspended() else 0
+            if not is_busy:
+                self._busy_since = time.monotonic()
             elif num_stopped_looks >= _NUM_STOPPED_LOOKS:
                 self._engine.kill("was stopped by a signal and does not go on")
                 num_stopped_looks = 0
-            elif now - max(self._last_heard(), self._busy_since) > self._limit_seconds:
+            elif self._recovery.is_replacing_workers:
+                if self._silence() > self._workers_limit_seconds:
+                    self._engine.kill(f"hangs: its workers died, and there are no new ones after {self._silence():.1f} s")
+            elif self._silence() > self._limit_seconds:
                 await self._ask()
+
+    def _silence(self) -> float:
+        """Seconds since it was last heard, or had begun to be waited for."""
+        return time.monotonic() - max(self._last_heard(), self._busy_since)
 
     async def _ask(self) -> None:
         start = time.monotonic()
@@ -67,10 +74,8 @@ class EngineWatch:
             try:
                 await asyncio.wait_for(self._engine.call("ping"), self._limit_seconds)
             except TimeoutError:
-                if self._num_waiting() > 0 and self._last_heard() < start:
-                    silence = time.monotonic() - max(self._last_heard(), self._busy_since)
-                    self._engine.kill(
-                        f"hangs: it has said nothing for {silence:.1f} s while {self._num_waiting()} requests wait for it"
-                    )
+                if self._recovery.num_waiting > 0 and self._last_heard() < start:
+                    waiting = f"{self._recovery.num_waiting} requests wait for it"
+                    self._engine.kill(f"hangs: it has said nothing for {self._silence():.1f} s while {waiting}")
         self.is_asking = False
         self._busy_since = time.monotonic()

@@ -222,3 +222,19 @@ def test_an_engine_that_a_signal_has_stopped_is_killed_once_somebody_waits_for_i
         assert await text_of(stream) == "hello world"
 
     run(scene, msgspec.structs.replace(settings(), time=TimeSettings(engine_answer_timeout_seconds=0.1)))
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_an_engine_that_does_not_come_to_the_end_of_replacing_its_workers_is_replaced_itself(is_stopped):
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.gate.clear()
+        stream = await engine.llm.submit(["hi"], SamplingParams())
+        engine.client.emit(WorkersLost("Worker_0", "was killed by signal 9 (SIGKILL)"))
+        engine.client.has_been_stopped = is_stopped
+        await until(lambda: engine.client.num_replaced == 1)
+        assert ("stopped by a signal" if is_stopped else "no new ones") in (engine.client.killed_because or "")
+        engine.client.gate.set()
+        assert await text_of(stream) == "hello world"
+
+    limits = TimeSettings(engine_answer_timeout_seconds=0.1, step_timeout_seconds=0.2, worker_ready_timeout_seconds=0.2)
+    run(scene, msgspec.structs.replace(settings(), time=limits))
