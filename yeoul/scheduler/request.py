@@ -31,10 +31,10 @@ class Request:
 
     ``token_ids`` is the prompt and then the output. ``num_computed_tokens`` counts what has been handed to the workers,
     the steps in flight included; ``num_charged_tokens`` is the most of these that FairShares has seen. ``num_pending_tokens``
-    counts output tokens that steps in flight are to bring, which the workers know before we do. ``admitted_step`` is the
-    step that (last) brought the request to the workers: answers of earlier steps are no longer its own. ``queue_seconds`` is
-    None until the first admission; ``has_answered`` becomes True with the first output, ``has_progressed`` with the first
-    since the workers (last) started.
+    counts output tokens that steps in flight are to bring, which the workers know before we do. ``num_own_blocks`` are those
+    that were not known when it was admitted. ``admitted_step`` is the step that (last) brought the request to the workers:
+    answers of earlier steps are no longer its own. ``queue_seconds`` is None until the first admission; ``has_answered``
+    becomes True with the first output, ``has_progressed`` with the first since the workers (last) started.
     """
 
     __slots__ = (
@@ -50,6 +50,7 @@ class Request:
         "num_charged_tokens",
         "num_computed_tokens",
         "num_named_blocks",
+        "num_own_blocks",
         "num_pending_tokens",
         "num_prompt_tokens",
         "order",
@@ -76,6 +77,7 @@ class Request:
         self.block_ids: list[int] = []
         self.block_hashes: list[bytes] = []
         self.num_named_blocks = 0
+        self.num_own_blocks = 0
         self.status = RequestStatus.WAITING
         self.admitted_step = -1
         self.is_known_to_workers = False

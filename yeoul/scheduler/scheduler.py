@@ -12,7 +12,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable
 
 from yeoul.config.settings import SchedulerSettings
-from yeoul.kv_cache.manager import KVCacheManager, PrefixHit
+from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.messages.outputs import RequestFault, RequestOutput
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.statistics import EngineStatistics
@@ -20,8 +20,10 @@ from yeoul.messages.steps import StepInput, StepResult
 from yeoul.recovery.crash_inquiry import CrashInquiry
 from yeoul.scheduler.answers import AnswerReader, fail
 from yeoul.scheduler.fair_shares import FairShares
+from yeoul.scheduler.growth import GrowthForecast
 from yeoul.scheduler.invariants import check_invariants
 from yeoul.scheduler.plan import StepPlan
+from yeoul.scheduler.prefixes import Prefixes
 from yeoul.scheduler.queue import WaitingQueue, order_key, order_of
 from yeoul.scheduler.refusal import find_flaw
 from yeoul.scheduler.request import Request, RequestStatus
@@ -42,6 +44,7 @@ class Scheduler:
         cache: the blocks; nobody else allocates from it.
         max_model_len: the tokens that the model's context holds, prompt and output together.
         step_budget: what is known of the time that steps take; None: nothing.
+        forecast: what is known of the lengths of answers; None: nothing.
         clock: seconds of the wall clock, as in ``AddRequest.arrival_time``.
     """
 
@@ -51,6 +54,7 @@ class Scheduler:
         cache: KVCacheManager,
         max_model_len: int,
         step_budget: StepBudget | None = None,
+        forecast: GrowthForecast | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -58,6 +62,8 @@ class Scheduler:
         self._clock = clock
         self._max_num_tokens = min(max_model_len, cache.num_blocks * cache.block_size)
         self._requests: dict[str, Request] = {}
+        self._forecast = forecast or GrowthForecast(cache.block_size)
+        self._prefixes = Prefixes(cache)
         self._shares = FairShares()
         self._waiting = WaitingQueue(self._shares.cost_of)
         self._running: list[Request] = []  # sorted by order
@@ -168,6 +174,7 @@ class Scheduler:
         if gains.finished:
             self._running = [request for request in self._running if request.status is RequestStatus.RUNNING]
             for request in gains.finished:
+                self._forecast.note_finished(request)
                 self._finish(request)
         for request in gains.requests:
             if self._inquiry.note_progress(request.request_id):
@@ -255,7 +262,7 @@ class Scheduler:
                     new_block_ids = request.block_ids[-1:]
                 plan.take(request, 1, new_block_ids)
                 if (position + 1) % block_size == 0 and not num_pending:
-                    self._name_full_blocks(request, plan.step_number)
+                    self._prefixes.name_full_blocks(request, plan.step_number)
         return prefills
 
     def _may_run_ahead(self, request: Request) -> bool:
@@ -273,24 +280,28 @@ class Scheduler:
     def _admit(self, plan: StepPlan) -> None:
         """Takes waiting requests, in the order of the queue, while budget, places and blocks last.
 
-        A request gets the blocks of its whole prompt (and output so far) at once, and only if each running request and
-        itself can still grow by one: nothing is admitted only to be preempted. Where it does not fit, nothing behind it is
-        tried, so a large request is not starved. A request whose prefix is just being computed by another is passed over
-        until that step is back, rather than computing it twice.
+        A request gets the blocks of its whole prompt (and output so far) at once, and only if all that run, itself included,
+        are expected to find room until they end: nothing is admitted only to be preempted. Where it does not fit, nothing
+        behind it is tried, so a large request is not starved. A request whose prefix is just being computed by another is
+        passed over until that step is back, rather than computing it twice.
         """
+        if len(self._waiting) == 0:
+            return
+        crowd = self._forecast.crowd(self._running)
         deferred: list[Request] = []
         while plan.budget > 0 and len(self._running) < self._settings.max_num_seqs and len(deferred) < MAX_NUM_DEFERRED:
             if self._waiting.has_choice:
                 self._shares.charge(self._running)
             if (request := self._waiting.first()) is None:
                 break
-            prefix = self._find_prefix(request)
+            prefix = self._prefixes.find(request)
             if prefix.is_pending:
                 self._waiting.remove(request)
                 deferred.append(request)
                 continue
-            num_to_spare = len(self._running) + 1 if self._running else 0
             num_blocks = self._cache.num_blocks_for(len(request.token_ids))
+            request.num_own_blocks = num_blocks - len(prefix.block_ids)
+            num_to_spare = crowd.num_blocks_to_spare_with(request)
             table = self._cache.allocate_table(prefix.block_ids, num_blocks, num_to_spare)
             if table is None:
                 break
@@ -298,13 +309,6 @@ class Scheduler:
             self._start(plan, request, table, len(prefix.block_ids))
         for request in deferred:
             self._waiting.push(request)
-
-    def _find_prefix(self, request: Request) -> PrefixHit:
-        """The blocks that ``request`` need not compute; at least its last token is always computed."""
-        if not (self._cache.enable_prefix_caching and request.may_use_known_prefix):
-            return PrefixHit([], is_pending=False)
-        block_size = self._cache.block_size
-        return self._cache.find_prefix(request.hashes_of((len(request.token_ids) - 1) // block_size, block_size))
 
     def _start(self, plan: StepPlan, request: Request, table: list[int], num_known_blocks: int) -> None:
         """Moves ``request`` from the queue to the workers."""
@@ -330,23 +334,14 @@ class Scheduler:
         num_tokens = self.step_budget.chunk(plan, position, len(request.token_ids) - position)
         threshold = self._settings.long_prefill_token_threshold
         plan.take(request, min(num_tokens, threshold) if threshold > 0 else num_tokens, new_block_ids)
-        self._name_full_blocks(request, plan.step_number)
-
-    def _name_full_blocks(self, request: Request, step_number: int) -> None:
-        """Lets others find the blocks that this step fills, once it is back."""
-        if self._cache.enable_prefix_caching:
-            num_full = min(request.num_computed_tokens, len(request.token_ids)) // self._cache.block_size
-            hashes = request.hashes_of(num_full, self._cache.block_size)
-            for index in range(request.num_named_blocks, num_full):
-                self._cache.name_block(request.block_ids[index], hashes[index], step_number)
-            request.num_named_blocks = num_full
+        self._prefixes.name_full_blocks(request, plan.step_number)
 
     def _name_blocks_computed_ahead(self, requests: Iterable[Request]) -> None:
         """Names the blocks whose last token has just become known; a step in flight, the last one at most, fills them."""
         for request in requests:
             num_tokens = len(request.token_ids)
             if num_tokens % self._cache.block_size == 0 and request.num_computed_tokens >= num_tokens:
-                self._name_full_blocks(request, self._next_step_number - 1)
+                self._prefixes.name_full_blocks(request, self._next_step_number - 1)
 
     def _grow(self, request: Request, plan: StepPlan) -> bool:
         """Gives ``request`` one more block, preempting from the end of the order; False if that was ``request`` itself."""
@@ -359,6 +354,7 @@ class Scheduler:
             if victim is request:
                 return False
         request.block_ids.append(block_id)
+        request.num_own_blocks += 1
         return True
 
     def _put_back(self, request: Request) -> None:

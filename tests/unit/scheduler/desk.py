@@ -11,6 +11,7 @@ from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import RequestResult, StepInput, StepResult
+from yeoul.scheduler.growth import GrowthForecast
 from yeoul.scheduler.scheduler import Scheduler
 
 
@@ -24,13 +25,29 @@ def new_request(request_id: str, prompt: int | list[int], *, max_tokens: int = 4
 
 
 class Desk:
-    """Blocks of 4 tokens unless said otherwise; the clock stands at 100 seconds; invariants are checked in every step."""
+    """Blocks of 4 tokens unless said otherwise; the clock stands at 100 seconds; invariants are checked in every step.
 
-    def __init__(self, *, num_blocks=64, block_size=4, max_model_len=256, enable_prefix_caching=True, **settings) -> None:
+    With ``expected_tokens`` of 1 answers are thought to be short, so that more is admitted than there is room for.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_blocks=64,
+        block_size=4,
+        max_model_len=256,
+        enable_prefix_caching=True,
+        expected_tokens=256,
+        **settings,
+    ) -> None:
         self.cache = KVCacheManager(num_blocks, block_size, enable_prefix_caching)
         self.max_num_tokens = min(max_model_len, num_blocks * block_size)
         self.scheduler = Scheduler(
-            SchedulerSettings(check_invariants=True, **settings), self.cache, max_model_len, clock=lambda: 100.0
+            SchedulerSettings(check_invariants=True, **settings),
+            self.cache,
+            max_model_len,
+            forecast=GrowthForecast(block_size, expected_tokens),
+            clock=lambda: 100.0,
         )
         self.worker = RecomputingWorker(num_blocks, block_size)
         self.outputs: dict[str, list[RequestOutput]] = {}

@@ -17,6 +17,7 @@ from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.steps import StepInput, StepResult
+from yeoul.scheduler.growth import GrowthForecast
 from yeoul.scheduler.scheduler import Scheduler
 
 MAX_NUM_IN_FLIGHT = 3
@@ -40,13 +41,19 @@ class Shape:
     block_size: int
     enable_prefix_caching: bool
     max_model_len: int
+    expected_tokens: int
 
 
 class EngineLife:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.cache = KVCacheManager(shape.num_blocks, shape.block_size, shape.enable_prefix_caching)
-        self.scheduler = Scheduler(shape.settings, self.cache, shape.max_model_len)
+        self.scheduler = Scheduler(
+            shape.settings,
+            self.cache,
+            shape.max_model_len,
+            forecast=GrowthForecast(shape.block_size, shape.expected_tokens),
+        )
         self.max_num_tokens = min(shape.max_model_len, shape.num_blocks * shape.block_size)
         self.worker = RecomputingWorker(shape.num_blocks, shape.block_size)
         self.in_flight: deque[StepInput] = deque()

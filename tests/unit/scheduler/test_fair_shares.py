@@ -55,7 +55,7 @@ def test_who_was_away_has_no_claim_to_what_others_used_meanwhile():
 
 
 def test_what_a_preemption_makes_computed_twice_is_not_paid_twice():
-    desk = Desk(num_blocks=6, enable_prefix_caching=False)
+    desk = Desk(num_blocks=6, expected_tokens=1, enable_prefix_caching=False)
     desk.add(new_request("a", 4, max_tokens=16, tenant="a"), new_request("b", 4, max_tokens=16, tenant="b"))
     desk.run_to_end()
     assert desk.scheduler.statistics().total_preemptions > 0

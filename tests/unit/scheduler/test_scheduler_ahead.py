@@ -80,7 +80,7 @@ def test_the_blocks_of_a_request_that_ended_serve_others_while_a_step_still_writ
 
 
 def test_a_token_that_comes_after_its_request_was_preempted_is_sampled_again():
-    desk = desk_ahead(num_blocks=6, max_model_len=24)
+    desk = desk_ahead(num_blocks=6, max_model_len=24, expected_tokens=1)
     old, young = new_request("old", 7, max_tokens=9), new_request("young", 3, max_tokens=9)
     desk.add(old, young)
     in_flight = [desk.schedule()]

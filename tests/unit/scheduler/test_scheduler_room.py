@@ -10,7 +10,7 @@ from yeoul.scheduler.scheduler import MAX_NUM_DEFERRED
 
 
 def test_a_preempted_request_keeps_its_tokens():
-    desk = Desk(num_blocks=6)
+    desk = Desk(num_blocks=6, expected_tokens=1)
     messages = [new_request("a", 4, max_tokens=16), new_request("b", 4, max_tokens=16)]
     desk.add(*messages)
     steps = desk.run_to_end()
@@ -22,7 +22,7 @@ def test_a_preempted_request_keeps_its_tokens():
 
 
 def test_a_preempted_request_is_forgotten_by_the_workers_and_comes_back_with_its_output():
-    desk = Desk(num_blocks=6)
+    desk = Desk(num_blocks=6, expected_tokens=1)
     desk.add(new_request("a", 4, max_tokens=20), new_request("b", 4, max_tokens=16))
     desk.take_step()
     while desk.scheduler.num_running == 2:
@@ -36,7 +36,7 @@ def test_a_preempted_request_is_forgotten_by_the_workers_and_comes_back_with_its
 
 
 def test_a_preempted_request_finds_its_own_blocks_again():
-    desk = Desk(num_blocks=6)
+    desk = Desk(num_blocks=6, expected_tokens=1)
     desk.add(new_request("a", 4, max_tokens=14), new_request("b", 4, max_tokens=16))
     steps = desk.run_to_end()
     (start_again,) = [
@@ -50,7 +50,7 @@ def test_a_preempted_request_finds_its_own_blocks_again():
 
 
 def test_a_preempted_request_is_not_readmitted_only_to_be_preempted_again():
-    desk = Desk(num_blocks=8)
+    desk = Desk(num_blocks=8, expected_tokens=1)
     desk.add(*(new_request(name, 4, max_tokens=24) for name in "abc"))
     desk.run_to_end()
     assert desk.scheduler.statistics().total_preemptions <= 4
@@ -89,7 +89,7 @@ def test_under_fcfs_priority_means_nothing():
 
 
 def test_the_least_urgent_request_is_preempted_even_if_it_came_first():
-    desk = Desk(scheduling_policy="priority", num_blocks=6)
+    desk = Desk(scheduling_policy="priority", num_blocks=6, expected_tokens=1)
     desk.add(new_request("patient", 4, max_tokens=16, priority=1))
     desk.take_step()
     desk.add(new_request("urgent", 4, max_tokens=16, priority=0))

@@ -35,6 +35,7 @@ def random_shape(draw: random.Random) -> Shape:
         block_size=draw.choice([1, 2, 4]),
         enable_prefix_caching=draw.random() < 0.9,
         max_model_len=draw.choice([20, 40]),
+        expected_tokens=draw.choice([1, 1, 8, 256]),
     )
 
 
