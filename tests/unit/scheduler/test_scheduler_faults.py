@@ -140,3 +140,28 @@ def test_new_workers_get_no_prefix_of_the_old_ones():
     desk.scheduler.requeue_all()
     desk.add(new_request("b", list(range(9))))
     assert num_tokens_in(desk.schedule()) == {"b": 9}
+
+
+def test_after_new_workers_the_shortest_context_goes_on_first_and_who_has_not_begun_last():
+    desk = Desk(max_num_seqs=3, max_num_batched_tokens=40, enable_prefix_caching=False)
+    desk.add(*(new_request(name, length, max_tokens=9) for name, length in {"long": 30, "short": 5, "middle": 9}.items()))
+    desk.add(new_request("new", 3))
+    while not all(desk.outputs.get(name) for name in ("long", "short", "middle")):
+        desk.take_step()
+    desk.scheduler.requeue_all()
+    desk.worker = RecomputingWorker(64, 4)
+    sent = []
+    while len(sent) < 3:
+        sent += [new.request_id for new in desk.take_step().new_requests]
+    assert sent[:3] == ["short", "middle", "long"]
+    desk.run_to_end()
+
+
+def test_the_shortest_context_goes_on_first_in_a_new_engine_too():
+    desk = Desk(max_num_batched_tokens=8)
+    desk.add(new_request("new", 3), new_request("long", 6, output_token_ids=[1] * 6, max_tokens=9))
+    desk.add(new_request("short", 3, output_token_ids=[1], max_tokens=9))
+    sent = []
+    while len(sent) < 3:
+        sent += [new.request_id for new in desk.take_step().new_requests]
+    assert sent == ["short", "long", "new"]
