@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from yeoul.errors import AuthenticationError
 from yeoul.web_process.errors_http import error_response
 
-# What a supervisor or a scraper asks; nothing of a user's is told there.
-OPEN_PATHS = frozenset({"/health", "/ready", "/version", "/metrics"})
+# What supervisors and proxies ask, who have no key; nothing is told there but whether the server lives.
+OPEN_PATHS = frozenset({"/health", "/ready"})
 
 
 class Authentication:

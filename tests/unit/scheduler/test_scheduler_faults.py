@@ -150,7 +150,7 @@ def test_after_new_workers_the_shortest_context_goes_on_first_and_who_has_not_be
         desk.take_step()
     desk.scheduler.requeue_all()
     desk.worker = RecomputingWorker(64, 4)
-    sent = []
+    sent: list[str] = []
     while len(sent) < 3:
         sent += [new.request_id for new in desk.take_step().new_requests]
     assert sent[:3] == ["short", "middle", "long"]
@@ -161,7 +161,7 @@ def test_the_shortest_context_goes_on_first_in_a_new_engine_too():
     desk = Desk(max_num_batched_tokens=8)
     desk.add(new_request("new", 3), new_request("long", 6, output_token_ids=[1] * 6, max_tokens=9))
     desk.add(new_request("short", 3, output_token_ids=[1], max_tokens=9))
-    sent = []
+    sent: list[str] = []
     while len(sent) < 3:
         sent += [new.request_id for new in desk.take_step().new_requests]
     assert sent == ["short", "long", "new"]

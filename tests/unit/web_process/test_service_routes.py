@@ -151,12 +151,13 @@ def test_metrics_count_what_happened():
 def test_without_a_known_key_there_is_no_answer(given):
     async def scene(server: FakeServer) -> None:
         headers = {} if given is None else {"authorization": given.encode()}
-        for path in ("/v1/models", "/docs", "/nothing"):
+        for path in ("/v1/models", "/docs", "/openapi.json", "/metrics", "/version", "/health/generate", "/nothing"):
             answer = await server.http.get(path, headers=headers)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == "Bearer"
             assert answer.json()["error"]["code"] == "invalid_api_key"
-        assert (await server.http.get("/health")).status_code == 200
+        for path in ("/health", "/ready"):
+            assert (await server.http.get(path)).status_code == 200
 
     serve(scene, settings(api_key=["first", "second"]))
 
