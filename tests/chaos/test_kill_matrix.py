@@ -64,6 +64,10 @@ def wait_ready_again(server: RunningServer) -> set[int]:
     raise AssertionError(f"not ready again; seen {seen}:\n{server.log()}")
 
 
+def longest_pause(answers: list[Answer]) -> float:
+    return max(answer.longest_gap_seconds for answer in answers)
+
+
 def assert_same(answers: list[Answer], undisturbed: list[Answer], server: RunningServer) -> None:
     for found, expected in zip(answers, undisturbed, strict=True):
         assert found.content == expected.content, server.log()
@@ -85,7 +89,7 @@ def assert_drains(server: RunningServer) -> None:
 
 @pytest.mark.parametrize(("size", "victim", "how"), CELLS)
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
-def test_streams_go_on_to_the_same_last_character(size, victim, how, phase, undisturbed):
+def test_streams_go_on_to_the_same_last_character(size, victim, how, phase, undisturbed, kill_table):
     with serve(size) as server:
         clients = send(server.url, MIXED)
         if phase == "decode":
@@ -94,7 +98,9 @@ def test_streams_go_on_to_the_same_last_character(size, victim, how, phase, undi
             time.sleep(0.15)
         dead = hit(server, victim, how)
         assert wait_ready_again(server) == {200, 503} or phase == "prefill"
-        assert_same(finish(clients), undisturbed, server)
+        answers = finish(clients)
+        assert_same(answers, undisturbed, server)
+        kill_table.note(victim, how, phase, longest_pause(answers))
         assert wait_gone([dead], 1.0) == set()
         assert len(server.tree()) == 2 + size
         assert_reported(server, victim, how)
@@ -103,19 +109,24 @@ def test_streams_go_on_to_the_same_last_character(size, victim, how, phase, undi
 
 @pytest.mark.chaos
 @pytest.mark.parametrize(("size", "victim", "how"), CELLS)
-def test_nobody_notices_what_happened_while_nobody_asked(size, victim, how, undisturbed):
+def test_nobody_notices_what_happened_while_nobody_asked(size, victim, how, undisturbed, kill_table):
     with serve(size) as server:
         dead = hit(server, victim, how)
+        start = time.monotonic()
         if how != "SIGSTOP":  # nobody waits for it: it is found by the next request
             assert wait_ready_again(server) == {200, 503}
-        assert_same(finish(send(server.url, MIXED)), undisturbed, server)
+            kill_table.note(victim, how, "idle", time.monotonic() - start)
+        answers = finish(send(server.url, MIXED))
+        assert_same(answers, undisturbed, server)
+        if how == "SIGSTOP":
+            kill_table.note(victim, how, "idle", longest_pause(answers))
         assert wait_gone([dead], 1.0) == set()
         assert_drains(server)
 
 
 @pytest.mark.chaos
 @pytest.mark.parametrize(("size", "victim", "how"), CELLS)
-def test_a_server_that_drains_ends_every_stream_first(size, victim, how, undisturbed):
+def test_a_server_that_drains_ends_every_stream_first(size, victim, how, undisturbed, kill_table):
     with serve(size) as server:
         clients = send(server.url, MIXED)
         assert all(client.started.wait(20.0) for client in clients)
@@ -123,7 +134,9 @@ def test_a_server_that_drains_ends_every_stream_first(size, victim, how, undistu
         os.kill(server.pid, signal.SIGTERM)
         time.sleep(0.1)
         hit(server, victim, how)
-        assert_same(finish(clients), undisturbed, server)
+        answers = finish(clients)
+        assert_same(answers, undisturbed, server)
+        kill_table.note(victim, how, "drain", longest_pause(answers))
         assert server.wait_exit(10.0) == 0, server.log()
         assert wait_gone(pids, 1.0) == set()
 
@@ -131,18 +144,21 @@ def test_a_server_that_drains_ends_every_stream_first(size, victim, how, undistu
 @pytest.mark.chaos
 @pytest.mark.parametrize(("size", "victim", "how"), CELLS)
 @pytest.mark.parametrize("delay_seconds", [0.0, 0.05, 0.1, 0.2])
-def test_a_start_that_is_disturbed_succeeds_or_says_why_not(size, victim, how, delay_seconds, undisturbed):
+def test_a_start_that_is_disturbed_succeeds_or_says_why_not(size, victim, how, delay_seconds, undisturbed, kill_table):
     with serve(size, wait=False) as server:
         deadline = time.monotonic() + 10.0
         while f"yeoul::{victim}" not in server.by_title() and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(delay_seconds)
         hit(server, victim, how)
+        start = time.monotonic()
         if fails_by_itself(server, how):
             assert victim in server.log().strip().splitlines()[-1]
             sweep()  # an exception that comes from nowhere may come just before a folder is known to be ours
             return
         server.wait_ready()
+        if how.startswith("SIG"):
+            kill_table.note(victim, how, "starting", time.monotonic() - start)
         assert_same(finish(send(server.url, MIXED)), undisturbed, server)
         assert_drains(server)
 
