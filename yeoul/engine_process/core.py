@@ -6,6 +6,7 @@ do. Knows nothing of text, HTTP or torch. ``yeoul.engine_process.main`` runs it.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import queue
@@ -321,6 +322,8 @@ class EngineCoreProc:
         try:
             if call.method == "ping":
                 return UtilityResult(call.call_id, "pong")
+            if call.method == "unfinished_request_ids":
+                return UtilityResult(call.call_id, json.dumps(self._scheduler.unfinished_request_ids))
             if call.method == "reset_prefix_cache":
                 self._cache.reset()
                 return UtilityResult(call.call_id)
@@ -328,7 +331,7 @@ class EngineCoreProc:
                 return UtilityResult(call.call_id, self._call_workers(call.arguments))
         except YeoulError as error:
             return UtilityResult(call.call_id, error=error.message)
-        known = "ping, reset_prefix_cache, collective_rpc"
+        known = "ping, unfinished_request_ids, reset_prefix_cache, collective_rpc"
         return UtilityResult(call.call_id, error=f"EngineCore has no method {call.method!r}; it has {known}")
 
     def _call_workers(self, arguments: list[str]) -> str:

@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from yeoul.config.settings import Settings
 from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError, RequestFailedError
 from yeoul.messages.outputs import EngineReady, RequestOutput, WorkersLost, WorkersReplaced
@@ -114,6 +116,15 @@ class EngineRecovery:
         """These requests have made something, or ended."""
         self._restarts.note_progress()
         self.note_gone([output.request_id for output in outputs] if self._inquiry.is_open else [])
+
+    async def take_stock(self, engine: EngineLink) -> None:
+        """Asks the engine which requests it has, and sends those again that got lost on the way. Errors as for ``call``."""
+        sent_before = self._requests.sent_ids
+        answer = await engine.call("unfinished_request_ids")
+        # What it had finished by then has been handed out by now: its answers come in their order.
+        num_lost = self._requests.send_again(sent_before, set(msgspec.json.decode(answer, type=list[str])))
+        if num_lost:
+            logger.error("%d requests got lost on the way to the engine, and were sent again", num_lost)
 
     def note_gone(self, request_ids: list[str]) -> None:
         """These need not be tried any longer."""

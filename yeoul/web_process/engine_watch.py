@@ -1,7 +1,7 @@
 """EngineWatch: the asyncio task that finds an EngineCore which lives and does nothing; knows no request and no socket.
 
-While somebody waits for the engine and it says nothing, it is asked for a sign of life; while it replaces its workers it
-cannot answer, and has a longer limit. ``AsyncLLM`` starts it.
+While somebody waits for the engine it is asked now and then which requests it has: a sign of life, and a way to find what
+got lost. While it replaces its workers it cannot answer, and has a longer limit. ``AsyncLLM`` starts it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _NUM_STOPPED_LOOKS = 4  # in a row: it is not about to go on
 
 
 class EngineWatch:
-    """Kills an engine that leaves a ping unanswered; ``is_asking`` while it is waited for.
+    """Kills an engine that leaves a question unanswered; ``is_asking`` while one that is silent is waited for.
 
     Args:
         engine: the engine that is watched.
         recovery: knows how many requests wait for it now, and whether it is replacing its workers.
         last_heard: when it last said something, of the monotonic clock.
-        limits: how long it may be silent before it is asked, and then until its answer; how long new workers may take.
+        limits: how long until it is asked again; it may be silent for twice that. How long new workers may take.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class EngineWatch:
         self._last_heard = last_heard
         self._limit_seconds = limits.engine_answer_timeout_seconds
         self._workers_limit_seconds = limits.worker_ready_timeout_seconds + limits.step_timeout_seconds
-        self._busy_since = time.monotonic()
-        self.is_asking = False
+        self._busy_since = self._last_asked = time.monotonic()
+        self.is_asking = False  # an engine that says nothing by itself
 
     def start(self) -> asyncio.Task[None]:
         """Starts the task on the running loop, under the name ``EngineWatch``."""
@@ -53,14 +53,14 @@ class EngineWatch:
             is_busy = self._recovery.num_waiting > 0 or self._recovery.is_replacing_workers
             num_stopped_looks = num_stopped_looks + 1 if is_busy and self._engine.is_suspended() else 0
             if not is_busy:
-                self._busy_since = time.monotonic()
+                self._busy_since = self._last_asked = time.monotonic()
             elif num_stopped_looks >= _NUM_STOPPED_LOOKS:
                 self._engine.kill("was stopped by a signal and does not go on")
                 num_stopped_looks = 0
             elif self._recovery.is_replacing_workers:
                 if self._silence() > self._workers_limit_seconds:
                     self._engine.kill(f"hangs: its workers died, and there are no new ones after {self._silence():.1f} s")
-            elif self._silence() > self._limit_seconds:
+            elif time.monotonic() - self._last_asked > self._limit_seconds:
                 await self._ask()
 
     def _silence(self) -> float:
@@ -68,14 +68,15 @@ class EngineWatch:
         return time.monotonic() - max(self._last_heard(), self._busy_since)
 
     async def _ask(self) -> None:
-        start = time.monotonic()
-        self.is_asking = True
+        start = self._last_asked = time.monotonic()
+        limit = max(self._limit_seconds, 2 * self._limit_seconds - self._silence())
+        self.is_asking = self._silence() > self._limit_seconds
         with contextlib.suppress(RequestFailedError, ProcessDeadError):
             try:
-                await asyncio.wait_for(self._engine.call("ping"), self._limit_seconds)
+                await asyncio.wait_for(self._recovery.take_stock(self._engine), limit)
+                self._busy_since = time.monotonic()
             except TimeoutError:
                 if self._recovery.num_waiting > 0 and self._last_heard() < start:
                     waiting = f"{self._recovery.num_waiting} requests wait for it"
                     self._engine.kill(f"hangs: it has said nothing for {self._silence():.1f} s while {waiting}")
         self.is_asking = False
-        self._busy_since = time.monotonic()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from yeoul.errors import DeadlineMissedError, InvalidRequestError
 from yeoul.messages.requests import AbortRequests, AddRequest
@@ -75,10 +75,10 @@ class RequestTable:
 
     def unfinished(self) -> list[AddRequest]:
         """What another engine would need in order to go on with everything that the engine has."""
-        for request_id, state in self.states.items():
-            if request_id not in self._held:
-                state.resume()
-        return [state.add for request_id, state in self.states.items() if request_id not in self._held]
+        states = [self.states[request_id] for request_id in self.sent_ids]
+        for state in states:
+            state.resume()
+        return [state.add for state in states]
 
     def hold_all(self) -> tuple[list[str], bool]:
         """The engine is dead: nothing is sent from now on.
@@ -86,7 +86,7 @@ class RequestTable:
         Returns:
             the requests that it had and that it made nothing of, and whether it had others.
         """
-        sent = [name for name in self.states if name not in self._held]
+        sent = self.sent_ids
         suspects = [name for name in sent if not self.states[name].has_progressed]
         self._holds_all = True
         self._past, self.statistics = self.statistics, totals_of(self.statistics)
@@ -107,6 +107,19 @@ class RequestTable:
         for request_id in now_sent:
             self._send(request_id)
         return len(now_sent)
+
+    @property
+    def sent_ids(self) -> list[str]:
+        """The requests that the engine has to have."""
+        return [request_id for request_id in self.states if request_id not in self._held]
+
+    def send_again(self, sent_before: Sequence[str], known: Collection[str]) -> int:
+        """Sends those of ``sent_before`` that are unfinished and that the engine does not know: how many got lost."""
+        lost = [name for name in sent_before if name not in known and name in self.states and name not in self._held]
+        for request_id in lost:
+            self.states[request_id].resume()
+            self._send(request_id)
+        return len(lost)
 
     def fail(self, request_id: str, error: Exception) -> None:
         """One request fails, of which the engine knows nothing any longer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Callable
 
@@ -60,6 +61,7 @@ class FakeEngineClient:
         self.failures: list[Exception] = []
         self.num_replaced = 0
         self.is_silent = False
+        self.num_to_lose = 0  # of the requests that are sent next
         self.has_been_stopped = False
         self.killed_because: str | None = None
         self.tokens_a_step = 1
@@ -88,7 +90,9 @@ class FakeEngineClient:
 
     def send(self, message: ClientMessage) -> None:
         self.sent.append(message)
-        if isinstance(message, AddRequest):
+        if isinstance(message, AddRequest) and self.num_to_lose:
+            self.num_to_lose -= 1
+        elif isinstance(message, AddRequest):
             self._running[message.request_id] = (message, self.reply(message))
             self._num_made[message.request_id] = len(message.output_token_ids)
         elif isinstance(message, AbortRequests):
@@ -102,7 +106,7 @@ class FakeEngineClient:
     async def call(self, method: str, arguments: list[str] | None = None) -> str:
         if self.is_silent:
             await asyncio.Event().wait()
-        return method
+        return json.dumps(list(self._running)) if method == "unfinished_request_ids" else method
 
     async def replace(self) -> EngineReady:
         if self._stepping is not None:

@@ -238,3 +238,26 @@ def test_an_engine_that_does_not_come_to_the_end_of_replacing_its_workers_is_rep
 
     limits = TimeSettings(engine_answer_timeout_seconds=0.1, step_timeout_seconds=0.2, worker_ready_timeout_seconds=0.2)
     run(scene, msgspec.structs.replace(settings(), time=limits))
+
+
+def test_a_request_that_got_lost_on_the_way_is_sent_again():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.num_to_lose = 2
+        streams = [await engine.llm.submit(["hi"], SamplingParams(max_tokens=5)) for _ in range(3)]
+        assert [await text_of(stream) for stream in streams] == ["hello"] * 3
+        assert len(engine.client.added) == 5
+        assert engine.client.num_replaced == 0
+
+    run(scene, msgspec.structs.replace(settings(), time=TimeSettings(engine_answer_timeout_seconds=0.1)))
+
+
+def test_what_is_only_late_is_not_sent_again():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.gate.clear()
+        stream = await engine.llm.submit(["hi"], SamplingParams())
+        await asyncio.sleep(0.5)
+        engine.client.gate.set()
+        assert await text_of(stream) == "hello world"
+        assert len(engine.client.added) == 1
+
+    run(scene, msgspec.structs.replace(settings(), time=TimeSettings(engine_answer_timeout_seconds=0.1)))
