@@ -1,7 +1,7 @@
 """How much is computed twice when a crowd is larger than the cache, with and without a forecast of how answers grow.
 
-``python -m benchmarks.preemption`` plays crowds through the scheduler alone, without a model. A row tells, for a cache and a crowd,
-the tokens computed over the tokens needed, the preemptions a request, the steps, and the mean number of requests in a step.
+``python -m benchmarks.preemption`` plays crowds through the scheduler alone, without a model. A row tells, for a cache and a
+crowd, the tokens computed over the tokens needed, the preemptions a request, the steps, and how many requests a step had.
 """
 
 from __future__ import annotations
@@ -89,14 +89,12 @@ def answer(step: StepInput, lengths: dict[str, int]) -> StepResult:
     return StepResult(step.step_number, results)
 
 
+CROWDS = (Crowd(256, 64, 256, 200), Crowd(256, 64, 1024, 100), Crowd(1024, 128, 512, 400), Crowd(4096, 256, 512, 1000))
+
+
 def main() -> None:
     """Plays each crowd in both ways."""
-    for crowd in (
-        Crowd(256, 64, 256, 200),
-        Crowd(256, 64, 1024, 100),
-        Crowd(1024, 128, 512, 400),
-        Crowd(4096, 256, 512, 1000),
-    ):
+    for crowd in CROWDS:
         print(crowd)
         print("  now alone:", play(crowd, Careless(BLOCK_SIZE)))
         print("  forecast: ", play(crowd, GrowthForecast(BLOCK_SIZE)))
