@@ -21,7 +21,7 @@ import msgspec
 
 from yeoul import __version__
 from yeoul.config.parts import EngineSettings
-from yeoul.engine_process.input_sockets import Arrival, ClientGone, FromWorkers, InputSockets
+from yeoul.engine_process.input_sockets import Arrival, ClientGone, FromWorkers, InputSockets, Unreadable
 from yeoul.engine_process.output_sockets import OutputSockets
 from yeoul.engine_process.step_log import StepLog
 from yeoul.engine_process.warm_up import warm_up
@@ -270,7 +270,9 @@ class EngineCoreProc:
             self._emit(StepOutputs(self._gains, self._sent_statistics))
             self._gains, self._has_gains = [], False
 
-    def _take(self, client_id: bytes, message: ClientMessage | ProcessDeadError | ClientGone | FromWorkers) -> None:
+    def _take(
+        self, client_id: bytes, message: ClientMessage | ProcessDeadError | ClientGone | Unreadable | FromWorkers
+    ) -> None:
         if isinstance(message, FromWorkers):
             if message.executor is self._executor:
                 self._take_from_workers(message.event)
@@ -288,6 +290,8 @@ class EngineCoreProc:
             logger.warning("dropped a %s of a client that another one has replaced", type(message).__name__)
         elif isinstance(message, AddRequest):
             self._add(message)
+        elif isinstance(message, Unreadable):
+            self._refuse(message.request_id, RequestFault(message.reason))
         elif isinstance(message, AbortRequests):
             self._scheduler.abort(message.request_ids)
         elif isinstance(message, UtilityCall):
@@ -314,8 +318,10 @@ class EngineCoreProc:
             logger.exception("request %s could not be added", message.request_id)
             fault = RequestFault(f"the scheduler could not take this request: {error}")
         if fault is not None:
-            output = RequestOutput(request_id=message.request_id, finish_reason="error", fault=fault)
-            self._emit(StepOutputs([output]))
+            self._refuse(message.request_id, fault)
+
+    def _refuse(self, request_id: str, fault: RequestFault) -> None:
+        self._emit(StepOutputs([RequestOutput(request_id=request_id, finish_reason="error", fault=fault)]))
 
     def _answer(self, call: UtilityCall) -> UtilityResult:
         """The methods that a client may call, by name; an unknown one is an error in the answer."""

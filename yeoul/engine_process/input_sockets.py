@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from yeoul.errors import ProcessDeadError, TransportClosedError
-from yeoul.messages.requests import ClientMessage
+from yeoul.messages.requests import AddRequestHead, ClientMessage
 from yeoul.messages.steps import StepResult
 from yeoul.transport.sockets import EngineContext, EngineInput
 from yeoul.transport.thread_names import start_thread
@@ -27,6 +28,13 @@ class ClientGone:
     """Said by ``process_output_sockets`` instead of a message: this client no longer takes what is sent to it."""
 
 
+class Unreadable(NamedTuple):
+    """An ``AddRequest`` that cannot be decoded, and why."""
+
+    request_id: str
+    reason: str
+
+
 class FromWorkers(NamedTuple):
     """A step's answer, or a death, of the workers of ``executor``, which may have been replaced since."""
 
@@ -34,7 +42,7 @@ class FromWorkers(NamedTuple):
     event: Future[StepResult] | ProcessDeadError
 
 
-Arrival = tuple[bytes, ClientMessage | ProcessDeadError | ClientGone | FromWorkers]
+Arrival = tuple[bytes, ClientMessage | ProcessDeadError | ClientGone | Unreadable | FromWorkers]
 """What wakes the busy loop: the id of the client that said something, or nothing and what the workers, or a thread of this
 process that has died, have to say."""
 
@@ -74,8 +82,15 @@ class InputSockets:
             client_id, payload = socket.receive()
             try:
                 self._arrivals.put((client_id, decoder.decode(payload)))
-            except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-                logger.warning("dropped a message of %d bytes that is no ClientMessage: %s", len(payload), error)
+            except Exception as error:  # whatever one message does to the decoder, the next one is read
+                self._take_unreadable(client_id, payload, error)
+
+    def _take_unreadable(self, client_id: bytes, payload: bytes, error: Exception) -> None:
+        """A request is answered, so that nobody waits for it; anything else is dropped."""
+        logger.warning("a message of %d bytes is no ClientMessage: %s", len(payload), error)
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
+            request_id = msgspec.msgpack.decode(payload, type=AddRequestHead).request_id
+            self._arrivals.put((client_id, Unreadable(request_id, f"the engine cannot read this request: {error}")))
 
 
 def thread_death(name: str, error: Exception) -> ProcessDeadError:

@@ -8,7 +8,8 @@ import threading
 import msgspec
 
 from yeoul.engine_process.input_sockets import Arrival, ClientGone, thread_death
-from yeoul.messages.outputs import EngineMessage
+from yeoul.messages.encoding import encode_outputs
+from yeoul.messages.outputs import EngineMessage, StepOutputs
 from yeoul.transport.sockets import EngineContext, EngineOutput
 from yeoul.transport.thread_names import start_thread
 
@@ -53,5 +54,6 @@ class OutputSockets:
         encoder = msgspec.msgpack.Encoder()
         while (item := self._queue.get()) is not None:
             client_id, message = item
-            if not socket.send(client_id, encoder.encode(message)):
+            payload = encode_outputs(encoder, message) if isinstance(message, StepOutputs) else encoder.encode(message)
+            if not socket.send(client_id, payload):
                 self._arrivals.put((client_id, ClientGone()))

@@ -37,6 +37,12 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     pooling: str | None = None
 
 
+class AddRequestHead(msgspec.Struct, frozen=True, tag="add"):
+    """What can be read of an ``AddRequest`` whose other fields cannot: whom to tell that it failed."""
+
+    request_id: str
+
+
 class AbortRequests(msgspec.Struct, frozen=True, tag="abort"):
     """Forget these requests and free their blocks; no output follows. Unknown ids are ignored."""
 

@@ -5,15 +5,19 @@ Called by Scheduler.update. An answer that makes no sense fails its own request 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 
+from yeoul.kv_cache.block_hash import MAX_TOKEN_ID
 from yeoul.messages.outputs import RequestFault, RequestOutput
 from yeoul.messages.steps import RequestResult, StepResult
 from yeoul.scheduler.plan import StepPlan
 from yeoul.scheduler.request import Request, RequestStatus
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -52,12 +56,20 @@ class AnswerReader:
                 gains.has_failed = True
             request = requests.get(answer.request_id)
             if request is not None and plan.owns(request):
-                output = self._apply(request, answer)
+                output = self._try_to_apply(request, answer)
                 if output is not None:
                     gains.add(request, output)
         if num_answered < plan.num_sampling:
             self._fail_unanswered(plan, requests, gains)
         return gains
+
+    def _try_to_apply(self, request: Request, answer: RequestResult) -> RequestOutput | None:
+        """Whatever goes wrong with one answer fails its request, never the step."""
+        try:
+            return self._apply(request, answer)
+        except Exception as error:
+            logger.exception("the answer to request %s cannot be applied", request.request_id)
+            return fail(request, f"the workers' answer cannot be used: {error}")
 
     def _apply(self, request: Request, answer: RequestResult) -> RequestOutput | None:
         """The output that this answer makes; None if it brings nothing to the client yet."""
@@ -84,6 +96,8 @@ class AnswerReader:
         if request.num_pending_tokens and len(new_token_ids) > 1:
             return fail(request, "a worker sampled several tokens where a step in flight follows the first one")
         for num_used, token_id in enumerate(new_token_ids, 1):
+            if not 0 <= token_id <= MAX_TOKEN_ID:
+                return fail(request, f"a worker sampled {token_id}, which is no token")
             known.append(token_id)
             ending = request.stop_rule.find_ending(token_id, len(known))
             if ending is not None:

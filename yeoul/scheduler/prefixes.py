@@ -27,6 +27,6 @@ class Prefixes:
         if self._cache.enable_prefix_caching:
             num_full = min(request.num_computed_tokens, len(request.token_ids)) // self._cache.block_size
             hashes = request.hashes_of(num_full, self._cache.block_size)
-            for index in range(request.num_named_blocks, num_full):
+            for index in range(request.num_named_blocks, len(hashes)):
                 self._cache.name_block(request.block_ids[index], hashes[index], step_number)
-            request.num_named_blocks = num_full
+            request.num_named_blocks = len(hashes)

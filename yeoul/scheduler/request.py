@@ -7,6 +7,7 @@ chunks, a prefix hit, decode and the way back after a preemption differ only in 
 from __future__ import annotations
 
 import enum
+import logging
 
 import msgspec
 
@@ -15,6 +16,8 @@ from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.steps import NewRequest
 from yeoul.scheduler.stopping import StopRule
+
+logger = logging.getLogger(__name__)
 
 
 class RequestStatus(enum.Enum):
@@ -42,6 +45,7 @@ class Request:
         "arrival_seconds",
         "block_hashes",
         "block_ids",
+        "can_be_named",
         "has_answered",
         "has_progressed",
         "is_known_to_workers",
@@ -76,6 +80,7 @@ class Request:
         self.num_pending_tokens = 0
         self.block_ids: list[int] = []
         self.block_hashes: list[bytes] = []
+        self.can_be_named = True
         self.num_named_blocks = 0
         self.num_own_blocks = 0
         self.status = RequestStatus.WAITING
@@ -99,9 +104,16 @@ class Request:
         return self.message.sampling.prompt_logprobs is None and self.message.pooling != "mean"
 
     def hashes_of(self, num_blocks: int, block_size: int) -> list[bytes]:
-        """The hashes of the first ``num_blocks`` blocks, all full; each is computed once in a request's life."""
-        if len(self.block_hashes) < num_blocks:
-            extend_hashes(self.block_hashes, self.root, self.token_ids, block_size, num_blocks)
+        """The hashes of the first ``num_blocks`` blocks, all full; each is computed once in a request's life.
+
+        There are fewer where a block cannot be named: the request shares none from there on, and the step goes on.
+        """
+        if len(self.block_hashes) < num_blocks and self.can_be_named:
+            try:
+                extend_hashes(self.block_hashes, self.root, self.token_ids, block_size, num_blocks)
+            except Exception:
+                self.can_be_named = False
+                logger.exception("the blocks of request %s cannot be named, and are shared with nobody", self.request_id)
         return self.block_hashes if len(self.block_hashes) == num_blocks else self.block_hashes[:num_blocks]
 
     def leave_workers(self, status: RequestStatus) -> None:

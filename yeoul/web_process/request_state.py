@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,8 @@ from yeoul.web_process.request_stream import RequestStream
 
 if TYPE_CHECKING:
     from yeoul.text.detokenizer import IncrementalDetokenizer
+
+logger = logging.getLogger(__name__)
 
 
 class RequestState(Protocol):
@@ -163,7 +166,11 @@ class GenerationState:
         )
 
     def _observe_end(self, reason: FinishReason, now: float, num_output_tokens: int) -> None:
-        self._observer.finished(reason, now - self._arrival, len(self.add.prompt_token_ids), num_output_tokens)
+        """Runs where requests end by the dozen, failures included: an observer that fails spoils nobody's end."""
+        try:
+            self._observer.finished(reason, now - self._arrival, len(self.add.prompt_token_ids), num_output_tokens)
+        except Exception:
+            logger.exception("the end of request %s cannot be counted", self.add.request_id)
 
 
 class EmbeddingState:

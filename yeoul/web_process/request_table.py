@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from yeoul.errors import DeadlineMissedError, InvalidRequestError
+from yeoul.errors import DeadlineMissedError, InvalidRequestError, RequestFailedError, TransportError
 from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.statistics import EngineStatistics, add_totals, totals_of
 from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.request_state import GenerationState, RequestState
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.waiting_room import WaitingRoom
+
+logger = logging.getLogger(__name__)
 
 
 class RequestTable:
@@ -105,7 +108,7 @@ class RequestTable:
         self._trial = None if trial is None else frozenset(trial)
         now_sent = [request_id for request_id in self.states if request_id in self._held and self._may_send(request_id)]
         for request_id in now_sent:
-            self._send(request_id)
+            self._try_to_send(request_id)
         return len(now_sent)
 
     @property
@@ -118,7 +121,7 @@ class RequestTable:
         lost = [name for name in sent_before if name not in known and name in self.states and name not in self._held]
         for request_id in lost:
             self.states[request_id].resume()
-            self._send(request_id)
+            self._try_to_send(request_id)
         return len(lost)
 
     def fail(self, request_id: str, error: Exception) -> None:
@@ -129,6 +132,16 @@ class RequestTable:
 
     def _may_send(self, request_id: str) -> bool:
         return not self._holds_all and (self._trial is None or request_id in self._trial)
+
+    def _try_to_send(self, request_id: str) -> None:
+        """A request that cannot be encoded fails alone; a link that is closed is not its fault."""
+        try:
+            self._send(request_id)
+        except TransportError:
+            raise
+        except Exception as error:
+            logger.exception("request %s cannot be sent to the engine", request_id)
+            self.fail(request_id, RequestFailedError(f"the request cannot be sent to the engine: {error}"))
 
     def _send(self, request_id: str) -> None:
         assert self._engine is not None, "attach() comes first"

@@ -77,15 +77,15 @@ class FakeModelRunner:
             time.sleep(seconds)
         layout, faults, new_states = batch.begin_step(step)
         for state in new_states:
-            state.runner_data = fake_model.sampling_noise(state.sampling, state.prompt_index, state.choice_index)
-        results = [RequestResult(request_id, fault=fault) for request_id, fault in faults.items()]
+            _prepare(state, faults)
+        results: list[RequestResult] = []
         if layout is not None:
             if self._settings.fake.fake_poison:
                 fake_model.act_on_poison(layout.token_ids.astype(np.uint64))
             self._write_hashes(batch, layout)
-            _collect_prompt_logprobs(batch, layout)
-            results += self._answer(batch, layout)
-        return results
+            _collect_prompt_logprobs(batch, layout, faults)
+            results = self._answer(batch, layout, faults)
+        return results + [RequestResult(request_id, fault=fault) for request_id, fault in faults.items()]
 
     def _write_hashes(self, batch: InputBatch, layout: StepBatch) -> None:
         """``h(s + j) = M**(j + 1) * (h(s - 1) + sum over i <= j of mix(token(s + i)) * M**-(i + 1))``, for all requests."""
@@ -100,19 +100,26 @@ class FakeModelRunner:
         carried = before - (sums[starts] - terms[starts])
         self._cache[layout.slot_mapping] = self._powers[offsets] * (sums + np.repeat(carried, num_new))
 
-    def _answer(self, batch: InputBatch, layout: StepBatch) -> list[RequestResult]:
-        states = [layout.states[index] for index in layout.reaches_end]
-        if not states:
+    def _answer(self, batch: InputBatch, layout: StepBatch, faults: dict[str, str]) -> list[RequestResult]:
+        indices = [index for index in layout.reaches_end if layout.states[index].runner_data is not None]
+        if not indices:
             return []
-        rows = layout.rows[layout.reaches_end]
-        lengths = layout.num_known[layout.reaches_end]
+        states = [layout.states[index] for index in indices]
+        rows = layout.rows[indices]
+        lengths = layout.num_known[indices]
         last = self._cache[batch.slots_of(rows, lengths - 1)]
         picked = (last % lengths.astype(np.uint64)).astype(np.int64)
         earlier = self._cache[batch.slots_of(rows, picked)]
         noise = np.array([state.runner_data for state in states], dtype=np.uint64)
         positions = [batch.num_output_tokens(state) for state in states]
         bits = fake_model.draw(last, earlier, noise, np.array(positions, dtype=np.uint64)).tolist()
-        return [self._result(batch, *parts) for parts in zip(states, positions, bits, strict=True)]
+        results = []
+        for parts in zip(states, positions, bits, strict=True):
+            try:
+                results.append(self._result(batch, *parts))
+            except Exception as error:
+                faults[parts[0].request_id] = f"no token can be sampled: {error}"
+        return results
 
     def _result(self, batch: InputBatch, state: RequestState, position: int, bits: int) -> RequestResult:
         prompt_logprobs, state.prompt_logprobs = state.prompt_logprobs or [], None
@@ -135,13 +142,25 @@ def _powers_of_multiplier(num_powers: int) -> tuple[npt.NDArray[np.uint64], npt.
     return np.cumprod(powers, dtype=np.uint64), np.cumprod(inverse_powers, dtype=np.uint64)
 
 
-def _collect_prompt_logprobs(batch: InputBatch, layout: StepBatch) -> None:
+def _prepare(state: RequestState, faults: dict[str, str]) -> None:
+    """A request without noise (it failed) is computed for nobody."""
+    try:
+        state.runner_data = fake_model.sampling_noise(state.sampling, state.prompt_index, state.choice_index)
+    except Exception as error:
+        faults[state.request_id] = f"the request's parameters cannot be used: {error}"
+
+
+def _collect_prompt_logprobs(batch: InputBatch, layout: StepBatch, faults: dict[str, str]) -> None:
     for state, first, end in zip(layout.states, layout.num_computed, layout.context_lengths, strict=True):
         if state.prompt_logprobs is None:
             continue
         predicted = batch.tokens_of(state)[first + 1 : min(int(end) + 1, state.num_prompt_tokens)].tolist()
         num_logprobs = state.sampling.prompt_logprobs or 0
-        state.prompt_logprobs += [_fake_logprobs(token_id, num_logprobs) for token_id in predicted]
+        try:
+            state.prompt_logprobs += [_fake_logprobs(token_id, num_logprobs) for token_id in predicted]
+        except Exception as error:
+            state.runner_data = None
+            faults[state.request_id] = f"the prompt's log probabilities could not be computed: {error}"
 
 
 def _fake_logprobs(token_id: int, num_logprobs: int) -> TokenLogprobs:

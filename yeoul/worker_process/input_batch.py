@@ -92,12 +92,12 @@ class InputBatch:
         """
         for request_id in step.finished_request_ids:
             self._forget(request_id)
-        new_states = [state for message in step.new_requests if (state := self._add(message)) is not None]
+        new_states = [state for message in step.new_requests if (state := self._try_to_add(message)) is not None]
         states: list[RequestState] = []
         scheduled: list[ScheduledRequest] = []
         faults: dict[str, str] = {}
         for part in step.scheduled:
-            if (fault := self._extend(part)) is not None:
+            if (fault := self._try_to_extend(part)) is not None:
                 faults[part.request_id] = fault
                 continue
             states.append(self._requests[part.request_id])
@@ -137,16 +137,32 @@ class InputBatch:
             self._num_table_blocks[state.row] = 0
             self._free_rows.append(state.row)
 
+    def _try_to_add(self, message: NewRequest) -> RequestState | None:
+        """What cannot be taken is refused when its part of the step comes, and the step goes on without it."""
+        try:
+            return self._add(message)
+        except Exception as error:
+            self._forget(message.request_id)
+            self._refused[message.request_id] = f"the worker could not take this request: {type(error).__name__}: {error}"
+            return None
+
+    def _try_to_extend(self, part: ScheduledRequest) -> str | None:
+        try:
+            return self._extend(part)
+        except Exception as error:
+            return f"the request's part of the step cannot be laid out: {type(error).__name__}: {error}"
+
     def _add(self, message: NewRequest) -> RequestState | None:
         token_ids = np.array(message.prompt_token_ids + message.output_token_ids, dtype=np.int64)
         refusal = self._find_flaw(message, token_ids)
         if refusal is not None:
             self._refused[message.request_id] = refusal
             return None
-        state = request_state_from_message(message, self._free_rows.pop())
+        state = request_state_from_message(message, self._free_rows[-1])
+        self._requests[message.request_id] = state
+        self._free_rows.pop()
         self._token_ids[state.row, : len(token_ids)] = token_ids
         self._num_tokens[state.row] = len(token_ids)
-        self._requests[message.request_id] = state
         return state
 
     def _find_flaw(self, message: NewRequest, token_ids: Int64Array) -> str | None:

@@ -208,11 +208,11 @@ class GPUModelRunner:
         for index, state in enumerate(layout.states):
             if state.prompt_logprobs is None or state.request_id in faults:
                 continue
-            first = int(layout.num_computed[index])
-            end = min(int(layout.context_lengths[index]), state.num_prompt_tokens - 1)
-            predicted = self._to_device(batch.tokens_of(state)[first + 1 : end + 1].astype(np.int64))
-            states = hidden_states[int(layout.query_start[index]) :][: len(predicted)]
             try:
+                first = int(layout.num_computed[index])
+                end = min(int(layout.context_lengths[index]), state.num_prompt_tokens - 1)
+                predicted = self._to_device(batch.tokens_of(state)[first + 1 : end + 1].astype(np.int64))
+                states = hidden_states[int(layout.query_start[index]) :][: len(predicted)]
                 state.prompt_logprobs += self._prompt_logprobs(states, predicted, state.sampling.prompt_logprobs or 0)
             except Exception as error:
                 state.runner_data = None
@@ -232,9 +232,13 @@ class GPUModelRunner:
         for index, state in enumerate(layout.states):
             pooling = state.runner_data
             if isinstance(pooling, Pooling) and state.request_id not in faults:
-                pooling.add(hidden_states[int(layout.query_start[index]) : int(layout.query_start[index + 1])])
-                if index in layout.reaches_end:
-                    results.append(RequestResult(state.request_id, embedding=pooling.embedding()))
+                try:
+                    pooling.add(hidden_states[int(layout.query_start[index]) : int(layout.query_start[index + 1])])
+                    if index in layout.reaches_end:
+                        results.append(RequestResult(state.request_id, embedding=pooling.embedding()))
+                except Exception as error:
+                    state.runner_data = None
+                    faults[state.request_id] = f"the prompt's vector could not be computed: {error}"
         return results
 
     def _sample(
@@ -270,7 +274,11 @@ class GPUModelRunner:
             if row in sampled.faults:
                 faults[state.request_id] = sampled.faults[row]
                 continue
-            request.note_token(token_id)
+            try:
+                request.note_token(token_id)
+            except Exception as error:
+                faults[state.request_id] = f"the token could not be counted: {error}"
+                continue
             logprobs = [sampled.logprobs[row]] if row in sampled.logprobs else []
             prompt_logprobs, state.prompt_logprobs = state.prompt_logprobs or [], None
             results.append(RequestResult(state.request_id, [token_id], logprobs, prompt_logprobs))

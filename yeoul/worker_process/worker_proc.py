@@ -10,6 +10,7 @@ import logging
 import msgspec
 
 from yeoul.errors import YeoulError
+from yeoul.messages.encoding import encode_results
 from yeoul.messages.steps import AllocateCache, CallResult, EndWorker, ExecutorMessage, StepInput, WorkerCall
 from yeoul.transport.channel import ChannelReader, ChannelWriter, attach_reader, attach_writer
 from yeoul.worker_process.arguments import WorkerArguments
@@ -35,7 +36,7 @@ class WorkerProc:
             if isinstance(message, EndWorker):
                 return
             if isinstance(message, StepInput):
-                self._answers.send(self._encoder.encode(self._worker.execute(message)))
+                self._answers.send(encode_results(self._encoder, self._worker.execute(message)))
             else:
                 self._answers.send(self._encoder.encode(self._answer_call(message)))
 
