@@ -7,6 +7,8 @@ YeoulError
 │   ├── AuthenticationError      401  the API key is missing or wrong
 │   ├── NotFoundError            404  no such model, request or route
 │   ├── PayloadTooLargeError     413  the body is larger than the server accepts
+│   ├── RequestLineTooLongError  414  the path and query are
+│   ├── HeadersTooLargeError     431  the headers are
 │   └── ConfigError                   a flag, a file or a setting that cannot work
 │       └── ModelFileError            a model file that is missing, damaged or of an unknown kind
 ├── BusyError                try again later: the answer carries Retry-After
@@ -77,6 +79,18 @@ class PayloadTooLargeError(UserError):
     """The body is larger than the server accepts."""
 
     status = 413
+
+
+class RequestLineTooLongError(UserError):
+    """The path and query are longer than the server accepts."""
+
+    status = 414
+
+
+class HeadersTooLargeError(UserError):
+    """The headers are larger, or more, than the server accepts."""
+
+    status = 431
 
 
 class ConfigError(UserError):

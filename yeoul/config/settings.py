@@ -174,6 +174,9 @@ class TimeSettings(msgspec.Struct, frozen=True, kw_only=True):
     request_timeout_seconds: Annotated[
         Seconds, Meta(description="How long a client may take to send a request, and a connection may stay idle.")
     ] = 75.0
+    reader_timeout_seconds: Annotated[
+        Seconds, Meta(description="How long a client may take nothing of its answer before its connection is cut.")
+    ] = 300.0
 
 
 class RecoverySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,6 +217,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         list[str], Meta(description="Name of the model in the API; may be repeated. Default: the model's own name.")
     ] = []
     api_key: Annotated[list[str], Meta(description="Key that clients must send as a Bearer token; may be repeated.")] = []
+    max_num_connections: Annotated[
+        Count, Meta(description="Most open connections; requests on further ones are answered with 503.")
+    ] = 4096
     max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest body of a request.")] = 16 << 20
     log_level: Annotated[LogLevel, Meta(description="What the log shows.")] = "info"
     log_requests: Annotated[bool, Meta(description="Log every HTTP request.")] = False

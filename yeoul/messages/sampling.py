@@ -10,7 +10,9 @@ from yeoul.errors import InvalidRequestError
 
 MAX_LOGPROBS = 20
 MAX_NUM_STOP_STRINGS = 16
+MAX_STOP_STRING_CHARACTERS = 1024
 MAX_NUM_STOP_TOKEN_IDS = 128
+MAX_NUM_LOGIT_BIASES = 1024
 MAX_NUM_CHOICES = 128
 
 
@@ -65,6 +67,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
             if (value := getattr(self, name)) is not None:
                 _check_range(name, value, 0, MAX_LOGPROBS)
         self._check_stops(vocab_size)
+        _check_count("logit_bias", len(self.logit_bias), MAX_NUM_LOGIT_BIASES)
         for token_id, bias in self.logit_bias.items():
             _check_token_id("logit_bias", token_id, vocab_size)
             _check_range(f"logit_bias[{token_id}]", bias, -100.0, 100.0)
@@ -73,6 +76,10 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         _check_count("stop", len(self.stop), MAX_NUM_STOP_STRINGS)
         if not all(self.stop):
             raise InvalidRequestError("a stop string is empty; leave it out", param="stop")
+        if (longest := max(map(len, self.stop), default=0)) > MAX_STOP_STRING_CHARACTERS:
+            raise InvalidRequestError(
+                f"a stop string has {longest} characters; expected at most {MAX_STOP_STRING_CHARACTERS}", param="stop"
+            )
         _check_count("stop_token_ids", len(self.stop_token_ids), MAX_NUM_STOP_TOKEN_IDS)
         for token_id in self.stop_token_ids:
             _check_token_id("stop_token_ids", token_id, vocab_size)

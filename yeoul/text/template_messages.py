@@ -71,7 +71,7 @@ def _with_parsed_call(call: Any) -> Any:
         case {"function": {"arguments": str(arguments)}}:
             try:
                 parsed = json.loads(arguments)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return call
             return {**call, "function": {**call["function"], "arguments": parsed}} if isinstance(parsed, dict) else call
         case _:

@@ -12,6 +12,8 @@ import msgspec
 from yeoul.errors import InvalidRequestError, PromptTooLongError
 from yeoul.messages.sampling import SamplingParams
 
+MAX_CHARACTERS_A_TOKEN = 128
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine can take: tokens of prompt and answer together, and token ids below ``vocab_size``."""
@@ -52,11 +54,20 @@ def check_token_ids(token_ids: object, limits: Limits) -> list[int]:
     if not checked:
         raise InvalidRequestError("the prompt is empty; expected at least one token", param="prompt")
     if min(checked) < 0 or max(checked) >= limits.vocab_size:
-        wrong = next(token_id for token_id in checked if not 0 <= token_id < limits.vocab_size)
+        wrong = str(next(token_id for token_id in checked if not 0 <= token_id < limits.vocab_size))
         raise InvalidRequestError(
-            f"the prompt has token {wrong}, but the vocabulary has tokens 0 to {limits.vocab_size - 1}", param="prompt"
+            f"the prompt has token {wrong[:40]}, but the vocabulary has tokens 0 to {limits.vocab_size - 1}", param="prompt"
         )
     return checked
+
+
+def check_text_length(text: str, limits: Limits) -> None:
+    """Raises PromptTooLongError for a text so long that it is not worth tokenizing, which would take seconds."""
+    if len(text) > (most := MAX_CHARACTERS_A_TOKEN * limits.max_model_len):
+        raise PromptTooLongError(
+            f"the prompt has {len(text)} characters; at most {most} are tokenized, {MAX_CHARACTERS_A_TOKEN} for each of the"
+            f" {limits.max_model_len} tokens of the model's context: shorten the prompt"
+        )
 
 
 def check_prompt_length(num_tokens: int, limits: Limits) -> None:

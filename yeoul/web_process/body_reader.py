@@ -16,6 +16,8 @@ async def read_body(request: Request, model: type[Body], max_body_bytes: int) ->
         PayloadTooLargeError: it is, or says that it is, larger than ``max_body_bytes``; the rest is not read.
         InvalidRequestError: it is not JSON, or not what the model expects.
     """
+    if (coding := request.headers.get("content-encoding", "identity")) != "identity":
+        raise InvalidRequestError(f"the body is encoded with {coding[:40]!r}; send it as it is, without content-encoding")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_body_bytes:
         raise _too_large(int(declared), max_body_bytes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http
 import logging
+from collections.abc import Iterator
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -29,6 +31,17 @@ def error_fields(error: Exception) -> dict[str, object]:
             "code": error.code if isinstance(error, UserError) else None,
         }
     }
+
+
+@contextlib.contextmanager
+def named_as(field: str) -> Iterator[None]:
+    """What is wrong with the prompt is said of the field in which the client sent it."""
+    try:
+        yield
+    except UserError as error:
+        if error.param == "prompt":
+            error.param = field
+        raise
 
 
 def error_response(error: Exception) -> Response:

@@ -1,53 +1,104 @@
-"""BoundedHttpProtocol: uvicorn's connection with limits on what a client may send before its request begins.
+"""BoundedHttpProtocol: uvicorn's connection with limits on what a client may send before its request begins, and on how long
+it may leave its answer unread.
 
-Uvicorn waits for ever for the rest of a request, and keeps headers of any length. Knows no application.
+Uvicorn waits for ever for the rest of a request and for a reader, and keeps headers of any length. Knows no application.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from yeoul.config.settings import Settings
+from yeoul.errors import HeadersTooLargeError, InvalidRequestError, RequestLineTooLongError, UnavailableError, YeoulError
+from yeoul.web_process.errors_http import error_response
 
 MAX_HEADER_BYTES = 64 << 10
+MAX_NUM_HEADERS = 128
+MAX_URL_BYTES = 8 << 10
+
+# How long a client that was refused may go on sending, so that it reads why instead of a broken connection.
+_LINGER_SECONDS = 2.0
 
 # The name under which a request's scope has the connection's own ``send``, without what middleware has put around it.
 DIRECT_SEND = "yeoul.direct_send"
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """A request has to be complete within uvicorn's keep-alive time, its headers within ``MAX_HEADER_BYTES``."""
+    """A request has to be complete within uvicorn's keep-alive time, and its first lines within the limits above."""
 
-    _num_header_bytes: int | None = None
-    _deadline: asyncio.TimerHandle | None = None
+    def __init__(self, settings: Settings, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._reader_timeout_seconds = settings.time.reader_timeout_seconds
+        self._max_num_connections = settings.server.max_num_connections
+        self._num_unparsed_bytes: int | None = None
+        self._num_header_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._reader_deadline: asyncio.TimerHandle | None = None
+        self._refusal: YeoulError | None = None
+        self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request has to come in time."""
         super().connection_made(transport)
+        if len(self.connections) > self._max_num_connections:
+            self._refusal = UnavailableError(
+                f"{self._max_num_connections} connections are open, and no more may be (--max-num-connections); try later"
+            )
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any longer."""
         self._stop_clock()
+        self._stop_reader_clock()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Passes the bytes on, unless they are more headers than anybody needs."""
-        if self._num_header_bytes is not None:
-            self._num_header_bytes += len(data)
+        if self._is_refused:
+            return
+        if self._refusal is not None:
+            self.send_400_response("")
+            return
+        if self._num_unparsed_bytes is not None:
+            self._num_unparsed_bytes += len(data)
         super().data_received(data)
-        if self._num_header_bytes is not None and self._num_header_bytes > MAX_HEADER_BYTES:
-            self.send_400_response(f"The headers have more than {MAX_HEADER_BYTES} bytes.")
+        if self._num_unparsed_bytes is not None and self._num_unparsed_bytes > MAX_URL_BYTES + MAX_HEADER_BYTES:
+            self._refusal = _too_large("bytes", MAX_HEADER_BYTES)  # a line without end, of which the parser tells nothing
+            self.send_400_response("")
 
     def on_message_begin(self) -> None:
         """A request begins; bytes that came with its beginning are not counted."""
         super().on_message_begin()
+        self._num_unparsed_bytes = 0
         self._num_header_bytes = 0
         self._start_clock()
 
+    def on_url(self, url: bytes) -> None:
+        """A part of the path and query; the error ends the parser's work."""
+        super().on_url(url)
+        if len(self.url) > MAX_URL_BYTES:
+            self._refusal = RequestLineTooLongError(
+                f"the path and query have more than {MAX_URL_BYTES} bytes; send what is long in the body"
+            )
+            raise self._refusal
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, whole; the error ends the parser's work."""
+        super().on_header(name, value)
+        self._num_header_bytes += len(name) + len(value)
+        if len(self.headers) > MAX_NUM_HEADERS:
+            self._refusal = _too_large("headers", MAX_NUM_HEADERS)
+        elif self._num_header_bytes > MAX_HEADER_BYTES:
+            self._refusal = _too_large("bytes", MAX_HEADER_BYTES)
+        if self._refusal is not None:
+            raise self._refusal
+
     def on_headers_complete(self) -> None:
         """What follows is body, whose length the routes limit."""
-        self._num_header_bytes = None
+        self._num_unparsed_bytes = None
         super().on_headers_complete()
         if self.cycle is not None and self.cycle.scope is self.scope:
             self.scope["extensions"] = {DIRECT_SEND: self.cycle.send}  # type: ignore[dict-item]
@@ -57,6 +108,37 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_clock()
         super().on_message_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Uvicorn's answer to what is no HTTP, and ours to what is too much of it; then nothing more is read of it."""
+        error = self._refusal or InvalidRequestError(
+            "what came is no valid HTTP/1.1 request; send a request line, headers and a body of the length that they say"
+        )
+        self._is_refused = True
+        response = error_response(error)
+        head = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+        self.transport.write(STATUS_LINE[response.status_code] + head + b"connection: close\r\n\r\n" + bytes(response.body))
+        self._stop_clock()
+        self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def pause_writing(self) -> None:
+        """The client takes nothing at the moment; if that lasts, it is left, whatever it was to get."""
+        super().pause_writing()
+        self._stop_reader_clock()
+        self._reader_deadline = self.loop.call_later(self._reader_timeout_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._stop_reader_clock()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """An idle connection ends; one whose client has not even taken its last answer does not wait for that."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
+
     def _start_clock(self) -> None:
         self._stop_clock()
         self._deadline = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
@@ -65,3 +147,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _stop_reader_clock(self) -> None:
+        if self._reader_deadline is not None:
+            self._reader_deadline.cancel()
+            self._reader_deadline = None
+
+
+def _too_large(what: str, most: int) -> HeadersTooLargeError:
+    return HeadersTooLargeError(f"the request has more than {most} {what} in its headers; send fewer")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import math
 import socket
@@ -26,7 +27,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 build_app(context),
-                http=BoundedHttpProtocol,
+                http=functools.partial(BoundedHttpProtocol, settings),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -17,7 +17,7 @@ from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.tokenizer_source import SamplingDefaults
-from yeoul.web_process.admission import Limits, check_token_ids
+from yeoul.web_process.admission import Limits, check_text_length, check_token_ids
 
 if TYPE_CHECKING:
     from yeoul.text.chat_template import ChatTemplate
@@ -33,7 +33,7 @@ _NUM_PROMPTS_AT_A_TIME = 8
 _NUM_THREADS = 2
 
 # What the template is given by us, and the names of the call itself.
-_RESERVED_ARGUMENTS = frozenset({"self", "messages", "tools", "add_generation_prompt"})
+_RESERVED_ARGUMENTS = frozenset({"self", "messages", "tools", "add_generation_prompt", "chat_template"})
 
 
 class ModelText:
@@ -77,6 +77,7 @@ class ModelText:
         """
         if not isinstance(prompt, str):
             return check_token_ids(prompt, limits)
+        check_text_length(prompt, limits)
         # Tokens from our own tokenizer are checked too: it can know some that the model lacks.
         return check_token_ids(await self.encode(prompt, add_special_tokens), limits)
 

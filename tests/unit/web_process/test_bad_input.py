@@ -45,7 +45,7 @@ async def goes_on(server: FakeServer) -> None:
         (b'{"prompt": "\\ud800"}', "surrogate"),
         (b'{"prompt": "\xff\xfe"}', "JSON"),
         (b'{"prompt": "\xed\xa0\x80"}', "JSON"),
-        (b"[" * 100_000, "nested"),
+        (b"[" * 20_000, "nested"),
         (b'{"prompt": ' + b"[" * 500 + b"]" * 500 + b"}", "prompt"),
         (b"{}", "'prompt' is missing"),
         (b'{"prompt": null}', "prompt has to be"),
@@ -100,6 +100,9 @@ async def goes_on(server: FakeServer) -> None:
         (b'{"messages": [' + b'{"role": "user"},' * 100_000 + b"{}]}", "messages has 100001 entries"),
         (b'{"prompt": [' + b"1," * 200_000 + b"1]}", "200001 tokens"),
         (b"[" + b"1," * 200_000 + b"1]", "array"),
+        (b'{"messages": [{"tool_calls": [' + b'{"a": []},' * 100_000 + b"{}]}]}", "more than 32768 objects and arrays"),
+        (b'{"prompt": "hi", "logit_bias": {"a": ' + b"[" * 63 + b"]" * 63 + b"}}", "nested more than 64 deep"),
+        (b'{"prompt": "hi", "stop_token_ids": [1' + b"0" * 400 + b"]}", "stop_token_ids.0"),
         (b'{"prompt": [[' + b"1," * 200_000 + b"1], 2", "JSON"),
     ],
     ids=lambda value: repr(value[:48]) if isinstance(value, bytes) else None,
@@ -139,6 +142,9 @@ def test_the_param_is_named():
         ("tools", {"tools": [{"type": "function", "function": {"name": "f"}}]}),
         ("response_format", {"response_format": {"type": "json_object"}}),
         ("modalities", {"modalities": ["audio"]}),
+        ("tool_choice", {"tool_choice": "required"}),
+        ("function_call", {"function_call": {"name": "f"}}),
+        ("chat_template_kwargs", {"chat_template_kwargs": {"chat_template": "{{ 1 }}"}}),
     ],
 )
 def test_the_param_of_a_chat_is_the_field_that_was_sent(lasting, name, fields):
@@ -164,6 +170,45 @@ def test_the_param_of_a_chat_is_the_field_that_was_sent(lasting, name, fields):
 def test_what_was_expected_is_said_in_the_words_of_json(lasting, messages, message):
     async def scene(server: FakeServer) -> None:
         assert (await server.chat(messages=messages)).json()["error"]["message"] == message
+
+    lasting.play(scene)
+
+
+def test_the_prompt_is_called_by_the_name_of_the_field_that_was_sent(lasting):
+    async def scene(server: FakeServer) -> None:
+        for path, field, value in (
+            ("/v1/chat/completions", "messages", [{"role": "user", "content": "x" * 300}]),
+            ("/v1/embeddings", "input", [[512]]),
+            ("/detokenize", "tokens", [-1]),
+        ):
+            answer = await server.http.post(path, json={field: value})
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+
+    lasting.play(scene)
+
+
+def test_brackets_and_quotes_in_a_text_are_no_structure(lasting):
+    async def scene(server: FakeServer) -> None:
+        answer = await server.http.post("/tokenize", json={"prompt": '[{"\\"[' * 4096})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["count"] > 4096
+
+    lasting.play(scene)
+
+
+def test_a_priority_that_cannot_cross_to_the_engine_is_the_clients_mistake(lasting):
+    async def scene(server: FakeServer) -> None:
+        answer = await server.http.post("/v1/embeddings", json={"input": "hi", "priority": 2**70})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "priority")
+
+    lasting.play(scene)
+
+
+def test_arguments_of_a_tool_call_may_be_nested_as_deeply_as_they_like(lasting):
+    async def scene(server: FakeServer) -> None:
+        call = {"function": {"name": "f", "arguments": "[" * 5000 + "]" * 5000}}
+        messages = [{"role": "assistant", "tool_calls": [call]}, {"role": "user", "content": "hi"}]
+        assert (await server.chat(messages=messages)).status_code == 200
 
     lasting.play(scene)
 
@@ -263,7 +308,7 @@ def test_headers_without_end_are_cut_off(line):
         answer = b""
         with contextlib.suppress(ConnectionError):
             answer = await reader.read()
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 431")
         writer.close()
         await goes_on(server)
 

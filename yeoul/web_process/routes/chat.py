@@ -8,6 +8,7 @@ from yeoul.web_process.answer_parts import AnswerHead
 from yeoul.web_process.answering import respond
 from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.chat_format import ChatFormat
+from yeoul.web_process.errors_http import named_as
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.routes.openapi import body_of
 from yeoul.web_process.schemas.chat import ChatRequest
@@ -29,12 +30,13 @@ def chat_router(context: ServerContext) -> APIRouter:
             add_generation_prompt=body.add_generation_prompt is not False,
             template_arguments=body.chat_template_kwargs,
         )
-        stream = await context.llm.submit(
-            [prompt],
-            body.to_sampling(context.llm.text.sampling_defaults),
-            terms=context.terms(request, body.priority, body.cache_salt, body.deadline_seconds),
-            add_special_tokens=body.add_special_tokens is True,
-        )
+        with named_as("messages"):
+            stream = await context.llm.submit(
+                [prompt],
+                body.to_sampling(context.llm.text.sampling_defaults),
+                terms=context.terms(request, body.priority, body.cache_salt, body.deadline_seconds),
+                add_special_tokens=body.add_special_tokens is True,
+            )
         return await respond(
             request,
             stream,

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.disconnect import on_disconnect
+from yeoul.web_process.errors_http import named_as
 from yeoul.web_process.routes.openapi import body_of
 from yeoul.web_process.schemas.prompts import as_prompts
 from yeoul.web_process.schemas.texts import EmbeddingRequest
@@ -44,7 +45,8 @@ def embeddings_router(context: ServerContext) -> APIRouter:
             encoding.cancel()
         if encoding.cancelled():
             return Response(status_code=_CLIENT_LEFT)
-        vectors, num_tokens = encoding.result()
+        with named_as("input"):
+            vectors, num_tokens = encoding.result()
         data = [
             {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)}
             for index, vector in enumerate(vectors)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from yeoul.web_process.admission import check_token_ids
+from yeoul.web_process.admission import check_text_length, check_token_ids
 from yeoul.web_process.body_reader import read_body
+from yeoul.web_process.errors_http import named_as
 from yeoul.web_process.routes.openapi import body_of
 from yeoul.web_process.schemas.texts import DetokenizeRequest, TokenizeRequest
 from yeoul.web_process.server_context import ServerContext
@@ -28,6 +29,7 @@ def tokenize_router(context: ServerContext) -> APIRouter:
             adds_generation_prompt = body.add_generation_prompt is not False
             prompt = await text.render_chat(messages, add_generation_prompt=adds_generation_prompt)
             adds_special_tokens = body.add_special_tokens is True
+        check_text_length(prompt, context.llm.limits)
         token_ids = await text.encode(prompt, adds_special_tokens)
         return {
             "count": len(token_ids),
@@ -41,7 +43,8 @@ def tokenize_router(context: ServerContext) -> APIRouter:
         """The text of tokens."""
         body = await read_body(request, DetokenizeRequest, context.max_body_bytes)
         context.check_model(body.model)
-        token_ids = check_token_ids(body.tokens, context.llm.limits) if body.tokens else []
+        with named_as("tokens"):
+            token_ids = check_token_ids(body.tokens, context.llm.limits) if body.tokens else []
         return {"prompt": context.llm.text.tokenizer.decode(token_ids, skip_special_tokens=False)}
 
     return router

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -19,9 +20,12 @@ MAX_NUM_ERRORS_SHOWN = 3
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _LONE_SURROGATE = re.compile(_HIGH + rb"(?!" + _LOW + rb")|(?<!\\u[dD][89abAB]..)" + _LOW)
 _NO_NUMBER = re.compile(rb"[:\[,]\s*(NaN|-?Infinity)\b")
-_LONG_FIELDS = frozenset({"prompt", "messages", "input", "tokens", "tools"})
+_TEXT_FIELDS = frozenset({"prompt", "input", "tokens"})
+_LONG_FIELDS = _TEXT_FIELDS | {"messages", "tools"}
 _MAX_BYTES_OF_A_SETTING = 256 << 10
 _MAX_NUM_ENTRIES = 16384
+_MAX_NUM_CONTAINERS = 32768
+_MAX_DEPTH = 64
 
 
 class RequestBody(BaseModel):
@@ -32,6 +36,15 @@ class RequestBody(BaseModel):
 
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 """A whole number that can cross to the engine."""
+
+_MAX_PRIORITY = 2**31 - 1
+Priority = Annotated[int, Field(ge=-_MAX_PRIORITY, le=_MAX_PRIORITY)]
+
+Deadline = Annotated[float, Field(gt=0, le=1e6)]
+"""Seconds from a request's arrival."""
+
+Label = Annotated[str, Field(max_length=1024)]
+"""A name, a key or a salt: not the place for text."""
 
 Body = TypeVar("Body", bound=RequestBody)
 
@@ -45,17 +58,48 @@ def parse_body(body: bytes, model: type[Body]) -> Body:
     try:
         if len(body) > _MAX_BYTES_OF_A_SETTING:
             _refuse_oversized_fields(body)
+        if (num_brackets := body.count(b"[") + body.count(b"{")) > _MAX_NUM_CONTAINERS:
+            _check_num_containers(body)
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequestError(_explain_damage(body, error), code="invalid_json") from None
     except RecursionError:
-        raise InvalidRequestError("the body is nested too deeply; flatten it", code="invalid_json") from None
+        raise _too_deep() from None
     if not isinstance(fields, dict):
         raise InvalidRequestError(f"the body is a JSON {_json_name(fields)}; expected an object with the request's fields")
+    if num_brackets > _MAX_DEPTH:  # else it cannot be deeper
+        _check_depth(fields)
     try:
         return model.model_validate(fields)
     except ValidationError as error:
         raise _explain(error, model) from None
+
+
+def _check_num_containers(body: bytes) -> None:
+    """Each costs microseconds of the event loop, wherever it is. Strings are left out: a text may have any brackets."""
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside = plain.split(b'"', 8 * _MAX_NUM_CONTAINERS)[::2]
+    if sum(part.count(b"[") + part.count(b"{") for part in outside) > _MAX_NUM_CONTAINERS:
+        raise InvalidRequestError(
+            f"the body has more than {_MAX_NUM_CONTAINERS} objects and arrays; send less at a time", code="invalid_json"
+        )
+
+
+def _check_depth(fields: dict[str, Any]) -> None:
+    """Level by level, so that no depth costs the interpreter's stack. Fields of text and tokens have a shape of their own."""
+    level = _containers(value for name, value in fields.items() if name not in _TEXT_FIELDS)
+    for _ in range(_MAX_DEPTH - 1):
+        level = _containers(entry for node in level for entry in (node.values() if isinstance(node, dict) else node))
+    if level:
+        raise _too_deep()
+
+
+def _containers(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if isinstance(value, dict | list)]
+
+
+def _too_deep() -> InvalidRequestError:
+    return InvalidRequestError(f"the body is nested more than {_MAX_DEPTH} deep; flatten it", code="invalid_json")
 
 
 def _refuse_oversized_fields(body: bytes) -> None:
@@ -107,6 +151,10 @@ def _explain_one(problem: Any, model: type[RequestBody]) -> str:
     if problem["type"] == "too_short":
         context = problem["ctx"]
         return f"{path}: expected at least {context['min_length']} entries, but {context['actual_length']} came"
+    if problem["type"] == "too_long":
+        return f"{path}: expected at most {problem['ctx']['max_length']} entries, but {len(problem['input'])} came"
+    if problem["type"] == "string_too_long":
+        return f"{path}: expected at most {problem['ctx']['max_length']} characters, but {len(problem['input'])} came"
     came = _json_name(problem["input"])
     if isinstance(problem["input"], bool):
         came += " true" if problem["input"] else " false"

@@ -9,8 +9,12 @@ from pydantic import Field, field_validator, model_validator
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import MAX_LOGPROBS, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
-from yeoul.web_process.schemas.body import Int64, RequestBody
+from yeoul.web_process.schemas.body import Int64, Label, RequestBody
 from yeoul.web_process.schemas.sampling_fields import SamplingFields
+
+MAX_NUM_MESSAGES = 4096
+MAX_NUM_PARTS = 1024  # of a message's content
+MAX_NUM_TOOLS = 128
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
@@ -20,11 +24,11 @@ class ChatMessage(RequestBody):
 
     role: Role
     content: str | list[dict[str, str]] | None = Field(default=None, description="A string, or a list of text parts.")
-    name: str | None = None
+    name: Label | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
+    tool_call_id: Label | None = None
     function_call: dict[str, Any] | None = None
     audio: None = None
     annotations: list[dict[str, Any]] | None = None
@@ -33,6 +37,8 @@ class ChatMessage(RequestBody):
     @classmethod
     def _read_parts(cls, content: Any) -> Any:
         if isinstance(content, list):
+            if len(content) > MAX_NUM_PARTS:
+                raise ValueError(f"expected at most {MAX_NUM_PARTS} parts, but {len(content)} came")
             return [{"type": "text", "text": _text_of_part(part)} for part in content]
         if content is not None and not isinstance(content, str):
             raise ValueError("expected a string, or a list of text parts")
@@ -68,13 +74,13 @@ def _text_of_part(part: Any) -> str:
 class ChatRequest(SamplingFields):
     """OpenAI's fields. Those that only steer OpenAI's own platform are accepted and ignored."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_NUM_MESSAGES)
     logprobs: bool | None = None
     top_logprobs: Annotated[Int64, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     max_completion_tokens: Annotated[Int64, Field(ge=1)] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = Field(default=None, max_length=MAX_NUM_TOOLS)
     tool_choice: str | dict[str, Any] | None = None
-    functions: list[dict[str, Any]] | None = None
+    functions: list[dict[str, Any]] | None = Field(default=None, max_length=MAX_NUM_TOOLS)
     function_call: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
     modalities: list[str] | None = None
@@ -84,10 +90,10 @@ class ChatRequest(SamplingFields):
     metadata: dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     prediction: dict[str, Any] | None = None
-    prompt_cache_key: str | None = None
+    prompt_cache_key: Label | None = None
     prompt_cache_retention: str | None = None
     reasoning_effort: str | None = None
-    safety_identifier: str | None = None
+    safety_identifier: Label | None = None
     service_tier: str | None = None
     store: bool | None = None
     verbosity: str | None = None
@@ -101,6 +107,12 @@ class ChatRequest(SamplingFields):
             raise InvalidRequestError(
                 "calling tools is not supported: leave tools out, or set tool_choice to 'none'", param="tools"
             )
+        for name in ("tool_choice", "function_call"):
+            if (choice := getattr(self, name)) not in (None, "none", "auto"):
+                raise InvalidRequestError(
+                    f"calling tools is not supported: {name} has to be 'none' or left out, but {str(choice)[:40]!r} came",
+                    param=name,
+                )
         if self.response_format is not None and self.response_format.get("type") != "text":
             raise InvalidRequestError(
                 "response_format has to be of type 'text'; structured output is not supported", param="response_format"

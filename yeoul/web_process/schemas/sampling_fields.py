@@ -9,9 +9,7 @@ from pydantic import Field, field_validator
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
-from yeoul.web_process.schemas.body import Int64, RequestBody
-
-MAX_PRIORITY = 2**31 - 1
+from yeoul.web_process.schemas.body import Deadline, Int64, Label, Priority, RequestBody
 
 
 class StreamOptions(RequestBody):
@@ -36,20 +34,20 @@ class SamplingFields(RequestBody):
     max_tokens: Int64 | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    user: str | None = None
+    user: Label | None = None
 
     top_k: Int64 | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
     min_tokens: Int64 | None = None
     ignore_eos: bool | None = None
-    stop_token_ids: list[int] | None = None
+    stop_token_ids: list[Int64] | None = None
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None
     add_special_tokens: bool | None = None
-    priority: int | None = Field(default=None, ge=-MAX_PRIORITY, le=MAX_PRIORITY)
-    cache_salt: str | None = Field(default=None, max_length=1024)
-    deadline_seconds: float | None = Field(default=None, gt=0, description="How long it may take, waiting included.")
+    priority: Priority | None = None
+    cache_salt: Label | None = None
+    deadline_seconds: Deadline | None = Field(default=None, description="How long it may take, waiting included.")
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from yeoul.web_process.schemas.body import RequestBody
-from yeoul.web_process.schemas.chat import ChatMessage
+from yeoul.web_process.schemas.body import Deadline, Label, Priority, RequestBody
+from yeoul.web_process.schemas.chat import MAX_NUM_MESSAGES, ChatMessage
 
 
 class TokenizeRequest(RequestBody):
@@ -15,7 +15,7 @@ class TokenizeRequest(RequestBody):
 
     model: str | None = None
     prompt: str | None = None
-    messages: list[ChatMessage] | None = Field(default=None, min_length=1)
+    messages: list[ChatMessage] | None = Field(default=None, min_length=1, max_length=MAX_NUM_MESSAGES)
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     return_token_strs: bool | None = None
@@ -41,8 +41,8 @@ class EmbeddingRequest(RequestBody):
     input: Any = Field(description="A string, a list of token ids, a list of strings, or a list of lists of token ids.")
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
-    user: str | None = None
+    user: Label | None = None
     pooling: Literal["last", "mean"] | None = None
-    priority: int | None = None
-    cache_salt: str | None = Field(default=None, max_length=1024)
-    deadline_seconds: float | None = Field(default=None, gt=0, description="How long it may take, waiting included.")
+    priority: Priority | None = None
+    cache_salt: Label | None = None
+    deadline_seconds: Deadline | None = Field(default=None, description="How long it may take, waiting included.")
