@@ -66,7 +66,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._num_unparsed_bytes += len(data)
         super().data_received(data)
         if self._num_unparsed_bytes is not None and self._num_unparsed_bytes > MAX_URL_BYTES + MAX_HEADER_BYTES:
-            self._refusal = _too_large("bytes", MAX_HEADER_BYTES)  # a line without end, of which the parser tells nothing
+            self._refusal = _too_large(
+                "bytes of headers", MAX_HEADER_BYTES
+            )  # a line without end, of which the parser tells nothing
             self.send_400_response("")
 
     def on_message_begin(self) -> None:
@@ -92,7 +94,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if len(self.headers) > MAX_NUM_HEADERS:
             self._refusal = _too_large("headers", MAX_NUM_HEADERS)
         elif self._num_header_bytes > MAX_HEADER_BYTES:
-            self._refusal = _too_large("bytes", MAX_HEADER_BYTES)
+            self._refusal = _too_large("bytes of headers", MAX_HEADER_BYTES)
         if self._refusal is not None:
             raise self._refusal
 
@@ -155,4 +157,4 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 def _too_large(what: str, most: int) -> HeadersTooLargeError:
-    return HeadersTooLargeError(f"the request has more than {most} {what} in its headers; send fewer")
+    return HeadersTooLargeError(f"the request has more than {most} {what}; send fewer")

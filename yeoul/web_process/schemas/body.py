@@ -114,7 +114,9 @@ def _refuse_oversized_fields(body: bytes) -> None:
         if name not in _LONG_FIELDS:
             if len(value) > _MAX_BYTES_OF_A_SETTING:
                 limit = _MAX_BYTES_OF_A_SETTING
-                raise InvalidRequestError(f"the field {_shorten(name)} has {len(value)} bytes; expected at most {limit}")
+                raise InvalidRequestError(
+                    f"the field {_shorten(name)} has {len(value)} bytes; expected at most {limit}", param=name[:60]
+                )
         elif bytes(value[:1]) == b"[":
             entries = msgspec.json.decode(raw, type=list[msgspec.Raw])
             if len(entries) > _MAX_NUM_ENTRIES and not bytes(entries[0])[:1].isdigit():

@@ -1,0 +1,119 @@
+"""How each row of docs/limits.md is sent: a name of a row -> what makes a request of so many, and what is not built.
+
+``test_limits.py`` reads the page and sends them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from tests.raw_http import request_bytes
+
+COMPLETIONS, CHAT, EMBEDDINGS = "/v1/completions", "/v1/chat/completions", "/v1/embeddings"
+JSON = {"content-type": "application/json"}
+MESSAGE = {"role": "user", "content": "hi"}
+
+Case = Callable[[int], bytes]
+
+
+def post(path: str, fields: dict[str, Any], headers: dict[str, str] = JSON) -> bytes:
+    return request_bytes("POST", path, headers, json.dumps(fields, separators=(",", ":")).encode())
+
+
+def completion(**fields: Any) -> bytes:
+    return post(COMPLETIONS, {"prompt": "hi", "max_tokens": 1} | fields)
+
+
+def chat(**fields: Any) -> bytes:
+    return post(CHAT, {"messages": [MESSAGE], "max_tokens": 1} | fields)
+
+
+def number(field: str) -> Case:
+    """A field of completions that is a number."""
+    return lambda sent: completion(**{field: sent})
+
+
+def padded_headers(num_bytes: int) -> list[tuple[str, str]]:
+    """Headers whose names and values have so many bytes, with the two that every request has."""
+    num_left = num_bytes - len("hostx") - len("connectionclose")
+    sizes = [8192] * (num_left // 8192 - 1)
+    return [("padding", "x" * (size - len("padding"))) for size in [*sizes, num_left - sum(sizes)]]
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """An object so deep."""
+    node: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        node = {"a": node}
+    return node
+
+
+def body_of(num_bytes: int) -> bytes:
+    """A request whose body has so many bytes, most of them spaces."""
+    return request_bytes("POST", COMPLETIONS, JSON, b'{"prompt": "hi", "max_tokens": 1}'.ljust(num_bytes))
+
+
+# The row's name -> a request of so many.
+CASES: dict[str, Case] = {
+    "bytes of path and query": lambda sent: request_bytes("GET", "/health?".ljust(sent, "x"), {}),
+    "headers": lambda sent: request_bytes("GET", "/health", [("x", "y")] * (sent - 2)),
+    "bytes of all headers": lambda sent: request_bytes("GET", "/health", padded_headers(sent)),
+    "bytes of the body": body_of,
+    "objects and arrays in all": lambda sent: chat(tools=[{"a": [[]] * (sent - 6)}], tool_choice="none"),
+    "depth": lambda sent: chat(metadata=nested(sent - 1)),
+    "bytes of a field other than prompt, input, tokens, messages and tools": lambda sent: chat(
+        metadata={"a": "x" * (sent - len('{"a":""}'))}
+    ),
+    "user": lambda sent: completion(user="x" * sent),
+    "cache_salt": lambda sent: completion(cache_salt="x" * sent),
+    "name of a message": lambda sent: chat(messages=[{**MESSAGE, "name": "x" * sent}]),
+    "tokens": lambda sent: completion(prompt=[65] * sent),
+    "characters": lambda sent: post("/tokenize", {"prompt": "x" * sent}),
+    "prompts times n": lambda sent: completion(prompt=[[65]] * sent),
+    "messages": lambda sent: chat(messages=[MESSAGE] * sent),
+    "parts of a message's content": lambda sent: chat(
+        messages=[{"role": "user", "content": [{"type": "text", "text": ""}] * sent}]
+    ),
+    "tools": lambda sent: chat(tools=[{"type": "function"}] * sent, tool_choice="none"),
+    "logit_bias": lambda sent: completion(logit_bias={str(token_id): 1 for token_id in range(sent)}),
+    "a bias": lambda sent: completion(logit_bias={"65": sent}),
+    "top_logprobs": lambda sent: chat(logprobs=True, top_logprobs=sent),
+    "stop": lambda sent: completion(stop=[chr(200 + place) for place in range(sent)]),
+    "a stop string": lambda sent: completion(stop="x" * sent),
+    "stop_token_ids": lambda sent: completion(stop_token_ids=list(range(sent))),
+} | {
+    field: number(field)
+    for field in (
+        "n",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "min_p",
+        "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "top_k",
+        "seed",
+        "priority",
+        "logprobs",
+        "prompt_logprobs",
+    )
+}
+
+# The row's name -> a request that needs what is not there.
+NOT_BUILT: dict[str, bytes] = {
+    "tools to be called": chat(tools=[{"type": "function", "function": {"name": "f"}}]),
+    "tool_choice": chat(tool_choice="required"),
+    "response_format": chat(response_format={"type": "json_object"}),
+    "a schema": chat(response_format={"type": "json_schema", "json_schema": {"schema": nested(40)}}),
+    "a regex": completion(guided_regex="(a+)+$"),
+    "best_of above n": completion(best_of=4),
+    "suffix": completion(suffix="the end"),
+    "images": chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]),
+    "modalities": chat(modalities=["audio"]),
+    "a template of the client's own": chat(chat_template_kwargs={"chat_template": "{{ 1 }}"}),
+    "shorter vectors": post(EMBEDDINGS, {"input": "hi", "dimensions": 8}),
+    "a compressed body": post(COMPLETIONS, {"prompt": "hi"}, {**JSON, "content-encoding": "gzip"}),
+}
