@@ -32,9 +32,9 @@ def connect(port: int, *, receive_buffer_bytes: int | None = None, timeout_secon
     return connection
 
 
-def read_all(connection: socket.socket) -> RawAnswer:
-    """Until the server closes the connection."""
-    received = bytearray()
+def read_all(connection: socket.socket, received: bytearray | None = None) -> RawAnswer:
+    """Until the server closes the connection; ``received`` is what has been read of the answer already."""
+    received = bytearray() if received is None else received
     with contextlib.suppress(ConnectionError):
         while chunk := connection.recv(1 << 16):
             received += chunk

@@ -116,6 +116,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             "what came is no valid HTTP/1.1 request; send a request line, headers and a body of the length that they say"
         )
         self._is_refused = True
+        if self._abandon_answer():
+            self.transport.close()
+            return
         response = error_response(error)
         head = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
         self.transport.write(STATUS_LINE[response.status_code] + head + b"connection: close\r\n\r\n" + bytes(response.body))
@@ -123,6 +126,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+    def _abandon_answer(self) -> bool:
+        """What is being answered is answered no further, as if its client had left; whether the answer had begun."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        cycle.disconnected = True
+        cycle.message_event.set()
+        return cycle.response_started
 
     def pause_writing(self) -> None:
         """The client takes nothing at the moment; if that lasts, it is left, whatever it was to get."""
