@@ -10,7 +10,23 @@ from tests.poison.siege import Siege
 from tests.running_server import RunningServer
 
 CORPUS = load_corpus()
-FLAGS = ("--check-invariants", "--fake-step-seconds", "0.002", "--max-num-seqs", "32", "--request-timeout-seconds", "3")
+TEMPLATE = (
+    "{% for message in messages %}{% if message.content == 'refuse me' %}{{ raise_exception('I will not') }}{% endif %}"
+    "{% if message.content == 'divide me' %}{{ 1 // 0 }}{% endif %}"
+    "{% if message.content == 'count me' %}{% for _ in range(1000000000) %}x{% endfor %}{% endif %}"
+    "[{{ message.role }}] {{ message.content }}\n{% endfor %}"
+)
+FLAGS = (
+    "--chat-template",
+    TEMPLATE,
+    "--check-invariants",
+    "--fake-step-seconds",
+    "0.002",
+    "--max-num-seqs",
+    "32",
+    "--request-timeout-seconds",
+    "3",
+)
 
 
 @pytest.fixture(scope="module")

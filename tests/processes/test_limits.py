@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,12 @@ def test_an_id_in_a_header_is_not_read_so_that_two_requests_may_bring_the_same(s
     assert b"the same" not in answers[0].body
     first.close()
     second.close()
+
+
+def test_the_process_may_open_what_the_connections_need(server):
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    (line,) = [line for line in Path(f"/proc/{server.pid}/limits").read_text().splitlines() if "open files" in line]
+    assert int(line.split()[3]) >= min(hard, Settings().server.max_num_connections)
 
 
 def test_a_connection_too_many_is_told_so_and_the_next_one_is_served():

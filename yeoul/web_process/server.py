@@ -22,7 +22,7 @@ from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage
 from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.async_llm import AsyncLLM
-from yeoul.web_process.listening import bind_listener, url_of
+from yeoul.web_process.listening import allow_descriptors, bind_listener, url_of
 from yeoul.web_process.served_model import Progress
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ OnReady = Callable[[EngineReady, str], None]
 Result = TypeVar("Result")
 EXIT_CODE_OF_A_SIGNAL = 128
 _NUM_THREADS = 4
+_NUM_OTHER_DESCRIPTORS = 256  # sockets to the engine, files, libraries
 
 # How long a thread that renders or loads may keep the interpreter from the event loop; Python's own is five times that.
 _SWITCH_INTERVAL_SECONDS = 0.001
@@ -55,6 +56,7 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
     set_up_logging("Web", settings.server.log_level)
     setproctitle.setproctitle("yeoul::Web")
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+    allow_descriptors(settings.server.max_num_connections + _NUM_OTHER_DESCRIPTORS)
     with bind_listener(settings.server.host, settings.server.port) as listener:
         llm = AsyncLLM(settings, on_progress=on_progress)
         llm.resolve()
