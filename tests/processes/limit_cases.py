@@ -97,6 +97,7 @@ CASES: dict[str, Case] = {
         "top_k",
         "seed",
         "priority",
+        "deadline_seconds",
         "logprobs",
         "prompt_logprobs",
     )
