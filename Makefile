@@ -17,7 +17,7 @@ NATIVE := CMakeLists.txt $(wildcard yeoul/*/*.c yeoul/*/*/*.cpp yeoul/*/*/*.h)
 # runtimes before all else. Leaks are left out, since CPython and torch keep much until the end.
 SANITIZED := build/sanitized
 SANITIZED_TESTS := tests/unit/kernels tests/unit/models/test_same_answer.py tests/unit/models/test_recorded_layers.py \
-	tests/unit/transport/test_ring.py tests/unit/transport/test_channel.py tests/processes/transport/test_ring_processes.py
+	tests/unit/transport/test_ring.py tests/unit/transport/test_ring_damage.py tests/unit/transport/test_channel.py tests/processes/transport/test_ring_processes.py
 SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CC) -print-file-name=lib$(name).so))" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 

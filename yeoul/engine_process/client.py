@@ -122,7 +122,8 @@ class AsyncMPClient:
             raise ProcessDeadError("EngineCore", f"gave no answer within {limit:g} s") from None
         if isinstance(message, EngineDead):
             raise ProcessDeadError(message.role, message.cause, exit_code=message.exit_code, details=message.details)
-        assert isinstance(message, EngineReady)
+        if not isinstance(message, EngineReady):
+            raise ProcessDeadError("EngineCore", f"answered a Hello with {type(message).__name__}; expected EngineReady")
         if message.shape_digest != shape_digest(self._description):
             raise ConfigError(
                 f"the engine at {self._settings.transport.engine_address} serves another model than {self._files.name};"
@@ -167,17 +168,29 @@ class AsyncMPClient:
             self._sockets.send(self._encoder.encode(message))
 
     async def receive(self) -> EngineMessage:
-        """The next message; EngineDead once everything that the dead engine had sent is taken. One caller at a time."""
+        """The next message; EngineDead once everything that the dead engine had sent is taken. One caller at a time.
+
+        Raises:
+            ProcessDeadError: what came is no message.
+        """
         while True:
             payload = await self._receive_payload()
             if payload is None:
                 assert self._death is not None
                 death = self._death
                 return EngineDead(death.role, death.cause, death.details, death.exit_code)
-            message: EngineMessage = self._decoder.decode(payload)
+            message = self._decode(payload)
             if not isinstance(message, UtilityResult):
                 return message
             self._resolve(message)
+
+    def _decode(self, payload: bytes) -> EngineMessage:
+        try:
+            message: EngineMessage = self._decoder.decode(payload)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            cause = f"sent {len(payload)} bytes that are no message of this version: {error}"
+            raise ProcessDeadError("EngineCore", cause) from error
+        return message
 
     async def _receive_payload(self) -> bytes | None:
         assert self._sockets is not None, "start() comes first"

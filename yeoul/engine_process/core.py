@@ -23,6 +23,7 @@ from yeoul import __version__
 from yeoul.config.parts import EngineSettings
 from yeoul.engine_process.input_sockets import Arrival, ClientGone, FromWorkers, InputSockets, Unreadable
 from yeoul.engine_process.output_sockets import OutputSockets
+from yeoul.engine_process.request_check import find_harm
 from yeoul.engine_process.step_log import StepLog
 from yeoul.engine_process.warm_up import warm_up
 from yeoul.errors import ConfigError, GivenUpError, InvalidRequestError, ProcessDeadError, YeoulError
@@ -313,7 +314,7 @@ class EngineCoreProc:
 
     def _add(self, message: AddRequest) -> None:
         try:
-            fault = self._scheduler.add(message)
+            fault = find_harm(message, self._settings.description.vocab_size) or self._scheduler.add(message)
         except Exception as error:
             logger.exception("request %s could not be added", message.request_id)
             fault = RequestFault(f"the scheduler could not take this request: {error}")

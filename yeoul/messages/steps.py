@@ -7,10 +7,16 @@ back as a ``NewRequest`` with its output so far.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
+
+# An answer beyond these bounds is not one: whoever decodes it is told so, and the worker counts as broken.
+TokenId = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+StepSeconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e6)]
 
 
 class NewRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,7 +80,7 @@ class RequestResult(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
     """What a step made for one request. ``fault`` fails this request alone. ``embedding`` is float32, little endian."""
 
     request_id: str
-    token_ids: list[int] = []
+    token_ids: list[TokenId] = []
     logprobs: list[TokenLogprobs] = []
     prompt_logprobs: list[TokenLogprobs | None] = []
     fault: str | None = None
@@ -89,7 +95,7 @@ class StepResult(msgspec.Struct, frozen=True, tag="step"):
 
     step_number: int
     results: list[RequestResult] = []
-    compute_seconds: float = 0.0
+    compute_seconds: StepSeconds = 0.0
 
 
 class CallResult(msgspec.Struct, frozen=True, tag="result"):

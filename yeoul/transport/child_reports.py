@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from yeoul.errors import ConfigError, ProcessDeadError, TransportTimeoutError
+from yeoul.errors import ConfigError, ProcessDeadError, TransportError, TransportTimeoutError
 from yeoul.messages.reports import ChildReport, Failure
 from yeoul.transport.child_process import ChildProcess
 
@@ -39,7 +39,7 @@ def read_ready(child: ChildProcess, timeout_seconds: float) -> ChildReport:
 
     Raises:
         ConfigError: the child ended because of the user's mistake.
-        ProcessDeadError: it died, failed, was stopped, or said nothing in time.
+        ProcessDeadError: it died, failed, was stopped, said nothing in time, or something that is no report.
     """
     report = _wait_for_report(child, timeout_seconds)
     if report is None:
@@ -65,7 +65,7 @@ def death_of(child: ChildProcess) -> ProcessDeadError:
     exit_code = child.wait(timeout_seconds=1.0)
     try:
         report = _read(child, timeout_seconds=0.0)
-    except TransportTimeoutError:
+    except (TransportTimeoutError, ProcessDeadError):  # it left nothing, or nothing that can be read
         report = None
     if isinstance(report, Failure):
         return ProcessDeadError(report.role, report.cause, exit_code=exit_code, details=report.details)
@@ -80,5 +80,10 @@ def as_error(failure: Failure) -> ConfigError | ProcessDeadError:
 
 
 def _read(child: ChildProcess, timeout_seconds: float) -> ChildReport | None:
-    payload = child.read_report(timeout_seconds)
-    return None if payload is None else _decoder.decode(payload)
+    try:
+        payload = child.read_report(timeout_seconds)
+        return None if payload is None else _decoder.decode(payload)
+    except TransportTimeoutError:
+        raise
+    except (TransportError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ProcessDeadError(child.role, f"sent something that is no report: {error}") from error

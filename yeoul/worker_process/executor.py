@@ -242,6 +242,8 @@ class MultiprocExecutor:
             raise self._death_or("closed a ring") from None
         except TransportTimeoutError:
             raise self._death_or(f"took no message for {question.limit_seconds:.1f} s: {question} waits") from None
+        except TransportError as error:
+            raise self._death_or(f"damaged a ring: {error}") from error
         if self._failure is not None:  # the thread of mp_exec_io may have ended before it saw this question
             self._fail_all(self._failure)
 
@@ -266,7 +268,7 @@ class MultiprocExecutor:
         while True:
             patience = min(self._patience(), LOOK_SECONDS) if self._questions else self._patience()
             try:
-                answer: StepResult | CallResult = self._decoder.decode(self._readers[rank].receive(patience))
+                answer = self._decode(rank, self._readers[rank].receive(patience))
             except TransportClosedError:
                 raise self._death_or("closed its ring", rank) from None
             except TransportTimeoutError:
@@ -277,9 +279,18 @@ class MultiprocExecutor:
                     for stop_look in stop_looks:
                         stop_look.look()
                 continue
+            except TransportError as error:
+                raise self._death_or(f"damaged its ring: {error}", rank) from error
             if self._questions and self._questions[0].is_answered_by(answer):
                 return answer
             logger.warning("Worker_%d: dropped an answer that nobody waits for: %s", rank, type(answer).__name__)
+
+    def _decode(self, rank: int, payload: bytes) -> StepResult | CallResult:
+        try:
+            answer: StepResult | CallResult = self._decoder.decode(payload)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise self._death_or(f"sent {len(payload)} bytes that are no answer: {error}", rank) from error
+        return answer
 
     def _patience(self) -> float:
         """Seconds until the oldest question has been open for too long; no question that is asked meanwhile needs less."""

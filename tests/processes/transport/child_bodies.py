@@ -85,6 +85,11 @@ def _many_reports(child: ChildSide, rest: bytes) -> None:
         child.report(number.to_bytes(4, "little") * 10_000)
 
 
+def _garble(child: ChildSide, rest: bytes) -> None:
+    os.write(child._report_fd, bytes.fromhex(rest.decode()))
+    time.sleep(60)
+
+
 BODIES = {
     "describe": _describe,
     "echo": _echo,
@@ -95,4 +100,5 @@ BODIES = {
     "read_passed_fd": _read_passed_fd,
     "have_a_child": _have_a_child,
     "many_reports": _many_reports,
+    "garble": _garble,
 }
