@@ -46,7 +46,7 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q tests/unit/test_architecture.py
+	$(BIN)/pytest -q tests/unit/test_architecture.py tests/unit/test_no_foreign_code.py
 
 test: install-dev
 	$(BIN)/pytest -q tests

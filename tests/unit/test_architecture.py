@@ -159,17 +159,6 @@ def test_only_config_reads_the_environment():
     assert not offences, "the environment is read outside config: " + ", ".join(offences)
 
 
-def test_torch_loads_nothing_that_could_be_a_pickle():
-    offences = [
-        f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node.func)}"
-        for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-        and (ast.unparse(node.func) == "torch.load" or ast.unparse(node.func).endswith(("_object", "_object_list")))
-    ]
-    assert not offences, "\n".join(offences)
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_says_what_it_is_and_stays_readable(path):
     text = path.read_text()

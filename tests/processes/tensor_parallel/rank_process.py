@@ -1,13 +1,15 @@
-"""One rank of a real process group: reads a tiny model, computes a prompt's logits, saves them; the test compares."""
+"""One rank of a real process group: reads a tiny model, saves a prompt's logits and where it listens; the test compares."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import torch
 
+from tests.running_server import listening_addresses
 from tests.unit.models.running import all_logits, load
 from yeoul.layers.parallel import create_tensor_parallel
 from yeoul.model_files.description import ModelFiles
@@ -18,6 +20,8 @@ def main() -> None:
     torch.set_num_threads(1)
     shared_fd = int(sys.argv[4]) if len(sys.argv) > 4 else None
     parallel = create_tensor_parallel(rank, size, str(folder), shared_fd=shared_fd, timeout_seconds=60)
+    addresses = sorted(address for address, _ in listening_addresses([os.getpid()]))
+    (folder / f"listening.{rank}").write_text("\n".join(addresses))
     jobs = json.loads((folder / "jobs.json").read_text())
     for job in jobs:
         files = ModelFiles(name=job["name"], file_format=job["file_format"], path=job["path"])

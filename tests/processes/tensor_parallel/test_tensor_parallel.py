@@ -42,9 +42,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelFiles]:
 
 
 @pytest.fixture(scope="module")
-def answers(files: dict[str, ModelFiles], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Tensor]]:
+def group_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the ranks that speak over gloo meet."""
+    return tmp_path_factory.mktemp("group")
+
+
+@pytest.fixture(scope="module")
+def answers(files: dict[str, ModelFiles], group_folder: Path) -> dict[str, list[Tensor]]:
     """The logits that each rank computed over gloo, by job."""
-    return _answers(files, tmp_path_factory.mktemp("group"), None)
+    return _answers(files, group_folder, None)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,13 @@ def test_two_processes_give_the_answer_of_one(name, files, answers):
     for logits in answers[name]:
         assert torch.allclose(logits, alone, atol=1e-4, rtol=1e-4)
         assert torch.equal(logits.argmax(-1), alone.argmax(-1))
+
+
+def test_ranks_listen_on_loopback_and_nowhere_else(answers, group_folder):
+    for rank in range(SIZE):
+        addresses = (group_folder / f"listening.{rank}").read_text().splitlines()
+        assert addresses, "the ranks do not speak over tcp at all"
+        assert set(addresses) == {"0100007F"}, addresses  # 127.0.0.1 as the kernel writes it
 
 
 def test_both_processes_have_the_same_bits(answers):
