@@ -1,6 +1,7 @@
 # make serve   sets everything up, fetches the default model, serves it   (PORT, MODEL, ARGS)
 # make test    runs every test          make check   format, lint, types, architecture
 # make sanitize  builds the native parts with ASan and UBSan and runs their tests
+# make fuzz     sends thousands of made-up requests to a running server
 # make oracle  compares with transformers on every model and schedule (an hour)
 PYTHON ?= python3
 PORT ?= 8000
@@ -21,7 +22,7 @@ SANITIZED_TESTS := tests/unit/kernels tests/unit/models/test_same_answer.py test
 SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CC) -print-file-name=lib$(name).so))" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 
-.PHONY: install install-dev serve check test oracle chaos sanitize fix clean
+.PHONY: install install-dev serve check test oracle chaos fuzz sanitize fix clean
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
@@ -56,6 +57,9 @@ oracle: install-dev
 
 chaos: install-dev
 	$(BIN)/pytest -q -m "chaos or not chaos" tests/chaos
+
+fuzz: install-dev
+	$(BIN)/pytest -q -m "fuzz or not fuzz" tests/processes/test_openapi.py
 
 # An environment of its own that shares the packages of the ordinary one; an import takes libraries from the environment.
 sanitize: install-dev

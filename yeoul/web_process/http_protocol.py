@@ -1,15 +1,19 @@
 """BoundedHttpProtocol: uvicorn's connection with limits on what a client may send before its request begins, and on how long
 it may leave its answer unread.
 
-Uvicorn waits for ever for the rest of a request and for a reader, and keeps headers of any length. Knows no application.
+Uvicorn waits for ever for the rest of a request and for a reader, keeps headers of any length, loses the body of a request that
+offers to speak HTTP/2 (as Java's client and ``curl --http2`` do), and tells only the last of several requests that came in one
+go that their client has left. Knows no application.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from yeoul.config.settings import Settings
 from yeoul.errors import HeadersTooLargeError, InvalidRequestError, RequestLineTooLongError, UnavailableError, YeoulError
@@ -21,6 +25,10 @@ MAX_URL_BYTES = 8 << 10
 
 # How long a client that was refused may go on sending, so that it reads why instead of a broken connection.
 _LINGER_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+_OFFERS = frozenset({b"upgrade", b"http2-settings"})
 
 # The name under which a request's scope has the connection's own ``send``, without what middleware has put around it.
 DIRECT_SEND = "yeoul.direct_send"
@@ -39,6 +47,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._reader_deadline: asyncio.TimerHandle | None = None
         self._refusal: YeoulError | None = None
         self._is_refused = False
+        self._open_cycles: list[RequestResponseCycle] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request has to come in time."""
@@ -50,9 +59,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._start_clock()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any longer."""
+        """Nothing is waited for any longer, and every request of this client ends, those that wait for their turn too."""
         self._stop_clock()
         self._stop_reader_clock()
+        self.pipeline.clear()
+        for cycle in self._open_cycles:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._open_cycles.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -64,15 +79,36 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         if self._num_unparsed_bytes is not None:
             self._num_unparsed_bytes += len(data)
-        super().data_received(data)
+        try:
+            self._unset_keepalive_if_required()
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._pass_over_offer(data[offer.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self.send_400_response("")
+            return
         if self._num_unparsed_bytes is not None and self._num_unparsed_bytes > MAX_URL_BYTES + MAX_HEADER_BYTES:
-            self._refusal = _too_large(
-                "bytes of headers", MAX_HEADER_BYTES
-            )  # a line without end, of which the parser tells nothing
+            self._refusal = _too_large("bytes of headers", MAX_HEADER_BYTES)  # a line without end: the parser tells nothing
             self.send_400_response("")
 
+    def _pass_over_offer(self, rest: bytes) -> None:
+        """Reads a request that offers to speak something else once more, without the offer: HTTP lets a server ignore it."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":  # no offer but a demand
+            self.send_400_response("")
+            return
+        head = [method, b" ", self.url, b" HTTP/1.1\r\n"]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b", ".join(token for token in value.split(b",") if token.strip().lower() not in _OFFERS)
+            if name not in _OFFERS:
+                head += [name, b": ", value, b"\r\n"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"".join([*head, b"\r\n", rest]))
+
     def on_message_begin(self) -> None:
-        """A request begins; bytes that came with its beginning are not counted."""
+        """A request begins; bytes that came with its beginning are counted once its headers are complete."""
         super().on_message_begin()
         self._num_unparsed_bytes = 0
         self._num_header_bytes = 0
@@ -101,20 +137,27 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """What follows is body, whose length the routes limit."""
         self._num_unparsed_bytes = None
+        if self.parser.should_upgrade():
+            return
         super().on_headers_complete()
+        if self.cycle is not None:
+            self._open_cycles = [cycle for cycle in self._open_cycles if not cycle.response_complete]
+            self._open_cycles.append(self.cycle)
         if self.cycle is not None and self.cycle.scope is self.scope:
             self.scope["extensions"] = {DIRECT_SEND: self.cycle.send}  # type: ignore[dict-item]
 
     def on_message_complete(self) -> None:
         """The request is complete; how long its answer takes is not the client's fault."""
-        self._stop_clock()
-        super().on_message_complete()
+        if not self.parser.should_upgrade():
+            self._stop_clock()
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Uvicorn's answer to what is no HTTP, and ours to what is too much of it; then nothing more is read of it."""
         error = self._refusal or InvalidRequestError(
             "what came is no valid HTTP/1.1 request; send a request line, headers and a body of the length that they say"
         )
+        logger.warning("a client was refused: %s", error.message)
         self._is_refused = True
         if self._abandon_answer():
             self.transport.close()

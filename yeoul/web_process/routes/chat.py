@@ -10,7 +10,8 @@ from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.chat_format import ChatFormat
 from yeoul.web_process.errors_http import named_as
 from yeoul.web_process.request_stream import RequestStream
-from yeoul.web_process.routes.openapi import body_of
+from yeoul.web_process.routes.openapi import answers_of, body_of
+from yeoul.web_process.schemas.answers import CHAT_COMPLETION
 from yeoul.web_process.schemas.chat import ChatRequest
 from yeoul.web_process.server_context import ServerContext
 
@@ -19,7 +20,9 @@ def chat_router(context: ServerContext) -> APIRouter:
     """The route, bound to the engine."""
     router = APIRouter()
 
-    @router.post("/v1/chat/completions", openapi_extra=body_of(ChatRequest))
+    @router.post(
+        "/v1/chat/completions", responses=answers_of(CHAT_COMPLETION, streams=True), openapi_extra=body_of(ChatRequest)
+    )
     async def create_chat_completion(request: Request) -> Response:
         """Answers the last message of a chat."""
         body = await read_body(request, ChatRequest, context.max_body_bytes)

@@ -9,7 +9,8 @@ from yeoul.web_process.answering import respond
 from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.completion_format import CompletionFormat
 from yeoul.web_process.request_stream import RequestStream
-from yeoul.web_process.routes.openapi import body_of
+from yeoul.web_process.routes.openapi import answers_of, body_of
+from yeoul.web_process.schemas.answers import COMPLETION
 from yeoul.web_process.schemas.completions import CompletionRequest
 from yeoul.web_process.server_context import ServerContext
 
@@ -18,7 +19,7 @@ def completions_router(context: ServerContext) -> APIRouter:
     """The route, bound to the engine."""
     router = APIRouter()
 
-    @router.post("/v1/completions", openapi_extra=body_of(CompletionRequest))
+    @router.post("/v1/completions", responses=answers_of(COMPLETION, streams=True), openapi_extra=body_of(CompletionRequest))
     async def create_completion(request: Request) -> Response:
         """Continues a text, or several."""
         body = await read_body(request, CompletionRequest, context.max_body_bytes)

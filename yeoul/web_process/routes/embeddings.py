@@ -13,7 +13,8 @@ from yeoul.errors import InvalidRequestError
 from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.disconnect import on_disconnect
 from yeoul.web_process.errors_http import named_as
-from yeoul.web_process.routes.openapi import body_of
+from yeoul.web_process.routes.openapi import answers_of, body_of
+from yeoul.web_process.schemas.answers import EMBEDDINGS
 from yeoul.web_process.schemas.prompts import as_prompts
 from yeoul.web_process.schemas.texts import EmbeddingRequest
 from yeoul.web_process.server_context import ServerContext
@@ -26,7 +27,7 @@ def embeddings_router(context: ServerContext) -> APIRouter:
     """The route, bound to the engine."""
     router = APIRouter()
 
-    @router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingRequest))
+    @router.post("/v1/embeddings", responses=answers_of(EMBEDDINGS), openapi_extra=body_of(EmbeddingRequest))
     async def create_embeddings(request: Request) -> Response:
         """One vector of length 1 for each input."""
         body = await read_body(request, EmbeddingRequest, context.max_body_bytes)

@@ -11,6 +11,8 @@ from yeoul import __version__
 from yeoul.errors import UnavailableError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.metrics import CONTENT_TYPE
+from yeoul.web_process.routes.openapi import answers_of
+from yeoul.web_process.schemas.answers import SECONDS, VERSION
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.service_terms import ServiceTerms
 
@@ -22,7 +24,7 @@ def health_router(context: ServerContext) -> APIRouter:
     router = APIRouter()
 
     @router.head("/health", include_in_schema=False)
-    @router.get("/health")
+    @router.get("/health", response_class=Response, responses=answers_of(None))
     async def health() -> Response:
         """200 while every process lives, drains included; an error with its cause otherwise."""
         context.llm.check_health()
@@ -30,7 +32,7 @@ def health_router(context: ServerContext) -> APIRouter:
         return Response()
 
     @router.head("/ready", include_in_schema=False)
-    @router.get("/ready")
+    @router.get("/ready", response_class=Response, responses=answers_of(None))
     async def ready() -> Response:
         """200 while new requests are computed at once."""
         context.llm.check_health()
@@ -39,7 +41,7 @@ def health_router(context: ServerContext) -> APIRouter:
             raise UnavailableError("the server is stopping and takes no new requests", retry_after_seconds=5)
         return Response()
 
-    @router.get("/health/generate")
+    @router.get("/health/generate", response_model=None, responses=answers_of(SECONDS))
     async def health_generate() -> dict[str, float]:
         """Makes a token: the seconds that it took. It waits its turn as any request does; needs a key where there are any."""
         start = time.monotonic()
@@ -54,12 +56,12 @@ def health_router(context: ServerContext) -> APIRouter:
             ) from None
         return {"seconds": round(time.monotonic() - start, 6)}
 
-    @router.get("/version")
+    @router.get("/version", response_model=None, responses=answers_of(VERSION))
     async def version() -> dict[str, str]:
         """The version of the package."""
         return {"version": __version__}
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=Response, responses=answers_of(None, media_type="text/plain"))
     async def metrics() -> Response:
         """Everything that is counted, for Prometheus."""
         return Response(context.metrics.render(), media_type=CONTENT_TYPE)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from yeoul.web_process.routes.openapi import answers_of
+from yeoul.web_process.schemas.answers import MODEL, MODELS
 from yeoul.web_process.server_context import ServerContext
 
 
@@ -21,12 +23,12 @@ def models_router(context: ServerContext) -> APIRouter:
             "max_model_len": context.llm.limits.max_model_len,
         }
 
-    @router.get("/v1/models")
+    @router.get("/v1/models", response_model=None, responses=answers_of(MODELS))
     async def list_models() -> dict[str, object]:
         """The names that requests may use."""
         return {"object": "list", "data": [card(name) for name in context.model_names]}
 
-    @router.get("/v1/models/{name:path}")
+    @router.get("/v1/models/{name:path}", response_model=None, responses=answers_of(MODEL))
     async def get_model(name: str) -> dict[str, object]:
         """One of them."""
         return card(context.check_model(name))

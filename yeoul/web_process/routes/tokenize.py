@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request
 from yeoul.web_process.admission import check_text_length, check_token_ids
 from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.errors_http import named_as
-from yeoul.web_process.routes.openapi import body_of
+from yeoul.web_process.routes.openapi import answers_of, body_of
+from yeoul.web_process.schemas.answers import DETOKENIZED, TOKENS
 from yeoul.web_process.schemas.texts import DetokenizeRequest, TokenizeRequest
 from yeoul.web_process.server_context import ServerContext
 
@@ -16,7 +17,7 @@ def tokenize_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the tokenizer."""
     router = APIRouter()
 
-    @router.post("/tokenize", openapi_extra=body_of(TokenizeRequest))
+    @router.post("/tokenize", responses=answers_of(TOKENS), openapi_extra=body_of(TokenizeRequest))
     async def tokenize(request: Request) -> dict[str, object]:
         """The tokens of a text, or of a chat as the model's template writes it."""
         body = await read_body(request, TokenizeRequest, context.max_body_bytes)
@@ -38,7 +39,7 @@ def tokenize_router(context: ServerContext) -> APIRouter:
             "token_strs": list(map(text.tokenizer.token_text, token_ids)) if body.return_token_strs else None,
         }
 
-    @router.post("/detokenize", openapi_extra=body_of(DetokenizeRequest))
+    @router.post("/detokenize", responses=answers_of(DETOKENIZED), openapi_extra=body_of(DetokenizeRequest))
     async def detokenize(request: Request) -> dict[str, object]:
         """The text of tokens."""
         body = await read_body(request, DetokenizeRequest, context.max_body_bytes)

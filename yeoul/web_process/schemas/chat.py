@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import MAX_LOGPROBS, SamplingParams
@@ -16,6 +16,21 @@ MAX_NUM_MESSAGES = 4096
 MAX_NUM_PARTS = 1024  # of a message's content
 MAX_NUM_TOOLS = 128
 
+_TEXT_KINDS = ("text", "input_text", "output_text")
+_CONTENT_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "null"},
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["type"],
+                "properties": {"type": {"enum": [*_TEXT_KINDS, "refusal"]}, "text": {"type": "string"}},
+            },
+        },
+    ]
+}
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
@@ -23,7 +38,9 @@ class ChatMessage(RequestBody):
     """One message. ``content`` is a string, null, or a list of parts of type ``text``."""
 
     role: Role
-    content: str | list[dict[str, str]] | None = Field(default=None, description="A string, or a list of text parts.")
+    content: Annotated[str | list[dict[str, str]] | None, WithJsonSchema(_CONTENT_SCHEMA)] = Field(
+        default=None, description="A string, or a list of text parts."
+    )
     name: Label | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
@@ -64,7 +81,7 @@ class ChatMessage(RequestBody):
 def _text_of_part(part: Any) -> str:
     if not isinstance(part, dict) or not isinstance(kind := part.get("type"), str):
         raise ValueError("a part of content has to be an object with a type")
-    if kind in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
+    if kind in _TEXT_KINDS and isinstance(part.get("text"), str):
         return str(part["text"])
     if kind == "refusal" and isinstance(part.get("refusal"), str):
         return str(part["refusal"])

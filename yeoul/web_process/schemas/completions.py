@@ -11,7 +11,7 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.model_text import Prompt
 from yeoul.web_process.schemas.body import Int64
-from yeoul.web_process.schemas.prompts import as_prompts
+from yeoul.web_process.schemas.prompts import PROMPTS_SCHEMA, as_prompts
 from yeoul.web_process.schemas.sampling_fields import SamplingFields
 
 # OpenAI's default for this route; chats fill the context instead.
@@ -21,7 +21,10 @@ DEFAULT_MAX_TOKENS = 16
 class CompletionRequest(SamplingFields):
     """OpenAI's fields; ``prompt`` is a string, a list of token ids, or a list of either."""
 
-    prompt: Any = Field(description="A string, a list of token ids, a list of strings, or a list of lists of token ids.")
+    prompt: Any = Field(
+        description="A string, a list of token ids, a list of strings, or a list of lists of token ids.",
+        json_schema_extra=PROMPTS_SCHEMA,
+    )
     echo: bool | None = None
     logprobs: Int64 | None = None
     prompt_logprobs: Int64 | None = Field(default=None, description="Log probabilities of the prompt's tokens, as in vLLM.")

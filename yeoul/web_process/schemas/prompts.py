@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.model_text import Prompt
+
+_TOKEN_IDS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+
+PROMPTS_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string"},
+        _TOKEN_IDS,
+        {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        {"type": "array", "items": _TOKEN_IDS, "minItems": 1},
+    ]
+}
+"""What ``as_prompts`` takes, for ``/openapi.json``."""
 
 
 def as_prompts(value: object, field: str) -> list[Prompt]:

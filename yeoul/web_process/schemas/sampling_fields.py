@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, WithJsonSchema, field_validator
 
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.schemas.body import Deadline, Int64, Label, Priority, RequestBody
+
+_STOP_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}]}
 
 
 class StreamOptions(RequestBody):
@@ -30,7 +32,9 @@ class SamplingFields(RequestBody):
     frequency_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     seed: Int64 | None = None
-    stop: list[str] | None = Field(default=None, description="A string, or a list of strings.")
+    stop: Annotated[list[str] | None, WithJsonSchema(_STOP_SCHEMA)] = Field(
+        default=None, description="A string, or a list of strings."
+    )
     max_tokens: Int64 | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None

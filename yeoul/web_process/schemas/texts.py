@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from yeoul.web_process.schemas.body import Deadline, Label, Priority, RequestBody
+from yeoul.web_process.schemas.body import Deadline, Int64, Label, Priority, RequestBody
 from yeoul.web_process.schemas.chat import MAX_NUM_MESSAGES, ChatMessage
+from yeoul.web_process.schemas.prompts import PROMPTS_SCHEMA
 
 
 class TokenizeRequest(RequestBody):
@@ -38,9 +39,12 @@ class EmbeddingRequest(RequestBody):
     """OpenAI's fields; ``input`` is a string, a list of token ids, or a list of either."""
 
     model: str | None = None
-    input: Any = Field(description="A string, a list of token ids, a list of strings, or a list of lists of token ids.")
+    input: Any = Field(
+        description="A string, a list of token ids, a list of strings, or a list of lists of token ids.",
+        json_schema_extra=PROMPTS_SCHEMA,
+    )
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = None
+    dimensions: Int64 | None = None
     user: Label | None = None
     pooling: Literal["last", "mean"] | None = None
     priority: Priority | None = None

@@ -1,0 +1,154 @@
+"""Requests that schemathesis makes up from ``/openapi.json``, good ones and bad ones, fired at a running server.
+
+``make fuzz`` sends thousands of each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.running_server import RunningServer
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    allow_header_conformance,
+    negative_data_rejection,
+]
+BODIES = ["/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize"]
+ALONE = ["/v1/models", "/v1/models/{name}", "/health", "/ready", "/health/generate", "/version", "/metrics"]
+FEW, MANY = 40, pytest.param(3000, marks=[pytest.mark.fuzz, pytest.mark.timeout(3600)])
+GOOD = {"model": "fake", "prompt": "river", "max_tokens": 12, "temperature": 0.7, "seed": 5}
+
+
+class Server:
+    """A running server, its schema, and what it was before it was shot at."""
+
+    def __init__(self, running: RunningServer) -> None:
+        self.running = running
+        self.schema: Any = schemathesis.openapi.from_url(f"{running.url}/openapi.json")
+        self.session = requests.Session()
+        self.pids = running.tree()
+        self.text = self.complete()
+
+    def complete(self) -> str:
+        answer = httpx.post(f"{self.running.url}/v1/completions", json=GOOD, timeout=10.0)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["choices"][0]["text"])
+
+    def assert_unharmed(self) -> None:
+        assert self.running.tree() == self.pids
+        assert self.complete() == self.text
+        assert "Traceback" not in self.running.log()
+        samples = self.running.metrics()
+        assert samples["yeoul:num_requests_running"] == samples["yeoul:num_requests_waiting"] == 0
+
+    def fire(self, cases: st.SearchStrategy[Case[Any]], num_cases: int) -> Counter[int]:
+        """Sends so many cases, validates every answer, and counts the statuses."""
+        statuses: Counter[int] = Counter()
+
+        @given(cases)
+        @settings(
+            max_examples=num_cases,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        def send(case: Case[Any]) -> None:
+            answer = case.call(base_url=self.running.url, session=self.session, timeout=30.0)
+            statuses[answer.status_code] += 1
+            case.validate_response(answer, checks=CHECKS)
+
+        send()
+        return statuses
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with RunningServer("--max-model-len", "256") as running:
+        yield Server(running)
+
+
+def tame(case: Case[Any], length: int) -> Case[Any]:
+    """The same request to a model that exists, with values that the schema cannot relate to each other left out."""
+    body: Any = case.body
+    if isinstance(body, dict):
+        for name in ("model", "min_tokens", "n", "best_of", "suffix", "dimensions", "prompt_logprobs", "logit_bias"):
+            body.pop(name, None)
+        if "max_tokens" in body:
+            body["max_tokens"] = length
+        if isinstance(body.get("prompt"), list | None):
+            body["prompt"] = [1, 2, 3]
+        if "tokens" in body:
+            body["tokens"] = [token for token in body["tokens"] if isinstance(token, int) and 0 <= token < 512]
+    return case
+
+
+def test_every_operation_is_shot_at(server):
+    assert {operation.ok().path for operation in server.schema.get_all_operations()} == {*BODIES, *ALONE}
+
+
+@pytest.mark.parametrize("num_cases", [FEW, MANY])
+@pytest.mark.parametrize("path", BODIES)
+def test_bodies_that_follow_the_schema_are_answered_as_documented(server, path, num_cases):
+    cases = server.schema[path]["POST"].as_strategy(generation_mode=GenerationMode.POSITIVE)
+    statuses = server.fire(cases, num_cases)
+    statuses += server.fire(st.builds(tame, cases, st.integers(1, 8)), num_cases)
+    assert statuses[200] > 0
+    assert set(statuses) <= {200, 400, 404}
+    server.assert_unharmed()
+
+
+@pytest.mark.parametrize("num_cases", [FEW, MANY])
+@pytest.mark.parametrize("path", BODIES)
+def test_bodies_that_break_the_schema_are_refused(server, path, num_cases):
+    cases = server.schema[path]["POST"].as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    statuses = server.fire(cases, num_cases)
+    assert statuses[400] > 0
+    assert set(statuses) <= {400, 404}  # an unknown model may be said first
+    server.assert_unharmed()
+
+
+@pytest.mark.parametrize("num_cases", [FEW, MANY])
+@pytest.mark.parametrize("path", ALONE)
+def test_routes_without_a_body_answer_as_documented(server, path, num_cases):
+    cases = server.schema[path]["GET"].as_strategy(generation_mode=GenerationMode.POSITIVE)
+    statuses = server.fire(cases, num_cases)
+    assert set(statuses) == ({404} if "{" in path else {200})
+    server.assert_unharmed()
+
+
+@pytest.mark.parametrize("path", [*BODIES, *ALONE])
+def test_other_methods_are_told_which_one_to_use(server, path):
+    expected = "POST" if path in BODIES else "GET"
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS", "BREW"} - {expected}:
+        answer = httpx.request(method, server.running.url + path.replace("{name}", "fake"), timeout=10.0)
+        assert answer.status_code == (400 if method == "BREW" else 405), (method, answer.text)
+        if method != "BREW":
+            assert expected in answer.headers["allow"].split(", ")
+            assert expected in answer.json()["error"]["message"]
+    server.assert_unharmed()
