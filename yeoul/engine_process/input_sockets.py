@@ -87,7 +87,7 @@ class InputSockets:
 
     def _take_unreadable(self, client_id: bytes, payload: bytes, error: Exception) -> None:
         """A request is answered, so that nobody waits for it; anything else is dropped."""
-        logger.warning("a message of %d bytes is no ClientMessage: %s", len(payload), error)
+        logger.warning("dropped a message of %d bytes that is no ClientMessage: %s", len(payload), error)
         with contextlib.suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
             request_id = msgspec.msgpack.decode(payload, type=AddRequestHead).request_id
             self._arrivals.put((client_id, Unreadable(request_id, f"the engine cannot read this request: {error}")))

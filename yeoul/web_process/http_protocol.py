@@ -1,9 +1,9 @@
 """BoundedHttpProtocol: uvicorn's connection with limits on what a client may send before its request begins, and on how long
 it may leave its answer unread.
 
-Uvicorn waits for ever for the rest of a request and for a reader, keeps headers of any length, loses the body of a request that
-offers to speak HTTP/2 (as Java's client and ``curl --http2`` do), and tells only the last of several requests that came in one
-go that their client has left. Knows no application.
+Uvicorn waits for ever for the rest of a request and for a reader, keeps headers of any length, loses the body of a request
+that offers to speak HTTP/2 (as Java's client and ``curl --http2`` do), and tells only the last of several requests that came
+in one go that their client has left. Knows no application.
 """
 
 from __future__ import annotations
@@ -62,12 +62,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Nothing is waited for any longer, and every request of this client ends, those that wait for their turn too."""
         self._stop_clock()
         self._stop_reader_clock()
-        self.pipeline.clear()
-        for cycle in self._open_cycles:
-            if not cycle.response_complete:
-                cycle.disconnected = True
-                cycle.message_event.set()
-        self._open_cycles.clear()
+        self._abandon_answers()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -159,7 +154,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         )
         logger.warning("a client was refused: %s", error.message)
         self._is_refused = True
-        if self._abandon_answer():
+        if self._abandon_answers():
             self.transport.close()
             return
         response = error_response(error)
@@ -170,14 +165,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
-    def _abandon_answer(self) -> bool:
-        """What is being answered is answered no further, as if its client had left; whether the answer had begun."""
-        cycle = self.cycle
-        if cycle is None or cycle.response_complete:
-            return False
-        cycle.disconnected = True
-        cycle.message_event.set()
-        return cycle.response_started
+    def _abandon_answers(self) -> bool:
+        """What is being answered is answered no further, as if its client had left; whether an answer had begun."""
+        self.pipeline.clear()
+        has_begun = False
+        for cycle in self._open_cycles:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+                has_begun = has_begun or cycle.response_started
+        self._open_cycles.clear()
+        return has_begun
 
     def pause_writing(self) -> None:
         """The client takes nothing at the moment; if that lasts, it is left, whatever it was to get."""

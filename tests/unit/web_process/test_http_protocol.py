@@ -72,10 +72,10 @@ def test_a_demand_to_be_a_proxy_is_refused(method):
     serve(scene)
 
 
-@pytest.mark.parametrize("num_headers", [1, 100, 10_000])
+@pytest.mark.parametrize("num_headers", [1, 100])
 def test_headers_that_come_in_one_piece_have_the_same_limit(num_headers):
     async def scene(server: FakeServer) -> None:
-        for num_bytes, status in ((MAX_HEADER_BYTES // 2, b"200"), (MAX_HEADER_BYTES + 20_000, b"400")):
+        for num_bytes, status in ((MAX_HEADER_BYTES // 2, b"200"), (MAX_HEADER_BYTES + 20_000, b"431")):
             header = b"x:" + b"y" * max(1, num_bytes // num_headers - 4) + b"\r\n"
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(b"GET /version HTTP/1.1\r\nconnection: close\r\n" + header * num_headers + b"\r\n")
