@@ -52,6 +52,10 @@ def _wrong_call(call: ast.Call) -> Iterator[str]:
         yield f"calls {name}"
     if name == "torch.load" and options.get("weights_only") != "True":
         yield "calls torch.load without weights_only=True"
+    if name.endswith("import_module") and call.args and _root_of(call.args[0]) in LIBRARIES - {"yaml"}:  # see yaml.load
+        yield f"imports {_root_of(call.args[0])}"
+    if name.endswith(("yaml.load", "yaml.unsafe_load", "yaml.full_load", "yaml.load_all")):
+        yield f"calls {name}, which makes objects; safe_load does not"
     if options.get("allow_pickle", "False") != "False":
         yield f"calls {name} with allow_pickle"
     if options.get("shell", "False") != "False":
@@ -60,6 +64,11 @@ def _wrong_call(call: ast.Call) -> Iterator[str]:
         yield f"calls {name} with trust_remote_code"
     if name.endswith("init_process_group") and ("store" not in options or "init_method" in options or call.args[1:]):
         yield "lets the ranks of a group meet elsewhere than in a file store"
+
+
+def _root_of(argument: ast.expr) -> str:
+    value = argument.value if isinstance(argument, ast.Constant) else ""
+    return str(value).split(".")[0]
 
 
 def test_nothing_runs_what_others_wrote():
@@ -104,6 +113,8 @@ def test_the_ranks_of_a_group_meet_in_a_file():
         "exec(text)",
         "builtins.exec(text)",
         "import yaml",
+        "yaml.load(text)",
+        "importlib.import_module('pickle')",
         "torch.jit.load(path)",
         "subprocess.run(text, shell=True)",
         "os.system(text)",

@@ -43,9 +43,22 @@ class AnswerTimes(msgspec.Struct, kw_only=True):
         return (self.num_tokens - 1) / max(self.total_seconds - self.first_token_seconds, 1e-9)
 
 
+class _Delta(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    completion_tokens: int | None = None
+
+
 class _Chunk(msgspec.Struct):
-    choices: list[dict[str, Any]] = []
-    usage: dict[str, Any] | None = None
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
     error: Any = None
 
 
@@ -87,7 +100,7 @@ class ChatClient:
             raise _server_error(response.status_code, response.content)
         try:
             names = [str(model["id"]) for model in response.json()["data"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(f"{self._options.url} is no OpenAI-compatible server; check --url") from error
         if self._model is None:
             if not names:
@@ -136,7 +149,7 @@ class ChatClient:
                 yield from self._read(response, start)
         except httpx.HTTPError as error:
             raise InternalError(f"the connection to {self._options.url} broke: {error or type(error).__name__}") from error
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise InternalError(f"{self._options.url} sent what is no chat completion: {error}") from error
 
     def _read(self, response: httpx.Response, start: float) -> Iterator[str]:
@@ -151,20 +164,19 @@ class ChatClient:
                 if chunk.error is not None:
                     raise InternalError(_message_of(chunk.error))
                 if chunk.usage is not None:
-                    times.num_tokens = int(chunk.usage.get("completion_tokens") or 0)
+                    times.num_tokens = chunk.usage.completion_tokens or 0
                 for choice in chunk.choices:
-                    times.finish_reason = choice.get("finish_reason") or times.finish_reason
-                    text = (choice.get("delta") or {}).get("content")
-                    if text:
+                    times.finish_reason = choice.finish_reason or times.finish_reason
+                    if choice.delta is not None and (text := choice.delta.content):
                         times.first_token_seconds = times.first_token_seconds or time.perf_counter() - start
-                        yield str(text)
+                        yield text
         raise InternalError(f"{self._options.url} ended the answer in the middle")
 
 
 def _server_error(status: int, body: bytes) -> YeoulError:
     try:
         message = _message_of(msgspec.json.decode(body)["error"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError, KeyError, TypeError):
         message = body.decode(errors="replace")[:_MAX_ERROR_CHARACTERS]
     if status in (429, 503):
         return UnavailableError(f"the server is busy ({status}): {message}")

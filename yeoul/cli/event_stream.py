@@ -16,12 +16,16 @@ class EventStreamParser:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []  # of a line whose end has not come yet
         self._data: list[bytes] = []
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The data of the events that end within ``piece``."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
+        if b"\n" not in piece:
+            self._rest.append(piece)
+            return []
+        *lines, rest = b"".join([*self._rest, piece]).split(b"\n")
+        self._rest = [rest]
         events: list[bytes] = []
         for ended_line in lines:
             line = ended_line.removesuffix(b"\r")

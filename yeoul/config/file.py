@@ -62,7 +62,7 @@ def _parse_yaml(path: str, text: str) -> object:
         raise ConfigError(f"{path} is YAML, and PyYAML is not installed; install pyyaml or write TOML") from error
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except Exception as error:  # beside its own errors it lets through what Python says of a date, a number, a nesting, ...
         raise ConfigError(f"the config file {path} is not valid YAML: {' '.join(str(error).split())}") from error
 
 

@@ -88,7 +88,7 @@ class CacheFolder:
             status = os.stat(path)
             with open(_stamp_path(path), "rb") as file:
                 stamp = msgspec.json.decode(file.read(), type=_Stamp)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         return stamp == _Stamp(sha256, status.st_size, status.st_mtime_ns)
 

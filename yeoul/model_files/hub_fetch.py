@@ -117,7 +117,7 @@ def _read_record(path: str) -> _Record | None:
     try:
         with open(path, "rb") as file:
             return msgspec.json.decode(file.read(), type=_Record)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

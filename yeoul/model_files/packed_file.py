@@ -184,7 +184,7 @@ def _read_header(descriptor: int, path: str) -> tuple[PackedHeader, int]:
         raise _damaged(path, "its header is not what was written")
     try:
         header = msgspec.msgpack.decode(encoded, type=PackedHeader)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _damaged(path, f"its header is of another version ({error})") from error
     data_start = _data_start(num_header_bytes)
     if num_file_bytes != data_start + header.num_data_bytes:

@@ -102,7 +102,7 @@ class _CompiledTemplate:
         try:
             self._reads_parts = reads_content_parts(sandbox.parse(source))
             self._template = sandbox.from_string(source)
-        except jinja2.TemplateError as error:
+        except Exception as error:  # nesting too deep for jinja or for Python, numbers of ten thousand digits, ...
             raise InvalidRequestError(f"the chat template cannot be compiled: {error}", param="messages") from error
 
     def render(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str:

@@ -49,11 +49,11 @@ def build_gguf_tokenizer(source: TokenizerSource) -> tuple[Tokenizer, TokenSpell
                 f"the tokenizer of {source.origin} is of the kind {vocabulary.model!r}; expected gpt2 (byte-level BPE) or "
                 "llama (SentencePiece). Give the model's tokenizer.json with --tokenizer"
             )
+        _add_special_tokens(tokenizer, vocabulary, _named_special_ids(source))
     except ModelFileError:
         raise
     except Exception as error:  # the library raises bare Exception
         raise ModelFileError(f"the tokenizer in {source.origin} cannot be built: {error}") from error
-    _add_special_tokens(tokenizer, vocabulary, _named_special_ids(source))
     return tokenizer, spelling
 
 
@@ -88,7 +88,7 @@ def _unknown_token(source: TokenizerSource, vocabulary: GgufVocabulary) -> str |
     token_id = source.unknown_token_id
     if token_id is not None and token_id >= len(vocabulary.tokens):
         raise ModelFileError(f"the unknown token is {token_id}, but {source.origin} has {len(vocabulary.tokens)} tokens")
-    return None if token_id is None else vocabulary.tokens[token_id]
+    return None if token_id is None else vocabulary.tokens[token_id] or None
 
 
 def _build_sentence_piece(vocabulary: GgufVocabulary, unknown_token: str | None) -> Tokenizer:

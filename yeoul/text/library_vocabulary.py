@@ -12,6 +12,7 @@ from yeoul.text.gguf_tokenizer import adds_bos_by_default, build_gguf_tokenizer
 from yeoul.text.token_bytes import TokenSpelling, spelling_of_decoder
 
 _MAX_NUM_TOKENS = 1 << 32  # the library's ids are 32 bits wide
+_RARE_TEXT = "a \u0378\U0010fffd\n"  # characters that no vocabulary has
 
 
 class LibraryVocabulary:
@@ -36,6 +37,7 @@ class LibraryVocabulary:
         """Raises ModelFileError for files that are damaged or of a kind that is not known."""
         if source.kind == "gguf":
             library, spelling = build_gguf_tokenizer(source)
+            _try_out(library, source.origin)
             adds_bos = source.add_bos_token
             if adds_bos is None and source.vocabulary is not None:
                 adds_bos = adds_bos_by_default(source.vocabulary)
@@ -61,9 +63,8 @@ class LibraryVocabulary:
                 "the text holds a lone surrogate (half of a UTF-16 pair); expected Unicode text", param="prompt"
             ) from error
         except BaseException as error:
-            # A panic of the library comes as a BaseException of a class that cannot be imported. Its pattern matching
-            # gives up, in this way, on ten million spaces in a row and the like.
-            if type(error).__name__ != "PanicException":
+            # Its pattern matching gives up, in a panic, on ten million spaces in a row and the like.
+            if not _is_of_library(error):
                 raise
             raise InvalidRequestError(f"the text cannot be tokenized: {error}", param="prompt") from None
         return ids
@@ -93,12 +94,30 @@ def _read_tokenizer_json(source: TokenizerSource) -> tuple[tokenizers.Tokenizer,
         raise ModelFileError(f"{source.origin} has no tokenizer.json; give the model's tokenizer with --tokenizer")
     try:
         library = tokenizers.Tokenizer.from_file(source.tokenizer_json_path)
-    except Exception as error:  # the library raises bare Exception
-        raise ModelFileError(f"{source.tokenizer_json_path} is no tokenizer that can be read: {error}") from error
-    library.no_truncation()
-    library.no_padding()
-    decoder = None if library.decoder is None else json.loads(library.decoder.__getstate__())
+        library.no_truncation()
+        library.no_padding()
+        decoder = None if library.decoder is None else json.loads(library.decoder.__getstate__())
+    except BaseException as error:
+        if not _is_of_library(error):
+            raise
+        raise ModelFileError(f"{source.tokenizer_json_path} is no tokenizer that can be read: {error}") from None
+    _try_out(library, source.tokenizer_json_path)
     return library, spelling_of_decoder(decoder)
+
+
+def _try_out(library: tokenizers.Tokenizer, origin: str) -> None:
+    """Raises ModelFileError for a tokenizer that fails on some text, such as one whose unknown token is missing."""
+    try:
+        library.encode(_RARE_TEXT, add_special_tokens=True)
+    except BaseException as error:
+        if not _is_of_library(error):
+            raise
+        raise ModelFileError(f"the tokenizer in {origin} cannot encode every text: {error}") from None
+
+
+def _is_of_library(error: BaseException) -> bool:
+    """It raises bare Exceptions; a panic of it comes as a BaseException of a class that cannot be imported."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def _surroundings(library: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:

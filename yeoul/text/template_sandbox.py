@@ -18,6 +18,8 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from yeoul.text.template_limits import LimitedCodeGenerator, check_call, check_operation, join_texts, limited_filters
+
 MAX_RENDERED_CHARACTERS = 64 << 20
 MAX_RANGE_STEPS = 1 << 20
 MAX_REPEATED_LENGTH = 16 << 20
@@ -27,16 +29,21 @@ MAX_EXPONENT = 64
 class TemplateSandbox(ImmutableSandboxedEnvironment):
     """Jinja with the names, filters and whitespace rules that chat templates are written for."""
 
-    intercepted_binops = frozenset({"*", "**"})
+    intercepted_binops = frozenset({"*", "**", "+", "%"})
+    code_generator_class = LimitedCodeGenerator
+    join_texts = staticmethod(join_texts)
 
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, loopcontrols])
         self.filters["tojson"] = _to_json
+        self.filters = limited_filters(self.filters)
+        self.globals.pop("lipsum", None)  # writes as much as it is asked for
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now
 
     def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuses a ``*`` that repeats a value too often, and a ``**`` with a large exponent."""
+        """Refuses a ``*`` that repeats a value too often, a ``**`` with a large exponent, and other ways to long values."""
+        check_operation(operator, left, right)
         if operator == "**" and abs(right) > MAX_EXPONENT:
             raise jinja2.TemplateRuntimeError(
                 f"it raises a number to the power of {right}; at most {MAX_EXPONENT} is allowed"
@@ -45,6 +52,11 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             if operator == "*" and hasattr(value, "__len__") and len(value) * times > MAX_REPEATED_LENGTH:
                 raise jinja2.TemplateRuntimeError(f"it repeats a value to more than {MAX_REPEATED_LENGTH} elements")
         return super().call_binop(context, operator, left, right)
+
+    def call(self, context: jinja2.runtime.Context, function: Any, /, *arguments: Any, **options: Any) -> Any:
+        """Refuses a method of a text that would make too long a one."""
+        check_call(function, arguments, options)
+        return super().call(context, function, *arguments, **options)
 
 
 def render_limited(template: jinja2.Template, context: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ def load_keys(path: str) -> CurveKeys:
         raise ConfigError(f"the key file {path} has mode {mode:o}, so others could read it; run: chmod 600 {path}")
     try:
         keys = msgspec.json.decode(content, type=CurveKeys)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"the key file {path} is damaged ({error}); copy it again from the other host") from error
     _check(keys, path)
     return keys

@@ -137,7 +137,8 @@ class LoadClient:
         try:
             await self._pool.exchange(data, clock.feed)
             clock.end()
-        except (OSError, BadResponseError, SilenceError, msgspec.MsgspecError) as error:  # TimeoutError is an OSError
+        # TimeoutError is an OSError; the last three are of bodies that are no JSON.
+        except (OSError, BadResponseError, SilenceError, msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             times.error = times.error or " ".join(f"{type(error).__name__}: {error}".split())
         times.total_seconds = time.perf_counter() - start
         return times

@@ -208,7 +208,7 @@ def _read_json_fields(text: str | None) -> dict[str, Any]:
 
     try:
         return msgspec.json.decode(text, type=dict[str, Any]) if text is not None else {}
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ConfigError(f"--extra-body is {text!r}; expected a JSON object such as '{{\"top_k\": 1}}': {error}") from error
 
 

@@ -5,7 +5,12 @@ A client that measures must cost little itself: this reads only what servers of 
 
 from __future__ import annotations
 
+import re
+
 _MAX_HEAD_BYTES = 64 * 1024
+_MAX_LINE_BYTES = 8 * 1024  # of a chunk's size, or of a trailer
+_STATUS = re.compile(rb"[1-9][0-9]{2}(?![0-9])")
+_LENGTH, _CHUNK_SIZE = re.compile(rb"[0-9]{1,18}"), re.compile(rb"[0-9A-Fa-f]{1,15}")
 _CHUNKED, _UNTIL_CLOSE = -1, -2
 
 
@@ -61,18 +66,19 @@ class HttpResponse:
 
     def _read_head(self) -> bytes:
         """Reads the head if it is whole; what follows it."""
-        head, blank, body = self._rest.partition(b"\r\n\r\n")
-        if not blank:
-            if len(self._rest) > _MAX_HEAD_BYTES or not b"HTTP/1.".startswith(self._rest[:7]):
-                raise BadResponseError(f"expected an HTTP/1.1 response; {self._rest[:40]!r} came")
-            return b""
-        first, *lines = head.split(b"\r\n")
-        version, _, status = first.partition(b" ")
-        if not version.startswith(b"HTTP/1.") or not status[:3].isdigit():
-            raise BadResponseError(f"expected an HTTP/1.1 response; {first[:40]!r} came")
-        if status.startswith(b"1"):  # 100 Continue: the response proper follows
+        while True:
+            head, blank, body = self._rest.partition(b"\r\n\r\n")
+            if not blank:
+                if len(self._rest) > _MAX_HEAD_BYTES or not b"HTTP/1.".startswith(self._rest[:7]):
+                    raise BadResponseError(f"expected an HTTP/1.1 response; {self._rest[:40]!r} came")
+                return b""
+            first, *lines = head.split(b"\r\n")
+            version, _, status = first.partition(b" ")
+            if not version.startswith(b"HTTP/1.") or _STATUS.match(status) is None:
+                raise BadResponseError(f"expected an HTTP/1.1 response; {first[:40]!r} came")
             self._rest = body
-            return self._read_head()
+            if not status.startswith(b"1"):  # 100 Continue: the response proper follows
+                break
         self._rest = b""
         self.status = int(status[:3])
         self._read_framing(version, lines)
@@ -84,7 +90,9 @@ class HttpResponse:
         length = headers.get(b"content-length")
         if headers.get(b"transfer-encoding", b"").endswith(b"chunked"):
             self._framing = _CHUNKED
-        elif length is not None and length.isdigit():
+        elif length is not None:
+            if _LENGTH.fullmatch(length) is None:
+                raise BadResponseError(f"expected a length of the body; {length[:40]!r} came")
             self._left = int(length)
             self.is_complete = self._left == 0
         elif self.status in (204, 304):
@@ -105,6 +113,8 @@ class HttpResponse:
                 place, self._left = place + 1, self._left - 1
             elif (end := data.find(b"\n", place)) < 0:
                 self._rest = data[place:]
+                if len(self._rest) > _MAX_LINE_BYTES:
+                    raise BadResponseError(f"expected the size of a chunk; {self._rest[:40]!r} came")
                 break
             else:
                 self._begin_chunk(data[place:end].strip())
@@ -115,9 +125,9 @@ class HttpResponse:
         if self._in_trailer:
             self.is_complete = not line
             return
-        try:
-            size = int(line.partition(b";")[0], 16)
-        except ValueError as error:
-            raise BadResponseError(f"expected the size of a chunk; {line[:40]!r} came") from error
+        digits = line.partition(b";")[0].strip()
+        if _CHUNK_SIZE.fullmatch(digits) is None:
+            raise BadResponseError(f"expected the size of a chunk; {line[:40]!r} came")
+        size = int(digits, 16)
         self._in_trailer = size == 0
         self._left = size + 2 if size else 0

@@ -72,7 +72,7 @@ def repeat(prompts: Sequence[Prompt], num_prompts: int) -> list[Prompt]:
 def _read_line(line: str, place: str, *, is_chat: bool) -> Prompt:
     try:
         value: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{place} is not JSON: {error}") from error
     prompt = value.get("prompt") if isinstance(value, dict) else value
     if isinstance(prompt, str) and prompt:
