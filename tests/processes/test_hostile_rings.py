@@ -6,13 +6,15 @@ that has lost its mind.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import random
+import signal
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -20,7 +22,7 @@ import pytest
 
 from tests.running_server import RunningServer
 
-BODY = {"model": "fake", "prompt": "river", "max_tokens": 150, "temperature": 0.7, "seed": 5, "ignore_eos": True}
+BODY = {"model": "fake", "prompt": "river", "max_tokens": 50, "temperature": 0.7, "seed": 5, "ignore_eos": True}
 HEADER_BYTES = 256 + 64  # of a ring with one reader, see ring_atomics.c
 READER_POSITION = 256
 WRITER_POSITION = 64
@@ -43,6 +45,14 @@ class Ring:
         slot_bytes, num_slots = struct.unpack_from("<QI", self.memory, 8)
         self.stride = SLOT_HEADER_BYTES + -(-slot_bytes // 64) * 64
         self.num_slots = num_slots
+
+    @property
+    def num_published(self) -> int:
+        return int(struct.unpack_from("<Q", self.memory, WRITER_POSITION)[0])
+
+    @property
+    def num_taken(self) -> int:
+        return int(struct.unpack_from("<Q", self.memory, READER_POSITION)[0])
 
     def write(self, position: int, data: bytes) -> None:
         self.memory[position : position + len(data)] = data
@@ -95,9 +105,8 @@ def a_reader_from_the_future(ring: Ring, draw: random.Random) -> None:
     ring.write(READER_POSITION, struct.pack("<Q", 1 << 63))
 
 
-DAMAGES = [
-    noise, zeros, ones, noise_in_payloads, absurd_lengths, unknown_kinds, a_message_that_never_was, a_reader_from_the_future,
-]  # fmt: skip
+OF_THE_RING = [noise, zeros, ones, a_message_that_never_was, a_reader_from_the_future]
+OF_A_MESSAGE = [noise_in_payloads, absurd_lengths, unknown_kinds]
 
 
 def num_replacements(server: RunningServer) -> int:
@@ -126,21 +135,83 @@ def expected(server):
     return complete(server)
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+class Request(threading.Thread):
+    """A request in the background; ``text`` is its answer."""
+
+    def __init__(self, server: RunningServer) -> None:
+        super().__init__(daemon=True)
+        self.text = ""
+        self._server = server
+        self.start()
+
+    def run(self) -> None:
+        self.text = complete(self._server)
+
+
+def wait_until(condition: Callable[[], bool], timeout_seconds: float) -> bool:
+    deadline = time.monotonic() + timeout_seconds
+    while not (is_so := condition()) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return is_so
+
+
+def wait_for_tokens(server: RunningServer, num_before: float) -> None:
+    assert wait_until(lambda: server.metrics()["yeoul:generation_tokens_total"] > num_before + 5, 20.0)
+
+
+@contextlib.contextmanager
+def suspended(pid: int) -> Iterator[None]:
+    """For less time than it takes to be found hanging."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("damage", OF_THE_RING, ids=lambda damage: damage.__name__)
 @pytest.mark.parametrize("which", ["steps", "answers"])
 def test_an_answer_goes_on_where_it_was_when_a_ring_is_damaged(server, expected, which, damage):
     engine = server.by_title()["yeoul::EngineCore"]
-    texts: list[str] = []
-    client = threading.Thread(target=lambda: texts.append(complete(server)))
     num_tokens = server.metrics()["yeoul:generation_tokens_total"]
-    client.start()
-    deadline = time.monotonic() + 10.0
-    while server.metrics()["yeoul:generation_tokens_total"] < num_tokens + 5 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    request = Request(server)
+    wait_for_tokens(server, num_tokens)
     damage_until_it_is_noticed(server, rings(server)[which], damage)
-    client.join(60.0)
-    assert texts == [expected], server.log()[-4000:]
+    request.join(60.0)
+    assert request.text == expected, server.log()[-4000:]
     assert server.by_title()["yeoul::EngineCore"] == engine, server.log()[-4000:]
+
+
+@pytest.mark.parametrize("damage", OF_A_MESSAGE, ids=lambda damage: damage.__name__)
+def test_a_step_that_is_damaged_on_its_way_is_computed_by_another_worker(server, expected, damage):
+    before, ring = num_replacements(server), rings(server)["steps"]
+    with suspended(server.by_title()["yeoul::Worker_0"]):
+        position = ring.num_published
+        request = Request(server)
+        assert wait_until(lambda: ring.num_published > position, 10.0)
+        damage(ring, random.Random(7))
+    request.join(60.0)
+    assert request.text == expected, server.log()[-4000:]
+    assert num_replacements(server) > before
+
+
+@pytest.mark.parametrize("damage", OF_A_MESSAGE, ids=lambda damage: damage.__name__)
+def test_an_answer_that_is_damaged_on_its_way_is_made_again(server, expected, damage):
+    before, ring = num_replacements(server), rings(server)["answers"]
+    num_tokens = server.metrics()["yeoul:generation_tokens_total"]
+    request = Request(server)
+    wait_for_tokens(server, num_tokens)
+    engine = server.by_title()["yeoul::EngineCore"]
+    for _ in range(20):  # it may be stopped between two steps, when nothing is on its way
+        with suspended(engine):
+            if is_on_its_way := wait_until(lambda: ring.num_published > ring.num_taken, 0.3):
+                damage(ring, random.Random(7))
+        if is_on_its_way:
+            break
+    request.join(60.0)
+    assert request.text == expected, server.log()[-4000:]
+    assert num_replacements(server) > before
+    assert server.by_title()["yeoul::EngineCore"] == engine
 
 
 def test_each_time_it_was_said_who_was_replaced_and_why(server, expected):

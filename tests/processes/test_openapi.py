@@ -39,7 +39,7 @@ CHECKS = [
 ]
 BODIES = ["/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize"]
 ALONE = ["/v1/models", "/v1/models/{name}", "/health", "/ready", "/health/generate", "/version", "/metrics"]
-FEW, MANY = 40, pytest.param(3000, marks=[pytest.mark.fuzz, pytest.mark.timeout(3600)])
+FEW, MANY = 25, pytest.param(3000, marks=[pytest.mark.fuzz, pytest.mark.timeout(3600)])
 GOOD = {"model": "fake", "prompt": "river", "max_tokens": 12, "temperature": 0.7, "seed": 5}
 
 

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -55,7 +56,7 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int | None
     details: str
     model: ModelSettings
-    max_model_len: int
+    max_model_len: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
     cache: CacheSettings
     scheduler: SchedulerSettings
     parallel: ParallelSettings

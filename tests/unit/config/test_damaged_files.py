@@ -81,6 +81,27 @@ REPORT = RecoveryReport(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"max_model_len": -5}, "max_model_len"),
+        ({"max_model_len": 10**15}, "max_model_len"),
+        ({"parallel": {"tensor_parallel_size": 10**9}}, "tensor_parallel_size"),
+        ({"cache": {"block_size": 0}}, "block_size"),
+        ({"scheduler": {"max_num_seqs": -1}}, "max_num_seqs"),
+        ({"requests": [{"type": "shutdown"}]}, "requests"),
+    ],
+    ids=str,
+)
+def test_a_report_of_settings_that_cannot_be_is_refused(fields, named):
+    raw = msgspec.json.encode(msgspec.to_builtins(REPORT) | fields)
+    with (
+        written("report.json", raw) as path,
+        pytest.raises(ConfigError, match=f"no recovery report of this version.*{named}"),
+    ):
+        read_report(path)
+
+
 @given(damaged([msgspec.json.encode(REPORT)]))
 @settings(max_examples=200, deadline=2000)
 def test_a_damaged_recovery_report_is_read_or_refused(raw):

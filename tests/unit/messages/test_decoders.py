@@ -26,7 +26,7 @@ def test_there_is_a_sample_of_every_message(name):
 
 @pytest.mark.parametrize("name", MESSAGES)
 @given(data=st.data())
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=80, deadline=2000)
 def test_damaged_messages_are_refused_or_are_messages(name, data):
     union = MESSAGES[name][0]
     raw = data.draw(damaged(encoded(name)))
