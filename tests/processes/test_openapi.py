@@ -93,16 +93,26 @@ def server() -> Iterator[Server]:
         yield Server(running)
 
 
+CANNOT_BE_RELATED = [
+    "model", "min_tokens", "n", "best_of", "suffix", "dimensions", "prompt_logprobs", "logit_bias", "stop_token_ids",
+    "tools", "functions", "response_format", "modalities", "top_logprobs", "chat_template_kwargs", "temperature", "top_p",
+    "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "logprobs", "stop",
+]  # fmt: skip
+
+
 def tame(case: Case[Any], length: int) -> Case[Any]:
-    """The same request to a model that exists, with values that the schema cannot relate to each other left out."""
+    """The same request to a model that exists, without values that the schema cannot relate to each other or to the model."""
     body: Any = case.body
     if isinstance(body, dict):
-        for name in ("model", "min_tokens", "n", "best_of", "suffix", "dimensions", "prompt_logprobs", "logit_bias"):
+        for name in CANNOT_BE_RELATED:
             body.pop(name, None)
         if "max_tokens" in body:
             body["max_tokens"] = length
         if isinstance(body.get("prompt"), list | None):
             body["prompt"] = [1, 2, 3]
+        if "messages" in body:
+            body.pop("prompt", None)
+            body["messages"] = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": None, "refusal": "no"}]
         if "tokens" in body:
             body["tokens"] = [token for token in body["tokens"] if isinstance(token, int) and 0 <= token < 512]
     return case

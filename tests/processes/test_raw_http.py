@@ -29,6 +29,17 @@ def chunked(*chunks: bytes) -> bytes:
     return HEAD + b"transfer-encoding: chunked\r\n\r\n" + b"".join(chunks)
 
 
+def has_answers(received: bytes, num_answers: int) -> bool:
+    """Whether so many whole answers are here."""
+    for _ in range(num_answers):
+        head, blank, received = received.partition(b"\r\n\r\n")
+        lengths = [int(line.split(b":")[1]) for line in head.splitlines() if line.startswith(b"content-length")]
+        if not blank or len(received) < sum(lengths):
+            return False
+        received = received[sum(lengths) :]
+    return True
+
+
 class Server:
     """A running server, and what it was before."""
 
@@ -52,7 +63,7 @@ class Server:
             connection.sendall(sent)
             if num_answers == 0:
                 connection.shutdown(socket.SHUT_WR)
-            while num_answers == 0 or len(statuses(answer)) < num_answers or not answer.endswith((b"}", b".", b"\n")):
+            while num_answers == 0 or not has_answers(answer, num_answers):
                 if not (piece := connection.recv(65536)):
                     break
                 answer += piece
