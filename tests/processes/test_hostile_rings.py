@@ -22,7 +22,7 @@ import pytest
 
 from tests.running_server import RunningServer
 
-BODY = {"model": "fake", "prompt": "river", "max_tokens": 50, "temperature": 0.7, "seed": 5, "ignore_eos": True}
+BODY = {"model": "fake", "prompt": "river", "max_tokens": 120, "temperature": 0.7, "seed": 5, "ignore_eos": True}
 HEADER_BYTES = 256 + 64  # of a ring with one reader, see ring_atomics.c
 READER_POSITION = 256
 WRITER_POSITION = 64

@@ -15,6 +15,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -62,8 +63,8 @@ class StoredArray(msgspec.Struct, frozen=True, array_like=True):
 
     type_name: str
     shape: list[int]
-    offset: int
-    num_bytes: int
+    offset: Annotated[int, msgspec.Meta(ge=0)]
+    num_bytes: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class StoredWeight(msgspec.Struct, frozen=True, array_like=True):
