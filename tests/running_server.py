@@ -48,8 +48,9 @@ class RunningServer:
         wait: bool = True,
         ready_line: str | None = None,
         timeout_seconds: float = 60.0,
+        port: int | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.command = [str(YEOUL), "serve", model, "--port", str(self.port), *arguments]
         self._wait = wait

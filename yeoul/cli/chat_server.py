@@ -37,7 +37,7 @@ class OwnServer:
         self._settings = msgspec.structs.replace(
             settings,
             server=msgspec.structs.replace(settings.server, host="127.0.0.1", port=0, api_key=[self.api_key]),
-            time=msgspec.structs.replace(settings.time, drain_timeout_seconds=0.0),
+            time=msgspec.structs.replace(settings.time, drain_delay_seconds=0.0, drain_timeout_seconds=0.0),
         )
         self._child: ChildProcess | None = None
 

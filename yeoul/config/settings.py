@@ -164,6 +164,10 @@ class TimeSettings(msgspec.Struct, frozen=True, kw_only=True):
         Seconds, Meta(description="How long EngineCore may be silent, with requests in it, and then leave a ping unanswered.")
     ] = 5.0
     call_timeout_seconds: Annotated[Seconds, Meta(description="Longest answer to a call to the engine or a worker.")] = 60.0
+    drain_delay_seconds: Annotated[
+        SecondsOrZero,
+        Meta(description="How long requests are still taken after the signal to stop, with /ready at 503: a proxy's notice."),
+    ] = 0.0
     drain_timeout_seconds: Annotated[
         SecondsOrZero, Meta(description="How long running requests may go on after the signal to stop.")
     ] = 30.0

@@ -87,6 +87,7 @@ class AsyncLLM:
         self._watch: EngineWatch | None = None
         self._death: ProcessDeadError | None = None
         self._died = asyncio.Event()
+        self.drain_is_announced = False  # ``state`` then says draining, while what comes is still taken
 
     # Start and stop
 
@@ -213,7 +214,7 @@ class AsyncLLM:
             return "recovering"
         if self._watch is not None and self._watch.is_asking:
             return "stalled"
-        return "draining" if self._door.is_closed else "ready"
+        return "draining" if self._door.is_closed or self.drain_is_announced else "ready"
 
     @property
     def model(self) -> ServedModel:

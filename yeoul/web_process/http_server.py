@@ -45,6 +45,12 @@ class HttpServer(uvicorn.Server):
         """Accepts connections from the loop's next turn on."""
         return asyncio.create_task(self.serve([listener]), name="uvicorn")
 
+    def part_with_clients(self) -> None:
+        """From now on each answer is its connection's last and says so; idle connections stay, for what is on its way."""
+        closing = (b"connection", b"close")
+        self.config.encoded_headers.append(closing)  # what the next tick makes the default headers of
+        self.server_state.default_headers = [*self.server_state.default_headers, closing]
+
     def stop(self, grace_seconds: float) -> None:
         """Takes no more connections; what is being answered has ``grace_seconds`` to be read by its client."""
         self.config.timeout_graceful_shutdown = grace_seconds  # type: ignore[assignment]

@@ -1,12 +1,14 @@
 """run_server(): the life of the web process from start to exit code; knows no route. ``yeoul serve`` calls it.
 
 The engine's process is started before FastAPI, uvicorn and the tokenizer are imported, so that all load side by side.
-The first SIGTERM or SIGINT drains, a second one ends at once; a dead engine ends the server with an error.
+The first SIGTERM or SIGINT drains, after a delay for proxies if there is one; a second one ends at once; a dead engine
+ends the server with an error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -128,6 +130,7 @@ class ServerLife:
                 draining.cancel()
 
     async def _drain(self) -> None:
+        await self._announce()
         logger.info("stopping: %d requests are still to be finished", self._llm.num_unfinished)
         limit = self._time.drain_timeout_seconds
         finishing = asyncio.create_task(self._llm.drain(), name="finish_requests")
@@ -138,6 +141,16 @@ class ServerLife:
             logger.warning("%d requests are cut off: they did not finish within %g s", self._llm.num_unfinished, limit)
         finally:
             finishing.cancel()
+
+    async def _announce(self) -> None:
+        """Lets proxies see at ``/ready`` that this server goes, and refuses nobody until they have, or the second signal."""
+        assert self._http is not None
+        self._llm.drain_is_announced = True
+        self._http.part_with_clients()
+        if (delay := self._time.drain_delay_seconds) > 0:
+            logger.info("stopping: /ready is 503, and requests are still taken for %g s", delay)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._second_signal.wait(), delay)
 
     async def _stop(self) -> None:
         """Ends everything, connections and processes side by side; a second signal hastens it."""

@@ -205,6 +205,7 @@ def settings(
     chat_template: str = CHAT_TEMPLATE,
     max_model_len: int = MAX_MODEL_LEN,
     request_timeout_seconds: float = 10.0,
+    drain_delay_seconds: float = 0.0,
     **server: object,
 ) -> Settings:
     """The fake model, a short context, room for eight waiting requests; ``server`` sets fields of ServerSettings."""
@@ -213,7 +214,10 @@ def settings(
         cache=CacheSettings(num_blocks_override=64),
         scheduler=SchedulerSettings(max_num_waiting_requests=8),
         time=TimeSettings(
-            keep_alive_seconds=0.05, drain_timeout_seconds=1.0, request_timeout_seconds=request_timeout_seconds
+            keep_alive_seconds=0.05,
+            drain_delay_seconds=drain_delay_seconds,
+            drain_timeout_seconds=1.0,
+            request_timeout_seconds=request_timeout_seconds,
         ),
         recovery=RecoverySettings(recovery_reports=False),
         server=ServerSettings(**server),  # type: ignore[arg-type]
