@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from yeoul.cli.event_stream import DONE, EventStreamParser
-from yeoul.cli.server_address import authorization
+from yeoul.cli.server_address import authorization, connection_hint, trusted_authorities
 from yeoul.errors import ConfigError, InternalError, UnavailableError, UserError, YeoulError
 
 _MAX_ERROR_CHARACTERS = 500
@@ -75,6 +75,7 @@ class ChatClient:
             headers=authorization(options.api_key),
             timeout=httpx.Timeout(options.timeout_seconds, connect=10.0),
             trust_env=False,
+            verify=trusted_authorities(),
         )
         self.clear()
 
@@ -95,7 +96,7 @@ class ChatClient:
         try:
             response = self._client.get("/v1/models")
         except httpx.HTTPError as error:
-            raise ConfigError(f"no server answers at {self._options.url}: {error}; check --url") from error
+            raise ConfigError(f"no server answers at {self._options.url}: {error}; {connection_hint(error)}") from error
         if response.status_code != 200:
             raise _server_error(response.status_code, response.content)
         try:

@@ -36,7 +36,16 @@ class OwnServer:
         self.url = ""
         self._settings = msgspec.structs.replace(
             settings,
-            server=msgspec.structs.replace(settings.server, host="127.0.0.1", port=0, api_key=[self.api_key]),
+            server=msgspec.structs.replace(
+                settings.server,
+                host="127.0.0.1",
+                port=0,
+                api_key=[self.api_key],
+                ssl_keyfile=None,
+                ssl_certfile=None,
+                ssl_ca_certs=None,
+                ssl_cert_reqs=0,
+            ),
             time=msgspec.structs.replace(settings.time, drain_delay_seconds=0.0, drain_timeout_seconds=0.0),
         )
         self._child: ChildProcess | None = None

@@ -1,6 +1,8 @@
-"""How a client command names a server: ``--url`` and ``--api-key``; knows nothing of what is said to it."""
+"""How a client command names a server, ``--url`` and ``--api-key``, and whom it trusts; knows nothing of what is said."""
 
 from __future__ import annotations
+
+import ssl
 
 from yeoul.errors import ConfigError
 
@@ -19,3 +21,20 @@ def server_root(url: str) -> str:
 def authorization(api_key: str | None) -> dict[str, str]:
     """The header that carries the key."""
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def trusted_authorities() -> ssl.SSLContext:
+    """Whom https servers are believed: the system's authorities, or those that OpenSSL finds in ``SSL_CERT_FILE``."""
+    return ssl.create_default_context()
+
+
+def connection_hint(error: BaseException) -> str:
+    """What to do about a connection that failed with ``error``, whatever wraps it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return "set SSL_CERT_FILE to a file with the authority that signed the server's certificate, or check --url"
+    if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        return "this server may speak http, not https; check --url"
+    return "check --url"

@@ -15,7 +15,7 @@ import msgspec
 
 from yeoul.config.fields import ENVIRONMENT_PREFIX, as_flag, nearest, setting_fields
 from yeoul.config.file import read_config_file
-from yeoul.config.settings import Settings
+from yeoul.config.settings import ServerSettings, Settings
 from yeoul.config.values import read_value
 from yeoul.errors import ConfigError
 
@@ -128,6 +128,30 @@ def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
             f"a tcp link is never open: give {written('engine_key_file')}, a file with its keys, on both sides "
             "(it is made where it does not exist)",
             param="engine_key_file",
+        )
+    _check_tls(settings.server, written)
+
+
+def _check_tls(server: ServerSettings, written: Callable[[str], str]) -> None:
+    """What would silently do nothing, or trust nobody; ``web_process.tls`` reads the files."""
+    asks = server.ssl_cert_reqs > 0
+    given = {"ssl_keyfile": server.ssl_keyfile, "ssl_ca_certs": server.ssl_ca_certs, "ssl_cert_reqs": asks or None}
+    alone = [name for name, value in given.items() if value is not None] if server.ssl_certfile is None else []
+    if alone:
+        raise ConfigError(
+            f"{written(alone[0])} does nothing without a certificate; give {written('ssl_certfile')} as well", param=alone[0]
+        )
+    if asks and server.ssl_ca_certs is None:
+        raise ConfigError(
+            f"{written('ssl_cert_reqs')} {server.ssl_cert_reqs} checks the certificates of clients; "
+            f"give {written('ssl_ca_certs')} as well, a file with the authorities to trust",
+            param="ssl_cert_reqs",
+        )
+    if server.ssl_ca_certs is not None and not asks:
+        raise ConfigError(
+            f"{written('ssl_ca_certs')} is for certificates of clients, and {written('ssl_cert_reqs')} 0 asks for none; "
+            f"give {written('ssl_cert_reqs')} 2 to require them, or leave {written('ssl_ca_certs')} out",
+            param="ssl_ca_certs",
         )
 
 

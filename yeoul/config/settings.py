@@ -223,6 +223,18 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         list[str], Meta(description="Name of the model in the API; may be repeated. Default: the model's own name.")
     ] = []
     api_key: Annotated[list[str], Meta(description="Key that clients must send as a Bearer token; may be repeated.")] = []
+    ssl_keyfile: Annotated[
+        str | None, Meta(description="Private key of the certificate (PEM, no password). Default: it is in --ssl-certfile.")
+    ] = None
+    ssl_certfile: Annotated[
+        str | None, Meta(description="The server's certificate and those above it (PEM); the server then speaks HTTPS only.")
+    ] = None
+    ssl_ca_certs: Annotated[
+        str | None, Meta(description="Authorities that clients' certificates are checked against (PEM).")
+    ] = None
+    ssl_cert_reqs: Annotated[
+        int, Meta(ge=0, le=2, description="Clients' certificates: 0 asks for none, 1 checks one if given, 2 requires one.")
+    ] = 0
     max_num_connections: Annotated[
         Count, Meta(description="Most open connections; requests on further ones are answered with 503.")
     ] = 4096

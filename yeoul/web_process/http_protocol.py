@@ -30,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 _OFFERS = frozenset({b"upgrade", b"http2-settings"})
 
+# TLS says goodbye, and waits for the other side to do so too; an idle client may not be listening.
+_FAREWELL_SECONDS = 0.2
+
 # The name under which a request's scope has the connection's own ``send``, without what middleware has put around it.
 DIRECT_SEND = "yeoul.direct_send"
 
@@ -64,6 +67,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_reader_clock()
         self._abandon_answers()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server stops: an idle connection is closed, another after its answer; nobody has to answer a goodbye."""
+        super().shutdown()
+        if self.scheme == "https" and self.transport.is_closing():
+            self.loop.call_later(_FAREWELL_SECONDS, self._break_off_farewell)
 
     def data_received(self, data: bytes) -> None:
         """Passes the bytes on, unless they are more headers than anybody needs."""
@@ -193,6 +202,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         super().timeout_keep_alive_handler()
+
+    def _break_off_farewell(self) -> None:
+        if not self.transport.get_write_buffer_size():  # else an answer is still on its way
+            self.transport.abort()
 
     def _start_clock(self) -> None:
         self._stop_clock()

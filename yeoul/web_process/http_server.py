@@ -8,6 +8,7 @@ import functools
 import logging
 import math
 import socket
+import ssl
 from collections.abc import Generator
 
 import uvicorn
@@ -22,7 +23,7 @@ _SECONDS_BETWEEN_TICKS = 1.0
 class HttpServer(uvicorn.Server):
     """Serves on a socket that is already bound, on the running loop. ``serve`` returns after ``stop``."""
 
-    def __init__(self, context: ServerContext) -> None:
+    def __init__(self, context: ServerContext, tls: ssl.SSLContext | None = None) -> None:
         settings = context.settings
         super().__init__(
             uvicorn.Config(
@@ -37,6 +38,8 @@ class HttpServer(uvicorn.Server):
                 timeout_keep_alive=math.ceil(settings.time.request_timeout_seconds),
             )
         )
+        self.config.load()
+        self.config.ssl = tls
         if settings.server.log_requests:
             logging.getLogger("uvicorn.access").setLevel(logging.INFO)
         self._stopping = asyncio.Event()

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.async_llm import AsyncLLM
 from yeoul.web_process.listening import allow_descriptors, bind_listener, url_of
 from yeoul.web_process.served_model import Progress
+from yeoul.web_process.tls import make_tls_context
 
 if TYPE_CHECKING:
     from yeoul.web_process.http_server import HttpServer
@@ -58,12 +60,13 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
     set_up_logging("Web", settings.server.log_level)
     setproctitle.setproctitle("yeoul::Web")
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+    tls = make_tls_context(settings.server)
     allow_descriptors(settings.server.max_num_connections + _NUM_OTHER_DESCRIPTORS)
     with bind_listener(settings.server.host, settings.server.port) as listener:
         llm = AsyncLLM(settings, on_progress=on_progress)
         llm.resolve()
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            return runner.run(ServerLife(llm, listener, on_ready).run())
+            return runner.run(ServerLife(llm, listener, on_ready, tls).run())
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -75,10 +78,17 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 class ServerLife:
     """One server from start to end, on the running loop of the main thread."""
 
-    def __init__(self, llm: AsyncLLM, listener: socket.socket, on_ready: OnReady | None = None) -> None:
+    def __init__(
+        self,
+        llm: AsyncLLM,
+        listener: socket.socket,
+        on_ready: OnReady | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._llm = llm
         self._listener = listener
         self._on_ready = on_ready
+        self._tls = tls
         self._time = llm.settings.time
         self._first_signal = asyncio.Event()
         self._second_signal = asyncio.Event()
@@ -108,14 +118,14 @@ class ServerLife:
 
     async def _serve_http(self) -> None:
         """From here on there are answers, 503 until the engine is ready."""
-        self._http = await asyncio.to_thread(_make_http_server, self._llm)
+        self._http = await asyncio.to_thread(_make_http_server, self._llm, self._tls)
         self._serving = self._http.start(self._listener)
 
     async def _serve(self, ready: EngineReady) -> None:
         """Until the first signal, and then until what runs is finished, the drain's limit, or the second signal."""
         settle_garbage_collection()
         if self._on_ready is not None:
-            self._on_ready(ready, url_of(self._listener))
+            self._on_ready(ready, url_of(self._listener, "http" if self._tls is None else "https"))
         dying = asyncio.create_task(self._llm.wait_for_death(), name="wait_for_death")
         draining: asyncio.Task[None] | None = None
         try:
@@ -176,7 +186,7 @@ class ServerLife:
         self._second_signal.set()
 
 
-def _make_http_server(llm: AsyncLLM) -> HttpServer:
+def _make_http_server(llm: AsyncLLM, tls: ssl.SSLContext | None) -> HttpServer:
     """In a thread, because the imports take long and the tokenizer's are made at the same time."""
     from yeoul.web_process.http_server import HttpServer
     from yeoul.web_process.metrics import Metrics
@@ -185,7 +195,7 @@ def _make_http_server(llm: AsyncLLM) -> HttpServer:
     metrics = Metrics()
     metrics.watch(lambda: llm.statistics, lambda: llm.state)
     llm.observer = metrics
-    return HttpServer(ServerContext(llm, llm.settings, metrics))
+    return HttpServer(ServerContext(llm, llm.settings, metrics), tls)
 
 
 async def _is_first(task: asyncio.Task[Result], event: asyncio.Event) -> bool:

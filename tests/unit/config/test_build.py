@@ -155,6 +155,31 @@ def test_an_address_is_a_host_and_a_port_with_room_for_the_next_one(address):
     assert message.startswith(f"YEOUL_ENGINE_ADDRESS is {address!r}; expected tcp://host:port")
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"ssl_keyfile": "k"}, "--ssl-keyfile does nothing without a certificate; give --ssl-certfile as well"),
+        ({"ssl_cert_reqs": 2, "ssl_ca_certs": "a"}, "--ssl-ca-certs does nothing without a certificate"),
+        ({"ssl_cert_reqs": 1}, "--ssl-cert-reqs does nothing without a certificate"),
+        (
+            {"ssl_certfile": "c", "ssl_cert_reqs": 2},
+            "--ssl-cert-reqs 2 checks the certificates of clients; give --ssl-ca-certs",
+        ),
+        ({"ssl_certfile": "c", "ssl_ca_certs": "a"}, "--ssl-cert-reqs 0 asks for none; give --ssl-cert-reqs 2"),
+        ({"ssl_certfile": "c", "ssl_ca_certs": "a", "ssl_cert_reqs": 3}, "expected a whole number from 0 to 2"),
+    ],
+)
+def test_tls_settings_that_would_do_nothing_or_trust_nobody_are_refused(flags, message):
+    assert message in refusal(flags, environment={})
+
+
+def test_tls_settings_that_go_together_are_taken():
+    settings = build_settings({"ssl_certfile": "c", "ssl_ca_certs": "a", "ssl_cert_reqs": "1"}, None, {})
+    assert settings.server.ssl_cert_reqs == 1
+    assert build_settings({"ssl_cert_reqs": 0}, None, {}).server.ssl_certfile is None
+    assert refusal(environment={"YEOUL_SSL_KEYFILE": "k"}).startswith("YEOUL_SSL_KEYFILE does nothing")
+
+
 def test_every_setting_has_a_description_and_its_default_is_one_that_it_accepts():
     fields = setting_fields()
     assert len(fields) > 30

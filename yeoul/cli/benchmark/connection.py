@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 import time
 from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlsplit
 
 from yeoul.cli.benchmark.http_response import BadResponseError, HttpResponse
+from yeoul.cli.server_address import trusted_authorities
 
 OnBody = Callable[[int, bytes, float], None]
 """Called with the status, a piece of the body, and when it was read (of ``time.perf_counter``); at the end at the latest."""
@@ -110,7 +110,7 @@ class ConnectionPool:
         self.path = parts.path.rstrip("/")
         self.authority = parts.netloc.rpartition("@")[2]
         self._host = parts.hostname or ""
-        self._ssl = ssl.create_default_context() if parts.scheme == "https" else None
+        self._ssl = trusted_authorities() if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._ssl else 80)
         self._timeout_seconds = timeout_seconds
         self._idle: list[Connection] = []

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from yeoul.cli.server_address import authorization
+from yeoul.cli.server_address import authorization, connection_hint, trusted_authorities
 from yeoul.errors import ConfigError
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
@@ -22,6 +22,7 @@ def open_client(url: str, api_key: str | None, timeout_seconds: float) -> httpx.
         headers=authorization(api_key),
         timeout=httpx.Timeout(timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS),
         trust_env=False,
+        verify=trusted_authorities(),
     )
 
 
@@ -39,7 +40,8 @@ def find_model(client: httpx.Client) -> str:
         hint = "; give --api-key" if error.response.status_code == 401 else ""
         raise ConfigError(f"{client.base_url} answers {error.response.status_code} to GET /v1/models{hint}") from error
     except httpx.HTTPError as error:
-        raise ConfigError(f"no server answers at {client.base_url}: {error or type(error).__name__}; check --url") from error
+        told = str(error) or type(error).__name__
+        raise ConfigError(f"no server answers at {client.base_url}: {told}; {connection_hint(error)}") from error
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise ConfigError(f"{client.base_url} names no model at /v1/models; give --model") from error
 

@@ -1,0 +1,26 @@
+"""How client commands name a server, and what they advise when it cannot be reached."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from yeoul.cli.server_address import connection_hint, server_root
+from yeoul.errors import ConfigError
+
+
+def test_a_url_may_end_in_v1_or_not():
+    assert server_root("http://host:8000/v1/") == server_root("http://host:8000") == "http://host:8000"
+    assert server_root("https://host/v1") == "https://host"
+    with pytest.raises(ConfigError, match="http:// or https://"):
+        server_root("host:8000")
+
+
+def test_the_hint_finds_the_reason_behind_the_errors_that_wrap_it():
+    untrusted, plain = ssl.SSLCertVerificationError(1, "unknown authority"), ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]")
+    plain.reason = "WRONG_VERSION_NUMBER"
+    for cause, hint in ((untrusted, "set SSL_CERT_FILE"), (plain, "may speak http"), (OSError("refused"), "check --url")):
+        wrapped = ConnectionError("wrapped")
+        wrapped.__cause__ = cause
+        assert hint in connection_hint(wrapped)

@@ -1,0 +1,110 @@
+"""The server's certificate and key: what works, and what is an error before anything is started."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from tests.certificates import Certificates
+from yeoul.config.build import build_settings
+from yeoul.config.settings import ServerSettings
+from yeoul.errors import ConfigError
+from yeoul.web_process import server
+from yeoul.web_process.tls import make_tls_context
+
+
+@pytest.fixture
+def files(tmp_path):
+    return Certificates(tmp_path)
+
+
+def make(certificate, key=None, authorities=None, cert_reqs=0):
+    return make_tls_context(
+        ServerSettings(ssl_certfile=certificate, ssl_keyfile=key, ssl_ca_certs=authorities, ssl_cert_reqs=cert_reqs)
+    )
+
+
+def written(path, content):
+    path.write_bytes(content)
+    return str(path)
+
+
+def test_without_a_certificate_there_is_no_tls():
+    assert make(None) is None
+
+
+@pytest.mark.parametrize("cert_reqs", [0, 1, 2])
+def test_certificate_and_key_may_be_one_file_or_two_and_old_versions_are_off(files, cert_reqs):
+    for certificate, key in ((files.server, files.server_key), (files.both, None)):
+        context = make(certificate, key, files.ca if cert_reqs else None, cert_reqs)
+        assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+        assert context.verify_mode == cert_reqs
+
+
+def test_a_file_that_cannot_be_read_is_named_with_its_flag(files, tmp_path):
+    gone = str(tmp_path / "gone.pem")
+    for arguments, flag in (
+        ((gone, files.server_key), "--ssl-certfile"),
+        ((files.server, gone), "--ssl-keyfile"),
+        ((files.server, files.server_key, gone, 2), "--ssl-ca-certs"),
+    ):
+        with pytest.raises(ConfigError, match=rf"{flag} {re.escape(gone)} cannot be read \(No such file"):
+            make(*arguments)
+    with pytest.raises(ConfigError, match="Is a directory"):
+        make(str(tmp_path), files.server_key)
+    with pytest.raises(ConfigError, match="null byte"):
+        make("nul\0l", files.server_key)
+
+
+def test_files_of_another_kind_are_told_apart(files, tmp_path):
+    text = written(tmp_path / "text", b"hello")
+    with pytest.raises(ConfigError, match=r"--ssl-certfile .* is no PEM file with a certificate"):
+        make(files.server_key, files.server)  # the wrong way round
+    with pytest.raises(ConfigError, match=r"--ssl-keyfile .* is no PEM file with a private key"):
+        make(files.server, text)
+    with pytest.raises(ConfigError, match=r"--ssl-certfile .* a private key too where there is no --ssl-keyfile"):
+        make(files.server)
+    with pytest.raises(ConfigError, match=r"--ssl-ca-certs .* is no PEM file with a certificate"):
+        make(files.server, files.server_key, text, 1)
+
+
+def test_damaged_files_are_told_with_openssls_reason(files, tmp_path):
+    damaged = Path(files.server).read_bytes().replace(b"\nM", b"\n!", 1)
+    certificate = written(tmp_path / "damaged.pem", damaged)
+    with pytest.raises(ConfigError, match=r"OpenSSL cannot use the certificate in .*damaged.pem"):
+        make(certificate, files.server_key)
+    with pytest.raises(ConfigError, match=r"--ssl-ca-certs .*damaged.pem holds a certificate that OpenSSL cannot read"):
+        make(files.server, files.server_key, certificate, 2)
+
+
+def test_a_certificate_of_another_key_is_told(files, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = Certificates(tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"does not belong to the private key in .*other/server.key"):
+        make(files.server, other.server_key)
+
+
+def test_a_key_with_a_password_is_an_error_and_no_question_on_the_terminal(files, tmp_path):
+    key = serialization.load_pem_private_key(Path(files.server_key).read_bytes(), password=None)
+    for form in (serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL):
+        locked = key.private_bytes(serialization.Encoding.PEM, form, serialization.BestAvailableEncryption(b"secret"))
+        with pytest.raises(ConfigError, match=r"locked.key has a password.*openssl pkey -in"):
+            make(files.server, written(tmp_path / "locked.key", locked))
+
+
+def test_nothing_is_started_with_a_bad_certificate(files, monkeypatch):
+    def start(*_, **__):
+        raise AssertionError("the engine comes after the certificate")
+
+    monkeypatch.setattr(server, "AsyncLLM", start)
+    monkeypatch.setattr(server, "set_up_logging", lambda *_: None)
+    monkeypatch.setattr(server, "postpone_garbage_collection", lambda: None)
+    monkeypatch.setattr("setproctitle.setproctitle", lambda _: None)
+    monkeypatch.setattr("sys.setswitchinterval", lambda _: None)
+    settings = build_settings({"model": "fake", "ssl_certfile": files.server, "ssl_keyfile": "/gone"}, environment={})
+    with pytest.raises(ConfigError, match=r"--ssl-keyfile /gone"):
+        server.run_server(settings)

@@ -1,0 +1,95 @@
+"""make_tls_context(): the server's certificate and what it asks of its clients, checked before anything is started.
+
+Knows no HTTP and no socket. ``server.py`` calls it.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+
+from yeoul.config.settings import ServerSettings
+from yeoul.errors import ConfigError
+
+_CERTIFICATE = re.compile(rb"-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----")
+_PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
+_MISMATCHES = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}
+
+
+def make_tls_context(server: ServerSettings) -> ssl.SSLContext | None:
+    """TLS 1.2 or newer with these files; None where the server speaks plain HTTP.
+
+    Raises:
+        ConfigError: a file cannot be read, or is not what its flag expects; the certificate has another key.
+    """
+    if server.ssl_certfile is None:
+        return None
+    certificate, key = server.ssl_certfile, server.ssl_keyfile
+    _check_file("--ssl-certfile", certificate, _CERTIFICATE, "a certificate")
+    if key is not None:
+        _check_file("--ssl-keyfile", key, _PRIVATE_KEY, "a private key")
+    else:
+        _check_file("--ssl-certfile", certificate, _PRIVATE_KEY, "a private key too where there is no --ssl-keyfile")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    _load_certificate(context, certificate, key)
+    context.verify_mode = ssl.VerifyMode(server.ssl_cert_reqs)
+    if server.ssl_ca_certs is not None:
+        _load_authorities(context, server.ssl_ca_certs)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
+    def refuse_password() -> str:  # without it OpenSSL would ask on the terminal
+        raise ConfigError(
+            f"the private key in {key or certificate} has a password, and a server has nobody to ask for it; give one "
+            f"without (openssl pkey -in {key or certificate} -out plain.pem), in a file that only the server may read",
+            param="ssl_keyfile",
+        )
+
+    try:
+        context.load_cert_chain(certificate, key, refuse_password)
+    except ssl.SSLError as error:
+        if error.reason in _MISMATCHES:
+            raise ConfigError(
+                f"the certificate in {certificate} does not belong to the private key in {key or certificate}; give both of "
+                "a pair (where the file holds several certificates, the server's own has to be the first)",
+                param="ssl_certfile",
+            ) from None
+        raise ConfigError(
+            f"OpenSSL cannot use the certificate in {certificate} with the private key in {key or certificate} "
+            f"({_reason(error)}); expected PEM files that openssl x509 and openssl pkey can read",
+            param="ssl_certfile",
+        ) from None
+
+
+def _load_authorities(context: ssl.SSLContext, path: str) -> None:
+    _check_file("--ssl-ca-certs", path, _CERTIFICATE, "a certificate")
+    try:
+        context.load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"--ssl-ca-certs {path} holds a certificate that OpenSSL cannot read ({_reason(error)}); expected PEM",
+            param="ssl_ca_certs",
+        ) from None
+
+
+def _check_file(flag: str, path: str, expected: re.Pattern[bytes], what: str) -> None:
+    param = flag.removeprefix("--").replace("-", "_")
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{flag} {path} cannot be read ({reason}); expected a PEM file", param=param) from None
+    if not expected.search(content):
+        raise ConfigError(f"{flag} {path} is no PEM file with {what}; expected a line {_first_line(expected)}", param=param)
+
+
+def _first_line(pattern: re.Pattern[bytes]) -> str:
+    return "-----BEGIN CERTIFICATE-----" if pattern is _CERTIFICATE else "-----BEGIN PRIVATE KEY-----"
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return (error.reason or str(error)).replace("_", " ").lower()
