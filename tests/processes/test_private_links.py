@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import stat
 import tempfile
@@ -23,11 +24,10 @@ def unix_sockets(folder: str) -> set[str]:
 def modes_below(folder: Path) -> dict[Path, int]:
     """The mode of every folder below this one; what goes while it is looked at is left out."""
     modes = {}
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            status = path.lstat()
-            if stat.S_ISDIR(status.st_mode):
-                modes[path] = stat.S_IMODE(status.st_mode)
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                modes[Path(parent, name)] = stat.S_IMODE(Path(parent, name).lstat().st_mode)
     return modes
 
 

@@ -13,6 +13,7 @@ from yeoul.config.settings import SchedulerSettings
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.steps import StepInput
+from yeoul.scheduler.growth import GrowthForecast
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.worker_process.fake_model import expected_tokens
 from yeoul.worker_process.worker import Worker
@@ -29,7 +30,8 @@ class Engine:
         self.worker: Worker = fake_worker(num_blocks)
         settings = SchedulerSettings(**{"max_num_seqs": 8, "max_num_batched_tokens": 512, "check_invariants": True} | budgets)
         cache = KVCacheManager(num_blocks, 4, enable_prefix_caching)
-        self.scheduler = Scheduler(settings, cache, max_model_len=256)
+        # Answers are thought to be short, so that more is admitted than there is room for.
+        self.scheduler = Scheduler(settings, cache, max_model_len=256, forecast=GrowthForecast(4, first_guess_tokens=1))
         self.tokens: dict[str, list[int]] = {}
 
     def add(self, message: AddRequest) -> None:

@@ -40,7 +40,7 @@ Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 _MAX_PRIORITY = 2**31 - 1
 Priority = Annotated[int, Field(ge=-_MAX_PRIORITY, le=_MAX_PRIORITY)]
 
-Deadline = Annotated[float, Field(gt=0, le=1e6)]
+Deadline = Annotated[float, Field(ge=0.001, le=1e6)]
 """Seconds from a request's arrival."""
 
 Label = Annotated[str, Field(max_length=1024)]
