@@ -1,15 +1,16 @@
 """What a server still gets done when five times as much comes as it can carry: goodput, memory, and how ``/health`` answers.
 
-``python -m benchmarks.overload [MODEL] [--factor 5] [--seconds 30] [--rounds 3] [--deadlines none,10]`` takes rounds on one
-server. First comes the peak: a closed loop of ``--streams`` requests. Then requests come ``--factor`` times as fast as that
-had them answered, as a Poisson process, whatever becomes of them, once for each deadline (``deadline_seconds`` of every
-request; ``none`` has none). Goodput is the tokens of answers that were complete, in time and within the last four fifths of
-the load, a second. Further flags go to ``yeoul serve``.
+``python -m benchmarks.overload [MODEL] [--factors 1,5] [--seconds 20] [--rounds 2] [--deadlines none,10]`` takes rounds on one
+server. First come closed loads (``--streams``); the best of them is what it can carry. Then requests come as a Poisson process, so
+many times as fast as that had them answered, whatever becomes of them, for each factor and each deadline
+(``deadline_seconds`` of every request; ``none`` has none). Goodput is the tokens of answers that were complete, in time and within
+the last four fifths of the load, a second. Further flags go to ``yeoul serve``.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -52,7 +53,8 @@ def take_load(server: RunningServer, window: tuple[float, float] | None, *flags:
     ]
     outcomes = {"answered": report["num_completed"]}
     for error, number in report["errors"].items():
-        outcomes[error[:8]] = outcomes.get(error[:8], 0) + number
+        kind = next((name for name in ("429", "timeout_error", "504") if name in error), error[:20])
+        outcomes[kind] = outcomes.get(kind, 0) + number
     return Load(
         goodput=sum(request["output_tokens"] for request in good) / (end - start),
         requests_per_second=report["requests_per_second"],
@@ -67,31 +69,40 @@ def main() -> None:
     """Parses the command line and measures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="smollm2-135m-instruct")
-    parser.add_argument("--factor", type=float, default=5.0)
-    parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--streams", type=int, default=32)
+    parser.add_argument("--factors", default="1,5")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--streams", default="32,128")
     parser.add_argument("--deadlines", default="none,10")
     arguments, serve_flags = parser.parse_known_args()
-    loads: dict[str, list[Load]] = {name: [] for name in ("peak", *arguments.deadlines.split(","))}
+    loads: dict[str, list[Load]] = {}
     with RunningServer(*serve_flags, model=arguments.model, timeout_seconds=300) as server:
         for number in range(arguments.rounds):
-            closed = ("--max-concurrency", str(arguments.streams), "--num-prompts", str(8 * arguments.streams))
-            loads["peak"].append(take_load(server, None, "--seed", str(number), *closed))
-            rate = arguments.factor * loads["peak"][-1].requests_per_second
-            for deadline in arguments.deadlines.split(","):
-                flags = ["--request-rate", f"{rate:.2f}", "--num-prompts", str(int(rate * arguments.seconds))]
-                if deadline != "none":
-                    flags += ["--extra-body", json.dumps({"deadline_seconds": float(deadline)})]
-                window = (arguments.seconds / 5, arguments.seconds)
-                loads[deadline].append(take_load(server, window, "--seed", str(100 + number), *flags))
+            capacity = 0.0
+            for streams in arguments.streams.split(","):
+                flags = ("--max-concurrency", streams, "--num-prompts", str(4 * int(streams) + 128), "--seed", str(number))
+                load = take_load(server, None, *flags)
+                loads.setdefault(f"{streams} streams", []).append(load)
+                capacity = max(capacity, load.requests_per_second)
+            for deadline, factor in itertools.product(arguments.deadlines.split(","), arguments.factors.split(",")):
+                name = f"{factor} x, deadline {deadline}"
+                rate = float(factor) * capacity
+                load = take_open_load(server, rate, deadline, arguments.seconds, seed=100 + number)
+                loads.setdefault(name, []).append(load)
     show(loads)
+
+
+def take_open_load(server: RunningServer, rate: float, deadline: str, seconds: float, *, seed: int) -> Load:
+    """So many requests a second, for so many seconds."""
+    flags = ["--request-rate", f"{rate:.2f}", "--num-prompts", str(int(rate * seconds)), "--seed", str(seed)]
+    if deadline != "none":
+        flags += ["--extra-body", json.dumps({"deadline_seconds": float(deadline)})]
+    return take_load(server, (seconds / 5, seconds), *flags)
 
 
 def show(loads: dict[str, list[Load]]) -> None:
     """A row a load: medians of the rounds, the worst ``/health``, what became of the requests of all rounds."""
-    print("load | goodput tokens/s (of the peak) | /health p99 ms | memory MB after each round | preemptions | outcomes")
-    peak = statistics.median(load.goodput for load in loads["peak"])
+    print("load | goodput tokens/s | /health p99 ms | memory MB after each round | preemptions | outcomes")
     for name, taken in loads.items():
         goodput = statistics.median(load.goodput for load in taken)
         outcomes: dict[str, int] = {}
@@ -100,9 +111,7 @@ def show(loads: dict[str, list[Load]]) -> None:
         health = max(load.health_p99_milliseconds for load in taken)
         memory = ", ".join(f"{load.pss_megabytes:.0f}" for load in taken)
         num_preemptions = sum(load.num_preemptions for load in taken)
-        print(
-            f"{name:>8} | {goodput:.0f} ({goodput / peak:.2f}) | {health:.1f} | {memory} | {num_preemptions:.0f} | {outcomes}"
-        )
+        print(f"{name:>20} | {goodput:.0f} | {health:.1f} | {memory} | {num_preemptions:.0f} | {outcomes}")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Door:
         """Raises TooManyRequestsError where an answer of so many tokens would hardly be complete in time."""
         if terms.deadline_seconds is not None:
             with self._counting("deadline"):
-                self._requests.room.check_deadline(terms.deadline_seconds, max_tokens)
+                self._requests.room.check_deadline(terms.deadline_seconds, max_tokens, len(self._requests.states))
 
     @contextlib.contextmanager
     def _counting(self, reason: str) -> Iterator[None]:

@@ -65,7 +65,6 @@ class GenerationState:
         self._detokenizer = detokenizer
         self._observer = observer
         self._arrival = now
-        self._first_time = now
         self._last_time = now
         self._num_cached_tokens = 0
         self._can_trim = bool(add.sampling.stop)
@@ -109,11 +108,6 @@ class GenerationState:
         return True
 
     @property
-    def answer_seconds(self) -> float:
-        """From the first token to the last one so far."""
-        return self._last_time - self._first_time
-
-    @property
     def has_progressed(self) -> bool:
         """See ``RequestState``."""
         return len(self.output_token_ids) > len(self.add.output_token_ids)
@@ -136,7 +130,6 @@ class GenerationState:
                 self._observer.next_tokens(len(output.new_token_ids), now - self._last_time)
             else:
                 self._observer.first_token(now - self._arrival)
-                self._first_time = now
             self._last_time = now
         if output.queue_seconds is not None:  # what comes with the first output alone
             self._num_cached_tokens = output.num_cached_tokens

@@ -70,8 +70,8 @@ class RequestTable:
     def add(self, state: RequestState) -> None:
         """Sends a request to the engine and waits for its outputs."""
         request_id = state.add.request_id
+        self.room.enter(request_id, state.add.tenant, len(state.add.prompt_token_ids), is_alone=not self.states)
         self.states[request_id] = state
-        self.room.enter(request_id, state.add.tenant, len(state.add.prompt_token_ids))
         self._held.add(request_id)
         if self._may_send(request_id):
             self._send(request_id)
@@ -197,9 +197,8 @@ class RequestTable:
 
     def note_finished(self, finished: list[RequestState]) -> None:
         """These were finished by the engine, and taken out of ``states``."""
-        for state in finished:
-            if isinstance(state, GenerationState):
-                self.room.note_answer(len(state.output_token_ids), state.answer_seconds)
+        lengths = [len(state.output_token_ids) if isinstance(state, GenerationState) else 1 for state in finished]
+        self.room.note_answers(lengths)
         self._change.set()
 
     async def wait_until_empty(self) -> None:

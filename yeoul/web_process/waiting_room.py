@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError, TooManyRequestsError
@@ -16,6 +16,7 @@ from yeoul.errors import InvalidRequestError, TooManyRequestsError
 _MAX_RETRY_AFTER_SECONDS = 60
 _SECONDS_A_REQUEST = 1.0  # where nothing is known yet
 _HALF_LIFE_SECONDS = 10.0  # after so long an observation counts half
+_SAFE_SHARE = 0.8  # of a deadline: what is expected is a mean, and half of all take longer
 
 
 class WaitingRoom:
@@ -39,10 +40,10 @@ class WaitingRoom:
         self._tokens = _Room(max_num_tokens, num_tenants)
         self._waiting: dict[str, tuple[str, int]] = {}
         self._clock = clock
-        self._last_change = clock()
+        self._last_served = self._last_answer = clock()
         self._request_seconds = _RecentRatio()  # from one that is served to the next, while somebody waits
         self._prompt_token_seconds = _RecentRatio()
-        self._answer_token_seconds = _RecentRatio()  # from one token of an answer to the next
+        self._answer_seconds = _RecentRatio()  # from one that is complete to the next, while somebody is there
         self._answer_lengths = _RecentRatio()
 
     @classmethod
@@ -79,28 +80,33 @@ class WaitingRoom:
             wait = num_beyond * (self._prompt_token_seconds.value or 0.0)
             raise _queue_is_full(f"prompts of {self._tokens.num_all} tokens wait and {self._tokens.size} may", wait)
 
-    def check_deadline(self, deadline_seconds: float, max_tokens: int) -> None:
-        """Whether a request should be done within so many seconds, by what others took lately.
+    def check_deadline(self, deadline_seconds: float, max_tokens: int, num_unfinished: int) -> None:
+        """Whether a request should be done within so many seconds, by how fast answers were completed lately.
+
+        As many as are in the engine are completed in the time that one of them takes (Little's law), whether they are
+        computed side by side or one after the other. One that asks for less than others takes less, once its turn has come.
 
         Raises:
             TooManyRequestsError: it would only cost time that others need.
         """
-        if not self._waiting:
+        if num_unfinished == 0 or self._answer_seconds.value is None:
             return
-        num_tokens = min(float(max_tokens), self._answer_lengths.value or math.inf)
-        answer_seconds = num_tokens * (self._answer_token_seconds.value or 0.0)
-        expected = len(self._waiting) * (self._request_seconds.value or 0.0) + answer_seconds
-        if expected > deadline_seconds:
+        num_waiting = len(self._waiting)
+        share = min(1.0, max_tokens / max(1.0, self._answer_lengths.value or 1.0))
+        expected = (num_waiting + (num_unfinished - num_waiting + 1) * share) * self._answer_seconds.value
+        if expected > _SAFE_SHARE * deadline_seconds:
             raise TooManyRequestsError(
-                f"{len(self._waiting)} requests wait; with them before it this one would take about {expected:.1f} s, and it"
-                f" has {deadline_seconds:g} s: try again later",
-                retry_after_seconds=_retry_after(expected - deadline_seconds),
+                f"{num_unfinished} requests are in the engine or wait; beside them this one would take about {expected:.1f}"
+                f" s, which is too near to the {deadline_seconds:g} s that it has: try again later",
+                retry_after_seconds=_retry_after(expected - _SAFE_SHARE * deadline_seconds),
             )
 
-    def enter(self, request_id: str, tenant: str, num_tokens: int) -> None:
-        """This request waits from now on."""
+    def enter(self, request_id: str, tenant: str, num_tokens: int, *, is_alone: bool) -> None:
+        """This request waits from now on; ``is_alone`` if there is no other unfinished one."""
         if not self._waiting:
-            self._last_change = self._clock()  # that nobody waited says nothing of how fast requests are served
+            self._last_served = self._clock()  # that nobody waited says nothing of how fast requests are served
+        if is_alone:
+            self._last_answer = self._clock()
         self._waiting[request_id] = (tenant, num_tokens)
         self._requests.add(tenant, 1)
         self._tokens.add(tenant, num_tokens)
@@ -112,7 +118,7 @@ class WaitingRoom:
         num_requests, num_tokens = self._take_out(request_ids)
         if num_requests:
             now = self._clock()
-            seconds, self._last_change = now - self._last_change, now
+            seconds, self._last_served = now - self._last_served, now
             self._request_seconds.note(seconds, num_requests, now)
             self._prompt_token_seconds.note(seconds, num_tokens, now)
 
@@ -120,12 +126,12 @@ class WaitingRoom:
         """These have ended or were given up; ids of those that do not wait are ignored."""
         self._take_out(request_ids)
 
-    def note_answer(self, num_tokens: int, seconds: float) -> None:
-        """An answer is complete: its length, and the time from its first token to its last."""
+    def note_answers(self, lengths: Sequence[int]) -> None:
+        """Answers of these lengths, in tokens, are complete."""
         now = self._clock()
-        self._answer_lengths.note(num_tokens, 1, now)
-        if num_tokens > 1:
-            self._answer_token_seconds.note(seconds, num_tokens - 1, now)
+        seconds, self._last_answer = now - self._last_answer, now
+        self._answer_seconds.note(seconds, len(lengths), now)
+        self._answer_lengths.note(sum(lengths), len(lengths), now)
 
     def _take_out(self, request_ids: Iterable[str]) -> tuple[int, int]:
         """How many of them waited, and the tokens of their prompts."""

@@ -23,7 +23,7 @@ def room_for(num_requests: int = 4, num_tokens: int = 1000, num_tenants: int = 1
 def fill(room: WaitingRoom, *names: str, tenant: str = "", num_tokens: int = 10) -> None:
     for name in names:
         room.check(tenant, 1, num_tokens)
-        room.enter(name, tenant, num_tokens)
+        room.enter(name, tenant, num_tokens, is_alone=False)
 
 
 def refusal(room: WaitingRoom, num_requests: int = 1, num_tokens: int = 10, tenant: str = "") -> TooManyRequestsError:
@@ -130,17 +130,30 @@ def test_idle_time_does_not_make_requests_look_slow():
 def test_who_would_miss_the_deadline_is_refused_and_told_when_to_come():
     clock = Clock()
     room = room_for(100, clock=clock)
-    room.check_deadline(0.001, 1000)
-    fill(room, *(f"r{index}" for index in range(20)))
-    room.check_deadline(0.001, 1000)
-    for index in range(10):
+    room.check_deadline(0.001, 1000, 0)
+    room.enter("first", "", 10, is_alone=True)
+    fill(room, *(f"r{index}" for index in range(19)))
+    room.check_deadline(0.001, 1000, 20)
+    for _ in range(10):
         clock.now += 0.5
-        room.note_served([f"r{index}"])
-        room.note_answer(num_tokens=11, seconds=1.0)
-    room.check_deadline(7.0, 1000)
-    room.check_deadline(5.3, 3)
-    with pytest.raises(TooManyRequestsError, match="10 requests wait") as caught:
-        room.check_deadline(4.0, 1000)
+        room.note_answers([11])
+    room.note_served(f"r{index}" for index in range(15))
+    room.check_deadline(14.0, 1000, 20)  # 21 x 0.5 s are ten and a half
+    room.check_deadline(10.0, 6, 20)  # 5 that wait, and 16 that ask for half as much
+    with pytest.raises(TooManyRequestsError, match="20 requests are in the engine or wait") as caught:
+        room.check_deadline(10.0, 1000, 20)
     assert caught.value.retry_after_seconds == 3
-    room.note_gone(f"r{index}" for index in range(20))
-    room.check_deadline(0.001, 1000)
+    room.check_deadline(0.001, 1000, 0)
+
+
+def test_idle_time_does_not_make_answers_look_slow():
+    clock = Clock()
+    room = room_for(100, clock=clock)
+    for name in "abc":
+        clock.now += 1000.0
+        room.enter(name, "", 10, is_alone=True)
+        clock.now += 0.5
+        room.note_answers([11])
+    room.check_deadline(1.5, 1000, 1)
+    with pytest.raises(TooManyRequestsError):
+        room.check_deadline(1.0, 1000, 1)
