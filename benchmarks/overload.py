@@ -1,7 +1,7 @@
 """What a server still gets done when five times as much comes as it can carry: goodput, memory, and how ``/health`` answers.
 
-``python -m benchmarks.overload [MODEL] [--factors 1,5] [--seconds 20] [--rounds 2] [--deadlines none,10]`` takes rounds on one
-server. First come closed loads (``--streams``); the best of them is what it can carry. Then requests come as a Poisson
+``python -m benchmarks.overload [MODEL] [--factors 1,5] [--seconds 20] [--rounds 2] [--deadlines none,10]`` takes rounds on
+one server. First come closed loads (``--streams``); the best of them is what it can carry. Then requests come as a Poisson
 process, so many times as fast as that had them answered, whatever becomes of them, for each factor and each deadline
 (``deadline_seconds`` of every request; ``none`` has none). Goodput is the tokens of answers that were complete, in time and
 within the last four fifths of the load, a second. Further flags go to ``yeoul serve``.
