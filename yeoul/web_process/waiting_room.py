@@ -74,11 +74,12 @@ class WaitingRoom:
         num_beyond = self._requests.num_beyond(tenant, num_requests)
         if num_beyond > 0:
             wait = num_beyond * (self._request_seconds.value or _SECONDS_A_REQUEST)
-            raise _queue_is_full(f"{self._requests.num_all} requests wait and {self._requests.size} may", wait)
-        num_beyond = self._tokens.num_beyond(tenant, min(num_tokens, self._tokens.most))
+            raise _queue_is_full(f"{self._requests.num_all} requests wait", self._requests, num_requests, wait)
+        num_tokens = min(num_tokens, self._tokens.most)
+        num_beyond = self._tokens.num_beyond(tenant, num_tokens)
         if num_beyond > 0:
             wait = num_beyond * (self._prompt_token_seconds.value or 0.0)
-            raise _queue_is_full(f"prompts of {self._tokens.num_all} tokens wait and {self._tokens.size} may", wait)
+            raise _queue_is_full(f"prompts of {self._tokens.num_all} tokens wait", self._tokens, num_tokens, wait)
 
     def check_deadline(self, deadline_seconds: float, max_tokens: int, num_unfinished: int) -> None:
         """Whether a request should be done within so many seconds, by how fast answers were completed lately.
@@ -192,9 +193,11 @@ class _RecentRatio:
         self._last = now
 
 
-def _queue_is_full(why: str, seconds: float) -> TooManyRequestsError:
+def _queue_is_full(who_waits: str, room: _Room, num_new: int, seconds: float) -> TooManyRequestsError:
+    kept = ", and what is left is kept for other API keys" if room.num_all + num_new <= room.size else ""
     return TooManyRequestsError(
-        f"the waiting queue is full: {why}; try again later", retry_after_seconds=_retry_after(seconds)
+        f"the waiting queue is full: {who_waits} and {room.size} may{kept}; try again later",
+        retry_after_seconds=_retry_after(seconds),
     )
 
 

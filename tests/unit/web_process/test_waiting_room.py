@@ -71,7 +71,7 @@ def test_more_than_can_ever_wait_is_the_requests_own_fault():
 def test_a_flood_with_one_key_leaves_room_for_the_others():
     room = room_for(12, num_tenants=3)
     fill(room, *"abcdefgh", tenant="flood")
-    refusal(room, tenant="flood")
+    assert "8 requests wait and 12 may, and what is left is kept for other API keys" in refusal(room, tenant="flood").message
     fill(room, *"ij", tenant="second")
     refusal(room, tenant="second")
     refusal(room, tenant="flood")
