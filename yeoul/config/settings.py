@@ -79,9 +79,9 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
 class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The budgets of a step and of the waiting queue."""
 
-    max_num_seqs: Annotated[Count, Meta(description="Most requests in one step.")] = 256
+    max_num_seqs: Annotated[int, Meta(ge=1, le=1 << 16, description="Most requests in one step.")] = 256
     max_num_batched_tokens: Annotated[
-        Count, Meta(description="Most tokens in one step; a longer prompt is computed in chunks.")
+        int, Meta(ge=1, le=1 << 20, description="Most tokens in one step; a longer prompt is computed in chunks.")
     ] = 2048
     max_num_waiting_requests: Annotated[
         Count, Meta(description="Most requests that may wait for their first token; further ones are answered with 429.")
