@@ -85,7 +85,7 @@ def test_an_empty_config_file_sets_nothing(tmp_path, name):
         ("a.toml", "port = 1.5", "expected a whole number from 0 to 65535"),
         ("a.toml", "port = true", "expected a whole number from 0 to 65535"),
         ("a.yaml", "model: [a, b]", "expected a text"),
-        ("a.yaml", "max_num_seqs: " + "9" * 400, "expected a whole number, at least 1"),
+        ("a.yaml", "max_num_seqs: " + "9" * 400, "expected a whole number from 1 to 65536"),
     ],
 )
 def test_a_config_file_that_cannot_work_says_why(tmp_path, name, text, expected):

@@ -99,7 +99,7 @@ def test_a_long_value_is_shown_in_part():
     [
         ("port", "a whole number from 0 to 65535"),
         ("seed", "a whole number"),
-        ("max_num_seqs", "a whole number, at least 1"),
+        ("max_num_waiting_requests", "a whole number, at least 1"),
         ("ring_slot_bytes", "a size such as 512MiB or a number of bytes from 1024 to 67108864"),
         ("step_timeout_seconds", "a number, more than 0"),
         ("host", "a text"),
