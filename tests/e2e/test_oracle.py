@@ -101,8 +101,8 @@ def make_prompts(tokenizer: Tokenizer, lengths: Sequence[int]) -> list[list[int]
 def check_schedules(oracle: Oracle, model: str | None, name: str) -> None:
     settings: dict[str, Any] = ORACLE_MODE | SCHEDULES[name]
     with LLM(model, **settings) as llm:
-        if name == "preemption":  # after answers of one token the scheduler admits more than it will find room for
-            llm.generate([[7]], SamplingParams(max_tokens=1, n=128), progress=False)
+        if name == "preemption":  # after answers of two tokens the scheduler admits more than it will find room for
+            llm.generate([[7]], SamplingParams(max_tokens=2, n=128, ignore_eos=True), progress=False)
         results = llm.generate(oracle.prompts, oracle.sampling, progress=False)
     oracle.judge([result.choices[0].token_ids for result in results])
 

@@ -160,7 +160,7 @@ def test_a_prompt_that_begins_like_another_has_the_answer_that_it_has_alone(defa
 def test_another_server_gives_the_same_answers_in_a_crowd(name, alone):
     flags, metric = SERVERS[name]
     with RunningServer(*flags, model="smollm2-135m-instruct", timeout_seconds=300.0) as running, Asker(running) as asker:
-        # Answers of one token: after these the scheduler admits more than it will find room for.
-        asker.ask({"prompt": [7], "max_tokens": 1, "n": 128})
+        # Answers of two tokens: after these the scheduler admits more than it will find room for.
+        asker.ask({"prompt": [7], "max_tokens": 2, "n": 128, "ignore_eos": True})
         check(asker.ask_in_a_crowd(), alone)
         assert metric is None or running.metrics()[metric] > 0

@@ -32,9 +32,10 @@ class GrowthForecast:
         self._sort()
 
     def note_finished(self, request: Request) -> None:
-        """This answer is complete."""
-        self._lengths.append(len(request.token_ids) - request.num_prompt_tokens)
-        self._sort()
+        """This answer is complete. One of a token, as health checks ask for, says nothing of others; a vector has none."""
+        if (num_tokens := len(request.token_ids) - request.num_prompt_tokens) > 1:
+            self._lengths.append(num_tokens)
+            self._sort()
 
     def num_tokens_to_come(self, request: Request) -> int:
         """How much longer the request is expected to become; at least one token, as long as it runs."""

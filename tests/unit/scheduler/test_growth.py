@@ -34,6 +34,14 @@ def test_of_an_answer_longer_than_all_before_as_much_again_is_expected():
     assert forecast_after(10).num_tokens_to_come(running(50)) == 50
 
 
+def test_answers_of_one_token_and_vectors_say_nothing_of_others():
+    forecast = forecast_after(30)
+    for _ in range(200):
+        forecast.note_finished(running(1))
+        forecast.note_finished(running(0))
+    assert forecast.num_tokens_to_come(running(0)) == 30
+
+
 def test_nothing_is_expected_beyond_the_requests_own_limit():
     assert forecast_after(100).num_tokens_to_come(running(0, max_tokens=12)) == 12
     assert forecast_after(100).num_tokens_to_come(running(11, max_tokens=12)) == 1
