@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
 from yeoul.errors import DeadlineMissedError, InvalidRequestError, RequestFailedError, TransportError
@@ -19,6 +20,8 @@ from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
+
+_MAX_NUM_LOSSES = 3
 
 
 class RequestTable:
@@ -35,6 +38,7 @@ class RequestTable:
         self._engine: EngineLink | None = None
         self._held: set[str] = set()
         self._holds_all = False
+        self._losses: Counter[str] = Counter()  # how often in a row, of requests that the engine did not have when asked
         self._trial: frozenset[str] | None = None
         self._timers: dict[str, asyncio.TimerHandle] = {}  # of streams that have a deadline
         self._past = EngineStatistics()  # of engines that are dead
@@ -117,11 +121,18 @@ class RequestTable:
         return [request_id for request_id in self.states if request_id not in self._held]
 
     def send_again(self, sent_before: Sequence[str], known: Collection[str]) -> int:
-        """Sends those of ``sent_before`` that are unfinished and that the engine does not know: how many got lost."""
+        """Sends those of ``sent_before`` that are unfinished and that the engine does not know: how many got lost.
+
+        One that never arrives fails: there is something about it that the engine cannot take.
+        """
         lost = [name for name in sent_before if name not in known and name in self.states and name not in self._held]
-        for request_id in lost:
-            self.states[request_id].resume()
-            self._try_to_send(request_id)
+        self._losses = Counter({name: self._losses[name] + 1 for name in lost})
+        for request_id, num_losses in self._losses.items():
+            if num_losses == _MAX_NUM_LOSSES:
+                self.fail(request_id, RequestFailedError(f"the request got lost {num_losses} times on its way to the engine"))
+            else:
+                self.states[request_id].resume()
+                self._try_to_send(request_id)
         return len(lost)
 
     def fail(self, request_id: str, error: Exception) -> None:

@@ -251,6 +251,18 @@ def test_a_request_that_got_lost_on_the_way_is_sent_again():
     run(scene, msgspec.structs.replace(settings(), time=TimeSettings(engine_answer_timeout_seconds=0.1)))
 
 
+def test_a_request_that_never_arrives_fails():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.num_to_lose = 100
+        stream = await engine.llm.submit(["hi"], SamplingParams(max_tokens=5))
+        with pytest.raises(RequestFailedError, match="got lost 3 times"):
+            await text_of(stream)
+        assert len(engine.client.added) == 3
+        assert engine.llm.num_unfinished == 0
+
+    run(scene, msgspec.structs.replace(settings(), time=TimeSettings(engine_answer_timeout_seconds=0.1)))
+
+
 def test_what_is_only_late_is_not_sent_again():
     async def scene(engine: FakeEngine) -> None:
         engine.client.gate.clear()

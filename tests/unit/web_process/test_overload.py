@@ -1,0 +1,90 @@
+"""What is refused, or ended, for lack of room or of time: its status, its words, and that the others notice nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import msgspec
+
+from tests.unit.web_process.fake_engine_client import settings
+from tests.unit.web_process.fake_server import FakeServer, serve, until
+
+
+def test_a_full_queue_is_a_429_with_retry_after():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        waiting = [asyncio.create_task(server.complete()) for _ in range(8)]
+        await until(lambda: server.engine.llm.num_unfinished == 8)
+        answer = await server.complete()
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["error"]["type"] == "overloaded_error"
+        server.client.gate.set()
+        assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+        metrics = (await server.http.get("/metrics")).text
+        assert 'yeoul:request_refused_total{reason="full"} 1.0' in metrics
+
+    serve(scene)
+
+
+def test_an_answer_that_is_not_complete_in_time_is_a_504_and_the_engine_forgets_it():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        answer = await server.complete(deadline_seconds=0.05)
+        assert answer.status_code == 504
+        assert answer.json()["error"]["type"] == "timeout_error"
+        assert "0.05 s" in answer.json()["error"]["message"]
+        vectors = await server.http.post("/v1/embeddings", json={"input": ["a", "b"], "deadline_seconds": 0.05})
+        assert vectors.status_code == 504
+        assert server.client.aborted == [add.request_id for add in server.client.added]
+        assert server.engine.llm.num_unfinished == 0
+        server.client.gate.set()
+        assert (await server.complete()).json()["choices"][0]["text"] == "hello world"
+
+    serve(scene)
+
+
+def test_a_stream_that_is_not_complete_in_time_ends_with_the_error():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        answer = await server.complete(stream=True, deadline_seconds=0.3)  # a keep-alive has been sent by then
+        *_, error, done = [line for line in answer.text.splitlines() if line]
+        assert answer.status_code == 200
+        assert json.loads(error.removeprefix("data: "))["error"]["type"] == "timeout_error"
+        assert done == "data: [DONE]"
+
+    serve(scene)
+
+
+def test_the_servers_own_deadline_holds_for_who_asks_for_more():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        assert (await server.complete(deadline_seconds=60)).status_code == 504
+        assert (await server.complete()).status_code == 504
+
+    chosen = settings()
+    serve(scene, msgspec.structs.replace(chosen, time=msgspec.structs.replace(chosen.time, request_deadline_seconds=0.05)))
+
+
+def test_a_flood_with_one_key_leaves_room_in_the_queue_for_another():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+
+        async def complete(key: str) -> int:
+            headers = {"authorization": f"Bearer {key}"}
+            answer = await server.http.post("/v1/completions", json={"prompt": "hi"}, headers=headers)
+            return answer.status_code
+
+        flood = [asyncio.create_task(complete("first")) for _ in range(6)]
+        await until(lambda: server.engine.llm.num_unfinished == 6)
+        assert await complete("first") == 429
+        other = asyncio.create_task(complete("second"))
+        await until(lambda: server.engine.llm.num_unfinished == 7)
+        tenants = {add.tenant for add in server.client.added}
+        assert len(tenants) == 2
+        assert "" not in tenants
+        server.client.gate.set()
+        assert set(await asyncio.gather(*flood, other)) == {200}
+
+    serve(scene, settings(api_key=["first", "second"]))
