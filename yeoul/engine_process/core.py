@@ -23,7 +23,6 @@ from yeoul import __version__
 from yeoul.config.parts import EngineSettings
 from yeoul.engine_process.input_sockets import Arrival, ClientGone, FromWorkers, InputSockets, Unreadable
 from yeoul.engine_process.output_sockets import OutputSockets
-from yeoul.engine_process.request_check import find_harm
 from yeoul.engine_process.step_log import StepLog
 from yeoul.engine_process.warm_up import warm_up
 from yeoul.errors import ConfigError, GivenUpError, InvalidRequestError, ProcessDeadError, YeoulError
@@ -129,7 +128,10 @@ class EngineCoreProc:
                 cache, num_blocks = settings.cache, self._choose_num_blocks(workers)
                 step_budget = self._try_workers(num_blocks)
                 self._cache = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching)
-                self._scheduler = Scheduler(settings.scheduler, self._cache, settings.max_model_len, step_budget)
+                vocab_size, max_model_len = settings.description.vocab_size, settings.max_model_len
+                self._scheduler = Scheduler(
+                    settings.scheduler, self._cache, max_model_len, vocab_size, step_budget=step_budget
+                )
                 return workers
             except ProcessDeadError as error:
                 if error.exit_code is None or error.exit_code >= 0:
@@ -314,7 +316,7 @@ class EngineCoreProc:
 
     def _add(self, message: AddRequest) -> None:
         try:
-            fault = find_harm(message, self._settings.description.vocab_size) or self._scheduler.add(message)
+            fault = self._scheduler.add(message)
         except Exception as error:
             logger.exception("request %s could not be added", message.request_id)
             fault = RequestFault(f"the scheduler could not take this request: {error}")

@@ -12,6 +12,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable
 
 from yeoul.config.settings import SchedulerSettings
+from yeoul.kv_cache.block_hash import MAX_TOKEN_ID
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.messages.outputs import RequestFault, RequestOutput
 from yeoul.messages.requests import AddRequest
@@ -43,6 +44,7 @@ class Scheduler:
         settings: budgets, policy, bound of the queue.
         cache: the blocks; nobody else allocates from it.
         max_model_len: the tokens that the model's context holds, prompt and output together.
+        vocab_size: how many tokens there are.
         step_budget: what is known of the time that steps take; None: nothing.
         forecast: what is known of the lengths of answers; None: nothing.
         clock: seconds of the wall clock, as in ``AddRequest.arrival_time``.
@@ -53,6 +55,8 @@ class Scheduler:
         settings: SchedulerSettings,
         cache: KVCacheManager,
         max_model_len: int,
+        vocab_size: int = MAX_TOKEN_ID + 1,
+        *,
         step_budget: StepBudget | None = None,
         forecast: GrowthForecast | None = None,
         clock: Callable[[], float] = time.time,
@@ -60,6 +64,7 @@ class Scheduler:
         self._settings = settings
         self._cache = cache
         self._clock = clock
+        self._vocab_size = vocab_size
         self._max_num_tokens = min(max_model_len, cache.num_blocks * cache.block_size)
         self._requests: dict[str, Request] = {}
         self._forecast = forecast or GrowthForecast(cache.block_size)
@@ -115,7 +120,7 @@ class Scheduler:
         limit = self._settings.max_num_seqs + self._settings.max_num_waiting_requests
         if len(self._requests) >= limit:
             return RequestFault(f"{len(self._requests)} requests run or wait, and {limit} may; try again later", 429)
-        fault = find_flaw(message, self._max_num_tokens)
+        fault = find_flaw(message, self._max_num_tokens, self._vocab_size)
         if fault is None:
             order = order_of(self._settings.scheduling_policy, message.priority, self._num_added)
             request = Request(message, order, message.arrival_time or self._clock(), self._max_num_tokens)
