@@ -6,6 +6,7 @@ the settings.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -19,7 +20,12 @@ from yeoul.config.settings import ServerSettings, Settings
 from yeoul.config.values import read_value
 from yeoul.errors import ConfigError
 
+logger = logging.getLogger(__name__)
+
 CONFIG_FILE_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
+
+# Left out they mean an open server, so that an empty one is a secret that did not arrive and never "not set".
+_KEYS = ("api_key", "api_key_file")
 
 # What Kubernetes puts into every container where a service is called yeoul.
 _SERVICE_LINK = re.compile(r"YEOUL_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
@@ -43,6 +49,8 @@ def build_settings(
         environment: variables, of which ``YEOUL_<FIELD>`` are read; None is this process's.
         spell: how an error writes the name of a flag; a Python caller passes ``str``.
 
+    Variables with our prefix that are no setting are somebody else's: each is a line in the log.
+
     Raises:
         ConfigError: an unknown name (it names the nearest known one), a value of the wrong kind or out of range, or
             values that do not go together.
@@ -52,9 +60,12 @@ def build_settings(
     origins: Origins = {}
     config_file = config_file or variables.get(CONFIG_FILE_VARIABLE) or None
     if config_file is not None:
-        _take(values, origins, read_config_file(config_file), lambda name: f"{name} in {config_file}")
+        in_file = read_config_file(config_file)
+        in_file |= {name: "" for name in _KEYS if name in in_file and in_file[name] is None}  # "api_key:" without its secret
+        _take(values, origins, in_file, lambda name: f"{name} in {config_file}")
     _take(values, origins, _from_environment(variables), lambda name: setting_fields()[name].variable)
     _take(values, origins, _from_flags(flags, spell), spell)
+    _add_keys_of_file(values, origins)
     settings = _assemble(values)
     _check_together(settings, lambda name: origins.get(name, spell(name)))
     return settings
@@ -63,7 +74,9 @@ def build_settings(
 def environment_api_key() -> str | None:
     """The first key of ``YEOUL_API_KEY``: what a client sends where no flag gives one."""
     field = setting_fields()["api_key"]
-    keys = read_value(field, os.environ.get(field.variable, ""), field.variable)
+    if not (given := os.environ.get(field.variable)):
+        return None
+    keys = read_value(field, given, field.variable)
     return str(keys[0]) if isinstance(keys, list) and keys else None
 
 
@@ -72,6 +85,18 @@ def _take(values: dict[str, object], origins: Origins, given: Mapping[str, objec
         if value is not None:
             origins[name] = spell(name)
             values[name] = read_value(setting_fields()[name], value, origins[name])
+            if name in _KEYS:
+                _check_key(name, values[name], origins[name])
+
+
+def _check_key(name: str, given: object, origin: str) -> None:
+    keys = given if isinstance(given, list) else [given]
+    if not keys or not all(str(key).strip(" ,") for key in keys):
+        raise ConfigError(
+            f"{origin} is given and empty; expected a key (a secret that did not arrive?). "
+            "Leave it out for a server without one",
+            param=name,
+        )
 
 
 def _from_flags(flags: Mapping[str, object], spell: Callable[[str], str]) -> Mapping[str, object]:
@@ -83,7 +108,7 @@ def _from_flags(flags: Mapping[str, object], spell: Callable[[str], str]) -> Map
 
 
 def _from_environment(variables: Mapping[str, str]) -> dict[str, object]:
-    """The variables with our prefix. An empty one counts as not set, as a compose file leaves it."""
+    """The settings among the variables. An empty one counts as not set, as a compose file leaves it; a key does not."""
     by_variable = {field.variable: name for name, field in setting_fields().items()}
     found: dict[str, object] = {}
     for variable, value in variables.items():
@@ -94,15 +119,43 @@ def _from_environment(variables: Mapping[str, str]) -> dict[str, object]:
         ):
             continue
         if variable not in by_variable:
-            known = [*by_variable, CONFIG_FILE_VARIABLE]
-            raise ConfigError(f"the environment variable {variable} is no setting.{nearest(variable, known)}")
-        if value:
+            _pass_over(variable, [*by_variable, CONFIG_FILE_VARIABLE])
+        elif value or by_variable[variable] in _KEYS:
             found[by_variable[variable]] = value
     return found
 
 
+def _pass_over(variable: str, known: list[str]) -> None:
+    """Images, charts and installers set names with our prefix for themselves. What looks like a key is a key misspelt.
+
+    Raises:
+        ConfigError: it looks like a key, and the server would be open without it.
+    """
+    if "APIKEY" in variable.replace("_", ""):
+        raise ConfigError(f"the environment variable {variable} is no setting.{nearest(variable, known)}")
+    logger.warning("the environment variable %s is no setting and changes nothing.%s", variable, nearest(variable, known))
+
+
 def _is_service_link(variable: str, value: str) -> bool:
     return _SERVICE_LINK.fullmatch(variable) is not None or (variable.endswith("_PORT") and value.startswith("tcp://"))
+
+
+def _add_keys_of_file(values: dict[str, object], origins: Origins) -> None:
+    """The lines of ``api_key_file`` are keys like those of ``api_key``, which every user of this machine sees in ``ps``."""
+    if (path := values.get("api_key_file")) is None:
+        return
+    origin = f"{origins['api_key_file']} {path}"
+    try:
+        with open(os.path.expanduser(str(path)), encoding="utf-8") as file:
+            keys = [line.strip() for line in file if line.strip()]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{origin} cannot be read ({reason}); expected a key a line", param="api_key_file") from None
+    if not keys:
+        raise ConfigError(f"{origin} is empty; expected a key a line", param="api_key_file")
+    given = values.get("api_key", [])
+    assert isinstance(given, list)
+    values["api_key"] = [*given, *keys]
 
 
 def _assemble(values: Mapping[str, object]) -> Settings:

@@ -223,6 +223,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         list[str], Meta(description="Name of the model in the API; may be repeated. Default: the model's own name.")
     ] = []
     api_key: Annotated[list[str], Meta(description="Key that clients must send as a Bearer token; may be repeated.")] = []
+    api_key_file: Annotated[str | None, Meta(description="File with such keys, one a line; ps does not show them.")] = None
     ssl_keyfile: Annotated[
         str | None, Meta(description="Private key of the certificate (PEM, no password). Default: it is in --ssl-certfile.")
     ] = None

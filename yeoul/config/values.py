@@ -63,7 +63,9 @@ def _read_single(field: SettingField, value: object, origin: str) -> object:
         return _read_number(field, value, origin)
     if field.kind == "bool":
         return _read_bool(field, value, origin)
-    if not isinstance(value, str) or not value or (field.kind == "choice" and value not in field.choices):
+    if field.kind == "choice" and isinstance(value, str):
+        value = value.strip().lower()
+    if not isinstance(value, str) or not value.strip() or (field.kind == "choice" and value not in field.choices):
         raise _refusal(field, value, origin)
     return value
 

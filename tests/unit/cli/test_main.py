@@ -127,9 +127,18 @@ def test_what_a_command_raises_becomes_its_exit_code(monkeypatch, capfd, error, 
     assert capfd.readouterr().err == (f"yeoul: {error}\n" if code != 130 else "")
 
 
-def test_a_variable_that_is_no_setting_is_a_mistake_too(monkeypatch, capfd):
+def test_a_variable_that_is_no_setting_is_named_and_ends_nothing(monkeypatch, caplog, served):
     monkeypatch.setenv("YEOUL_PROT", "1")
-    assert "YEOUL_PROT is no setting. Did you mean YEOUL_PORT?" in error_of(capfd, "serve")
+    assert run(["serve"]) == 0
+    assert served[0].server.port == 8000
+    assert "YEOUL_PROT is no setting and changes nothing. Did you mean YEOUL_PORT?" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["", " "])
+def test_a_key_that_is_empty_is_a_mistake(monkeypatch, capfd, key):
+    assert "--api-key is" in error_of(capfd, "serve", "--api-key", key)
+    monkeypatch.setenv("YEOUL_API_KEY", key)
+    assert "YEOUL_API_KEY is given and empty" in error_of(capfd, "serve")
 
 
 def test_the_commands_are_these():

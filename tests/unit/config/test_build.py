@@ -107,8 +107,54 @@ def test_a_config_file_of_bytes_is_refused(tmp_path):
 def test_an_unknown_name_is_an_error_that_names_the_nearest_known_one():
     assert refusal({"max_modl_len": 1}) == "--max-modl-len is no setting. Did you mean --max-model-len?"
     assert refusal({"max_modl_len": 1}, spell=str) == "max_modl_len is no setting. Did you mean max_model_len?"
-    variable = refusal(environment={"YEOUL_MAX_MODL_LEN": "1"})
-    assert variable == "the environment variable YEOUL_MAX_MODL_LEN is no setting. Did you mean YEOUL_MAX_MODEL_LEN?"
+
+
+def test_variables_of_others_that_begin_like_ours_are_named_and_nothing_more(caplog):
+    others = {"YEOUL_VERSION": "0.1", "YEOUL_HOME": "/opt", "YEOUL_IMAGE_TAG": "", "YEOUL_MAX_MODL_LEN": "1", "YEOUL_": "x"}
+    assert build_settings({}, None, others | {"YEOUL_PORT": "1"}).server.port == 1
+    assert [record.args[0] for record in caplog.records if record.args] == list(others)
+    assert "YEOUL_MAX_MODL_LEN is no setting and changes nothing. Did you mean YEOUL_MAX_MODEL_LEN?" in caplog.text
+
+
+@pytest.mark.parametrize("variable", ["YEOUL_API_KEYS", "YEOUL_APIKEY", "YEOUL_SERVER_API_KEY"])
+def test_a_variable_that_looks_like_a_key_is_an_error_since_the_server_would_be_open(variable):
+    assert f"{variable} is no setting. Did you mean YEOUL_API_KEY?" in refusal(environment={variable: "secret"})
+
+
+@pytest.mark.parametrize("value", ["", " ", ",", " ,  ", "\n"])
+@pytest.mark.parametrize("field", ["api_key", "api_key_file"])
+def test_a_key_that_is_given_and_empty_is_an_error_wherever_it_was_given(tmp_path, field, value):
+    file = write(tmp_path, "keys", value)
+    for wanted in (
+        refusal(environment={f"YEOUL_{field.upper()}": value}),
+        refusal({field: [value] if field == "api_key" else value}),
+        refusal({field: value}, spell=str),
+        refusal({}, write(tmp_path, "a.json", msgspec.json.encode({field: value}).decode())),
+    ):
+        assert field in wanted.lower().replace("-", "_")
+        assert "expected a" in wanted
+    if value.strip(", \n") == "" and "," not in value:
+        assert f"--api-key-file {file} is empty; expected a key a line" in refusal({"api_key_file": file})
+
+
+@pytest.mark.parametrize("text", ["api_key:", "api_key: []", "api_key: null", "api_key: ['', 'key']", "api_key_file:"])
+def test_a_config_file_whose_secret_did_not_arrive_is_an_error(tmp_path, text):
+    assert "expected a" in refusal({}, write(tmp_path, "a.yaml", text))
+
+
+def test_keys_may_be_in_a_file_beside_others(tmp_path):
+    file = write(tmp_path, "keys", "first\n\n  second  \r\n")
+    assert build_settings({"api_key_file": file}, None, {}).server.api_key == ["first", "second"]
+    both = build_settings({"api_key": ["flag"]}, None, {"YEOUL_API_KEY_FILE": file})
+    assert both.server.api_key == ["flag", "first", "second"]
+    assert "No such file" in refusal({"api_key_file": str(tmp_path / "gone")})
+    (tmp_path / "keys").write_bytes(b"\xff")
+    assert "cannot be read" in refusal({"api_key_file": file})
+
+
+@pytest.mark.parametrize("level", ["INFO", " Info", "info"])
+def test_choices_may_be_written_in_capitals(level):
+    assert build_settings({}, None, {"YEOUL_LOG_LEVEL": level, "YEOUL_DTYPE": "AUTO"}).server.log_level == "info"
 
 
 def test_a_name_like_no_other_is_an_error_without_a_guess():
