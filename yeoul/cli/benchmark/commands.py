@@ -5,6 +5,7 @@ Holds the flags of its three modes and the progress bar; the load is in ``client
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,7 +79,8 @@ Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Write everything there; - is stdout.", rich_help_panel=_REPORT)
 ]
 Plot = Annotated[
-    str | None, typer.Option(metavar="FILE.svg", help="Draw distributions and the load's course.", rich_help_panel=_REPORT)
+    str | None,
+    typer.Option(metavar="FILE", help="Draw the load, as .svg, .png or .pdf (yeoul[plot]).", rich_help_panel=_REPORT),
 ]
 
 _DEFAULT_URL = "http://127.0.0.1:8000"
@@ -183,8 +185,10 @@ def _run(mode: str, num_prompts: int | None, flags: dict[str, Any]) -> None:
     from yeoul.cli.benchmark.plan import LoadPlan
 
     json_path, plot_path = flags["json"], flags["plot"]
-    if plot_path is not None and not plot_path.endswith(".svg"):
-        raise ConfigError(f"--plot is {plot_path!r}; expected a name that ends with .svg")
+    if math.isnan(flags.get("request_rate") or 0.0):
+        raise ConfigError("--request-rate is nan; expected a number of requests a second, or inf")
+    if plot_path is not None:
+        _check_plot(plot_path)
     _check_writable(json_path, plot_path)
     names = set(LoadPlan.__struct_fields__) & set(flags)
     fields = {name: flags[name] for name in names} | {
@@ -252,7 +256,6 @@ def _measure(plan: LoadPlan) -> LoadReport:
 def _show(report: LoadReport, json_path: str | None, plot_path: str | None) -> None:
     from rich.console import Console
 
-    from yeoul.cli.benchmark.plot import draw
     from yeoul.cli.benchmark.report_views import as_json, as_table, headline, remarks
 
     console = Console(stderr=json_path == "-")
@@ -268,7 +271,17 @@ def _show(report: LoadReport, json_path: str | None, plot_path: str | None) -> N
     elif json_path is not None:
         _write(json_path, as_json(report))
     if plot_path is not None:
-        _write(plot_path, draw(report).encode())
+        from yeoul.cli.benchmark.plot import draw
+
+        _write(plot_path, draw(report, Path(plot_path).suffix[1:]))
+
+
+def _check_plot(path: str) -> None:
+    from yeoul.cli.benchmark.plot import FORMATS, check_plotting
+
+    if Path(path).suffix[1:] not in FORMATS:
+        raise ConfigError(f"--plot is {path!r}; expected a name that ends with {', '.join('.' + name for name in FORMATS)}")
+    check_plotting()
 
 
 def _check_writable(*paths: str | None) -> None:

@@ -33,3 +33,7 @@ def test_the_same_seed_gives_the_same_times():
         == arrival_seconds(9, 10.0, 1.0, seed=3)
         != arrival_seconds(9, 10.0, 1.0, seed=4)
     )
+
+
+def test_at_an_infinite_rate_all_are_due_at_once():
+    assert arrival_seconds(3, float("inf"), 1.0, seed=3) == [0.0, 0.0, 0.0]

@@ -111,7 +111,7 @@ def test_a_report_that_cannot_be_written_is_the_users_mistake(capfd, tmp_path):
 def test_a_report_that_cannot_be_written_is_refused_before_the_load(tmp_path):
     with StreamingServer() as server:
         assert bench(server, "--plot", str(tmp_path / "no" / "plot.svg")) == 2
-        assert bench(server, "--plot", str(tmp_path / "plot.png")) == 2
+        assert bench(server, "--plot", str(tmp_path / "plot.gif")) == 2
     assert server.bodies == []
 
 

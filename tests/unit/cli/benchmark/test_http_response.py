@@ -67,13 +67,23 @@ def test_an_end_in_the_middle_is_an_error(came, told):
 
 
 @pytest.mark.parametrize(
-    "came", [b"SSH-2.0-x\r\n\r\n", b"SSH-2.0", b"HTTP/1.1 ok\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"a" * 70_000]
+    "came",
+    [
+        b"SSH-2.0-x\r\n\r\n",
+        b"SSH-2.0",
+        b"HTTP/1.1 ok\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"a" * 70_000,
+        b"HTTP/1.1 200 OK\r\na: " + b"a" * 70_000,
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n",
+    ],
 )
 def test_what_is_no_response_is_an_error(came):
     with pytest.raises(BadResponseError, match=r"expected an HTTP/1\.1 response"):
         read([came])
 
 
-def test_a_chunk_without_a_size_is_an_error():
-    with pytest.raises(BadResponseError, match="expected the size of a chunk"):
-        read([b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nhello\r\n"])
+def test_more_than_was_asked_for_is_no_body_and_ends_the_connection():
+    response, body = read([SIZED.replace(b"Connection: close\r\n", b"") + SIZED])
+    assert (response.status, body, response.is_complete, response.keeps_alive) == (404, b"missing", True, False)
