@@ -64,7 +64,6 @@ def source_from_folder(path: str) -> TokenizerSource:
         eos_token_ids=_eos_token_ids(folder, eos_token_id),
         add_bos_token=config.optional_boolean("add_bos_token"),
         add_eos_token=config.optional_boolean("add_eos_token"),
-        clean_up_tokenization_spaces=config.optional_boolean("clean_up_tokenization_spaces"),
         chat_template=chat_template,
         tool_chat_template=tool_chat_template,
         sampling_defaults=_sampling_defaults(_read(folder, "generation_config.json")),

@@ -5,15 +5,17 @@ Source of the field names: https://github.com/ggml-org/ggml/blob/master/docs/ggu
 
 from __future__ import annotations
 
+import logging
+
 from yeoul.errors import ModelFileError
 from yeoul.model_files.gguf import GgufFile
-from yeoul.model_files.tokenizer_source import TOKEN_TYPE_CONTROL, GgufVocabulary, SamplingDefaults, TokenizerSource
+from yeoul.model_files.tokenizer_source import TOKEN_TYPE_NORMAL, GgufVocabulary, SamplingDefaults, TokenizerSource
 from yeoul.model_files.typed_fields import TypedFields
 
 SUPPORTED_MODELS = ("gpt2", "llama")
-# Pre-tokenizers whose models expect a BOS although the file may not say so.
-BOS_PRE_TOKENIZERS = ("llama3", "llama-v3", "llama-bpe")
-# Control tokens that end an answer in every model that has them; few files name them all (eos, eot and eom are one each).
+# Tokens that end an answer in every model that has them; few files name them all (eos, eot and eom are one each), and
+# converters give them all kinds of types. The list is llama.cpp's (src/llama-vocab.cpp), its fillers and separators of code
+# completion included: without those a completion runs on into the next file.
 END_OF_ANSWER_TOKENS = (
     "<|im_end|>",
     "<end_of_turn>",
@@ -22,9 +24,50 @@ END_OF_ANSWER_TOKENS = (
     "<|end|>",
     "<|endoftext|>",
     "<|end_of_text|>",
+    "</s>",
+    "<eos>",
+    "<turn|>",
     "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "[e~[",
     "<end_of_utterance>",
+    "<\uff5cend\u2581of\u2581sentence\uff5c>",
+    "<|return|>",
+    "<|call|>",
+    "<|calls|>",
+    "<|flush|>",
+    "<|tool_response>",
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<PAD>",
+    "[PAD]",
+    "<|fim_repo|>",
+    "<|repo_name|>",
+    "<fim-repo>",
+    "<REPO>",
+    "<reponame>",
+    "<|file_sep|>",
 )
+# In vocabularies that have all of the first, the second stands between parts of an answer.
+NO_END_BESIDE = (
+    (frozenset({"<|return|>", "<|call|>"}), "<|end|>"),
+    (frozenset({"<|flush|>", "<|calls|>"}), "<|end|>"),
+    (frozenset({"<|flush|>", "<|call|>"}), "<|end|>"),
+    (frozenset({"<|tool_response>"}), "</s>"),
+)
+END_OF_ANSWER_KEYS = (
+    "eos_token_id",
+    "eot_token_id",
+    "eom_token_id",
+    "fim_pad_token_id",
+    "fim_rep_token_id",
+    "fim_sep_token_id",
+)
+
+logger = logging.getLogger(__name__)
 
 
 def source_from_gguf(path: str) -> TokenizerSource:
@@ -39,6 +82,8 @@ def source_from_gguf(path: str) -> TokenizerSource:
     sentence_piece = vocabulary.model == "llama"
     bos_token_id = _special_id(fields, "bos_token_id", tokens, 1 if sentence_piece else None)
     eos_token_id = _special_id(fields, "eos_token_id", tokens, 2 if sentence_piece else None)
+    if fields.boolean("add_bos_token", False) and bos_token_id is None:
+        logger.warning("%s asks for a BOS before each prompt but names none, so prompts begin without one", path)
     template = TypedFields(path, file.metadata, prefix="tokenizer.")
     unknown_token_id = _special_id(fields, "unknown_token_id", tokens, 0 if sentence_piece else None)
     padding_token_id = _special_id(fields, "padding_token_id", tokens, None)
@@ -53,8 +98,8 @@ def source_from_gguf(path: str) -> TokenizerSource:
         bos_token=None if bos_token_id is None else tokens[bos_token_id],
         eos_token=None if eos_token_id is None else tokens[eos_token_id],
         special_tokens=_named_tokens(tokens, unk_token=unknown_token_id, pad_token=padding_token_id),
-        eos_token_ids=_eos_token_ids(fields, vocabulary, eos_token_id),
-        add_bos_token=fields.boolean("add_bos_token", sentence_piece or vocabulary.pre in BOS_PRE_TOKENIZERS),
+        eos_token_ids=_eos_token_ids(fields, tokens, vocabulary.token_types, eos_token_id),
+        add_bos_token=fields.optional_boolean("add_bos_token"),
         add_eos_token=fields.boolean("add_eos_token", False),
         chat_template=template.optional_text("chat_template"),
         tool_chat_template=template.optional_text("chat_template.tool_use"),
@@ -66,9 +111,10 @@ def answers_of_gguf(path: str) -> tuple[list[int], SamplingDefaults]:
     """Which ids end an answer and how to sample, as the model's own file says it, whatever tokenizer is used."""
     file = GgufFile.open(path)
     fields = TypedFields(path, file.metadata, prefix="tokenizer.ggml.")
-    ids = [fields.token_id(key) for key in ("eos_token_id", "eot_token_id", "eom_token_id")]
+    tokens, types = fields.items("tokens", str) or [], fields.items("token_type", int) or []
+    eos_token_id = _special_id(fields, "eos_token_id", tokens, 2 if fields.get("model") == "llama" else None)
     sampling = _sampling_defaults(TypedFields(path, file.metadata, prefix="general.sampling."))
-    return list(dict.fromkeys(token_id for token_id in ids if token_id is not None)), sampling
+    return _eos_token_ids(fields, tokens, types if len(types) == len(tokens) else [], eos_token_id), sampling
 
 
 def _vocabulary(fields: TypedFields) -> GgufVocabulary:
@@ -90,15 +136,22 @@ def _vocabulary(fields: TypedFields) -> GgufVocabulary:
         raise fields.wrong("merges", "the list of merges")
     if model == "llama" and not scores:
         raise fields.wrong("scores", "a score for each token")
+    pre = fields.optional_text("pre")
+    if model == "gpt2" and not pre:
+        logger.warning(
+            "%s does not say how its model cuts text into words (no tokenizer.ggml.pre): llama.cpp's default rule is taken, "
+            "which may not be the model's, and then ANSWERS ARE WORSE. Give the model's tokenizer.json with --tokenizer, or "
+            "convert the file again",
+            fields.origin,
+        )
     return GgufVocabulary(
         model=model,
-        pre=fields.optional_text("pre") or "default",
+        pre=pre or "default",
         tokens=tokens,
         token_types=token_types,
         scores=scores,
         merges=merges,
         add_space_prefix=fields.optional_boolean("add_space_prefix"),
-        remove_extra_whitespaces=fields.optional_boolean("remove_extra_whitespaces"),
     )
 
 
@@ -113,16 +166,22 @@ def _special_id(fields: TypedFields, key: str, tokens: list[str], default: int |
     return token_id
 
 
-def _eos_token_ids(fields: TypedFields, vocabulary: GgufVocabulary, eos_token_id: int | None) -> list[int]:
-    named = [eos_token_id]
-    named += [_special_id(fields, key, vocabulary.tokens, None) for key in ("eot_token_id", "eom_token_id")]
-    control = {
-        token: token_id
-        for token_id, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.token_types, strict=False))
-        if kind == TOKEN_TYPE_CONTROL
-    }
-    named += [control.get(token) for token in END_OF_ANSWER_TOKENS]
-    return list(dict.fromkeys(token_id for token_id in named if token_id is not None))
+def _eos_token_ids(fields: TypedFields, tokens: list[str], types: list[int], eos_token_id: int | None) -> list[int]:
+    """What the file says, then what the tokens' names say.
+
+    An ordinary token (NORMAL) of such a name is text that an answer may contain. llama.cpp takes even that.
+    """
+    said = [eos_token_id, *(_special_id(fields, key, tokens, None) for key in END_OF_ANSWER_KEYS)]
+    ids = dict(zip(tokens, range(len(tokens)), strict=True))
+    named = {token: ids[token] for token in END_OF_ANSWER_TOKENS if token in ids}
+    for token, token_id in list(named.items()):
+        if types and types[token_id] == TOKEN_TYPE_NORMAL and token_id not in said:
+            logger.info("%s: %r is an ordinary token in this file, and ends no answer", fields.origin, token)
+            del named[token]
+    for others, token in NO_END_BESIDE:
+        if others <= named.keys():
+            named.pop(token, None)
+    return list(dict.fromkeys(token_id for token_id in (*said, *named.values()) if token_id is not None))
 
 
 def _named_tokens(tokens: list[str], **ids: int | None) -> dict[str, str]:

@@ -41,7 +41,6 @@ class GgufVocabulary(msgspec.Struct, frozen=True, kw_only=True):
     scores: list[float] = []
     merges: list[str] = []
     add_space_prefix: bool | None = None
-    remove_extra_whitespaces: bool | None = None
 
 
 class SamplingDefaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +65,6 @@ class TokenizerSource(msgspec.Struct, frozen=True, kw_only=True):
     end an answer, the tokenizer's own ``eos_token_id`` first. ``bos_token`` and ``eos_token`` are the strings that chat
     templates see. ``tool_chat_template`` is the template to use with tools where the model has one apart.
     ``special_tokens`` are further named strings from tokenizer_config.json that templates may see (``unk_token``, ...).
-    ``clean_up_tokenization_spaces`` is tokenizer_config.json's.
     """
 
     kind: TokenizerKind
@@ -83,7 +81,6 @@ class TokenizerSource(msgspec.Struct, frozen=True, kw_only=True):
     eos_token_ids: list[int] = []
     add_bos_token: bool | None = None
     add_eos_token: bool | None = None
-    clean_up_tokenization_spaces: bool | None = None
     chat_template: str | None = None
     tool_chat_template: str | None = None
     sampling_defaults: SamplingDefaults = SamplingDefaults()

@@ -47,13 +47,12 @@ def test_special_tokens_are_found_by_text(tmp_path):
         "unk_token": "<unk>",
         "add_bos_token": True,
     }
-    source = write_folder(tmp_path, tokenizer_config=config | {"clean_up_tokenization_spaces": False})
+    source = write_folder(tmp_path, tokenizer_config=config)
     assert (source.bos_token, source.bos_token_id) == ("<s>", 0)
     assert (source.eos_token, source.eos_token_id, source.eos_token_ids) == ("</s>", 1, [1])
     assert (source.special_tokens, source.unknown_token_id) == ({"unk_token": "<unk>"}, 2)
     assert source.add_bos_token is True
     assert source.add_eos_token is None
-    assert source.clean_up_tokenization_spaces is False
 
 
 def test_the_special_tokens_map_fills_what_the_config_leaves_out(tmp_path):

@@ -10,7 +10,9 @@ from tests.unit.model_files.gguf_bytes import GgufBytes, float_tensor, tiny_mode
 from yeoul.errors import ModelFileError
 from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.tokenizer_files import load_tokenizer_source
+from yeoul.model_files.tokenizer_gguf import END_OF_ANSWER_TOKENS
 from yeoul.model_files.tokenizer_source import GgufVocabulary, SamplingDefaults, TokenizerSource
+from yeoul.text.tokenizer import Tokenizer
 
 SENTENCE_PIECE: dict[str, Any] = {
     "tokenizer__ggml__model": "llama",
@@ -70,17 +72,33 @@ def test_a_byte_level_vocabulary_is_read(tmp_path):
 def test_a_sentence_piece_vocabulary_has_the_ids_that_all_have(tmp_path):
     source = loaded(tiny_model(**SENTENCE_PIECE), tmp_path)
     assert (source.unknown_token_id, source.bos_token_id, source.eos_token_id) == (0, 1, 2)
-    assert source.add_bos_token is True
+    assert Tokenizer.load(source).encode("b")[0] == 1
     assert source.eos_token_ids == [2, 3]
     assert source.vocabulary is not None
     assert source.vocabulary.scores == [0.0, 0.0, 0.0, 0.0, -1.0, -2.0]
 
 
-@pytest.mark.parametrize(("pre", "adds"), [("smollm", False), ("llama-bpe", True), ("qwen2", False)])
-def test_whether_a_bos_is_put_in_front_follows_the_pre_tokenizer_unless_the_file_says_it(tmp_path, pre, adds):
-    assert loaded(tiny_model(tokenizer__ggml__pre=pre), tmp_path).add_bos_token is adds
+def begins_with_bos(model: GgufBytes, folder) -> bool:
+    source = loaded(model, folder)
+    return Tokenizer.load(source).encode("a")[:1] == [source.bos_token_id]
+
+
+# llama.cpp's rule where the file does not say it.
+ADD_BOS = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken"}
+
+
+@pytest.mark.parametrize("pre", [*sorted(ADD_BOS), "smollm", "qwen2", "gpt-2", "deepseek-llm", "minicpm5", "default"])
+def test_whether_a_bos_is_put_in_front_follows_the_pre_tokenizer_unless_the_file_says_it(tmp_path, pre):
+    adds = pre in ADD_BOS
+    assert begins_with_bos(tiny_model(tokenizer__ggml__pre=pre), tmp_path) is adds
     said = tiny_model(tokenizer__ggml__pre=pre, tokenizer__ggml__add_bos_token=not adds)
-    assert loaded(said, tmp_path).add_bos_token is not adds
+    assert begins_with_bos(said, tmp_path) is not adds
+
+
+def test_a_bos_that_is_asked_for_but_not_named_is_said_in_the_log(tmp_path, caplog):
+    model = tiny_model(tokenizer__ggml__add_bos_token=True, tokenizer__ggml__bos_token_id=None)
+    assert loaded(model, tmp_path).bos_token_id is None
+    assert "asks for a BOS before each prompt but names none" in caplog.text
 
 
 def test_every_id_that_ends_an_answer_is_found(tmp_path):
@@ -94,6 +112,71 @@ def test_every_id_that_ends_an_answer_is_found(tmp_path):
     )
     # <|end|> is an ordinary token here: a text may contain it.
     assert loaded(model, tmp_path).eos_token_ids == [0, 4, 5, 2, 1]
+
+
+def ends(tmp_path, tokens: list[str], types: list[int] | None = None, **changes: Any) -> list[str]:
+    """The tokens that end an answer of a model with ``x`` for its EOS, whether its own tokenizer is used or another."""
+    tokens = ["x", "a", *tokens]
+    model = tiny_model(
+        tokenizer__ggml__tokens=tokens,
+        tokenizer__ggml__token_type=None if types is None else [1, 1, *types],
+        tokenizer__ggml__merges=["a a"],
+        tokenizer__ggml__bos_token_id=None,
+        tokenizer__ggml__eos_token_id=0,
+        **changes,
+    )
+    model.tensors = []
+    own = loaded(model, tmp_path).eos_token_ids
+    (tmp_path / "other").mkdir(exist_ok=True)
+    other = tiny_model(tokenizer__ggml__tokens=["x", "a"], tokenizer__ggml__token_type=None, tokenizer__ggml__eos_token_id=0)
+    other.metadata = {**other.metadata, "tokenizer.ggml.bos_token_id": 0, "tokenizer.ggml.merges": ["a a"]}
+    assert loaded(model, tmp_path, tokenizer=other.write(tmp_path / "other")).eos_token_ids == own
+    return [tokens[token_id] for token_id in own[1:]]
+
+
+@pytest.mark.parametrize("token", END_OF_ANSWER_TOKENS)
+def test_a_token_that_ends_answers_in_other_models_does_so_whatever_type_it_has_but_an_ordinary_one(tmp_path, token, caplog):
+    caplog.set_level("INFO")
+    for kind in (0, 2, 3, 4, 5, 6):
+        assert ends(tmp_path, [token], [kind]) == [token]
+    assert ends(tmp_path, [token]) == [token], "and in files that have no types"
+    assert not caplog.text
+    assert ends(tmp_path, [token], [1]) == []
+    assert f"{token!r} is an ordinary token in this file" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        (["<|return|>", "<|call|>", "<|end|>"], ["<|return|>", "<|call|>"]),
+        (["<|flush|>", "<|calls|>", "<|end|>"], ["<|calls|>", "<|flush|>"]),
+        (["<|return|>", "<|end|>"], ["<|end|>", "<|return|>"]),
+        (["<|tool_response>", "</s>"], ["<|tool_response>"]),
+    ],
+)
+def test_a_token_between_the_parts_of_an_answer_does_not_end_it(tmp_path, tokens, expected):
+    assert ends(tmp_path, tokens, [3] * len(tokens)) == expected
+
+
+def test_ids_for_code_completion_end_an_answer(tmp_path):
+    said = {
+        "tokenizer__ggml__fim_pad_token_id": 2,
+        "tokenizer__ggml__fim_rep_token_id": 3,
+        "tokenizer__ggml__fim_sep_token_id": 4,
+    }
+    assert ends(tmp_path, ["p", "r", "s"], [3, 3, 3], **said) == ["p", "r", "s"]
+
+
+def test_a_byte_level_file_without_a_pre_tokenizer_says_so_and_is_cut_by_llama_cpps_rule(tmp_path, caplog):
+    source = loaded(tiny_model(tokenizer__ggml__pre=None), tmp_path)
+    assert source.vocabulary is not None
+    assert source.vocabulary.pre == "default"
+    assert "no tokenizer.ggml.pre" in caplog.text
+    assert "--tokenizer" in caplog.text
+    caplog.clear()
+    loaded(tiny_model(), tmp_path)
+    loaded(tiny_model(**SENTENCE_PIECE | {"tokenizer__ggml__pre": None}), tmp_path)
+    assert not caplog.text
 
 
 def test_an_id_of_minus_one_is_none(tmp_path):
@@ -118,7 +201,7 @@ def test_another_tokenizer_keeps_what_the_model_says_about_answers(tmp_path):
     source = loaded(tiny_model(general__sampling__temp=0.5), tmp_path, tokenizer=path)
     assert source.vocabulary is not None
     assert source.vocabulary.tokens == ["a", "b"]
-    assert source.eos_token_ids == [1, 2]
+    assert source.eos_token_ids == [1, 2, 0]
     assert source.sampling_defaults.temperature == 0.5
 
 
