@@ -285,7 +285,7 @@ async def _answer(engine: AsyncLLM, prompt: Prompt, sampling: SamplingParams, ad
             request_id=stream.request_id,
             prompt=prompt,
             prompt_token_ids=stream.prompts[0],
-            seed=stream.seed,
+            seed=stream.seeds[0],
             choices=[Choice(index=index) for index in range(sampling.n)],
         )
         async for delta in stream:

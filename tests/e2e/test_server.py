@@ -61,6 +61,10 @@ def test_a_seed_gives_the_same_sample_and_choice_0_of_n_is_the_choice_of_1(clien
     assert sample(3) == three
     assert sample(1) == three[:1]
     assert len(set(three)) == 3
+    batch = client.completions.create(
+        model=model, prompt=["A fox", "The river"], max_tokens=12, temperature=1.0, top_p=0.9, seed=7
+    )
+    assert batch.choices[1].text == three[0]
 
 
 def test_the_text_ends_before_a_stop_string(client, model):

@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
+import httpx
 import pytest
 
-from tests.running_server import descendants, title, wait_gone
+from tests.running_server import RunningServer, descendants, title, wait_gone
 from yeoul import AsyncLLM, SamplingParams
 from yeoul.config.build import build_settings
 
@@ -111,6 +113,40 @@ def test_async_llm_streams_inside_an_async_with_and_leaves_nothing_behind():
         return family
 
     assert wait_gone(asyncio.run(scene()), 1.0) == set()
+
+
+def test_a_seed_gives_the_same_answer_alone_in_a_list_as_choice_0_of_several_and_over_http():
+    prompts = ["The river", "A fox", "The river"]
+    fields: dict[str, Any] = {"max_tokens": 12, "temperature": 1.0, "seed": 42}
+
+    async def generate(engine, prompts, **changes):
+        stream = await engine.submit(prompts, SamplingParams(**fields, **changes))
+        stream.final_only = True
+        outputs = [output async for output in stream]
+        stream.close()
+        outputs.sort(key=lambda output: (output.prompt_index, output.choice_index))
+        return [output.text for output in outputs]
+
+    async def scene():
+        async with AsyncLLM(build_settings({"model": "fake"})) as engine:
+            alone = [text for prompt in prompts for text in await generate(engine, [prompt])]
+            assert await generate(engine, prompts) == alone
+            several = await generate(engine, prompts, n=3)
+            assert several[::3] == alone
+            assert len(set(several[:3])) == 3
+            return alone
+
+    alone = asyncio.run(scene())
+    with RunningServer() as server:
+        answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": prompts, **fields}, timeout=10.0)
+        assert [choice["text"] for choice in answer.json()["choices"]] == alone
+        drawn = httpx.post(f"{server.url}/v1/completions", json={"prompt": prompts, **fields, "seed": None}, timeout=10.0)
+        first, *_, last = drawn.json()["choices"]
+        assert first["text"] != last["text"]
+        again = httpx.post(
+            f"{server.url}/v1/completions", json={"prompt": prompts[2], **fields, "seed": last["seed"]}, timeout=10.0
+        )
+        assert again.json()["choices"][0]["text"] == last["text"]
 
 
 def test_the_public_names_are_listed_before_their_first_use():

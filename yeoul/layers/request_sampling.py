@@ -39,7 +39,6 @@ class RequestSampling:
         token_ids: npt.NDArray[np.int32],
         num_prompt_tokens: int,
         eos_token_ids: list[int],
-        prompt_index: int,
         choice_index: int,
         vocab_size: int,
         device: torch.device,
@@ -48,7 +47,6 @@ class RequestSampling:
         self.num_logprobs = params.logprobs
         row = np.zeros((), dtype=operations.SAMPLING_ROW)
         row["seed"] = (params.seed or 0) & (2**64 - 1)
-        row["prompt_index"] = prompt_index & _LOW_WORD
         row["choice_index"] = choice_index & _LOW_WORD
         row["temperature"] = 0.0 if is_greedy else params.temperature
         row["top_k"] = params.top_k if 0 < params.top_k < vocab_size else 0

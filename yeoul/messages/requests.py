@@ -28,7 +28,6 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     sampling: SamplingParams
     eos_token_ids: list[int] = []
     output_token_ids: list[int] = []
-    prompt_index: int = 0
     choice_index: int = 0
     priority: int = 0
     arrival_time: float = 0.0

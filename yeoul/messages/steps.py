@@ -27,7 +27,6 @@ class NewRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_token_ids: list[int] = []
     sampling: SamplingParams
     eos_token_ids: list[int] = []
-    prompt_index: int = 0
     choice_index: int = 0
     pooling: str | None = None
 

@@ -140,7 +140,6 @@ class Request:
             output_token_ids=self.token_ids[self.num_prompt_tokens :],
             sampling=message.sampling,
             eos_token_ids=message.eos_token_ids,
-            prompt_index=message.prompt_index,
             choice_index=message.choice_index,
             pooling=message.pooling,
         )

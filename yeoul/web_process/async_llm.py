@@ -280,7 +280,6 @@ class AsyncLLM:
         sampling: SamplingParams,
         request_id: str | None = None,
         *,
-        prompt_index: int = 0,
         terms: ServiceTerms = PLAIN_TERMS,
     ) -> AsyncIterator[GenerationOutput]:
         """Deltas of all ``sampling.n`` choices, as they come. Leaving the iteration gives the request up at once.
@@ -290,7 +289,7 @@ class AsyncLLM:
             BusyError: the queue is full, or the engine starts or stops.
             InternalError: the request, or the engine, failed.
         """
-        stream = await self.submit([prompt], sampling, request_id, first_prompt_index=prompt_index, terms=terms)
+        stream = await self.submit([prompt], sampling, request_id, terms=terms)
         try:
             async for output in stream:
                 yield output
@@ -303,7 +302,6 @@ class AsyncLLM:
         sampling: SamplingParams,
         request_id: str | None = None,
         *,
-        first_prompt_index: int = 0,
         terms: ServiceTerms = PLAIN_TERMS,
         add_special_tokens: bool = True,
     ) -> RequestStream:
@@ -320,11 +318,11 @@ class AsyncLLM:
         self.check_health()
         self._door.check(request_id, terms, num_choices, sampling.n * sum(map(len, prompt_token_ids)))
         self._door.check_deadline(terms, max(params.max_tokens or 1 for params in resolved))
-        seed = self._new_requests.choose_seed(sampling.seed)
-        stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seed, self._requests.close)
+        seeds = self._new_requests.choose_seeds(sampling.seed, len(prompts))
+        stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seeds, self._requests.close)
         self._requests.open(stream, terms.deadline_seconds)
         try:
-            for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True), first_prompt_index):
+            for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True)):
                 for state in self._new_requests.choices(
                     stream,
                     token_ids,

@@ -112,7 +112,8 @@ class CompletionFormat:
 
     def _rest_of_choice(self, index: int, output: GenerationOutput) -> bytes:
         logprobs = self._logprobs(index, output, self._num_logprobs) if self._num_logprobs is not None else None
-        return b',"logprobs":%b,"finish_reason":%b,"stop_reason":%b}' % (
+        return b',"seed":%d,"logprobs":%b,"finish_reason":%b,"stop_reason":%b}' % (
+            output.seed,
             encode_json(logprobs),
             encode_json(output.finish_reason),
             encode_json(output.stop_reason),

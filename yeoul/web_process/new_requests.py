@@ -29,9 +29,12 @@ class NewRequests:
         self._seeds = random.Random(seed)
         self._serial_numbers = itertools.count()
 
-    def choose_seed(self, wanted: int | None) -> int:
-        """The seed that holds: the request's, or one drawn here (small enough for any JSON reader)."""
-        return wanted if wanted is not None else self._seeds.getrandbits(48)
+    def choose_seeds(self, wanted: int | None, num_prompts: int) -> list[int]:
+        """A seed a prompt: the request's for all of them, else drawn here (small enough for any JSON reader).
+
+        So a prompt in a list is answered as it is alone, and equal prompts without a seed are answered differently.
+        """
+        return [wanted if wanted is not None else self._seeds.getrandbits(48) for _ in range(num_prompts)]
 
     def choices(
         self,
@@ -46,21 +49,21 @@ class NewRequests:
     ) -> Iterator[GenerationState]:
         """A state for each of ``sampling.n`` choices of one prompt."""
         now = time.monotonic()
-        one_choice = msgspec.structs.replace(sampling, n=1, seed=stream.seed)
+        one_choice = msgspec.structs.replace(sampling, n=1, seed=stream.seeds[prompt_index])
         for choice_index in range(sampling.n):
             add = AddRequest(
                 request_id=f"{stream.request_id}/{prompt_index}.{choice_index}#{next(self._serial_numbers)}",
                 prompt_token_ids=prompt_token_ids,
                 sampling=one_choice,
                 eos_token_ids=[] if sampling.ignore_eos else text.eos_token_ids,
-                prompt_index=prompt_index,
                 choice_index=choice_index,
                 priority=terms.priority,
                 arrival_time=time.time(),
                 cache_salt=terms.cache_salt,
                 tenant=terms.tenant,
             )
-            yield GenerationState(add, stream, text.detokenizer(prompt_token_ids, sampling), observer, now)
+            detokenizer = text.detokenizer(prompt_token_ids, sampling)
+            yield GenerationState(add, stream, detokenizer, observer, now, prompt_index=prompt_index)
 
     def embedding(self, prompt_token_ids: list[int], pooling: str, terms: ServiceTerms) -> EmbeddingState:
         """The state that waits for the vector of one prompt."""

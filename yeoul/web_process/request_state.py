@@ -58,9 +58,12 @@ class GenerationState:
         detokenizer: IncrementalDetokenizer,
         observer: RequestObserver,
         now: float,
+        *,
+        prompt_index: int = 0,
     ) -> None:
         self.add = add
         self.stream = stream
+        self._prompt_index = prompt_index
         self.output_token_ids: list[int] = []
         self._detokenizer = detokenizer
         self._observer = observer
@@ -88,9 +91,9 @@ class GenerationState:
             token_ids, logprobs = token_ids[:num_kept], logprobs[:num_kept]
         delta = GenerationOutput(
             request_id=self.stream.request_id,
-            prompt_index=self.add.prompt_index,
+            prompt_index=self._prompt_index,
             choice_index=self.add.choice_index,
-            seed=self.stream.seed,
+            seed=self.add.sampling.seed or 0,
             num_prompt_tokens=len(self.add.prompt_token_ids),
             text=text,
             token_ids=token_ids,
@@ -147,9 +150,9 @@ class GenerationState:
         self.stream.push(
             GenerationOutput(
                 request_id=self.stream.request_id,
-                prompt_index=self.add.prompt_index,
+                prompt_index=self._prompt_index,
                 choice_index=self.add.choice_index,
-                seed=self.stream.seed,
+                seed=self.add.sampling.seed or 0,
                 num_prompt_tokens=len(self.add.prompt_token_ids),
                 num_output_tokens=num_output_tokens,
                 num_cached_tokens=self._num_cached_tokens,

@@ -17,8 +17,8 @@ from yeoul.web_process.generation_output import GenerationOutput
 class RequestStream:
     """All choices of all prompts of one call. Lives on one event loop; one reader.
 
-    ``sampling`` is what the caller gave; ``seed`` is the one that holds. With ``final_only`` the reader is not woken before
-    a choice has ended, and gets it whole.
+    ``sampling`` is what the caller gave; ``seeds`` are those that hold, one a prompt. With ``final_only`` the reader is not
+    woken before a choice has ended, and gets it whole.
     """
 
     def __init__(
@@ -26,13 +26,13 @@ class RequestStream:
         request_id: str,
         prompts: list[list[int]],
         sampling: SamplingParams,
-        seed: int,
+        seeds: list[int],
         on_close: Callable[[RequestStream], None],
     ) -> None:
         self.request_id = request_id
         self.prompts = prompts
         self.sampling = sampling
-        self.seed = seed
+        self.seeds = seeds
         self._on_close = on_close
         self._pending: dict[tuple[int, int], GenerationOutput] = {}
         self._ready: dict[tuple[int, int], None] = {}

@@ -5,7 +5,7 @@ same answer with ``expected_tokens``, which knows no cache, so that a wrong bloc
 
 The hash of a prefix is ``h(p) = h(p - 1) * MULTIPLIER + mix(token(p))`` modulo 2**64, with ``h(-1) = START``. The next
 token is drawn from ``h(p)``, from the hash at one earlier position that ``h(p)`` picks (a model looks at all of its
-cache, and so must its double), and, if the temperature is above 0, from (seed, prompt index, choice index, position).
+cache, and so must its double), and, if the temperature is above 0, from (seed, choice index, position).
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def mix(value: Hash) -> Hash:
     return value ^ (value >> np.uint64(31))
 
 
-def sampling_noise(sampling: SamplingParams, prompt_index: int, choice_index: int) -> int:
+def sampling_noise(sampling: SamplingParams, choice_index: int) -> int:
     """What the request adds to its draws: 0 if it is greedy. The position comes on top of it."""
     if sampling.temperature == 0:
         return 0
     noise = mix((sampling.seed or 0) + START)
-    return mix(mix(noise + prompt_index) + choice_index) | 1
+    return mix(mix(noise) + choice_index) | 1
 
 
 def draw(last_hash: Hash, earlier_hash: Hash, noise: Hash, position: Hash) -> Hash:
@@ -104,14 +104,13 @@ def expected_tokens(
     sampling: SamplingParams,
     num_tokens: int,
     *,
-    prompt_index: int = 0,
     choice_index: int = 0,
     eos_token_ids: list[int] | None = None,
 ) -> list[int]:
     """The first ``num_tokens`` tokens that the fake model answers, whatever the batch, the chunks or the cache."""
     tokens = list(prompt_token_ids)
     hashes: list[int] = []
-    noise = sampling_noise(sampling, prompt_index, choice_index)
+    noise = sampling_noise(sampling, choice_index)
     while True:
         for token in tokens[len(hashes) :]:
             before = hashes[-1] if hashes else START

@@ -145,7 +145,7 @@ def _powers_of_multiplier(num_powers: int) -> tuple[npt.NDArray[np.uint64], npt.
 def _prepare(state: RequestState, faults: dict[str, str]) -> None:
     """A request without noise (it failed) is computed for nobody."""
     try:
-        state.runner_data = fake_model.sampling_noise(state.sampling, state.prompt_index, state.choice_index)
+        state.runner_data = fake_model.sampling_noise(state.sampling, state.choice_index)
     except Exception as error:
         faults[state.request_id] = f"the request's parameters cannot be used: {error}"
 

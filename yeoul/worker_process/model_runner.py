@@ -193,7 +193,6 @@ class GPUModelRunner:
                 token_ids=batch.tokens_of(state),
                 num_prompt_tokens=state.num_prompt_tokens,
                 eos_token_ids=state.eos_token_ids,
-                prompt_index=state.prompt_index,
                 choice_index=state.choice_index,
                 vocab_size=self._model.vocab_size,
                 device=self._device,

@@ -29,7 +29,6 @@ class RequestState:
     num_prompt_tokens: int
     sampling: SamplingParams
     eos_token_ids: list[int]
-    prompt_index: int
     choice_index: int
     pooling: str | None
     prompt_logprobs: list[TokenLogprobs | None] | None = None
@@ -45,7 +44,6 @@ def request_state_from_message(message: NewRequest, row: int) -> RequestState:
         num_prompt_tokens=len(message.prompt_token_ids),
         sampling=message.sampling,
         eos_token_ids=message.eos_token_ids,
-        prompt_index=message.prompt_index,
         choice_index=message.choice_index,
         pooling=message.pooling,
         prompt_logprobs=[None] if wants_prompt_logprobs else None,

@@ -99,7 +99,6 @@ ABSURD = {
     "a negative token": ({"prompt_token_ids": [-1]}, "prompt_token_ids"),
     "an output token outside the vocabulary": ({"output_token_ids": [10**6]}, "output_token_ids"),
     "an end of sequence of 64 bits": ({"eos_token_ids": [2**63]}, "eos_token_ids"),
-    "a prompt index of 64 bits": ({"prompt_index": 2**64 - 1}, "prompt_index"),
     "a negative choice index": ({"choice_index": -1}, "choice_index"),
     "an unknown pooling": ({"pooling": "x" * 10_000}, "pooling"),
     "a million tokens": ({"prompt_token_ids": [1] * 10**6}, "at most"),

@@ -34,7 +34,7 @@ def sampling_rows(num_rows: int, **numbers: float) -> SamplingRows:
     rows = np.zeros(num_rows, dtype=SAMPLING_ROW)
     rows["temperature"], rows["top_p"] = 1.0, 1.0
     rows["seed"] = np.arange(num_rows) * 0x123456789ABCDEF
-    rows["prompt_index"], rows["choice_index"], rows["position"] = 3, np.arange(num_rows) % 5, np.arange(num_rows)
+    rows["choice_index"], rows["position"] = np.arange(num_rows) % 5, np.arange(num_rows)
     for name, number in numbers.items():
         rows[name] = number
     return rows
@@ -63,7 +63,7 @@ def test_the_native_choice_is_the_reference_one(size, numbers):
         assert len(different) <= 1  # a number that falls on the border of two neighbours
         for row in different:
             assert "temperature" in numbers, "with filters the border is not where it is without"
-            noise = uniform_noise(*([int(rows[name][row])] for name in ("seed", "prompt_index", "choice_index", "position")))
+            noise = uniform_noise(*([int(rows[name][row])] for name in ("seed", "choice_index", "position")))
             border = weight_before(logits[row], numbers["temperature"], max(int(found[row]), int(expected[row])))
             assert abs(border - noise[0]) < 1e-5
 

@@ -25,23 +25,22 @@ def test_philox_gives_the_published_answers(counter, key, expected):
 
 
 def test_a_row_draws_the_same_alone_and_in_a_crowd():
-    seeds, prompts, choices, positions = [5, -1, 2**63 - 1, 5], [0, 1, 2, 0], [0, 3, 1, 1], [7, 0, 100_000, 7]
-    together = uniform_noise(seeds, prompts, choices, positions)
+    seeds, choices, positions = [5, -1, 2**63 - 1, 5], [0, 3, 1, 1], [7, 0, 100_000, 7]
+    together = uniform_noise(seeds, choices, positions)
     for row in range(4):
-        alone = uniform_noise([seeds[row]], [prompts[row]], [choices[row]], [positions[row]])
+        alone = uniform_noise([seeds[row]], [choices[row]], [positions[row]])
         assert alone[0] == together[row]
 
 
 def test_every_part_of_the_name_matters():
-    names = [(seed, prompt, choice, position) for seed in (0, 1, 1 << 32, -1) for prompt in (0, 1) for choice in (0, 1)
-             for position in (0, 1)]  # fmt: skip
+    names = [(seed, choice, position) for seed in (0, 1, 1 << 32, -1) for choice in (0, 1) for position in (0, 1)]
     noise = uniform_noise(*[list(column) for column in zip(*names, strict=True)])
     assert len(set(noise.tolist())) == len(names)
 
 
 def test_the_numbers_are_evenly_spread():
     num_draws = 100_000
-    noise = uniform_noise([1] * num_draws, [0] * num_draws, [0] * num_draws, list(range(num_draws)))
+    noise = uniform_noise([1] * num_draws, [0] * num_draws, list(range(num_draws)))
     assert noise.min() >= 0.0
     assert noise.max() < 1.0
     counts = np.histogram(noise, bins=50, range=(0.0, 1.0))[0]
@@ -50,4 +49,4 @@ def test_the_numbers_are_evenly_spread():
 
 
 def test_no_rows_give_no_numbers():
-    assert uniform_noise([], [], [], []).shape == (0,)
+    assert uniform_noise([], [], []).shape == (0,)

@@ -24,7 +24,6 @@ def request(
     *,
     vocab_size: int = VOCAB_SIZE,
     eos: list[int] | None = None,
-    prompt_index: int = 0,
     choice_index: int = 0,
     **params: Any,
 ) -> RequestSampling:
@@ -34,7 +33,6 @@ def request(
         token_ids=np.array(prompt + output, dtype=np.int32),
         num_prompt_tokens=len(prompt),
         eos_token_ids=eos or [],
-        prompt_index=prompt_index,
         choice_index=choice_index,
         vocab_size=vocab_size,
         device=torch.device("cpu"),
@@ -75,7 +73,7 @@ def test_greedy_takes_the_likeliest_token_and_the_lowest_id_among_equals():
 def test_a_draw_inverts_the_cumulative_distribution(vocab_size):
     logits = random_logits(64, vocab_size)
     drawn = sample_tokens(logits.clone(), [request(temperature=0.8, seed=5, vocab_size=vocab_size)] * 64, range(64)).token_ids
-    noise = uniform_noise([5] * 64, [0] * 64, [0] * 64, list(range(64)))
+    noise = uniform_noise([5] * 64, [0] * 64, list(range(64)))
     cumulative = torch.softmax(logits.double() / 0.8, dim=-1).cumsum(dim=-1)
     expected = torch.searchsorted(cumulative, torch.from_numpy(noise)[:, None], right=True)[:, 0]
     assert drawn == expected.tolist()
@@ -202,7 +200,6 @@ CROWD: list[dict[str, Any]] = [
     {"temperature": 0.0},
     {"temperature": 0.7, "seed": 1},
     {"temperature": 0.7, "seed": 1, "choice_index": 1},
-    {"temperature": 0.7, "seed": 1, "prompt_index": 1},
     {"top_p": 0.9, "seed": 2},
     {"top_k": 40, "top_p": 0.95, "seed": 3},
     {"min_p": 0.1, "seed": 4, "temperature": 1.4},

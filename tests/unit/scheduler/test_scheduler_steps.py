@@ -10,12 +10,12 @@ from yeoul.messages.sampling import SamplingParams
 
 def test_a_request_is_sent_once_and_then_only_its_counters_and_new_blocks():
     desk = Desk()
-    message = new_request("a", 6, max_tokens=4, choice_index=1, prompt_index=2, eos_token_ids=[9])
+    message = new_request("a", 6, max_tokens=4, choice_index=1, eos_token_ids=[9])
     desk.add(message)
     first, *later = desk.run_to_end()
     (sent,) = first.new_requests
     assert (sent.prompt_token_ids, sent.output_token_ids) == (message.prompt_token_ids, [])
-    assert (sent.choice_index, sent.prompt_index, sent.eos_token_ids) == (1, 2, [9])
+    assert (sent.choice_index, sent.eos_token_ids) == (1, [9])
     assert [(e.num_computed_tokens, e.num_new_tokens, len(e.new_block_ids)) for e in first.scheduled] == [(0, 6, 2)]
     assert all(not step.new_requests for step in later)
     counters = [(e.num_computed_tokens, e.num_new_tokens, len(e.new_block_ids)) for step in later for e in step.scheduled]

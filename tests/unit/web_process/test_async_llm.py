@@ -366,7 +366,20 @@ def test_several_prompts_share_one_stream():
         stream.close()
         texts = {(output.prompt_index, output.choice_index): output.text for output in outputs}
         assert texts == {(0, 0): "a", (0, 1): "a", (1, 0): "b", (1, 1): "b"}
-        assert [add.prompt_index for add in engine.client.added] == [0, 0, 1, 1]
+
+    run(scene)
+
+
+@pytest.mark.parametrize("seed", [7, None])
+def test_prompts_of_a_list_share_the_seed_that_was_given_and_have_one_each_where_none_was(seed):
+    async def scene(engine: FakeEngine) -> None:
+        stream = await engine.llm.submit(["a", "b", "a"], SamplingParams(n=2, seed=seed))
+        stream.final_only = True
+        outputs = [output async for output in stream]
+        stream.close()
+        seeds = {output.prompt_index: output.seed for output in outputs}
+        assert [add.sampling.seed for add in engine.client.added] == [seeds[index // 2] for index in range(6)]
+        assert len(set(seeds.values())) == (1 if seed else 3)
 
     run(scene)
 

@@ -24,7 +24,7 @@ def delta(text: str, *, choice_index: int = 0, finish_reason: FinishReason | Non
 def play(scene: Callable[[RequestStream, list[RequestStream]], Awaitable[None]], n: int = 1) -> None:
     async def run() -> None:
         closed: list[RequestStream] = []
-        stream = RequestStream("r", [[1]], SamplingParams(n=n), 1, closed.append)
+        stream = RequestStream("r", [[1]], SamplingParams(n=n), [1], closed.append)
         await asyncio.wait_for(scene(stream, closed), 5)
 
     asyncio.run(run())

@@ -43,7 +43,7 @@ def test_events_after_the_first_go_straight_to_the_connection():
     """The layers around a response see it begin and end; what lies between does not pass through them."""
 
     async def scene() -> None:
-        stream = RequestStream("r", [[1]], SamplingParams(), 1, lambda _: None)
+        stream = RequestStream("r", [[1]], SamplingParams(), [1], lambda _: None)
         through_layers: list[Message] = []
         straight: list[Message] = []
 
@@ -147,7 +147,7 @@ def test_a_quiet_stream_gets_a_keep_alive_every_time_that_the_timer_ends(monkeyp
             sent.append(message.get("body", b""))
 
         monkeypatch.setattr(asyncio.get_running_loop(), "call_later", set_timer)
-        stream = RequestStream("a", [[1]], SamplingParams(), 0, lambda _: None)
+        stream = RequestStream("a", [[1]], SamplingParams(), [0], lambda _: None)
         sending = asyncio.create_task(EventStream(stream, NoFormat(), 10)({"type": "http"}, receive, send))
         for num_keep_alives in range(4):
             for _ in range(10):

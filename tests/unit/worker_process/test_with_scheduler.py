@@ -66,7 +66,6 @@ def messages() -> list[AddRequest]:
             request_id=f"r{index}",
             prompt_token_ids=shared[: chooser.randrange(31)] + [chooser.randrange(256) for _ in range(1 + 9 * (index % 8))],
             sampling=seeded(index, ignore_eos=True) if index % 3 else greedy(ignore_eos=True),
-            prompt_index=index % 2,
             choice_index=index % 4,
         )
         for index in range(24)
@@ -78,7 +77,6 @@ def expected_of(message: AddRequest) -> list[int]:
         message.prompt_token_ids,
         message.sampling,
         message.sampling.max_tokens or 0,
-        prompt_index=message.prompt_index,
         choice_index=message.choice_index,
     )
 

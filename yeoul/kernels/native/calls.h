@@ -108,7 +108,6 @@ struct RotaryCall {
 // How a row's token is chosen; the same as SAMPLING_ROW in sampling/sampling_rows.py, which says what the fields mean.
 struct SamplingRow {
   uint64_t seed;
-  uint32_t prompt_index;
   uint32_t choice_index;
   uint32_t position;
   int32_t top_k;

@@ -4,8 +4,8 @@ Knows nothing of requests or penalties. Called through ``kernels.operations``. A
 numbers and on nothing else, bit for bit: what is computed for many rows at once is either exact (maxima, comparisons),
 element by element, or summed within a row in an order that the vocabulary's size alone decides.
 
-The draw inverts the cumulative distribution at one random number, which is a function of (seed, prompt index, choice
-index, position); see ``kernels.sampling_noise``.
+The draw inverts the cumulative distribution at one random number, which is a function of (seed, choice index, position);
+see ``kernels.sampling_noise``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _draw(logits: Tensor, highest: Tensor, rows: SamplingRows) -> Tensor:
         if row["top_k"] > 0 or row["top_p"] < 1.0 or row["min_p"] > 0.0:
             threshold = _threshold(weights[place], int(row["top_k"]), float(row["top_p"]), float(row["min_p"]))
             weights[place].masked_fill_(weights[place] < threshold, 0.0)
-    noise = uniform_noise(*(rows[name].tolist() for name in ("seed", "prompt_index", "choice_index", "position")))
+    noise = uniform_noise(*(rows[name].tolist() for name in ("seed", "choice_index", "position")))
     return _invert_cumulative(weights, torch.from_numpy(noise).to(weights.device))
 
 

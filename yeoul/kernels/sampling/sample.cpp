@@ -52,7 +52,7 @@ int64_t find_largest(const float* values, int64_t size, float* highest) {
 
 double uniform_noise(const SamplingRow& row) {
   uint32_t key[2] = {(uint32_t)row.seed, (uint32_t)(row.seed >> 32)};
-  uint32_t words[4] = {row.position, row.choice_index, row.prompt_index, 0};
+  uint32_t words[4] = {row.position, row.choice_index, 0, 0};
   for (int round = 0; round < 10; ++round) {
     const uint64_t first = (uint64_t)words[0] * 0xD2511F53u, second = (uint64_t)words[2] * 0xCD9E8D57u;
     const uint32_t next[4] = {(uint32_t)(second >> 32) ^ words[1] ^ key[0], (uint32_t)second,

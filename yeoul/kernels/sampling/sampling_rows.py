@@ -11,12 +11,11 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-# temperature 0 takes the likeliest token; top_k 0, top_p 1 and min_p 0 let every token through. The other four name the
+# temperature 0 takes the likeliest token; top_k 0, top_p 1 and min_p 0 let every token through. The other three name the
 # random number of a draw, see ``sampling_noise``.
 SAMPLING_ROW = np.dtype(
     [
         ("seed", np.uint64),
-        ("prompt_index", np.uint32),
         ("choice_index", np.uint32),
         ("position", np.uint32),
         ("top_k", np.int32),

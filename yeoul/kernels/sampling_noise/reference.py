@@ -46,21 +46,16 @@ def philox4x32(counters: UInt64Array, keys: UInt64Array) -> UInt64Array:
     return np.stack([word0, word1, word2, word3], axis=1)
 
 
-def uniform_noise(
-    seeds: list[int], prompt_indices: list[int], choice_indices: list[int], positions: list[int]
-) -> npt.NDArray[np.float64]:
+def uniform_noise(seeds: list[int], choice_indices: list[int], positions: list[int]) -> npt.NDArray[np.float64]:
     """One number a row, evenly spread over [0, 1) in steps of 2**-53.
 
-    The seed (its low 64 bits) is the key; position, choice and prompt (their low 32 bits) are the counter, whose last
-    word is 0.
+    The seed (its low 64 bits) is the key; position and choice (their low 32 bits) are the counter, whose other words
+    are 0.
     """
     low = 0xFFFFFFFF
     keys = np.array([(seed & low, (seed >> 32) & low) for seed in seeds], dtype=np.uint64)
     counters = np.array(
-        [
-            (position & low, choice & low, prompt & low, 0)
-            for position, choice, prompt in zip(positions, choice_indices, prompt_indices, strict=True)
-        ],
+        [(position & low, choice & low, 0, 0) for position, choice in zip(positions, choice_indices, strict=True)],
         dtype=np.uint64,
     )
     words = philox4x32(counters.reshape(-1, 4), keys.reshape(-1, 2))

@@ -53,5 +53,5 @@ def chat_router(context: ServerContext) -> APIRouter:
 
 def _format(context: ServerContext, body: ChatRequest, model: str, stream: RequestStream) -> ChatFormat:
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
-    head = AnswerHead.make("chatcmpl", kind, model, context.system_fingerprint, stream.seed)
+    head = AnswerHead.make("chatcmpl", kind, model, context.system_fingerprint, stream.seeds[0])
     return ChatFormat(head, stream, context.llm.text.tokenizer, includes_usage=body.includes_usage)

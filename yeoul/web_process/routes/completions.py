@@ -49,7 +49,7 @@ def _format(context: ServerContext, body: CompletionRequest, model: str, stream:
             prompt if isinstance(prompt, str) else tokenizer.decode(prompt, skip_special_tokens=False)
             for prompt in body.prompts()
         ]
-    head = AnswerHead.make("cmpl", "text_completion", model, context.system_fingerprint, stream.seed)
+    head = AnswerHead.make("cmpl", "text_completion", model, context.system_fingerprint, stream.seeds[0])
     return CompletionFormat(
         head,
         stream,

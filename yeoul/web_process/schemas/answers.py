@@ -44,7 +44,7 @@ COMPLETION = _object(
     {
         **_HEAD,
         "object": _constant("text_completion"),
-        "choices": _array(_object({"index": _COUNT, "text": _TEXT, **_LOGPROBS, **_END})),
+        "choices": _array(_object({"index": _COUNT, "text": _TEXT, **_LOGPROBS, **_END}, seed={"type": "integer"})),
         "usage": _USAGE,
     }
 )
