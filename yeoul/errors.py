@@ -13,8 +13,8 @@ YeoulError
 │       └── ModelFileError            a model file that is missing, damaged or of an unknown kind
 ├── BusyError                try again later: the answer carries Retry-After
 │   ├── TooManyRequestsError     429  the waiting queue is full
-│   ├── UnavailableError         503  starting, draining or recovering
-│   └── DeadlineMissedError      504  not finished in the time that it was given
+│   └── UnavailableError         503  starting, draining or recovering
+├── DeadlineMissedError      504  not finished in the time that it was given
 └── InternalError            our fault: an HTTP 5xx
     ├── RequestFailedError       500  this one request failed inside the engine; the engine goes on
     ├── TransportError                a ring, a socket or a channel broke or timed out
@@ -28,10 +28,14 @@ from __future__ import annotations
 
 
 class YeoulError(Exception):
-    """The root. ``status`` is the HTTP status that the web process answers with; ``kind`` is OpenAI's ``type`` field."""
+    """The root. ``status`` is the HTTP status that the web process answers with; ``kind`` is OpenAI's ``type`` field.
+
+    ``is_final``: the same request would only do the same again, so clients that repeat by themselves are told not to.
+    """
 
     status: int = 500
     kind: str = "internal_error"
+    is_final: bool = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -65,14 +69,12 @@ class AuthenticationError(UserError):
     """The API key is missing or wrong."""
 
     status = 401
-    kind = "authentication_error"
 
 
 class NotFoundError(UserError):
     """No such model, request or route."""
 
     status = 404
-    kind = "not_found_error"
 
 
 class PayloadTooLargeError(UserError):
@@ -122,15 +124,18 @@ class UnavailableError(BusyError):
     """The engine is starting, draining or recovering."""
 
 
-class DeadlineMissedError(BusyError):
-    """The request was not finished in the time that it was given."""
+class DeadlineMissedError(YeoulError):
+    """The request was not finished in the time that it was given: nobody waits for it any longer."""
 
     status = 504
     kind = "timeout_error"
+    is_final = True
 
 
 class InternalError(YeoulError):
     """Our fault."""
+
+    is_final = True
 
 
 class RequestFailedError(InternalError):
@@ -159,6 +164,8 @@ class ProcessDeadError(InternalError):
         details: the child's last traceback, for the log; never shown to an HTTP client.
     """
 
+    is_final = False
+
     def __init__(self, role: str, cause: str, *, exit_code: int | None = None, details: str = "") -> None:
         super().__init__(f"{role} {cause}")
         self.role = role
@@ -169,3 +176,5 @@ class ProcessDeadError(InternalError):
 
 class GivenUpError(ProcessDeadError):
     """A process that was replaced died again and again, and nothing was made meanwhile: there is no use in going on."""
+
+    is_final = True

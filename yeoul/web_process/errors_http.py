@@ -17,12 +17,13 @@ from yeoul.errors import BusyError, InternalError, InvalidRequestError, NotFound
 logger = logging.getLogger(__name__)
 
 _NOT_ALLOWED = http.HTTPStatus.METHOD_NOT_ALLOWED
+_UNFORESEEN = InternalError("an error inside the server; its log tells more")
 
 
 def error_fields(error: Exception) -> dict[str, object]:
     """OpenAI's ``{"error": {...}}``. Of an error that we did not foresee only its existence is told; the log has the rest."""
     if not isinstance(error, YeoulError):
-        error = InternalError("an error inside the server; its log tells more")
+        error = _UNFORESEEN
     return {
         "error": {
             "message": error.message,
@@ -45,9 +46,13 @@ def named_as(field: str) -> Iterator[None]:
 
 
 def error_response(error: Exception) -> Response:
-    """The whole answer: status, headers (Retry-After where it makes sense) and body."""
-    status = error.status if isinstance(error, YeoulError) else InternalError.status
+    """Status, headers and body. OpenAI's libraries repeat by themselves unless x-should-retry forbids it."""
+    if not isinstance(error, YeoulError):
+        error = _UNFORESEEN
+    status = error.status
     headers = {}
+    if error.is_final:
+        headers["x-should-retry"] = "false"
     if isinstance(error, BusyError):
         headers["retry-after"] = str(error.retry_after_seconds)
     if status == http.HTTPStatus.UNAUTHORIZED:
@@ -84,8 +89,9 @@ def install_error_handlers(app: FastAPI) -> None:
 def _translate(request: Request, error: HTTPException) -> YeoulError:
     path = request.url.path
     if error.status_code == http.HTTPStatus.NOT_FOUND:
-        return NotFoundError(f"there is no route {request.method} {path[:200]}; /docs lists the routes")
+        return NotFoundError(f"there is no route {request.method} {path[:200]}; /docs lists the routes", code="unknown_url")
     if error.status_code == _NOT_ALLOWED:
         allowed = (error.headers or {}).get("Allow", "another method")
-        return InvalidRequestError(f"{path} does not answer {request.method}; use {allowed}")
+        message = f"{path} does not answer {request.method}; use {allowed}"
+        return InvalidRequestError(message, code="method_not_supported")
     return InvalidRequestError(str(error.detail))

@@ -10,13 +10,14 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
 
     A lower ``priority`` runs earlier (under that policy). ``cache_salt`` keeps prefix caches apart. ``tenant`` is whom the
     queue and the engine's time are shared between, one an API key. After ``deadline_seconds``, waiting included, the request
-    fails.
+    fails. A probe asks whether the server computes: it waits its turn in the engine, but finds room in a queue that is full.
     """
 
     priority: int = 0
     cache_salt: str = ""
     tenant: str = ""
     deadline_seconds: float | None = None
+    is_probe: bool = False
 
 
 PLAIN_TERMS = ServiceTerms()

@@ -216,7 +216,7 @@ def test_an_unknown_model_is_a_404():
     async def scene(server: FakeServer) -> None:
         with pytest.raises(openai.NotFoundError) as caught:
             await server.openai.completions.create(model="gpt-9", prompt="hi")
-        assert caught.value.code == "model_not_found"
+        assert (caught.value.type, caught.value.code) == ("invalid_request_error", "model_not_found")
         assert "fake" in caught.value.message
         await goes_on(server)
 
@@ -239,6 +239,7 @@ def test_an_unknown_route_and_a_wrong_method_have_the_same_shape():
         answer = await server.http.get("/v2/nothing")
         assert answer.status_code == 404
         assert "/v2/nothing" in answer.json()["error"]["message"]
+        assert answer.json()["error"]["code"] == "unknown_url"
         answer = await server.http.get("/v1/completions")
         assert answer.status_code == 405
         assert answer.headers["allow"] == "POST"

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
+import httpx
 import msgspec
+import openai
+import pytest
 
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
+from yeoul.errors import (
+    DeadlineMissedError,
+    GivenUpError,
+    ProcessDeadError,
+    RequestFailedError,
+    TooManyRequestsError,
+    UnavailableError,
+)
+from yeoul.web_process.errors_http import error_response
 
 
 def test_a_full_queue_is_a_429_with_retry_after():
@@ -28,11 +41,43 @@ def test_a_full_queue_is_a_429_with_retry_after():
     serve(scene)
 
 
+def test_a_full_queue_does_not_make_the_server_look_dead():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        waiting = [asyncio.create_task(server.complete()) for _ in range(8)]
+        await until(lambda: server.engine.llm.num_unfinished == 8)
+        probes = [asyncio.create_task(server.http.get("/health/generate")) for _ in range(3)]
+        await until(lambda: server.engine.llm.num_unfinished == 9)
+        assert (await server.complete()).status_code == 429
+        server.client.gate.set()
+        assert {answer.status_code for answer in await asyncio.gather(*waiting, *probes)} == {200}
+        assert len(server.client.added) == 9  # the three shared one
+        assert (await server.http.get("/health/generate")).status_code == 200
+
+    serve(scene)
+
+
+FINAL = (RequestFailedError("x"), GivenUpError("Worker_0", "died"), DeadlineMissedError("x"), RuntimeError("x"))
+PASSING = (TooManyRequestsError("x"), UnavailableError("x"), ProcessDeadError("Worker_0", "died"))
+
+
+@pytest.mark.parametrize("error", [*FINAL, *PASSING], ids=lambda error: type(error).__name__)
+def test_clients_are_told_not_to_repeat_what_would_only_do_the_same_again(error):
+    """OpenAI's libraries send 408, 409, 429 and 5xx again, twice, unless a header forbids it."""
+    made = error_response(error)
+    answer: Any = httpx.Response(made.status_code, headers=dict(made.headers))
+    with openai.OpenAI(api_key="-", base_url="http://x/v1") as client:
+        assert client._should_retry(answer) == (error in PASSING)
+    assert ("retry-after" in made.headers) == isinstance(error, TooManyRequestsError | UnavailableError)
+
+
 def test_an_answer_that_is_not_complete_in_time_is_a_504_and_the_engine_forgets_it():
     async def scene(server: FakeServer) -> None:
         server.client.gate.clear()
         answer = await server.complete(deadline_seconds=0.05)
         assert answer.status_code == 504
+        assert "retry-after" not in answer.headers
+        assert answer.headers["x-should-retry"] == "false"
         assert answer.json()["error"]["type"] == "timeout_error"
         assert "0.05 s" in answer.json()["error"]["message"]
         vectors = await server.http.post("/v1/embeddings", json={"input": ["a", "b"], "deadline_seconds": 0.05})

@@ -155,7 +155,8 @@ def test_without_a_known_key_there_is_no_answer(given):
             answer = await server.http.get(path, headers=headers)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == "Bearer"
-            assert answer.json()["error"]["code"] == "invalid_api_key"
+            error = answer.json()["error"]
+            assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_api_key")
         for path in ("/health", "/ready"):
             assert (await server.http.get(path)).status_code == 200
 
