@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import math
 import signal
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -20,15 +23,20 @@ from yeoul.config.machine import check_machine
 from yeoul.errors import ConfigError, YeoulError
 
 if TYPE_CHECKING:
-    from yeoul.cli.chat_client import ChatClient, ChatOptions
+    from yeoul.cli.chat_client import AnswerTimes, ChatClient, ChatOptions
     from yeoul.cli.chat_server import OwnServer
 
 COMMANDS = {
-    "/exit": "end the chat (so does Ctrl-D)",
+    "/exit": "end the chat (so do /bye and Ctrl-D)",
     "/clear": "forget the conversation so far",
+    "/system TEXT": "set the system message, and forget the conversation so far; without TEXT there is none",
+    "/temperature NUMBER": "0 always takes the likeliest token; without NUMBER the server chooses",
+    "/save FILE": "write the conversation down as JSON, a list of messages",
     "/help": "show this",
 }
-_PROMPT = "> "
+_ENDS = ("/exit", "/bye")
+_PROMPT, _PROMPT_OF_MORE = "> ", ". "
+_SEVERAL_LINES = '"""'
 
 # The flags of settings that make sense with a server that somebody else has started.
 _CLIENT_FLAGS = {"model", "api_key"}
@@ -79,7 +87,9 @@ def chat(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     typer.echo("Starting the model ...", err=True)
+    start = time.monotonic()
     with OwnServer(settings) as server:
+        typer.echo(f"ready after {time.monotonic() - start:.1f} s", err=True)
         options = ChatOptions(
             url=server.url, api_key=server.api_key, system=system, temperature=temperature, max_tokens=max_tokens
         )
@@ -104,6 +114,7 @@ def converse(options: ChatOptions, server: OwnServer | None = None) -> int:
         if is_terminal:
             importlib.import_module("readline")  # input() then has a history and can be edited
             typer.echo(f"{name} at {options.url} · /help lists the commands, Ctrl-C breaks an answer off")
+            typer.echo(f"{_SEVERAL_LINES} begins and ends a message of several lines")
         elif isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(errors="replace")
         while (text := _read_message(is_terminal)) is not None:
@@ -121,47 +132,93 @@ def converse(options: ChatOptions, server: OwnServer | None = None) -> int:
 
 
 def _read_message(is_terminal: bool) -> str | None:
-    """The next line without its blanks; None at the end of the input or at ``/exit``."""
+    """The next line without its blanks, or the lines between two triple quotes; None at the input's end or at ``/exit``."""
+    lines: list[str] = []
     while True:
         try:
-            line = input(_PROMPT if is_terminal else "")
+            line = input((_PROMPT_OF_MORE if lines else _PROMPT) if is_terminal else "")
         except EOFError:
-            return None
+            return "\n".join(lines) if lines else None
         except KeyboardInterrupt:
+            lines.clear()
             typer.echo("\nCtrl-D or /exit ends the chat")
             continue
-        text = line.strip().encode(errors="replace").decode()
-        return None if text == "/exit" else text
+        text = line.encode(errors="replace").decode()
+        if not lines and not text.lstrip().startswith(_SEVERAL_LINES):
+            text = text.strip()
+            return None if text in _ENDS else text
+        lines.append(text)
+        whole = "\n".join(lines).strip()
+        if len(whole) >= 2 * len(_SEVERAL_LINES) and whole.endswith(_SEVERAL_LINES):
+            return whole.removeprefix(_SEVERAL_LINES).removesuffix(_SEVERAL_LINES).strip("\n")
 
 
 def _obey(command: str, client: ChatClient) -> None:
-    if command == "/clear":
+    name, _, value = command.partition(" ")
+    value = value.strip()
+    if name == "/clear":
         client.clear()
-    elif command == "/help":
-        for name, meaning in COMMANDS.items():
-            typer.echo(f"  {name:8} {meaning}")
+    elif name == "/system":
+        client.options = msgspec.structs.replace(client.options, system=value or None)
+        client.clear()
+    elif name == "/temperature":
+        client.options = msgspec.structs.replace(client.options, temperature=_read_temperature(value) if value else None)
+    elif name == "/save":
+        _save(value, client.messages)
+    elif name == "/help":
+        width = max(map(len, COMMANDS))
+        for known, meaning in COMMANDS.items():
+            typer.echo(f"  {known:{width}}  {meaning}")
     else:
-        raise ConfigError(f"{command.split()[0]} is no command.{nearest(command, COMMANDS)} /help lists them")
+        names = [known.partition(" ")[0] for known in COMMANDS]
+        raise ConfigError(f"{name} is no command.{nearest(name, names)} /help lists them")
+
+
+def _read_temperature(value: str) -> float:
+    with contextlib.suppress(ValueError):
+        if math.isfinite(temperature := float(value)):
+            return temperature  # its range is the server's to know
+    raise ConfigError(f"/temperature is {value!r}; expected a number such as 0.7")
+
+
+def _save(path: str, messages: list[dict[str, str]]) -> None:
+    if not path:
+        raise ConfigError("/save needs the name of a file, such as /save chat.json")
+    try:
+        Path(path).expanduser().write_bytes(msgspec.json.format(msgspec.json.encode(messages)) + b"\n")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+    typer.echo(f"{len(messages)} messages are in {path}")
 
 
 def _print_answer(client: ChatClient, text: str, is_terminal: bool) -> None:
+    """Shows the answer as it comes; the reasoning before it on a terminal only, since a pipe is for the answer."""
+    was_reasoning = False
     with contextlib.closing(client.ask(text)) as pieces:
         try:
             for piece in pieces:
-                sys.stdout.write(piece.translate(_CONTROL_CHARACTERS))
-                sys.stdout.flush()
+                if was_reasoning and not piece.is_reasoning:
+                    typer.echo("\n")
+                was_reasoning = piece.is_reasoning and is_terminal
+                shown = piece.text.translate(_CONTROL_CHARACTERS)
+                if is_terminal or not piece.is_reasoning:
+                    typer.secho(shown, nl=False, dim=piece.is_reasoning or None)
+                    sys.stdout.flush()
         except KeyboardInterrupt:
             typer.echo(" [broken off]")
             return
     typer.echo()
-    times = client.times
     if is_terminal:
-        cut = ", cut at the limit" if times.finish_reason == "length" else ""
-        typer.secho(
-            f"{times.num_tokens} tokens{cut} · {times.tokens_per_second:.0f} tokens/s · "
-            f"first after {times.first_token_seconds:.2f} s",
-            dim=True,
-        )
+        typer.secho(_summary(client.times), dim=True)
+
+
+def _summary(times: AnswerTimes) -> str:
+    parts = [] if times.num_tokens is None else [f"{times.num_tokens} tokens"]
+    if times.finish_reason == "length":
+        parts.append("cut at the limit")
+    if (pace := times.tokens_per_second) is not None:
+        parts.append(f"{pace:.0f} tokens/s")
+    return " · ".join([*parts, f"first after {times.first_token_seconds:.2f} s"])
 
 
 def _served_name(flags: dict[str, object], config: str | None) -> str | None:

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from yeoul.cli.event_stream import DONE, EventStreamParser
-from yeoul.cli.server_address import authorization, connection_hint, trusted_authorities
+from yeoul.cli.server_address import authorization, connection_hint, is_on_this_host, trusted_authorities
 from yeoul.errors import ConfigError, InternalError, UnavailableError, UserError, YeoulError
 
 _MAX_ERROR_CHARACTERS = 500
@@ -30,21 +30,32 @@ class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnswerTimes(msgspec.Struct, kw_only=True):
-    """How the last answer went: its tokens as the server counts them, and seconds from the question on."""
+    """How the last answer went: seconds from the question on, and its tokens where the server counts them."""
 
-    num_tokens: int = 0
+    num_tokens: int | None = None
     first_token_seconds: float = 0.0
     total_seconds: float = 0.0
     finish_reason: str | None = None
 
     @property
-    def tokens_per_second(self) -> float:
-        """The pace after the first token."""
+    def tokens_per_second(self) -> float | None:
+        """The pace after the first token; None where there was none."""
+        if self.num_tokens is None or self.num_tokens < 2:
+            return None
         return (self.num_tokens - 1) / max(self.total_seconds - self.first_token_seconds, 1e-9)
+
+
+class AnswerPiece(msgspec.Struct, frozen=True):
+    """A piece of an answer, or of the reasoning before it."""
+
+    text: str
+    is_reasoning: bool = False
 
 
 class _Delta(msgspec.Struct):
     content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -63,18 +74,21 @@ class _Chunk(msgspec.Struct):
 
 
 class ChatClient:
-    """One conversation: its messages so far, and the connection. ``close()`` ends the connection."""
+    """One conversation: its messages so far, and the connection. ``close()`` ends the connection.
+
+    ``options`` may be replaced between two questions; a proxy of the environment is used unless the server is on this host.
+    """
 
     def __init__(self, options: ChatOptions) -> None:
         self.times = AnswerTimes()
         self.messages: list[dict[str, str]] = []
-        self._options = options
+        self.options = options
         self._model = options.model
         self._client = httpx.Client(
             base_url=options.url,
             headers=authorization(options.api_key),
             timeout=httpx.Timeout(options.timeout_seconds, connect=10.0),
-            trust_env=False,
+            trust_env=not is_on_this_host(options.url),
             verify=trusted_authorities(),
         )
         self.clear()
@@ -85,7 +99,7 @@ class ChatClient:
 
     def clear(self) -> None:
         """Forgets the conversation, but not the system message."""
-        self.messages = [{"role": "system", "content": self._options.system}] if self._options.system else []
+        self.messages = [{"role": "system", "content": self.options.system}] if self.options.system else []
 
     def connect(self) -> str:
         """Asks the server for its models; the name of the one that answers.
@@ -96,20 +110,20 @@ class ChatClient:
         try:
             response = self._client.get("/v1/models")
         except httpx.HTTPError as error:
-            raise ConfigError(f"no server answers at {self._options.url}: {error}; {connection_hint(error)}") from error
+            raise ConfigError(f"no server answers at {self.options.url}: {error}; {connection_hint(error)}") from error
         if response.status_code != 200:
             raise _server_error(response.status_code, response.content)
         try:
             names = [str(model["id"]) for model in response.json()["data"]]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ConfigError(f"{self._options.url} is no OpenAI-compatible server; check --url") from error
+            raise ConfigError(f"{self.options.url} is no OpenAI-compatible server; check --url") from error
         if self._model is None:
             if not names:
-                raise ConfigError(f"{self._options.url} serves no model")
+                raise ConfigError(f"{self.options.url} serves no model")
             self._model = names[0]
         return self._model
 
-    def ask(self, text: str) -> Generator[str, None, None]:
+    def ask(self, text: str) -> Generator[AnswerPiece, None, None]:
         """The answer to ``text``, as it comes. Both are kept in ``messages``, an answer that was broken off as well.
 
         Closing the generator breaks the answer off: the server notices at once that its reader is gone.
@@ -121,7 +135,8 @@ class ChatClient:
         pieces: list[str] = []
         try:
             for piece in self._stream():
-                pieces.append(piece)
+                if not piece.is_reasoning:
+                    pieces.append(piece.text)
                 yield piece
         except YeoulError:
             self.messages.pop()
@@ -137,10 +152,10 @@ class ChatClient:
         else:
             self.messages.pop()
 
-    def _stream(self) -> Iterator[str]:
+    def _stream(self) -> Iterator[AnswerPiece]:
         body = {"model": self._model, "messages": self.messages, "stream": True, "stream_options": {"include_usage": True}}
         for name in ("temperature", "max_tokens", "seed"):
-            if (value := getattr(self._options, name)) is not None:
+            if (value := getattr(self.options, name)) is not None:
                 body[name] = value
         start = time.perf_counter()
         try:
@@ -149,29 +164,37 @@ class ChatClient:
                     raise _server_error(response.status_code, response.read())
                 yield from self._read(response, start)
         except httpx.HTTPError as error:
-            raise InternalError(f"the connection to {self._options.url} broke: {error or type(error).__name__}") from error
+            raise InternalError(f"the connection to {self.options.url} broke: {error or type(error).__name__}") from error
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise InternalError(f"{self._options.url} sent what is no chat completion: {error}") from error
+            raise InternalError(f"{self.options.url} sent what is no chat completion: {error}") from error
 
-    def _read(self, response: httpx.Response, start: float) -> Iterator[str]:
+    def _read(self, response: httpx.Response, start: float) -> Iterator[AnswerPiece]:
         parser, decoder, times = EventStreamParser(), msgspec.json.Decoder(_Chunk), AnswerTimes()
         self.times = times
-        for piece in response.iter_bytes():
-            for data in parser.feed(piece):
+        for received in response.iter_bytes():
+            for data in parser.feed(received):
+                times.total_seconds = time.perf_counter() - start
                 if data == DONE:
-                    times.total_seconds = time.perf_counter() - start
                     return
                 chunk = decoder.decode(data)
                 if chunk.error is not None:
                     raise InternalError(_message_of(chunk.error))
                 if chunk.usage is not None:
-                    times.num_tokens = chunk.usage.completion_tokens or 0
+                    times.num_tokens = chunk.usage.completion_tokens
                 for choice in chunk.choices:
                     times.finish_reason = choice.finish_reason or times.finish_reason
-                    if choice.delta is not None and (text := choice.delta.content):
-                        times.first_token_seconds = times.first_token_seconds or time.perf_counter() - start
-                        yield text
-        raise InternalError(f"{self._options.url} ended the answer in the middle")
+                    for piece in _pieces_of(choice.delta):
+                        times.first_token_seconds = times.first_token_seconds or times.total_seconds
+                        yield piece
+        if times.finish_reason is None:  # some servers say this and no [DONE]
+            raise InternalError(f"{self.options.url} ended the answer in the middle")
+
+
+def _pieces_of(delta: _Delta | None) -> Iterator[AnswerPiece]:
+    if delta is not None and (reasoning := delta.reasoning or delta.reasoning_content):
+        yield AnswerPiece(reasoning, is_reasoning=True)
+    if delta is not None and delta.content:
+        yield AnswerPiece(delta.content)
 
 
 def _server_error(status: int, body: bytes) -> YeoulError:

@@ -1,13 +1,30 @@
 """The look of ``--help``: plain text, flags under the titles of their groups, no name cut short; knows no flag.
 
-Typer's own panels cut long flag names off on a terminal of 80 columns.
+Typer's own panels cut long flag names off on a terminal of 80 columns. A hidden flag is shown by ``--help-all`` alone.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Annotated, Any
 
+import typer
 from typer.core import TyperCommand
+
+_SHOWS_ALL = "yeoul.shows_all_flags"
+
+
+def _show_all(context: typer.Context, is_given: bool) -> None:
+    if is_given:
+        context.meta[_SHOWS_ALL] = True
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool, typer.Option("--help-all", is_eager=True, callback=_show_all, help="Show every flag and exit.", show_default=False)
+]
+"""The parameter of a command that has hidden flags."""
 
 
 class GroupedHelpCommand(TyperCommand):
@@ -16,12 +33,23 @@ class GroupedHelpCommand(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the sections of the help."""
         sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
+        num_hidden = 0
+        for given in self.get_params(ctx):
+            parameter: Any = given
+            if getattr(parameter, "hidden", False):
+                if not ctx.meta.get(_SHOWS_ALL):
+                    num_hidden += 1
+                    continue
+                parameter = copy.copy(parameter)
+                parameter.hidden = False
             record = parameter.get_help_record(ctx)
             if record is not None:
                 plain = "Arguments" if parameter.param_type_name == "argument" else "Options"
                 title = getattr(parameter, "rich_help_panel", None) or plain
-                sections.setdefault(title, []).append(record)
+                sections.setdefault(title, []).append((record[0].removesuffix(" <str>"), record[1]))
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+        if num_hidden:
+            formatter.write_paragraph()
+            formatter.write_text(f"{num_hidden} more flags: {ctx.command_path} --help-all")

@@ -16,6 +16,7 @@ from yeoul import __version__
 from yeoul.cli.benchmark.commands import bench
 from yeoul.cli.cache import cache
 from yeoul.cli.chat import chat
+from yeoul.cli.foreign_flags import FOREIGN_COMMANDS, foreign_in
 from yeoul.cli.grouped_help import GroupedHelpCommand
 from yeoul.cli.pull import pull
 from yeoul.cli.replay import replay
@@ -44,8 +45,9 @@ app = typer.Typer(
 )
 app.command(cls=GroupedHelpCommand)(with_setting_flags(serve))
 app.command(cls=GroupedHelpCommand)(with_setting_flags(chat))
-app.command(cls=GroupedHelpCommand)(pull)
-app.command(cls=GroupedHelpCommand)(replay)
+app.command("run", cls=GroupedHelpCommand, short_help="The same as chat.")(with_setting_flags(chat))
+app.command(cls=GroupedHelpCommand, short_help="Fetch a model, and say where it is.")(pull)
+app.command(cls=GroupedHelpCommand, short_help="Run what was computed when a process died again.")(replay)
 app.add_typer(bench, name="bench")
 app.add_typer(cache, name="cache")
 
@@ -77,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter flushes standard output once more at its end
         return EXIT_FAILURE
     except _USAGE_ERROR as error:
-        return _complain(_explain_usage(error), EXIT_USER_ERROR)
+        return _complain(_explain_usage(error, arguments), EXIT_USER_ERROR)
     return result if isinstance(result, int) else 0
 
 
@@ -91,14 +93,33 @@ def _complain(message: str, exit_code: int) -> int:
     return exit_code
 
 
-def _explain_usage(error: Any) -> str:
-    """One line for what click could not parse, with the nearest known flag."""
-    path = error.ctx.command_path if getattr(error, "ctx", None) is not None else "yeoul"
+def _explain_usage(error: Any, arguments: Sequence[str]) -> str:
+    """One line for what click could not parse, with the nearest known flag; a line for each flag of another server."""
+    command, path = _find_command(arguments)
+    known = [option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)]
+    if foreign := foreign_in(arguments, known):
+        width = max(map(len, foreign))
+        lines = [f"  {flag:{width}}  {advice}" for flag, advice in foreign.items()]
+        return "\n".join([f"some flags of this command line are those of other servers. See {path} --help-all", *lines])
     message = str(error.format_message()).rstrip(".?")
     name = getattr(error, "option_name", None)
-    if name is not None and getattr(error, "possibilities", None) is not None and error.ctx is not None:
-        known = [option for parameter in error.ctx.command.params for option in (*parameter.opts, *parameter.secondary_opts)]
+    if name is not None and getattr(error, "possibilities", None) is not None:
         alike = [option for option in known if option.startswith("--no-") == name.startswith("--no-")]
         return f"{name} is no flag of {path}.{nearest(name, alike) or nearest(name, known)} See {path} --help"
+    if "unexpected extra argument" in message and {"--served-model-name", "--served_model_name"} & set(arguments):
+        message += "; a flag takes one value: repeat --served-model-name for each further name"
+    if arguments and path == "yeoul" and arguments[0] in FOREIGN_COMMANDS:
+        message += f": {FOREIGN_COMMANDS[arguments[0]]}"
     end = "?" if "Did you mean" in message else "."
     return f"{message}{end} See {path} --help"
+
+
+def _find_command(arguments: Sequence[str]) -> tuple[Any, str]:
+    """The command that ``arguments`` begin with, and how it is called; an error of click does not always know it."""
+    command: Any = typer.main.get_command(app)
+    path = "yeoul"
+    for argument in arguments:
+        if argument not in getattr(command, "commands", {}):
+            break
+        command, path = command.commands[argument], f"{path} {argument}"
+    return command, path

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
+from urllib.parse import urlsplit
 
 from yeoul.errors import ConfigError
 
 
 def server_root(url: str) -> str:
-    """``url`` without a path: ``http://host:8000/v1/`` and ``http://host:8000`` are the same server.
+    """``url`` without a path: ``http://host:8000/v1/``, ``http://host:8000`` and ``host:8000`` are the same server.
 
     Raises:
         ConfigError: this is no http address.
     """
+    if "://" not in url and url.strip("/ "):
+        url = f"http://{url}"
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"--url is {url!r}; expected one that begins with http:// or https://", param="url")
     return url.rstrip("/").removesuffix("/v1")
+
+
+def is_on_this_host(url: str) -> bool:
+    """Whether ``url`` names this host's loopback, which no proxy of the environment can reach."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def authorization(api_key: str | None) -> dict[str, str]:

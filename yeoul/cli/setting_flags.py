@@ -11,28 +11,39 @@ from typing import Annotated, Any
 
 import typer
 
+from yeoul.cli.grouped_help import HelpAll
 from yeoul.config.fields import SettingField, setting_fields
 
 # Longest first, so that 16777216 is 16MiB and not 16384KiB.
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
+COMMON_SETTINGS = frozenset(
+    (
+        *("max_model_len", "dtype", "quantization", "device", "chat_template", "revision", "download_dir"),
+        *("kv_cache_memory_bytes", "max_num_seqs", "max_num_batched_tokens", "tensor_parallel_size", "num_compute_threads"),
+        *("host", "port", "served_model_name", "api_key", "ssl_certfile", "ssl_keyfile", "log_level", "log_requests"),
+    )
+)
+"""What ``--help`` shows; ``--help-all`` shows the rest."""
+
 
 def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
     """``command`` with the flags of all settings behind its own parameters.
 
-    ``command`` takes a keyword ``flags``, a ``dict[str, object]`` of field names and what was typed; flags that were not
-    given are left out. Values stay text (or bool, or a list of texts): ``build_settings`` reads and checks them, as it
-    does those of the environment.
+    Those outside of ``COMMON_SETTINGS`` are hidden. ``command`` takes a keyword ``flags``, a ``dict[str, object]`` of field
+    names and what was typed; flags that were not given are left out. Values stay text (or bool, or a list of texts):
+    ``build_settings`` reads and checks them, as it does those of the environment.
     """
     fields = setting_fields()
     own = inspect.signature(command, eval_str=True).parameters
     kept = [parameter for name, parameter in own.items() if name != "flags"]
 
-    def run(**given: Any) -> None:
+    def run(*, help_all: bool, **given: Any) -> None:
         flags = {name: value for name in fields if (value := given.pop(_parameter_name(name), None)) not in (None, [])}
         command(flags=flags, **given)
 
-    parameters = [*kept, *(_parameter(field) for field in fields.values())]
+    help_all = inspect.Parameter("help_all", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=HelpAll)
+    parameters = [*kept, help_all, *(_parameter(field) for field in fields.values())]
     run.__name__ = command.__name__
     run.__doc__ = command.__doc__
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -54,6 +65,7 @@ def _parameter(field: SettingField) -> inspect.Parameter:
         metavar=None if field.kind == "bool" else _metavar(field),
         rich_help_panel=field.group_title,
         show_default=False,
+        hidden=field.name not in COMMON_SETTINGS,
     )
     kind: Any = bool if field.kind == "bool" else (list[str] if field.is_list else str)
     return inspect.Parameter(

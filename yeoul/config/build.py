@@ -132,7 +132,8 @@ def _pass_over(variable: str, known: list[str]) -> None:
         ConfigError: it looks like a key, and the server would be open without it.
     """
     if "APIKEY" in variable.replace("_", ""):
-        raise ConfigError(f"the environment variable {variable} is no setting.{nearest(variable, known)}")
+        key = setting_fields()["api_key"].variable
+        raise ConfigError(f"the environment variable {variable} is no setting. Did you mean {key}?")
     logger.warning("the environment variable %s is no setting and changes nothing.%s", variable, nearest(variable, known))
 
 

@@ -20,6 +20,10 @@ Kind = Literal["bool", "int", "float", "str", "choice"]
 
 ENVIRONMENT_PREFIX = "YEOUL_"
 
+# Of difflib's ratio. Slips of the finger are above it; names of other programs' settings, to which a wrong hint is worse
+# than none, lie around a half.
+_MIN_LIKENESS = 0.8
+
 _KINDS: dict[type[inspect.Type], Kind] = {
     inspect.BoolType: "bool",
     inspect.IntType: "int",
@@ -86,7 +90,7 @@ def setting_fields() -> dict[str, SettingField]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`` Did you mean ...?``, with the known name that looks most like ``name``; empty where none does."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=_MIN_LIKENESS)
     return f" Did you mean {close[0]}?" if close else ""
 
 

@@ -12,8 +12,12 @@ from typing import Any
 class StreamingServer:
     """Serves on a free port of this host inside a ``with``; ``bodies`` are the requests that came."""
 
-    def __init__(self, *, words=("Hello", ", ", "world"), can_tokenize=True, with_usage=True, api_key=None, fail=None):
+    def __init__(
+        self, *, words=("Hello", ", ", "world"), can_tokenize=True, with_usage=True, api_key=None, fail=None, deltas=None
+    ):
         self.words = words
+        self.deltas = deltas or [{"content": word} for word in words]
+        self.foreign_paths: list[str] = []
         self.can_tokenize = can_tokenize
         self.with_usage = with_usage
         self.api_key = api_key
@@ -34,6 +38,8 @@ class StreamingServer:
                 return
 
             def do_GET(self):
+                if not self.path.startswith("/"):
+                    test.foreign_paths.append(self.path)
                 answers = {"/v1/models": {"data": [{"id": "first"}, {"id": "second"}]}, "/version": {"version": "1.2.3"}}
                 self.answer(200, answers.get(self.path, {}))
 
@@ -110,15 +116,17 @@ class StreamingServer:
         handler.wfile.write(b": keep-alive\n\n")
         if is_chat:
             send({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
-        for place, word in enumerate(self.words):
+        for place, delta in enumerate(self.deltas):
             if self.fail == "event" and place == 1:
                 send({"error": {"message": "it broke in the middle"}})
                 return
             if self.fail == "cut" and place == 1 and number == 1:
                 return
-            send({"choices": [{"index": 0, "delta": {"content": word}} if is_chat else {"index": 0, "text": word}]})
+            send({"choices": [{"index": 0, "delta": delta} if is_chat else {"index": 0, "text": delta["content"]}]})
             time.sleep(self.pause_seconds)
         send({"choices": [{"index": 0, "delta": {}, "text": "", "finish_reason": "length"}]})
         if self.with_usage:
             send({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(self.words)}})
+        if self.fail == "no done":
+            return
         handler.wfile.write(b"data: [DONE]\n\n")

@@ -2,11 +2,12 @@
 
 import contextlib
 import io
+import json
 
 import pytest
 
 from tests.unit.cli.streaming_server import StreamingServer
-from yeoul.cli.chat_client import ChatClient, ChatOptions
+from yeoul.cli.chat_client import AnswerPiece, ChatClient, ChatOptions
 from yeoul.cli.main import run
 from yeoul.errors import InternalError, UserError
 
@@ -72,7 +73,7 @@ def test_on_a_terminal_the_pace_is_shown_and_an_error_ends_nothing(monkeypatch, 
     assert [len(body["messages"]) for body in server.bodies] == [1, 1]
     with StreamingServer() as server:
         chat(monkeypatch, "Hi\n", "--url", server.url, terminal=True)
-    assert "3 tokens, cut at the limit" in capsys.readouterr().out
+    assert "3 tokens · cut at the limit" in capsys.readouterr().out
 
 
 def test_the_first_token_is_timed_from_the_question_on():
@@ -81,7 +82,7 @@ def test_the_first_token_is_timed_from_the_question_on():
         client = ChatClient(ChatOptions(url=server.url))
         with contextlib.closing(client):
             client.connect()
-            assert "".join(client.ask("Hi")) == "Hello, world"
+            assert "".join(piece.text for piece in client.ask("Hi")) == "Hello, world"
         assert client.times.first_token_seconds >= 0.05
         assert client.times.total_seconds >= client.times.first_token_seconds
 
@@ -125,7 +126,7 @@ def test_an_answer_that_is_broken_off_is_kept_and_the_server_notices():
         with contextlib.closing(ChatClient(ChatOptions(url=server.url))) as client:
             client.connect()
             with contextlib.closing(client.ask("Hi")) as pieces:
-                assert next(pieces) == "word "
+                assert next(pieces).text == "word "
             assert client.messages[1] == {"role": "assistant", "content": "word "}
     assert server.num_disconnects == 1
 
@@ -141,7 +142,7 @@ def test_ctrl_c_breaks_an_answer_off_and_the_chat_goes_on(monkeypatch, capsys):
 
     def ask(self, text):
         written.append(text)
-        yield Word("half an answer")
+        yield AnswerPiece(Word("half an answer"))
 
     monkeypatch.setattr(ChatClient, "ask", ask)
     with StreamingServer() as server:
@@ -156,3 +157,68 @@ def test_a_server_that_breaks_is_our_failure_and_the_question_is_forgotten():
         with pytest.raises(InternalError, match="it broke"):
             list(client.ask("Hi"))
         assert client.messages == []
+
+
+def test_reasoning_is_shown_on_a_terminal_and_left_out_of_a_pipe_and_of_the_conversation(monkeypatch, capsys):
+    for spelling in ("reasoning", "reasoning_content"):
+        with StreamingServer(deltas=[{spelling: "Let me "}, {spelling: "see."}, {"content": "Yes."}]) as server:
+            assert chat(monkeypatch, "Hi\nAgain\n", "--url", server.url) == 0
+            assert capsys.readouterr().out == "Yes.\nYes.\n"
+            assert server.bodies[1]["messages"][1] == {"role": "assistant", "content": "Yes."}
+            assert chat(monkeypatch, "Hi\n", "--url", server.url, terminal=True) == 0
+            assert "Let me see.\n\nYes.\n" in capsys.readouterr().out
+
+
+def test_without_usage_no_tokens_are_claimed(monkeypatch, capsys):
+    with StreamingServer(with_usage=False) as server:
+        chat(monkeypatch, "Hi\n", "--url", server.url, terminal=True)
+    out = capsys.readouterr().out
+    assert "tokens" not in out
+    assert "first after" in out
+
+
+def test_an_answer_with_a_reason_for_its_end_and_without_done_is_whole(monkeypatch, capsys):
+    with StreamingServer(fail="no done") as server:
+        assert chat(monkeypatch, "Hi\n", "--url", server.url) == 0
+    assert capsys.readouterr().out == "Hello, world\n"
+
+
+def test_several_lines_are_one_message(monkeypatch):
+    with StreamingServer() as server:
+        assert chat(monkeypatch, 'one\n"""two\n  three\n\n/four"""\n"""five"""\n"""\nsix\n"""\n', "--url", server.url) == 0
+    assert [body["messages"][-1]["content"] for body in server.bodies] == ["one", "two\n  three\n\n/four", "five", "six"]
+
+
+def test_the_system_message_and_the_temperature_are_set_while_one_talks(monkeypatch, capsys):
+    text = "/system Be brief.\n/temperature 0.5\nHi\n/temperature\n/system\nHi\n/temperature hot\n/bye\nHi\n"
+    with StreamingServer() as server:
+        chat(monkeypatch, text, "--url", server.url)
+    first, second = server.bodies
+    assert first["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert first["temperature"] == 0.5
+    assert "temperature" not in second
+    assert [message["role"] for message in second["messages"]] == ["user"]
+    assert "/temperature is 'hot'; expected a number" in capsys.readouterr().err
+
+
+def test_a_conversation_is_saved(monkeypatch, capsys, tmp_path):
+    with StreamingServer() as server:
+        text = f"Hi\n/save {tmp_path / 'chat.json'}\n/save\n/save {tmp_path}\n"
+        assert chat(monkeypatch, text, "--url", server.url) == 1
+    assert json.loads((tmp_path / "chat.json").read_text()) == [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello, world"},
+    ]
+    err = capsys.readouterr().err
+    assert "/save needs the name of a file" in err
+    assert f"cannot write {tmp_path}: Is a directory" in err
+
+
+def test_a_proxy_of_the_environment_is_for_servers_elsewhere(monkeypatch):
+    with StreamingServer() as server:
+        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        assert chat(monkeypatch, "Hi\n", "--url", server.url) == 0
+        monkeypatch.setenv("HTTP_PROXY", server.url)  # whatever is asked for, this proxy answers itself
+        assert chat(monkeypatch, "Hi\n", "--url", "models.example") == 2
+    assert len(server.bodies) == 1
+    assert server.foreign_paths == ["http://models.example/v1/models"]

@@ -105,7 +105,7 @@ def ask(answers: list[httpx.Response]) -> str:
     client._client = httpx.Client(base_url="http://hostile", transport=httpx.MockTransport(lambda _: answers.pop(0)))
     try:
         client.connect()
-        return "".join(client.ask("hello"))
+        return "".join(piece.text for piece in client.ask("hello"))
     finally:
         client.close()
 

@@ -8,6 +8,7 @@ import pytest
 import yeoul
 from yeoul.cli import serve as serve_module
 from yeoul.cli.main import app, run
+from yeoul.cli.setting_flags import COMMON_SETTINGS
 from yeoul.config.fields import setting_fields
 from yeoul.config.settings import Settings
 from yeoul.errors import InternalError, ModelFileError
@@ -47,8 +48,19 @@ def test_help_is_printed_also_where_a_command_is_missing(capfd, arguments):
     assert "Usage: yeoul" in capfd.readouterr().out
 
 
-def test_the_help_of_serve_has_every_setting_whole_and_in_its_group(capfd):
+def test_the_help_of_serve_shows_twenty_flags_and_says_how_many_more_there_are(capfd):
     assert run(["serve", "--help"]) == 0
+    out = capfd.readouterr().out
+    shown = {field.name for field in setting_fields().values() if f"\n  {field.flag} " in out}
+    assert shown == COMMON_SETTINGS
+    assert len(shown) == 20
+    assert out.count("\n") < 90
+    assert f"{len(setting_fields()) - 20} more flags: yeoul serve --help-all" in out
+
+
+@pytest.mark.parametrize("command", ["serve", "chat", "run"])
+def test_the_whole_help_has_every_setting_whole_and_in_its_group(capfd, command):
+    assert run([command, "--help-all"]) == 0
     sections = capfd.readouterr().out.split("\n\n")
     for field in setting_fields().values():
         (section,) = [text for text in sections if text.startswith(field.group_title + ":\n")]
@@ -99,6 +111,10 @@ def test_the_exit_code_is_the_servers(monkeypatch):
         (["serve", "--max-modl-len", "5"], "--max-modl-len is no flag of yeoul serve. Did you mean --max-model-len?"),
         (["serve", "--max_modl_len=5"], "--max-modl-len is no flag of yeoul serve. Did you mean --max-model-len?"),
         (["serve", "--no-prefix-caching"], "Did you mean --no-enable-prefix-caching?"),
+        (["serve", "--port"], "See yeoul serve --help"),
+        (["serve", "--alowed-origin", "x"], "--alowed-origin is no flag of yeoul serve."),
+        (["serve", "a", "--served-model-name", "b", "c"], "repeat --served-model-name for each further name"),
+        (["ps"], "No such command 'ps': one server serves one model"),
         (["serve", "--port"], "Option '--port' requires an argument"),
         (["serve", "--port", "http"], "--port is 'http'; expected a whole number from 0 to 65535"),
         (["serve", "a", "b"], "unexpected extra argument"),
@@ -144,6 +160,7 @@ def test_a_key_that_is_empty_is_a_mistake(monkeypatch, capfd, key):
 def test_the_commands_are_these():
     functions = [command.callback for command in app.registered_commands]
     assert {function.__name__ for function in functions if function is not None} == {"serve", "chat", "pull", "replay"}
+    assert "run" in {command.name for command in app.registered_commands}
     assert {group.name for group in app.registered_groups} == {"bench", "cache"}
 
 

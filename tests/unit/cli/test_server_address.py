@@ -6,15 +6,26 @@ import ssl
 
 import pytest
 
-from yeoul.cli.server_address import connection_hint, server_root
+from yeoul.cli.server_address import connection_hint, is_on_this_host, server_root
 from yeoul.errors import ConfigError
 
 
 def test_a_url_may_end_in_v1_or_not():
     assert server_root("http://host:8000/v1/") == server_root("http://host:8000") == "http://host:8000"
     assert server_root("https://host/v1") == "https://host"
-    with pytest.raises(ConfigError, match="http:// or https://"):
-        server_root("host:8000")
+    assert server_root("host:8000/v1") == "http://host:8000"
+    for url in ("ftp://host:8000", "", "/", "://host"):
+        with pytest.raises(ConfigError, match="http:// or https://"):
+            server_root(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_here"),
+    [("http://127.0.0.1:1", True), ("http://127.9.9.9", True), ("http://[::1]:8000", True), ("https://localhost", True),
+     ("http://10.0.0.1", False), ("http://models.example", False), ("http://localhost.example", False)],
+)  # fmt: skip
+def test_this_host_is_known(url, is_here):
+    assert is_on_this_host(url) is is_here
 
 
 def test_the_hint_finds_the_reason_behind_the_errors_that_wrap_it():

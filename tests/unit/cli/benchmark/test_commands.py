@@ -97,8 +97,8 @@ def test_no_server_is_the_users_mistake(capfd):
     assert "check --url" in capfd.readouterr().err
 
 
-def test_an_url_without_a_scheme_is_refused(capfd):
-    assert run(["bench", "serve", "--url", "localhost:8000"]) == 2
+def test_an_url_of_another_scheme_is_refused(capfd):
+    assert run(["bench", "serve", "--url", "ftp://localhost:8000"]) == 2
     assert "expected one that begins with http:// or https://" in capfd.readouterr().err
 
 
@@ -230,6 +230,13 @@ def test_the_report_holds_settings_machine_and_every_percentile_but_no_key(tmp_p
     assert times["every_percentile"] == sorted(times["every_percentile"])
     assert len(times["every_percentile"]) == 101
     assert times["every_percentile"][50] == times["p50"]
+
+
+def test_the_rate_may_be_infinite_but_must_be_a_number(capfd):
+    with StreamingServer() as server:
+        assert bench(server, "--request-rate", "inf") == 0
+        assert bench(server, "--request-rate", "nan") == 2
+    assert "--request-rate is nan; expected" in capfd.readouterr().err
 
 
 def test_a_plot_is_a_picture_with_its_units(tmp_path):
