@@ -42,6 +42,9 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: Annotated[
         str | None, Meta(description="A file with a chat template, or the template itself, instead of the model's own.")
     ] = None
+    chat_template_timeout_seconds: Annotated[
+        Seconds, Meta(description="Longest that the chat template may take to render a conversation.")
+    ] = 10.0
     max_model_len: Annotated[
         Count | None, Meta(description="Longest prompt plus answer, in tokens. Default: what the model was trained for.")
     ] = None

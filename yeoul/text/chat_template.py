@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import jinja2
 
-from yeoul.errors import ConfigError, InvalidRequestError
+from yeoul.errors import ConfigError, InvalidRequestError, RequestFailedError
 from yeoul.model_files.tokenizer_source import TokenizerSource
-from yeoul.text.template_messages import adapt_messages, reads_content_parts
-from yeoul.text.template_sandbox import TemplateSandbox, render_limited
+from yeoul.text.template_messages import adapt_messages, find_content_forms
+from yeoul.text.template_sandbox import TemplateRefusalError, TemplateSandbox, TemplateTimeoutError, render_limited
 
-_RESERVED_NAMES = frozenset({"messages", "tools", "add_generation_prompt"})
+_RESERVED_NAMES = frozenset({"messages", "tools", "add_generation_prompt", "chat_template", "self"})
+_PROBE_SECONDS = 1.0
+_PROBE_TOOLS = [{"type": "function", "function": {"name": "f", "description": "", "parameters": {"type": "object"}}}]
+
+logger = logging.getLogger(__name__)
+
+
+class ChatTemplateTimeoutError(InvalidRequestError):
+    """The template did not render this conversation in time."""
 
 
 class ChatTemplate:
-    """A model's chat template, compiled when it is first used.
+    """A model's chat templates, compiled.
 
     Args:
         template: the Jinja source; None for a model that has none.
@@ -28,94 +37,138 @@ class ChatTemplate:
     def __init__(
         self, template: str | None, *, tool_template: str | None = None, variables: Mapping[str, str] | None = None
     ) -> None:
-        self._template = template
-        self._tool_template = tool_template
         self._variables = dict(variables or {})
+        self._for_all = None if template is None else _CompiledTemplate(template, self._variables)
+        self._for_tools = self._for_all
+        if tool_template is not None:
+            self._for_tools = _CompiledTemplate(tool_template, self._variables | {"tools": _PROBE_TOOLS})
 
     @classmethod
     def load(cls, source: TokenizerSource, override: str | None = None) -> ChatTemplate:
         """The template of the model's files, or ``override``: Jinja source, or the path of a file of it.
 
+        A template of the model's own that does not work is said in the log, and fails chats alone.
+
         Raises:
-            ConfigError: ``override`` is neither.
+            ConfigError: ``override`` is neither, or does not work.
         """
         named = {"bos_token": source.bos_token, "eos_token": source.eos_token}
         variables = source.special_tokens | {name: token for name, token in named.items() if token is not None}
-        if override is None:
-            return cls(source.chat_template, tool_template=source.tool_chat_template, variables=variables)
-        template = cls(_read_override(override), variables=variables)
-        try:
-            template._for_all  # noqa: B018  (a mistake in a flag shows at start)
-        except InvalidRequestError as error:
-            raise ConfigError(f"--chat-template: {error.message}") from error
+        if override is not None:
+            template = cls(_read_override(override), variables=variables)
+            if template.fault is not None:
+                raise ConfigError(f"--chat-template: the chat template {template.fault}")
+            return template
+        template = cls(source.chat_template, tool_template=source.tool_chat_template, variables=variables)
+        if template.fault is not None:
+            logger.error(
+                "the chat template in %s %s: chats will fail; --chat-template FILE takes another",
+                source.origin,
+                template.fault,
+            )
         return template
 
     @property
-    def is_given(self) -> bool:
-        """Whether there is a template at all."""
-        return self._template is not None
+    def fault(self) -> str | None:
+        """Why the template renders nothing, whatever the conversation; None if it works."""
+        faults = (template.fault for template in (self._for_all, self._for_tools) if template is not None)
+        return next((fault for fault in faults if fault is not None), None)
 
     def render(
         self,
         messages: Sequence[Mapping[str, Any]],
-        /,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
         add_generation_prompt: bool = True,
-        **variables: Any,
+        variables: Mapping[str, Any] | None = None,
+        timeout_seconds: float = math.inf,
     ) -> str:
         """The prompt for ``messages``; it holds its special tokens, a BOS too, so encode it without adding more.
 
-        ``variables`` are the template's own switches (``enable_thinking``). A message's ``content`` may be a list of text
-        parts: a template that only knows strings gets them joined by line breaks.
+        ``variables`` are the template's own switches (``enable_thinking``). A message's ``content`` may be a text or a list
+        of text parts; the template gets the form that it reads.
 
         Raises:
             InvalidRequestError: the model has no template, or its template refuses or cannot render these messages.
+            ChatTemplateTimeoutError: it is one, for a template that takes longer than ``timeout_seconds``.
+            RequestFailedError: the template renders nothing, whatever the conversation.
         """
-        if reserved := _RESERVED_NAMES & variables.keys():
-            raise InvalidRequestError(
-                f"chat_template_kwargs sets {min(reserved)}, which is the request's own field", param="chat_template_kwargs"
-            )
-        compiled = self._for_tools if tools and self._tool_template is not None else self._for_all
-        return compiled.render(
-            messages, {**self._variables, **variables, "tools": tools or None, "add_generation_prompt": add_generation_prompt}
-        )
-
-    @cached_property
-    def _for_all(self) -> _CompiledTemplate:
-        if self._template is None:
+        if reserved := _RESERVED_NAMES & (variables or {}).keys():
+            raise InvalidRequestError(f"chat_template_kwargs may not set {min(reserved)!r}", param="chat_template_kwargs")
+        template = self._for_tools if tools else self._for_all
+        if template is None:
             raise InvalidRequestError(
                 "this model has no chat template: start the server with --chat-template FILE, or use /v1/completions",
                 param="messages",
             )
-        return _CompiledTemplate(self._template)
-
-    @cached_property
-    def _for_tools(self) -> _CompiledTemplate:
-        return _CompiledTemplate(self._tool_template or "")
+        context = {**(variables or {}), "tools": tools or None, "add_generation_prompt": add_generation_prompt}
+        return template.render(messages, context, timeout_seconds)
 
 
 class _CompiledTemplate:
-    """One template in its sandbox."""
+    """One template in its sandbox. ``fault`` says why it works for no conversation."""
 
-    def __init__(self, source: str) -> None:
-        sandbox = TemplateSandbox()
+    def __init__(self, source: str, variables: Mapping[str, Any]) -> None:
+        self._variables = variables
+        self.fault: str | None = None
         try:
-            self._reads_parts = reads_content_parts(sandbox.parse(source))
-            self._template = sandbox.from_string(source)
+            self._template = TemplateSandbox().compiled(source)
         except Exception as error:  # nesting too deep for jinja or for Python, numbers of ten thousand digits, ...
-            raise InvalidRequestError(f"the chat template cannot be compiled: {error}", param="messages") from error
+            self.fault = f"cannot be compiled: {error}"
+            return
+        probes = _Probes(self._template, variables)
+        self._forms = find_content_forms(probes.render)
+        self.fault = probes.fault
 
-    def render(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any]) -> str:
+    def render(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], timeout_seconds: float) -> str:
         """Raises InvalidRequestError where the template refuses, fails, or goes over a limit."""
-        adapted = adapt_messages(messages, reads_parts=self._reads_parts)
+        if self.fault is not None:
+            raise RequestFailedError(f"the model's chat template {self.fault}; use /v1/completions")
+        context = {**self._variables, **variables, "messages": adapt_messages(messages, self._forms)}
         try:
-            return render_limited(self._template, {**variables, "messages": adapted})
+            return render_limited(self._template, context, timeout_seconds)
+        except TemplateTimeoutError as error:
+            raise ChatTemplateTimeoutError(
+                f"the chat template {error}; shorten the conversation", param="messages"
+            ) from error
         except jinja2.TemplateError as error:
             raise InvalidRequestError(f"the chat template refuses this conversation: {error}", param="messages") from error
         except Exception as error:  # a template is code: whatever it raises is its answer to these messages
             raise InvalidRequestError(
                 f"the chat template cannot render this conversation: {type(error).__name__}: {error}", param="messages"
             ) from error
+
+
+class _Probes:
+    """Small conversations that a template is tried on. ``fault`` is set where all of them fail, and not by its own word."""
+
+    def __init__(self, template: jinja2.Template, variables: Mapping[str, Any]) -> None:
+        self._template = template
+        self._variables = {"tools": None, "add_generation_prompt": True, **variables}
+        self._is_slow = False
+        self._works = False
+        self._error: str | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """None where the template may work for some conversation."""
+        return None if self._works or self._error is None else f"cannot render any conversation: {self._error}"
+
+    def render(self, messages: list[dict[str, Any]]) -> str:
+        """What the template makes of them; nothing where it fails."""
+        if self._is_slow:
+            return ""
+        text = ""
+        try:
+            text = render_limited(self._template, {**self._variables, "messages": messages}, _PROBE_SECONDS)
+            self._works = True
+        except TemplateTimeoutError:
+            self._works = self._is_slow = True
+        except TemplateRefusalError:
+            self._works = True
+        except Exception as error:
+            self._error = f"{type(error).__name__}: {error}"
+        return text
 
 
 def _read_override(override: str) -> str:

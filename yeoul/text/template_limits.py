@@ -17,17 +17,23 @@ from jinja2.compiler import CodeGenerator, Frame
 
 MAX_LENGTH = 16 << 20
 MAX_NUMBER = 1 << 14
+MAX_EXPONENT = 64
 
 _WIDE_PERCENT = re.compile(r"%[-+ #0]*(?:\*|[0-9]{5,}|[0-9]*\.(?:\*|[0-9]{5,}))")
 _WIDE_FORMAT = re.compile(r"\{[^{}]*:[^{}]*(?:\{|[0-9]{5,})")
 _METHODS_OF_TEXT = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs", "replace", "join", "format", "format_map"})
-_TAKE_ANY_NUMBER = frozenset({"default", "d", "int", "float"})
+_FILTERS_THAT_FILL = frozenset({"batch", "center", "filesizeformat", "format", "indent", "round", "slice", "tojson"})
 
 
 def check_operation(operator: str, left: Any, right: Any) -> None:
-    """Raises TemplateRuntimeError before ``+`` or ``%`` would make too long a text or list."""
+    """Raises TemplateRuntimeError before ``+``, ``*``, ``**`` or ``%`` would make too long a text or list, or number."""
     if operator == "+" and hasattr(left, "__len__") and hasattr(right, "__len__"):
-        _check_length(len(left) + len(right))
+        _check_length((len(left) + len(right)) * _element_size(left))
+    for value, times in ((left, right), (right, left)) if operator == "*" else ():
+        if hasattr(value, "__len__") and isinstance(times, int):
+            _check_length(len(value) * times * _element_size(value))
+    if operator == "**" and abs(right) > MAX_EXPONENT:
+        raise jinja2.TemplateRuntimeError(f"it raises a number to the power of {right}; at most {MAX_EXPONENT} is allowed")
     if operator == "%" and isinstance(left, str):
         _check_format(left, _WIDE_PERCENT, "%", right.values() if isinstance(right, Mapping) else _as_sequence(right))
 
@@ -71,7 +77,7 @@ def _limited(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def check_and_filter(*arguments: Any, **options: Any) -> Any:
         given = list(arguments)
         value, others = given[place], [*given[place + 1 :], *options.values()]
-        if name not in _TAKE_ANY_NUMBER:
+        if name in _FILTERS_THAT_FILL:
             _check_numbers(others)
         if name == "join":
             given[place] = value = list(value)
@@ -116,7 +122,11 @@ def _check_numbers(values: Sequence[Any]) -> None:
 
 def _check_length(length: int) -> None:
     if length > MAX_LENGTH:
-        raise jinja2.TemplateRuntimeError(f"it makes a value of more than {MAX_LENGTH} elements")
+        raise jinja2.TemplateRuntimeError(f"it makes a value of more than {MAX_LENGTH} bytes")
+
+
+def _element_size(value: Any) -> int:
+    return 1 if isinstance(value, str) else 8
 
 
 def _as_sequence(value: Any) -> Sequence[Any]:

@@ -1,14 +1,15 @@
 """The sandbox that chat templates run in; knows no conversation. The chat template renders through it.
 
 A template is code from a downloaded file. The sandbox keeps it from the process: it sees only what it is given and changes
-nothing. The limits on top catch templates that would write or count without end. The environment is the one that Hugging
-Face defines for chat templates.
+nothing. It has a time, looked at in every step of a loop and at every call; what it makes is limited besides. The environment
+is the one that Hugging Face defines for chat templates.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -21,9 +22,16 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from yeoul.text.template_limits import LimitedCodeGenerator, check_call, check_operation, join_texts, limited_filters
 
 MAX_RENDERED_CHARACTERS = 64 << 20
-MAX_RANGE_STEPS = 1 << 20
-MAX_REPEATED_LENGTH = 16 << 20
-MAX_EXPONENT = 64
+
+_DEADLINE = "the deadline"  # no name that a template could write
+
+
+class TemplateTimeoutError(jinja2.TemplateRuntimeError):
+    """The template took longer than it may."""
+
+
+class TemplateRefusalError(jinja2.TemplateError):
+    """What the template itself says, by ``raise_exception``."""
 
 
 class TemplateSandbox(ImmutableSandboxedEnvironment):
@@ -36,32 +44,50 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationBlock, loopcontrols])
         self.filters["tojson"] = _to_json
-        self.filters = limited_filters(self.filters)
+        self.filters = limited_filters(self.filters) | {_TIMED_FILTER: _timed}
         self.globals.pop("lipsum", None)  # writes as much as it is asked for
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now
 
+    def compiled(self, source: str) -> jinja2.Template:
+        """The template, each of whose loops looks at the time. Raises whatever jinja and Python do with bad templates."""
+        tree = self.parse(source)
+        for loop in tree.find_all(nodes.For):
+            loop.iter = nodes.Filter(loop.iter, _TIMED_FILTER, [], [], None, None, lineno=loop.lineno)
+        return self.from_string(tree)
+
     def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuses a ``*`` that repeats a value too often, a ``**`` with a large exponent, and other ways to long values."""
+        """Refuses what would make too long a value."""
         check_operation(operator, left, right)
-        if operator == "**" and abs(right) > MAX_EXPONENT:
-            raise jinja2.TemplateRuntimeError(
-                f"it raises a number to the power of {right}; at most {MAX_EXPONENT} is allowed"
-            )
-        for value, times in ((left, right), (right, left)):
-            if operator == "*" and hasattr(value, "__len__") and len(value) * times > MAX_REPEATED_LENGTH:
-                raise jinja2.TemplateRuntimeError(f"it repeats a value to more than {MAX_REPEATED_LENGTH} elements")
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: jinja2.runtime.Context, function: Any, /, *arguments: Any, **options: Any) -> Any:
-        """Refuses a method of a text that would make too long a one."""
+        """Looks at the time, and refuses a method of a text that would make too long a one."""
+        _check_time(context)
         check_call(function, arguments, options)
         return super().call(context, function, *arguments, **options)
 
 
-def render_limited(template: jinja2.Template, context: Mapping[str, Any]) -> str:
-    """Renders, and raises ``jinja2.TemplateError`` or whatever else the template's code raises."""
-    return "".join(_limited(template.generate({**context, "range": _CountedRange()})))
+def render_limited(template: jinja2.Template, context: Mapping[str, Any], timeout_seconds: float) -> str:
+    """Renders, and raises ``TemplateTimeoutError``, ``jinja2.TemplateError`` or whatever else the template's code raises."""
+    deadline = (time.monotonic() + timeout_seconds, timeout_seconds)
+    return "".join(_limited(template.generate({**context, _DEADLINE: deadline})))
+
+
+def _check_time(context: jinja2.runtime.Context) -> None:
+    deadline, timeout_seconds = context.parent[_DEADLINE]
+    if time.monotonic() > deadline:
+        raise TemplateTimeoutError(f"takes more than {timeout_seconds:g} seconds")
+
+
+@jinja2.pass_context
+def _timed(context: jinja2.runtime.Context, items: Iterable[Any]) -> Iterator[Any]:
+    for item in items:
+        _check_time(context)
+        yield item
+
+
+_TIMED_FILTER = "each item in time"
 
 
 def _limited(pieces: Iterator[str]) -> Iterator[str]:
@@ -71,20 +97,6 @@ def _limited(pieces: Iterator[str]) -> Iterator[str]:
         if num_characters > MAX_RENDERED_CHARACTERS:
             raise jinja2.TemplateRuntimeError(f"it writes more than {MAX_RENDERED_CHARACTERS} characters")
         yield piece
-
-
-class _CountedRange:
-    """``range`` for one rendering: all loops over it together take only so many steps."""
-
-    def __init__(self) -> None:
-        self._num_steps_left = MAX_RANGE_STEPS
-
-    def __call__(self, *bounds: int) -> range:
-        steps = range(*bounds)
-        self._num_steps_left -= len(steps)
-        if self._num_steps_left < 0:
-            raise jinja2.TemplateRuntimeError(f"it counts over more than {MAX_RANGE_STEPS} numbers")
-        return steps
 
 
 class _GenerationBlock(Extension):
@@ -99,7 +111,7 @@ class _GenerationBlock(Extension):
 
 
 def _raise_exception(message: str) -> None:
-    raise jinja2.TemplateError(message)
+    raise TemplateRefusalError(message)
 
 
 def _strftime_now(format: str) -> str:

@@ -6,6 +6,8 @@ Knows nothing of HTTP or the engine.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from setproctitle import setthreadtitle
 
 from yeoul.config.settings import ModelSettings
-from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.tokenizer_source import SamplingDefaults
@@ -29,19 +30,24 @@ Result = TypeVar("Result")
 
 # Half a millisecond or so of tokenizing; a longer prompt goes to a thread.
 _MAX_CHARACTERS_ON_LOOP = 2048
+_MAX_RENDERING_SECONDS_ON_LOOP = 0.01
 _NUM_PROMPTS_AT_A_TIME = 8
 _NUM_THREADS = 2
-
-# What the template is given by us, and the names of the call itself.
-_RESERVED_ARGUMENTS = frozenset({"self", "messages", "tools", "add_generation_prompt", "chat_template"})
 
 
 class ModelText:
     """Made by ``load``; its threads start with the first long prompt."""
 
-    def __init__(self, tokenizer: Tokenizer, chat_template: ChatTemplate, sampling_defaults: SamplingDefaults) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        chat_template: ChatTemplate,
+        sampling_defaults: SamplingDefaults,
+        chat_template_timeout_seconds: float,
+    ) -> None:
         self.tokenizer = tokenizer
         self._chat_template = chat_template
+        self._chat_template_timeout_seconds = chat_template_timeout_seconds
         self.sampling_defaults = sampling_defaults
         """What the model's authors recommend."""
         self._threads = ThreadPoolExecutor(_NUM_THREADS, "long_prompts", lambda: setthreadtitle("long_prompts"))
@@ -96,17 +102,27 @@ class ModelText:
         """The prompt that a chat becomes by the model's template.
 
         Raises:
-            InvalidRequestError: the model has no template, or the template refuses these messages.
+            InvalidRequestError: the model has no template, or the template refuses these messages or takes too long.
+            RequestFailedError: the template works for no conversation.
         """
-        if reserved := _RESERVED_ARGUMENTS & (template_arguments or {}).keys():
-            raise InvalidRequestError(f"chat_template_kwargs may not set {min(reserved)!r}", param="chat_template_kwargs")
+
+        def render(timeout_seconds: float) -> str:
+            return self._chat_template.render(
+                messages,
+                tools,
+                add_generation_prompt=add_generation_prompt,
+                variables=template_arguments,
+                timeout_seconds=timeout_seconds,
+            )
+
+        from yeoul.text.chat_template import ChatTemplateTimeoutError
+
         num_characters = sum(len(str(message.get("content", ""))) for message in messages)
-        return await self._run(
-            num_characters,
-            lambda: self._chat_template.render(
-                list(messages), tools=tools, add_generation_prompt=add_generation_prompt, **(template_arguments or {})
-            ),
-        )
+        if num_characters <= _MAX_CHARACTERS_ON_LOOP:
+            with contextlib.suppress(ChatTemplateTimeoutError):
+                return render(_MAX_RENDERING_SECONDS_ON_LOOP)
+        work = functools.partial(render, self._chat_template_timeout_seconds)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def detokenizer(self, prompt_token_ids: list[int], sampling: SamplingParams) -> IncrementalDetokenizer:
         """A fresh detokenizer for one choice."""
@@ -130,4 +146,9 @@ def _load(files: ModelFiles, settings: ModelSettings) -> ModelText:
     from yeoul.text.tokenizer import Tokenizer
 
     source = load_tokenizer_source(files, settings.tokenizer)
-    return ModelText(Tokenizer.load(source), ChatTemplate.load(source, settings.chat_template), source.sampling_defaults)
+    return ModelText(
+        Tokenizer.load(source),
+        ChatTemplate.load(source, settings.chat_template),
+        source.sampling_defaults,
+        settings.chat_template_timeout_seconds,
+    )

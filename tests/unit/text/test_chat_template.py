@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime
 
 import pytest
 
-from yeoul.errors import ConfigError, InvalidRequestError
+from yeoul.errors import ConfigError, InvalidRequestError, RequestFailedError
 from yeoul.model_files.tokenizer_source import TokenizerSource
-from yeoul.text.chat_template import ChatTemplate
+from yeoul.text.chat_template import ChatTemplate, ChatTemplateTimeoutError
 
 CHATML = (
     "{% for message in messages %}"
@@ -42,9 +43,10 @@ def test_a_template_sees_the_special_tokens_of_the_files():
 def test_a_template_sees_its_own_switches_but_they_cannot_replace_the_request():
     template = ChatTemplate("{% if enable_thinking is defined and not enable_thinking %}quick{% else %}slow{% endif %}")
     assert template.render(USER) == "slow"
-    assert template.render(USER, enable_thinking=False) == "quick"
-    with pytest.raises(InvalidRequestError, match="chat_template_kwargs sets messages"):
-        template.render(USER, messages=[])
+    assert template.render(USER, variables={"enable_thinking": False}) == "quick"
+    for name in ("messages", "tools", "add_generation_prompt", "chat_template"):
+        with pytest.raises(InvalidRequestError, match=f"chat_template_kwargs may not set '{name}'"):
+            template.render(USER, variables={name: []})
 
 
 def test_whitespace_loop_controls_and_generation_blocks_work_as_hugging_face_has_them():
@@ -87,19 +89,51 @@ def test_text_parts_are_joined_for_a_template_that_reads_strings():
         ChatTemplate(CHATML).render([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}])
 
 
+TEXT = "Is this safe?"
+PARTS = [{"type": "text", "text": TEXT}]
+# Templates by what they read, and the four roles in turn.
+READERS = {
+    "a string": "{{ m['content'] }}",
+    "a string with its type's own method": "{{ m.content.strip() }}",
+    "a string behind a plus": "{{ 'x' + m['content'] }}",
+    "JSON of a string": "{{ m.content | tojson }}",
+    "parts": "{% for part in m['content'] %}{{ part.text }}{% endfor %}",
+    "parts through a filter": "{% for p in m.content | selectattr('type', 'equalto', 'text') %}{{ p['text'] }}{% endfor %}",
+    "parts by another name": "{% set c = m.content %}{% for part in c | list %}{{ part.text }}{% endfor %}",
+    "parts in a macro": (
+        "{% macro show(content) %}{% for part in content %}{{ part.text }}{% endfor %}{% endmacro %}{{ show(m.content) }}"
+    ),
+    "the first part": "{{ m.content[0].text }}",
+    "both": (
+        "{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endif %}"
+    ),
+    "parts of users, strings of others": (
+        "{% if m.role == 'user' %}{% for p in m.content %}{{ p.text }}{% endfor %}{% else %}{{ m.content }}{% endif %}"
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize(
-    "template",
-    [
-        "{% for m in messages %}{% for part in m['content'] %}[{{ part.text }}]{% endfor %}{% endfor %}",
-        "{% for m in messages %}{% for part in m.content | list %}[{{ part.text }}]{% endfor %}{% endfor %}",
-        "{% for m in messages %}{% set c = m.content %}{% for part in c %}[{{ part.text }}]{% endfor %}{% endfor %}",
-        "{% macro show(content) %}{% for part in content %}[{{ part.text }}]{% endfor %}{% endmacro %}"
-        "{% for m in messages %}{{ show(m.content) }}{% endfor %}",
-    ],
+    "frame", ["{}", "{{% if messages[0].role != 'system' %}}{{{{ raise_exception('no') }}}}{{% endif %}}{}"]
 )
-def test_text_parts_stay_parts_for_a_template_that_looks_into_them(template):
+def test_a_messages_text_is_in_the_prompt_whatever_form_it_is_sent_in_and_whatever_form_the_template_reads(reader, frame):
+    loop = "{% for m in messages %}<{{ m.role }}>" + READERS[reader] + "{% endfor %}"
+    template = ChatTemplate(frame.format(loop))
+    roles = ["system", "user", "assistant", "tool"]
+    for sent in roles:
+        for content in (TEXT, PARTS):
+            messages = [{"role": role, "content": content if role == sent else "-"} for role in roles]
+            prompt = template.render(messages)
+            assert prompt.count(TEXT) == 1, (sent, content)
+            assert "'type'" not in prompt
+            assert '"type"' not in prompt
+
+
+def test_several_text_parts_stay_parts_for_a_template_that_looks_into_them():
     messages = [{"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}]
-    assert ChatTemplate(template).render(messages) == "[one][two]"
+    loop = "{% for m in messages %}{% for part in m.content %}[{{ part.text }}]{% endfor %}{% endfor %}"
+    assert ChatTemplate(loop).render(messages) == "[one][two]"
 
 
 def test_the_arguments_of_a_tool_call_are_an_object_to_the_template():
@@ -133,8 +167,38 @@ def test_what_a_template_says_about_the_messages_reaches_the_user():
         template.render(USER)
     with pytest.raises(InvalidRequestError, match="cannot render this conversation: TypeError"):
         ChatTemplate("{{ 'a' + messages[0].content }}").render([{"role": "user", "content": None}])
-    with pytest.raises(InvalidRequestError, match="cannot be compiled"):
-        ChatTemplate("{% for %}").render(USER)
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for %}", "cannot be compiled"),
+        ("{{ messages | no_such_filter }}", "cannot be compiled"),
+        ("{{ no_such_function() }}", "cannot render any conversation: UndefinedError: 'no_such_function' is undefined"),
+        ("{{ 1 + 'a' }}", "cannot render any conversation: TypeError"),
+    ],
+)
+def test_a_template_of_the_models_own_that_never_works_is_said_at_the_start_and_is_not_the_clients_fault(
+    template, reason, caplog
+):
+    for name in ("chat_template", "tool_chat_template"):
+        caplog.clear()
+        loaded = ChatTemplate.load(source_with(**{"chat_template": "fine", name: template}))
+        assert reason in caplog.text
+        assert "--chat-template FILE" in caplog.text
+        with pytest.raises(RequestFailedError, match=reason):
+            loaded.render(USER, tools=[{}])
+    assert ChatTemplate.load(source_with(chat_template="fine", tool_chat_template=template)).render(USER) == "fine"
+    with pytest.raises(ConfigError, match=f"--chat-template: the chat template {reason}"):
+        ChatTemplate.load(source_with(), template)
+
+
+def test_a_template_that_refuses_what_it_is_tried_on_works_for_others():
+    template = "{% if messages | length < 9 %}{{ raise_exception('more') }}{% endif %}{{ messages[8].content }}"
+    loaded = ChatTemplate.load(source_with(chat_template=template))
+    assert loaded.render([*USER * 8, {"role": "user", "content": "nine"}]) == "nine"
+    with pytest.raises(InvalidRequestError, match="refuses this conversation: more"):
+        loaded.render(USER)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +211,6 @@ def test_what_a_template_says_about_the_messages_reaches_the_user():
         "{{ raise_exception.__globals__.keys() }}",
         "{{ range(3).__class__.__base__.__subclasses__() }}",
         "{% include '/etc/passwd' %}",
-        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
         "{{ 'a' * 999999999 }}",
         "{{ 999999999 * [1] }}",
         "{{ 9 ** 999999999 }}",
@@ -157,9 +220,59 @@ def test_what_a_template_says_about_the_messages_reaches_the_user():
 )
 def test_a_hostile_template_is_stopped(template):
     messages = [{"role": "user", "content": "x"}]
-    with pytest.raises(InvalidRequestError, match="chat template"):
+    with pytest.raises((InvalidRequestError, RequestFailedError), match="chat template"):
         ChatTemplate(template).render(messages)
     assert messages == [{"role": "user", "content": "x"}]
+
+
+LONG = "{% for a in messages[0].content %}{% for b in messages[0].content %}{% for c in messages[0].content %}"
+ENDLESS = {
+    "nested loops over a message": LONG + "{% endfor %}{% endfor %}{% endfor %}",
+    "nested ranges": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "a macro that calls itself twice": (
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}"
+    ),
+    "a recursive loop": (
+        "{% for x in messages[0].content recursive %}{{ loop(messages[0].content) if loop.depth < 9 }}{% endfor %}"
+    ),
+    "a loop in a block": "{% filter upper %}" + LONG + "{% endfor %}{% endfor %}{% endfor %}{% endfilter %}",
+    "a filtered loop": "{% for a in range(99999) if a > 0 %}{% for b in range(99999) if b > 0 %}{% endfor %}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_template_that_never_ends_for_a_long_message_ends_with_an_error_and_the_next_message_is_rendered(name):
+    only_long = "{% if messages[0].content | length > 100 %}" + ENDLESS[name] + "{% endif %}{{ messages[0].content }}"
+    template = ChatTemplate(only_long)
+    start = time.monotonic()
+    with pytest.raises(ChatTemplateTimeoutError, match=r"takes more than 0\.05 seconds; shorten"):
+        template.render([{"role": "user", "content": "x" * 5000}], timeout_seconds=0.05)
+    assert time.monotonic() - start < 5
+    assert template.render(USER, timeout_seconds=5.0) == "Hi <b>"
+
+
+def test_a_template_that_is_slow_from_the_start_delays_it_little():
+    start = time.monotonic()
+    ChatTemplate(ENDLESS["nested ranges"])
+    assert time.monotonic() - start < 8
+
+
+def test_numbers_that_make_no_text_may_be_as_large_as_they_like():
+    template = (
+        "{{ messages[0].content | truncate(100000) }}{{ messages[0].content | wordwrap(10 ** 6) }}"
+        "{{ [1] | sum(start=10 ** 9) }}"
+    )
+    assert ChatTemplate(template).render(USER) == "Hi <b>Hi <b>1000000001"
+
+
+def test_loops_know_their_place():
+    template = (
+        "{% for x in messages %}{{ loop.index }}/{{ loop.length }}{{ loop.first }}{{ loop.last }}"
+        "{{ loop.previtem is defined }}{{ loop.nextitem is defined }}{{ loop.revindex }} {% else %}none{% endfor %}"
+        "{% for a, b in {'k': 1}.items() %}{{ a }}{{ b }}{% endfor %}{% for x in nothing %}{% else %}none{% endfor %}"
+        "{% for x in [[1, [2]], [3]] recursive %}{{ loop(x) if x is iterable else x }}{% endfor %}"
+    )
+    assert ChatTemplate(template).render(USER * 2) == "1/2TrueFalseFalseTrue2 2/2FalseTrueTrueFalse1 k1none123"
 
 
 def test_arithmetic_is_still_possible():
