@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import gc
 import os
+import resource
 import signal
+import subprocess
+import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +21,8 @@ from tests.processes.fake_engine import FILES
 from tests.running_server import alive, descendants, wait_gone
 from yeoul.config.settings import CacheSettings, FakeSettings, Settings, TimeSettings
 from yeoul.engine_process.client import AsyncMPClient
-from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError
+from yeoul.engine_process.connection import EngineConnection
+from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError, UnavailableError
 from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs
 from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.sampling import SamplingParams
@@ -175,6 +183,124 @@ def test_a_replaced_engine_has_heard_of_nothing_and_answers():
         assert sum(len(output.new_token_ids) for output in outputs) == 3
 
     run(scenario, step_seconds=0.01)
+
+
+def no_memory(*_, **__):
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+
+def no_room(path, *_):
+    raise OSError(errno.EEXIST if Path(path).exists() else errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def no_thread(*_):
+    raise RuntimeError("can't start new thread")
+
+
+def no_object(*_, **__):
+    raise MemoryError
+
+
+CANNOT_START = {
+    "no memory for a process": (subprocess, "Popen", no_memory, "Cannot allocate memory"),
+    "no interpreter": (sys, "executable", "/nonexistent/python", "No such file"),
+    "no room for the folder": (os, "mkdir", no_room, "No space left"),
+    "no memory for the child's start": (os, "memfd_create", no_memory, "Cannot allocate memory"),
+    "no pipe": (os, "pipe", no_memory, "Cannot allocate memory"),
+    "no event": (os, "eventfd", no_memory, "Cannot allocate memory"),
+    "no thread": (threading.Thread, "start", no_thread, "can't start new thread"),
+    "no memory at all": (EngineConnection, "_start_monitor", no_object, "could not be started"),
+}
+
+
+@pytest.mark.parametrize("why", CANNOT_START)
+def test_an_engine_that_cannot_be_started_counts_as_dead_and_a_later_start_works(monkeypatch, why):
+    owner, name, instead, told = CANNOT_START[why]
+
+    async def scenario(client):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, instead)
+            for _ in range(2):
+                with pytest.raises(ProcessDeadError, match=told):
+                    await client.replace()
+        await client.replace()
+        client.send(request("a", 3))
+        tokens, _ = await collect(client, "a")
+        assert len(tokens["a"]) == 3
+
+    run(scenario)
+
+
+def test_without_a_descriptor_left_no_engine_is_started_and_none_is_leaked():
+    async def scenario(client):
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        num_open = len(os.listdir("/proc/self/fd"))
+        for num_left in range(0, 60, 3):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (num_open + num_left, limits[1]))
+            try:
+                with contextlib.suppress(ProcessDeadError):
+                    await client.replace()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        await client.replace()
+
+    run(scenario)
+
+
+def test_what_is_sent_and_called_while_an_engine_starts_is_refused_at_once():
+    async def scenario(client):
+        replacing = asyncio.create_task(client.replace())
+        while client.engine_pid == client.ready.pid or client.engine_pid is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        client.send(AbortRequests(["a"]))
+        with pytest.raises(UnavailableError):
+            await client.call("ping")
+        await replacing
+        receiving = asyncio.create_task(client.receive())
+        assert await client.call("ping") == "pong"
+        receiving.cancel()
+
+    run(scenario)
+
+
+def test_a_stop_while_another_engine_starts_does_not_wait_for_the_dead_ones_word():
+    async def scenario(client):
+        replacing = asyncio.create_task(client.replace())
+        while client.engine_pid == client.ready.pid or client.engine_pid is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        replacing.cancel()
+        await asyncio.gather(replacing, return_exceptions=True)
+        start = time.monotonic()
+        await client.stop()
+        assert time.monotonic() - start < 5.0
+
+    run(scenario, stop_timeout_seconds=10.0)
+
+
+def test_a_death_that_is_reported_late_is_not_the_next_engines():
+    async def scenario(client):
+        old = client._connection
+        await client.replace()
+        old.die(ProcessDeadError("EngineCore", "was told late"))
+        client.send(request("a", 3))
+        tokens, _ = await collect(client, "a")
+        assert len(tokens["a"]) == 3
+
+    run(scenario)
+
+
+def test_a_cancelled_start_leaves_no_thread_behind():
+    async def scenario(client):
+        names = {thread.name for thread in threading.enumerate()} - {"MPClientEngineMonitor"}
+        replacing = asyncio.create_task(client.replace())
+        while client.engine_pid == client.ready.pid or client.engine_pid is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        replacing.cancel()
+        await asyncio.gather(replacing, return_exceptions=True)
+        assert {thread.name for thread in threading.enumerate()} == names
+
+    run(scenario)
 
 
 def test_a_pending_call_fails_when_the_engine_dies():

@@ -161,7 +161,8 @@ class EngineCoreProc:
 
     def _open_sockets(self) -> None:
         link = self._settings.link
-        self._context = EngineContext(load_or_create_keys(link.key_file) if link.key_file is not None else None)
+        keys = load_or_create_keys(link.key_file) if link.key_file is not None else None
+        self._context = EngineContext(keys, on_failure=lambda death: self._arrivals.put((b"", death)))
         self._output.start(self._context, link.output_address)
         self._input.start(self._context, link.input_address)
 

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import queue
 import threading
-import traceback
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -58,7 +57,9 @@ class InputSockets:
     def start(self, context: EngineContext, address: str) -> None:
         """Opens the socket and starts the thread."""
         self._socket = EngineInput(context, address)
-        self._thread = start_thread("process_input_sockets", self._process_input_sockets)
+        self._thread = start_thread(
+            "process_input_sockets", self._process_input_sockets, lambda death: self._arrivals.put((b"", death))
+        )
 
     def stop(self) -> None:
         """Ends the thread and closes the socket."""
@@ -69,12 +70,8 @@ class InputSockets:
 
     def _process_input_sockets(self) -> None:
         assert self._socket is not None
-        try:
+        with contextlib.suppress(TransportClosedError):
             self._receive_all(self._socket)
-        except TransportClosedError:
-            return
-        except Exception as error:
-            self._arrivals.put((b"", thread_death("process_input_sockets", error)))
 
     def _receive_all(self, socket: EngineInput) -> None:
         decoder = msgspec.msgpack.Decoder(ClientMessage)
@@ -91,10 +88,3 @@ class InputSockets:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
             request_id = msgspec.msgpack.decode(payload, type=AddRequestHead).request_id
             self._arrivals.put((client_id, Unreadable(request_id, f"the engine cannot read this request: {error}")))
-
-
-def thread_death(name: str, error: Exception) -> ProcessDeadError:
-    """What the main thread is told when one of the two socket threads ends by an error of ours: it has to end, too."""
-    logger.error("%s ends by an error", name, exc_info=error)
-    details = "".join(traceback.format_exception(error))
-    return ProcessDeadError("EngineCore", f"lost its thread {name} ({type(error).__name__}: {error})", details=details)

@@ -7,7 +7,7 @@ import threading
 
 import msgspec
 
-from yeoul.engine_process.input_sockets import Arrival, ClientGone, thread_death
+from yeoul.engine_process.input_sockets import Arrival, ClientGone
 from yeoul.messages.encoding import encode_outputs
 from yeoul.messages.outputs import EngineMessage, StepOutputs
 from yeoul.transport.sockets import EngineContext, EngineOutput
@@ -29,7 +29,9 @@ class OutputSockets:
     def start(self, context: EngineContext, address: str) -> None:
         """Opens the socket and starts the thread."""
         self._socket = EngineOutput(context, address)
-        self._thread = start_thread("process_output_sockets", self._process_output_sockets)
+        self._thread = start_thread(
+            "process_output_sockets", self._process_output_sockets, lambda death: self._arrivals.put((b"", death))
+        )
 
     def put(self, client_id: bytes, message: EngineMessage) -> None:
         """Returns at once; the thread encodes and sends."""
@@ -45,8 +47,6 @@ class OutputSockets:
         assert self._socket is not None
         try:
             self._send_all(self._socket)
-        except Exception as error:
-            self._arrivals.put((b"", thread_death("process_output_sockets", error)))
         finally:
             self._socket.close()
 

@@ -6,6 +6,7 @@ child's side is ``child_side``.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -71,29 +72,28 @@ class ChildProcess:
             TransportError: the process could not be started.
         """
         role = title.removeprefix(TITLE_PREFIX)
-        with contextlib.ExitStack() as child_ends:
-            report_fd, child_report_fd = _pipe(child_ends, child_end=1)
-            child_death_fd, death_fd = _pipe(child_ends, child_end=0)
-            start_fd = os.memfd_create("yeoul-child-start")
-            child_ends.callback(os.close, start_fd)
-            inherited = [*pass_fds, child_report_fd, child_death_fd]
-            start = ChildStart(
-                module=module,
-                role=role,
-                parent_pid=os.getpid(),
-                arguments=arguments,
-                report_fd=child_report_fd,
-                death_fd=child_death_fd,
-                fds=inherited,
-            )
-            _write_all(start_fd, msgspec.msgpack.encode(start))
-            try:
-                process = _start_interpreter(start_fd, inherited)
-                return cls(role, process, report_fd, death_fd)
-            except OSError as error:
-                os.close(report_fd)
-                os.close(death_fd)  # which also ends a child that did start
-                raise TransportError(f"could not start {role} with {sys.executable!r}: {error.strerror}") from error
+        try:
+            with contextlib.ExitStack() as child_ends, contextlib.ExitStack() as our_ends:
+                report_fd, child_report_fd = _pipe(our_ends, child_ends, child_end=1)
+                child_death_fd, death_fd = _pipe(our_ends, child_ends, child_end=0)
+                start_fd = os.memfd_create("yeoul-child-start")
+                child_ends.callback(os.close, start_fd)
+                inherited = [*pass_fds, child_report_fd, child_death_fd]
+                start = ChildStart(
+                    module=module,
+                    role=role,
+                    parent_pid=os.getpid(),
+                    arguments=arguments,
+                    report_fd=child_report_fd,
+                    death_fd=child_death_fd,
+                    fds=inherited,
+                )
+                _write_all(start_fd, msgspec.msgpack.encode(start))
+                child = cls(role, _start_interpreter(start_fd, inherited), report_fd, death_fd)
+                our_ends.pop_all()
+        except OSError as error:  # closing our ends has ended a child that did start
+            raise TransportError(f"could not start {role} with {sys.executable!r}: {error.strerror}") from error
+        return child
 
     def read_report(self, timeout_seconds: float | None) -> bytes | None:
         """Wait for the child's next report; None once the child is gone and has left no more.
@@ -106,13 +106,18 @@ class ChildProcess:
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while (report := self._take_report()) is None:
-            if not self._wait_for_report_bytes(deadline):
+            if not _poll((self.report_fd, self.sentinel), deadline):
                 raise TransportTimeoutError(f"{self.role} (pid {self.pid}) said nothing for {timeout_seconds:g} seconds")
             piece = self._read_piece()
             if not piece:
                 return None
             self._report_bytes += piece
         return report
+
+    def wait_for_report(self, timeout_seconds: float | None) -> bool:
+        """Wait until something of a report, or its end, is there; False if nothing came in time."""
+        # The sentinel counts too: a process forked from the child may hold the pipe open after the child's death.
+        return _poll((self.report_fd, self.sentinel), None if timeout_seconds is None else time.monotonic() + timeout_seconds)
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal, or None while the child lives."""
@@ -130,6 +135,25 @@ class ChildProcess:
         if not self._is_closed:
             _poll((self.sentinel,), None if timeout_seconds is None else time.monotonic() + timeout_seconds)
         return self.poll()
+
+    async def wait_on_loop(self, timeout_seconds: float, *, for_report: bool = False) -> bool:
+        """Wait, on the running loop, until the child has ended, or ``for_report`` has written; False if neither came in time.
+
+        One at a time. No thread waits: one that a cancelled wait left behind would read what is closed by then.
+        """
+        fds = (self.sentinel, self.report_fd) if for_report else (self.sentinel,)
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+        for fd in fds:
+            loop.add_reader(fd, woken.set)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await woken.wait()
+        except TimeoutError:
+            return False
+        finally:
+            for fd in fds:
+                loop.remove_reader(fd)
+        return True
 
     def kill(self) -> None:
         """End the child at once, a stopped one too; nothing happens if it has already ended."""
@@ -172,10 +196,6 @@ class ChildProcess:
         del self._report_bytes[:end]
         return report
 
-    def _wait_for_report_bytes(self, deadline: float | None) -> bool:
-        # The sentinel counts too: a process forked from the child may hold the pipe open after the child's death.
-        return _poll((self.report_fd, self.sentinel), deadline)
-
     def _read_piece(self) -> bytes:
         try:
             return os.read(self.report_fd, 65536)
@@ -183,10 +203,11 @@ class ChildProcess:
             return b""  # woken by the sentinel: the child is dead and the pipe is empty
 
 
-def _pipe(child_ends: contextlib.ExitStack, child_end: int) -> tuple[int, int]:
+def _pipe(our_ends: contextlib.ExitStack, child_ends: contextlib.ExitStack, child_end: int) -> tuple[int, int]:
     """A pipe whose end number ``child_end`` is closed on this side with ``child_ends``; ours never blocks."""
     ends = os.pipe()
     child_ends.callback(os.close, ends[child_end])
+    our_ends.callback(os.close, ends[1 - child_end])
     os.set_blocking(ends[1 - child_end], False)
     with contextlib.suppress(PermissionError):
         fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 2 * MAX_REPORT_BYTES)

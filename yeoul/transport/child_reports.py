@@ -34,6 +34,37 @@ class StopLook:
             raise ProcessDeadError(self._child.role, "was stopped by a signal and does not go on", exit_code=-signal.SIGSTOP)
 
 
+class _ReadyWait:
+    """A wait for a child's READY that is made of looks, so that a thread may wait as well as an event loop."""
+
+    def __init__(self, child: ChildProcess, timeout_seconds: float) -> None:
+        self._child = child
+        self._timeout_seconds = timeout_seconds
+        self._deadline = time.monotonic() + timeout_seconds
+        self._stop_look = StopLook(child)
+
+    def look(self, *, is_late: bool) -> ChildReport | None:
+        """The report, or None where it is not there yet; ``is_late`` where it was waited for as long as a look is apart."""
+        try:
+            report = _read(self._child, timeout_seconds=0.0)
+        except TransportTimeoutError:
+            if self.seconds_to_next <= 0:
+                raise ProcessDeadError(self._child.role, f"was not ready within {self._timeout_seconds:g} s") from None
+            if is_late:
+                self._stop_look.look()
+            return None
+        if report is None:
+            raise death_of(self._child)
+        if isinstance(report, Failure):
+            raise as_error(report)
+        return report
+
+    @property
+    def seconds_to_next(self) -> float:
+        """How long to wait before the next look, if nothing comes."""
+        return max(0.0, min(LOOK_SECONDS, self._deadline - time.monotonic()))
+
+
 def read_ready(child: ChildProcess, timeout_seconds: float) -> ChildReport:
     """The child's READY report.
 
@@ -41,23 +72,18 @@ def read_ready(child: ChildProcess, timeout_seconds: float) -> ChildReport:
         ConfigError: the child ended because of the user's mistake.
         ProcessDeadError: it died, failed, was stopped, said nothing in time, or something that is no report.
     """
-    report = _wait_for_report(child, timeout_seconds)
-    if report is None:
-        raise death_of(child)
-    if isinstance(report, Failure):
-        raise as_error(report)
+    wait, is_late = _ReadyWait(child, timeout_seconds), False
+    while (report := wait.look(is_late=is_late)) is None:
+        is_late = not child.wait_for_report(wait.seconds_to_next)
     return report
 
 
-def _wait_for_report(child: ChildProcess, timeout_seconds: float) -> ChildReport | None:
-    deadline, stop_look = time.monotonic() + timeout_seconds, StopLook(child)
-    while True:
-        try:
-            return _read(child, max(0.0, min(LOOK_SECONDS, deadline - time.monotonic())))
-        except TransportTimeoutError:
-            if time.monotonic() >= deadline:
-                raise ProcessDeadError(child.role, f"was not ready within {timeout_seconds:g} s") from None
-        stop_look.look()
+async def read_ready_on_loop(child: ChildProcess, timeout_seconds: float) -> ChildReport:
+    """The same for an event loop; may be cancelled."""
+    wait, is_late = _ReadyWait(child, timeout_seconds), False
+    while (report := wait.look(is_late=is_late)) is None:
+        is_late = not await child.wait_on_loop(wait.seconds_to_next, for_report=True)
+    return report
 
 
 def death_of(child: ChildProcess) -> ProcessDeadError:

@@ -155,6 +155,8 @@ def _run_main(child: ChildSide, module: str) -> int:
 
 def _end_with_parent(death_fd: int) -> None:
     """Wait for the end of the pipe whose other end only the parent holds; covers what the kernel's signal could miss."""
-    while os.read(death_fd, 1):
-        pass
-    os._exit(1)
+    try:
+        while os.read(death_fd, 1):
+            pass
+    finally:
+        os._exit(1)

@@ -30,7 +30,7 @@ class DeathWatch:
 
     def start(self) -> None:
         """Starts the thread."""
-        self._thread = start_thread(self.thread_name, self._watch)
+        self._thread = start_thread(self.thread_name, self._watch, self._on_death)
 
     def stop(self) -> None:
         """Ends the thread; no death is reported from now on."""

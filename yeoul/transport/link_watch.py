@@ -1,4 +1,4 @@
-"""LinkWatch: a thread that sleeps on a ZeroMQ link and reports that its far end has gone; for an engine that runs apart.
+"""LinkWatch: a thread that sleeps on ZeroMQ links and reports when one breaks; for an engine that runs apart.
 
 The counterpart of ``DeathWatch``, for a process that is nobody's child here. ``AsyncMPClient`` starts it.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import zmq
 
@@ -16,9 +16,14 @@ from yeoul.transport.thread_names import start_thread
 
 
 class LinkWatch:
-    """Calls ``on_death`` once, from its own thread, when the link breaks; ``stop()`` ends it silently."""
+    """Calls ``on_death`` once, from its own thread, when the first of the links breaks; ``stop()`` ends it silently.
 
-    def __init__(self, thread_name: str, events: zmq.Socket[bytes], on_death: Callable[[ProcessDeadError], None]) -> None:
+    ``events`` has a monitor socket for each link; they are closed by ``stop()``.
+    """
+
+    def __init__(
+        self, thread_name: str, events: Sequence[zmq.Socket[bytes]], on_death: Callable[[ProcessDeadError], None]
+    ) -> None:
         self._thread_name = thread_name
         self._events = events
         self._on_death = on_death
@@ -27,7 +32,7 @@ class LinkWatch:
 
     def start(self) -> None:
         """Starts the thread."""
-        self._thread = start_thread(self._thread_name, self._watch)
+        self._thread = start_thread(self._thread_name, self._watch, self._on_death)
 
     def stop(self) -> None:
         """Ends the thread; no death is reported from now on."""
@@ -35,12 +40,14 @@ class LinkWatch:
         if self._thread is not None:
             self._thread.join()
         os.close(self._stop_event)
-        self._events.close(linger=0)
+        for events in self._events:
+            events.close(linger=0)
 
     def _watch(self) -> None:
         poller = zmq.Poller()
         poller.register(self._stop_event, zmq.POLLIN)
-        poller.register(self._events, zmq.POLLIN)
+        for events in self._events:
+            poller.register(events, zmq.POLLIN)
         ready = dict(poller.poll())
         if self._stop_event not in ready:
             self._on_death(ProcessDeadError("EngineCore", "closed the connection, or its host is out of reach"))

@@ -1,23 +1,24 @@
 """The two ZeroMQ links between a web process and EngineCore; knows bytes and nothing of what they mean.
 
 Input: PUSH (client) to PULL (engine), frames [client id, payload]. Output: ROUTER (engine) to DEALER (client), addressed by
-client id. On one host the client binds ipc sockets in a private folder and the engine connects; apart, the engine binds tcp
-with CURVE and the client connects. Called by ``engine_process``: its client, and EngineCore's two socket threads.
+client id. The engine binds and the client connects: on one host ipc sockets in a private folder, apart tcp with CURVE.
+Called by ``engine_process``: its client, and EngineCore's two socket threads.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
+import contextlib
 import logging
 import math
 import os
 import secrets
 import time
+from collections.abc import Callable
 
 import zmq
 
-from yeoul.errors import ConfigError, TransportClosedError, TransportError, TransportTimeoutError
+from yeoul.errors import ConfigError, ProcessDeadError, TransportClosedError, TransportError, TransportTimeoutError
 from yeoul.transport.addresses import ipc_addresses, is_ipc, tcp_addresses, unlink_ipc
 from yeoul.transport.authenticator import start_authenticator
 from yeoul.transport.curve_keys import CurveKeys
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)  # enumerations are slow to look up and to combine
 _RETRY_SECONDS = 0.002
+_IPC_RECONNECT_MILLISECONDS = 20  # while the engine starts, that is: a link that breaks later is closed
+_NUM_DESCRIPTORS = 32  # more than a context with two sockets opens; ZeroMQ aborts the process where it gets none
 _HEARTBEAT_MILLISECONDS = 5_000
 _MAX_MESSAGE_BYTES = 1 << 30
 
@@ -39,21 +42,18 @@ class ClientSockets:
     """
 
     def __init__(self, input_address: str, output_address: str, keys: CurveKeys | None = None) -> None:
-        """Open both sockets: bind ipc, connect tcp.
+        """Open both sockets, on the running loop; they connect as soon as the engine is there.
 
         Raises:
             ConfigError: tcp without keys, or an address that cannot be used.
+            TransportError: there is no descriptor, thread or memory left for them.
         """
         self.client_id = b"web-" + secrets.token_hex(8).encode()
         self.addresses = (input_address, output_address)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._backlog: collections.deque[bytes] = collections.deque()
-        self._unread: collections.deque[bytes] = collections.deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._retry: asyncio.TimerHandle | None = None
-        self._events: zmq.Socket[bytes] | None = None
+        self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue()  # None is the last
         self._is_closed = False
+        _check_descriptors()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._input = self._context.socket(zmq.PUSH)
             _open(self._input, input_address, keys, is_engine=False)
@@ -61,113 +61,73 @@ class ClientSockets:
             self._output.setsockopt(zmq.ROUTING_ID, self.client_id)
             _open(self._output, output_address, keys, is_engine=False)
             self._output_fd = int(self._output.getsockopt(zmq.FD))
-        except BaseException:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._output_fd, self._take_all)
+        except BaseException as error:
             self._context.destroy(linger=0)
+            if isinstance(error, zmq.ZMQError):
+                raise TransportError(f"cannot open the link to EngineCore: {error.strerror}") from error
             raise
 
     def send(self, payload: bytes) -> None:
-        """Queue a message for the engine; never blocks. Before the engine has connected, messages wait here in their order.
+        """Queue a message for the engine; never blocks. Before the engine has connected, messages wait in their order.
 
         Raises:
             TransportClosedError: ``close()`` was called.
         """
-        self._check_open()
-        self._backlog.append(payload)
-        if self._retry is None:
-            self._flush()
+        if self._is_closed:
+            raise TransportClosedError("the link to EngineCore is closed")
+        self._input.send_multipart([self.client_id, payload], zmq.NOBLOCK)
 
     async def receive(self) -> bytes:
         """Wait for the engine's next message. Cancelling the wait loses none.
 
         Raises:
-            TransportClosedError: ``close()`` was called, before or while waiting.
+            TransportClosedError: ``close()`` was called, and all that had come by then is taken.
         """
-        while not self._unread:
-            self._check_open()
-            if self._loop is None:
-                self._loop = asyncio.get_running_loop()
-                self._loop.add_reader(self._output_fd, self._take_all)
-                self._take_all()
-                continue
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            except asyncio.CancelledError:
-                self._check_open()
-                raise
-            finally:
-                self._waiter = None
-        self._check_open()
-        return self._unread.popleft()
+        payload = await self._inbox.get()
+        if payload is None:
+            self._inbox.put_nowait(None)
+            raise TransportClosedError("the link to EngineCore is closed")
+        return payload
 
-    def interrupt(self) -> None:
-        """Have a ``receive()`` that waits raise CancelledError, unless its message has just come."""
-        if self._waiter is not None:
-            self._waiter.cancel()
+    def monitors(self) -> list[zmq.Socket[bytes]]:
+        """A socket for each link, readable once the link has broken; another thread may wait on them, and closes them."""
+        return [link.get_monitor_socket(zmq.EVENT_DISCONNECTED) for link in (self._input, self._output)]
 
-    def receive_nowait(self) -> bytes | None:
-        """The engine's next message if it is here already, else None; not while a ``receive()`` waits."""
-        if self._is_closed:
-            return None
-        self._take_all()
-        return self._unread.popleft() if self._unread else None
-
-    def monitor(self) -> zmq.Socket[bytes]:
-        """A socket that becomes readable when the link to the engine breaks; another thread may wait on it, and closes it."""
-        self._events = self._input.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        return self._events
-
-    def close(self, linger_seconds: float = 0.2) -> None:
-        """Close both sockets; what is still unsent gets ``linger_seconds``. May be called twice."""
+    def close(self, linger_seconds: float = 0.0) -> None:
+        """Close both sockets; what is unsent gets ``linger_seconds``, what came can be received. May be called twice."""
         if self._is_closed:
             return
+        self._take_all()
         self._is_closed = True
-        if self._retry is not None:
-            self._retry.cancel()
-        if self._events is not None:
-            self._events.close(linger=0)
-        if self._loop is not None:
-            self._loop.remove_reader(self._output_fd)
-        self.interrupt()
+        self._inbox.put_nowait(None)
+        self._loop.remove_reader(self._output_fd)
         self._output.close(linger=0)
         self._input.close(linger=int(linger_seconds * 1000))
         self._context.term()
         unlink_ipc(self.addresses)
 
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise TransportClosedError("the link to EngineCore is closed")
-
     def _take_all(self) -> None:
-        """Takes every message that is here and wakes ``receive()``.
+        """Takes every message that is here.
 
         ZeroMQ's descriptor does not say that a message waits, but that something has changed since the socket was last
         asked: it has to be asked until it has nothing more.
         """
-        output, unread = self._output, self._unread
-        while int(output.get(_EVENTS)) & _POLLIN:
-            unread.append(output.recv())
-        if unread and self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _flush(self) -> None:
-        self._retry = None
-        while self._backlog:
-            try:
-                self._input.send_multipart([self.client_id, self._backlog[0]], zmq.NOBLOCK)
-            except zmq.Again:  # nobody is connected yet
-                self._retry = asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._flush)
-                return
-            self._backlog.popleft()
+        while int(self._output.get(_EVENTS)) & _POLLIN:
+            self._inbox.put_nowait(self._output.recv())
 
 
 class EngineContext:
     """What the engine's two sockets share: ZeroMQ's own thread and, on tcp, the thread that admits clients."""
 
-    def __init__(self, keys: CurveKeys | None = None) -> None:
+    def __init__(self, keys: CurveKeys | None = None, on_failure: Callable[[ProcessDeadError], object] | None = None) -> None:
+        """``on_failure`` hears, from that thread, if it ends by an error: nobody could join any longer."""
         self.keys = keys
         self.zmq_context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._authenticator = start_authenticator(self.zmq_context, keys.client_public) if keys else None
+        self._authenticator = (
+            start_authenticator(self.zmq_context, keys.client_public, on_failure) if keys is not None else None
+        )
 
     def close(self) -> None:
         """To be called last, after both sockets were closed; waits until what they had to send is sent or given up."""
@@ -180,7 +140,7 @@ class EngineInput:
     """The engine's receiving end, used by one thread; ``interrupt()`` may come from any."""
 
     def __init__(self, context: EngineContext, address: str) -> None:
-        """Open the socket: connect ipc, bind tcp.
+        """Bind the socket.
 
         Raises:
             ConfigError: tcp without keys, or an address that cannot be used.
@@ -229,7 +189,7 @@ class EngineOutput:
     """The engine's sending end, used by one thread."""
 
     def __init__(self, context: EngineContext, address: str) -> None:
-        """Open the socket: connect ipc, bind tcp.
+        """Bind the socket.
 
         Raises:
             ConfigError: tcp without keys, or an address that cannot be used.
@@ -282,13 +242,15 @@ def _open(socket: zmq.Socket[bytes], address: str, keys: CurveKeys | None, *, is
     """Set the options of a link and bind or connect it. Queues have no limit: what is in flight is bounded by requests."""
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
-    if not is_ipc(address):
+    if is_ipc(address):
+        socket.setsockopt(zmq.RECONNECT_IVL, _IPC_RECONNECT_MILLISECONDS)
+    else:
         _secure(socket, address, keys, is_engine=is_engine)
     try:
-        if is_ipc(address) == is_engine:
-            socket.connect(address)
-        else:
+        if is_engine:
             socket.bind(address)
+        else:
+            socket.connect(address)
     except zmq.ZMQError as error:
         hint = "another process uses it" if error.errno == zmq.EADDRINUSE else os.strerror(error.errno or 0)
         raise ConfigError(f"cannot use the address {address}: {hint}; choose another one") from error
@@ -309,3 +271,13 @@ def _secure(socket: zmq.Socket[bytes], address: str, keys: CurveKeys | None, *, 
     public, secret = (keys.server_public, keys.server_secret) if is_engine else (keys.client_public, keys.client_secret)
     socket.setsockopt(zmq.CURVE_PUBLICKEY, public.encode())
     socket.setsockopt(zmq.CURVE_SECRETKEY, secret.encode())
+
+
+def _check_descriptors() -> None:
+    """Raises TransportError where this process has too few descriptors left for a ZeroMQ context."""
+    with contextlib.ExitStack() as opened:
+        try:
+            for _ in range(_NUM_DESCRIPTORS):
+                opened.callback(os.close, os.eventfd(0, os.EFD_CLOEXEC))
+        except OSError as error:
+            raise TransportError(f"cannot open the link to EngineCore: {error.strerror}") from error

@@ -1,11 +1,19 @@
-"""Threads that an operator can read in ``top -H``; knows nothing of what they do; called by every process that starts one."""
+"""Threads that an operator can read in ``top -H``, and of whose end by an error somebody hears; knows not what they do.
+
+Called by every process that starts one.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
+import traceback
 from collections.abc import Callable
 
+from yeoul.errors import ProcessDeadError
 from yeoul.transport.prctl import set_kernel_thread_name
+
+logger = logging.getLogger(__name__)
 
 
 def set_thread_name(name: str) -> None:
@@ -17,12 +25,30 @@ def set_thread_name(name: str) -> None:
     set_kernel_thread_name(name.encode())
 
 
-def start_thread(name: str, target: Callable[[], object], daemon: bool = True) -> threading.Thread:
-    """Start a thread that carries ``name`` from its first moment, for Python and for the kernel, which Python leaves out."""
+def start_thread(
+    name: str,
+    target: Callable[[], object],
+    on_failure: Callable[[ProcessDeadError], object] | None = None,
+    *,
+    role: str = "EngineCore",
+    daemon: bool = True,
+) -> threading.Thread:
+    """Start a thread that carries ``name`` from its first moment, for Python and for the kernel, which Python leaves out.
+
+    ``on_failure`` hears of an error that ``target`` lets out, as the death of ``role``: whoever serves without one of its
+    threads has to end. A thread that serves nobody needs none.
+    """
 
     def run() -> None:
         set_thread_name(name)
-        target()
+        try:
+            target()
+        except Exception as error:
+            if on_failure is None:
+                raise
+            logger.exception("the thread %s ends by an error", name)
+            cause = f"lost its thread {name} ({type(error).__name__}: {error})"
+            on_failure(ProcessDeadError(role, cause, details="".join(traceback.format_exception(error))))
 
     thread = threading.Thread(target=run, name=name, daemon=daemon)
     thread.start()

@@ -57,7 +57,7 @@ def test_a_child_that_left_garbage_and_died_is_reported_as_dead(child: ChildProc
 
     watch = DeathWatch([child], on_death)
     watch.start()
-    child._wait_for_report_bytes(None)  # the garbage is here
+    child.wait_for_report(None)  # the garbage is here
     os.kill(child.pid, signal.SIGKILL)
     assert told.wait(10.0)
     watch.stop()

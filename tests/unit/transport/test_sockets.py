@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import socket
 import threading
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from yeoul.errors import ConfigError, TransportClosedError, TransportTimeoutError
+from yeoul.errors import ConfigError, TransportClosedError, TransportError, TransportTimeoutError
 from yeoul.transport.curve_keys import CurveKeys, load_or_create_keys
 from yeoul.transport.sockets import (
     ClientSockets,
@@ -153,10 +155,7 @@ def test_a_cancelled_wait_loses_no_message(tmp_path: Path, engines: list[Engine]
     asyncio.run(talk())
 
 
-@pytest.mark.parametrize("how", ["cancel", "interrupt"])
-def test_a_message_that_comes_in_the_moment_of_a_cancelling_is_the_next_one(
-    tmp_path: Path, engines: list[Engine], how: str
-) -> None:
+def test_a_message_that_comes_in_the_moment_of_a_cancelling_is_the_next_one(tmp_path: Path, engines: list[Engine]) -> None:
     async def scenario() -> None:
         client = ClientSockets(*ipc_addresses(str(tmp_path)))
         engines.append(Engine(client.addresses))
@@ -168,7 +167,7 @@ def test_a_message_that_comes_in_the_moment_of_a_cancelling_is_the_next_one(
             time.sleep(0.01)  # noqa: ASYNC251 (the loop is to find both at once)
             for _ in range(num_turns):
                 await asyncio.sleep(0)
-            task.cancel() if how == "cancel" else client.interrupt()
+            task.cancel()
             (result,) = await asyncio.gather(task, return_exceptions=True)
             heard = [] if isinstance(result, asyncio.CancelledError) else [result]
             while len(heard) < 2:
@@ -248,37 +247,62 @@ def test_outputs_take_the_next_port() -> None:
     assert tcp_addresses("tcp://[::1]:5555") == ("tcp://[::1]:5555", "tcp://[::1]:5556")
 
 
-def test_what_is_already_here_can_be_taken_without_waiting(tmp_path: Path, engines: list[Engine]) -> None:
+def test_what_has_come_before_the_end_is_received_and_then_the_end_is_told_each_time(
+    tmp_path: Path, engines: list[Engine]
+) -> None:
     async def talk() -> None:
         client = ClientSockets(*ipc_addresses(str(tmp_path)))
-        assert client.receive_nowait() is None
         engines.append(engine := Engine(client.addresses))
         for payload in (b"1", b"2", b"3"):
             engine.output.send(client.client_id, payload)
         assert await client.receive() == b"1"
-        await asyncio.sleep(0.05)
-        assert client.receive_nowait() == b"2"
-        assert await client.receive() == b"3"
-        assert client.receive_nowait() is None
+        while client._inbox.qsize() < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
         client.close()
-        assert client.receive_nowait() is None
+        assert [await client.receive(), await client.receive()] == [b"2", b"3"]
+        for _ in range(2):
+            with pytest.raises(TransportClosedError):
+                await client.receive()
 
     asyncio.run(talk())
 
 
-def test_an_engine_that_goes_away_shows_on_the_monitor(tmp_path: Path) -> None:
+def test_no_descriptor_left_is_told_and_not_the_end_of_the_process(tmp_path: Path) -> None:
+    async def talk() -> None:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        num_open = len(os.listdir("/proc/self/fd"))
+        for num_left in range(40):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (num_open + num_left, limits[1]))
+            try:
+                with contextlib.suppress(TransportError):
+                    ClientSockets(*ipc_addresses(str(tmp_path))).close()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert len(os.listdir("/proc/self/fd")) == num_open
+
+    asyncio.run(talk())
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["input", "output"])
+def test_a_link_that_breaks_shows_on_its_monitor(tmp_path: Path, which: int) -> None:
     keys = load_or_create_keys(str(tmp_path / "keys"))
     addresses = free_tcp_addresses()
 
     async def talk() -> None:
         client = ClientSockets(*addresses, keys)
-        events = client.monitor()
+        events = client.monitors()
         engine = Engine(addresses, keys)
         client.send(b"hello")
         await asyncio.to_thread(engine.input.receive, 5)
-        assert not events.poll(20)
+        assert engine.output.send(client.client_id, b"hello")
+        assert await client.receive() == b"hello"
+        assert not any(one.poll(20) for one in events)
+        (engine.input, engine.output)[which].close()
+        assert events[which].poll(5000)
+        assert not events[1 - which].poll(20)
+        for one in events:
+            one.close(linger=0)
         engine.close()
-        assert events.poll(5000)
         client.close()
 
     asyncio.run(talk())
