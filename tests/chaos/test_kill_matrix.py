@@ -52,6 +52,13 @@ def hit(server: RunningServer, victim: str, how: str) -> int:
     return pid
 
 
+def wait_running(server: RunningServer) -> None:
+    """Until the engine is computing something."""
+    deadline = time.monotonic() + 20.0
+    while server.metrics()["yeoul:num_requests_running"] == 0:
+        assert time.monotonic() < deadline, server.log()
+
+
 def wait_ready_again(server: RunningServer) -> set[int]:
     """The states that ``/ready`` showed until it was 200 again."""
     seen, deadline = set(), time.monotonic() + MAX_RECOVERY_SECONDS
@@ -95,7 +102,7 @@ def test_streams_go_on_to_the_same_last_character(size, victim, how, phase, undi
         if phase == "decode":
             assert all(client.started.wait(20.0) for client in clients)
         else:
-            time.sleep(0.15)
+            wait_running(server)
         dead = hit(server, victim, how)
         assert wait_ready_again(server) == {200, 503} or phase == "prefill"
         answers = finish(clients)
@@ -183,7 +190,7 @@ def test_without_its_web_process_nothing_lives_for_longer_than_a_second(size, ho
             while len(server.tree()) < 2:
                 time.sleep(0.002)
         elif phase == "prefill":
-            time.sleep(0.15)
+            wait_running(server)
         elif clients:
             assert all(client.started.wait(20.0) for client in clients)
         if phase == "drain":
