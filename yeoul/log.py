@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import time
 from typing import Final
 
@@ -51,8 +52,13 @@ class LineFormatter(logging.Formatter):
 class StandardErrorHandler(logging.Handler):
     """Writes each record to descriptor 2 in one call, so that the lines of several processes never mix.
 
-    A closed or full standard error never stops the process that logs: the line is lost instead.
+    A closed or full standard error (a pager that waits, a terminal after Ctrl-S) never stops the process that logs: the line
+    is lost instead, or the rest of one that is longer than what is sure to find room, and the next line says how many were.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._num_lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Formats and writes one record; a record that cannot be formatted is reported in its place."""
@@ -60,10 +66,28 @@ class StandardErrorHandler(logging.Handler):
             line = self.format(record)
         except Exception as error:
             line = f"a log record of {record.name} (line {record.lineno}) cannot be formatted: {error!r}"
+        if self._num_lost and self._write(f"{self._num_lost} lines of the log were lost: standard error was full\n"):
+            self._num_lost = 0
+        if not self._write(f"{line}\n"):
+            self._num_lost += 1
+
+    def _write(self, text: str) -> bool:
+        """Whether all of it was written. What is polled writable takes ``PIPE_BUF`` bytes without waiting."""
+        data = text.encode(errors="backslashreplace")
         try:
-            os.write(_STANDARD_ERROR, f"{line}\n".encode(errors="backslashreplace"))
+            for start in range(0, len(data), select.PIPE_BUF):
+                if not _is_writable(_STANDARD_ERROR):
+                    return False
+                os.write(_STANDARD_ERROR, data[start : start + select.PIPE_BUF])
         except OSError:
-            return
+            return False
+        return True
+
+
+def _is_writable(descriptor: int) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLOUT)
+    return bool(poller.poll(0))
 
 
 def set_up_logging(role: str, level: str = "info") -> None:

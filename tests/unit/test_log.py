@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import termios
 import warnings
 
 import pytest
@@ -104,3 +105,35 @@ def test_a_closed_standard_error_stops_nobody(monkeypatch):
     handler.setFormatter(LineFormatter("Web"))
     handler.handle(record("nobody reads this"))
     os.close(write_end)
+
+
+def test_a_full_standard_error_stops_nobody_and_what_was_lost_is_counted_once_there_is_room(monkeypatch):
+    read_end, write_end = os.pipe()
+    monkeypatch.setattr("yeoul.log._STANDARD_ERROR", write_end)
+    handler = StandardErrorHandler()
+    handler.setFormatter(LineFormatter("Web"))
+    for number in range(100):
+        handler.handle(record("line %d %s", number, "x" * (number % 7) * 2000))  # longer than a pipe takes in one piece, too
+    seen = os.read(read_end, 1 << 20).decode()
+    assert "line 0 " in seen
+    assert "line 99 " not in seen
+    handler.handle(record("the next"))
+    rest = os.read(read_end, 1 << 20).decode().splitlines()
+    num_lost = int(rest[0].split()[0])
+    assert rest[0].endswith("lines of the log were lost: standard error was full")
+    assert 100 - num_lost <= seen.count("line ") <= 101 - num_lost
+    assert rest[1].endswith("the next")
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_a_terminal_that_was_stopped_stops_nobody(monkeypatch):
+    master, slave = os.openpty()
+    termios.tcflow(slave, termios.TCOOFF)  # Ctrl-S
+    monkeypatch.setattr("yeoul.log._STANDARD_ERROR", slave)
+    handler = StandardErrorHandler()
+    handler.setFormatter(LineFormatter("Web"))
+    for _ in range(1000):
+        handler.handle(record("x" * 1000))
+    os.close(master)
+    os.close(slave)
