@@ -137,11 +137,19 @@ def _library() -> ctypes.CDLL:
 
 
 def _bind_openmp() -> None:
-    """Makes the GNU OpenMP runtime that torch brought visible to the library, or the system's where torch brought none."""
-    ctypes.CDLL(openmp_runtimes()[0] if openmp_runtimes() else "libgomp.so.1", mode=ctypes.RTLD_GLOBAL)
+    """Makes the OpenMP runtime that torch computes with visible to the library, or the system's where torch has none."""
+    ctypes.CDLL(openmp_runtime() or "libgomp.so.1", mode=ctypes.RTLD_GLOBAL)
 
 
-def openmp_runtimes() -> list[str]:
-    """The files of GNU OpenMP runtimes that are in this process's memory."""
-    lines = Path("/proc/self/maps").read_text().splitlines()
-    return sorted({line.split(maxsplit=5)[5] for line in lines if "/libgomp" in line})
+def openmp_runtime() -> str | None:
+    """The file of the OpenMP runtime that torch is linked to: another one in this process would not know torch's threads."""
+    torch_library = ctypes.CDLL(torch._C.__file__)
+    try:
+        place = ctypes.cast(torch_library.omp_get_max_threads, ctypes.c_void_p).value or 0
+    except AttributeError:
+        return None
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        start, end = (int(address, 16) for address in line.split(maxsplit=1)[0].split("-"))
+        if start <= place < end:
+            return line.split(maxsplit=5)[5]
+    return None

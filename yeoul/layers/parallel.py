@@ -112,7 +112,7 @@ def create_tensor_parallel(
         folder: a private folder, the same for all ranks of a group and new for each group: the file of a group whose
             ranks were killed would mislead the next.
         device: where the ranks compute; None is the CPU.
-        shared_fd: memory for ``SharedExchange``, for ranks on the CPUs of one host; closed once it is mapped.
+        shared_fd: memory for ``SharedExchange``, for ranks on the CPUs of one host; closed here, whether it is used or not.
         timeout_seconds: how long to wait for the others, here and in each exchange.
 
     Raises:
@@ -121,10 +121,11 @@ def create_tensor_parallel(
     if size == 1:
         return TensorParallel()
     on_gpu = device is not None and device.type == "cuda"
-    if shared_fd is not None and not on_gpu:
-        shared = SharedExchange(shared_fd, rank, size, timeout_seconds)
+    if shared_fd is not None:
+        shared = None if on_gpu else SharedExchange(shared_fd, rank, size, timeout_seconds)
         os.close(shared_fd)
-        return TensorParallel(rank, size, shared=shared)
+        if shared is not None:
+            return TensorParallel(rank, size, shared=shared)
     os.putenv("NCCL_SOCKET_IFNAME" if on_gpu else "GLOO_SOCKET_IFNAME", LOOPBACK)  # no argument of torch's says it
     timeout = timedelta(seconds=timeout_seconds)
     try:

@@ -91,6 +91,10 @@ class Decoder:
         self._parallel.check()
         return hidden_states
 
+    def forget_cache(self) -> None:
+        """See ``Model.forget_cache``."""
+        self._run_layers.forget_cache()
+
     @torch.inference_mode()
     def compute_logits(self, hidden_states: Tensor) -> Tensor:
         """See ``Model.compute_logits``."""

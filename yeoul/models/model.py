@@ -59,6 +59,10 @@ class Model(Protocol):
         """
         ...
 
+    def forget_cache(self) -> None:
+        """Hold no cache any longer, so that its memory can be given back before another is made."""
+        ...
+
     def compute_logits(self, hidden_states: Tensor) -> Tensor:
         """Turn ``[num_rows, hidden_size]`` into float32 logits ``[num_rows, vocab_size]``, whole on all ranks."""
         ...

@@ -75,6 +75,10 @@ class RecordedLayers:
         self._recorded: _RecordedStep | None = None
         self._is_recordable = True
 
+    def forget_cache(self) -> None:
+        """Lets the cache go that the recording was made for: its memory is wanted for another."""
+        self._recorded = None
+
     def __call__(self, step: LayerInputs, kv_caches: list[Tensor]) -> Tensor:
         """``[num_tokens, hidden_size]`` after the final norm; valid until the next step."""
         if not self._is_recordable:

@@ -87,10 +87,12 @@ class FileWeights:
     ) -> Tensor:
         """Read a part of a tensor; raises ModelFileError if it is missing or not of ``shape``."""
         stored = self._find(name, shape)
+        # Whoever asks for none gets none: an empty range is false.
+        rows = range(shape[0]) if rows is None else rows
         if len(shape) == 1:
-            part = _decode(stored, range(1), rows or range(shape[0]), dtype or self.dtype)[0]
+            part = _decode(stored, range(1), rows, dtype or self.dtype)[0]
         else:
-            part = _decode(stored, rows or range(shape[0]), columns or range(shape[1]), dtype or self.dtype)
+            part = _decode(stored, rows, range(shape[1]) if columns is None else columns, dtype or self.dtype)
         if stored.interleaved_head_dim:
             part = _halves_from_pairs(part, stored.interleaved_head_dim)
         return part.to(self.device)
@@ -106,15 +108,18 @@ class FileWeights:
             ConfigError: it is to be quantised and is quantised already, or this mode computes with decoded weights.
         """
         stored = self._find(name, shape)
-        rows, columns = rows or range(shape[0]), columns or range(shape[1])
+        rows = range(shape[0]) if rows is None else rows
+        columns = range(shape[1]) if columns is None else columns
         if self._quantization is not None:
             self._check_can_quantize(stored)
             return pack_int8(self.read(name, shape, rows=rows, columns=columns))
         if self.dtype == torch.float32 or self.device.type != "cpu":
             return self.read(name, shape, rows=rows, columns=columns)
         if not can_pack(stored.type_name, columns):
-            part = self.read(name, shape, rows=rows, columns=columns)
-            return pack_bfloat16(part) if self.dtype == torch.bfloat16 else part
+            if self.dtype == torch.bfloat16:
+                return pack_bfloat16(self.read(name, shape, rows=rows, columns=columns))
+            # A CPU multiplies float16 many times slower than float32, and rounds what it adds up.
+            return self.read(name, shape, rows=rows, columns=columns, dtype=torch.float32)
         row_of = torch.arange(rows.start, rows.stop)
         if stored.interleaved_head_dim:
             row_of = _halves_from_pairs(row_of, stored.interleaved_head_dim).contiguous()
@@ -161,6 +166,8 @@ def _decode(stored: StoredTensor, rows: range, columns: range, dtype: torch.dtyp
     skipped = columns.start % form.block_size
     table = _blocks(stored, columns)
     result = torch.empty(len(rows), len(columns), dtype=dtype)
+    if result.numel() == 0:
+        return result
     rows_a_piece = max(1, PIECE_ELEMENTS // max(1, table.shape[1] // form.block_bytes * form.block_size))
     for start in range(rows.start, rows.stop, rows_a_piece):
         end = min(start + rows_a_piece, rows.stop)

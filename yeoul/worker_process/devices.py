@@ -1,19 +1,59 @@
-"""Chooses the model runner for the device that the settings ask for; called by Worker for every model but the fake.
+"""Device: what the model runner asks of the thing that it computes on; and which one it is by the settings.
 
-The first file on a worker's way that imports torch.
+Knows nothing of steps or models. Implemented by ``CPUDevice`` and ``GPUDevice``. The first file on a worker's way that
+imports torch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import torch
+from torch import Tensor
 
 from yeoul.config.parts import WorkerSettings
 from yeoul.errors import ConfigError
-from yeoul.worker_process.cpu_model_runner import CPUModelRunner
-from yeoul.worker_process.model_runner import GPUModelRunner
+from yeoul.worker_process.cpu_device import CPUDevice
+from yeoul.worker_process.gpu_device import GPUDevice
 
 
-def make_model_runner(settings: WorkerSettings) -> GPUModelRunner:
+class Device(Protocol):
+    """One rank's device. The order of calls: ``prepare`` first, then the others at any time."""
+
+    torch_device: torch.device
+    max_num_logits: int
+    """Logits that exist at once, at most: float32."""
+
+    def prepare(self) -> None:
+        """Makes the device ready for this process."""
+        ...
+
+    def describe(self, dtype: torch.dtype) -> str:
+        """The device as the terminal shows it, such as ``cpu bfloat16, 2 threads``."""
+        ...
+
+    def arithmetic(self) -> str:
+        """Names what decides the last bits of a result, beside its types: two devices of one name compute the same."""
+        ...
+
+    def default_dtype(self) -> torch.dtype:
+        """What the model runs in if nobody says."""
+        ...
+
+    def cache_memory(self, run_longest_step: Callable[[], None]) -> tuple[int, int | None]:
+        """The bytes that the KV cache takes if nobody says, and those that it can take at most (None: nobody knows).
+
+        ``run_longest_step`` computes the step that takes the most memory beside the cache, for those who must know.
+        """
+        ...
+
+    def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Memory for the KV cache. Raises RuntimeError or OSError where there is none."""
+        ...
+
+
+def choose_device(settings: WorkerSettings) -> Device:
     """``auto`` takes a CUDA device where there is one for this rank.
 
     Raises:
@@ -27,5 +67,5 @@ def make_model_runner(settings: WorkerSettings) -> GPUModelRunner:
             f"CUDA devices, but torch {torch.__version__} sees {num_devices}; use --device cpu"
         )
     if wanted == "cuda" or (wanted == "auto" and num_devices >= settings.tensor_parallel_size):
-        return GPUModelRunner(settings, torch.device("cuda", settings.rank))
-    return CPUModelRunner(settings, torch.device("cpu"))
+        return GPUDevice(settings)
+    return CPUDevice(settings)

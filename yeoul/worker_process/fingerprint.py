@@ -1,4 +1,4 @@
-"""The model's fingerprint: a short name for weights, description and number type; knows nothing of torch.
+"""The model's fingerprint: a short name for weights, description, arithmetic and version; knows nothing of torch.
 
 Each model runner computes it once at load; responses carry it as ``system_fingerprint``.
 """
@@ -10,19 +10,20 @@ from pathlib import Path
 
 import msgspec
 
+from yeoul import __version__
 from yeoul.config.parts import WorkerSettings
 
 _SAMPLE_BYTES = 1 << 16
 
 
 def model_fingerprint(settings: WorkerSettings, number_type: str) -> str:
-    """``fp_`` and 12 hexadecimal digits.
+    """``fp_`` and 12 hexadecimal digits. Whoever has the same gives the same answers.
 
-    Hashes the description, the number type and the parallel size, and of each weight file its name, its size and its
-    first and last 64 KiB: cheap, and different for every two models that anybody would confuse.
+    Hashes the description, the arithmetic (``number_type``), the parallel size and our version, and of each weight file its
+    name, its size and its first and last 64 KiB: cheap, and different for every two models that anybody would confuse.
     """
     digest = hashlib.sha256(msgspec.json.encode(settings.description))
-    digest.update(f"{number_type} {settings.tensor_parallel_size}".encode())
+    digest.update(f"{number_type} {settings.tensor_parallel_size} {__version__}".encode())
     path = Path(settings.files.path) if settings.files.path else None
     if path is not None:
         files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]

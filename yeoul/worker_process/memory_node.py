@@ -1,4 +1,4 @@
-"""Asks the kernel for memory of one node; knows nothing of plans. Called by CPUModelRunner before anything large is there."""
+"""Asks the kernel for memory of one node; knows nothing of plans. Called by CPUDevice before anything large is there."""
 
 from __future__ import annotations
 

@@ -1,10 +1,14 @@
 """GPUModelRunner: the batch, the model, the KV cache and the sampler of one device; the same code on every torch device.
 
-Knows nothing of processes or of scheduling. ``Worker`` drives it; ``CPUModelRunner`` overrides what the device needs.
-A step is: lay the tokens out, run the model once, sample a token for each request that reached its end.
+The name is the architecture's; a CPU is handed to it as a GPU is (``devices.Device``). Knows nothing of processes or of
+scheduling. ``Worker`` drives it. A step is: lay the tokens out, run the model once, sample a token for each request that
+reached its end.
 """
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,28 +22,29 @@ from yeoul.layers.parallel import TensorParallel, create_tensor_parallel
 from yeoul.layers.request_sampling import RequestSampling
 from yeoul.layers.sampler import sample_tokens
 from yeoul.messages.outputs import TokenLogprobs
-from yeoul.messages.steps import RequestResult, StepInput
+from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.steps import NewRequest, RequestResult, ScheduledRequest, StepInput
 from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.packed_folder import PackedFolder
 from yeoul.models.loading import load_model
 from yeoul.models.model import Model
 from yeoul.worker_process.cache_memory import plan_num_blocks
+from yeoul.worker_process.devices import Device
 from yeoul.worker_process.fingerprint import model_fingerprint
 from yeoul.worker_process.input_batch import InputBatch, Int64Array, StepBatch
 from yeoul.worker_process.pooling import Pooling
 from yeoul.worker_process.request_state import RequestState
 
+logger = logging.getLogger(__name__)
+
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_MAX_NUM_LOGITS = (
-    7 << 20
-)  # logits that exist at once: 28 MiB of float32, which malloc keeps (from 32 on it asks the kernel anew)
-_GPU_CACHE_SHARE = 0.9
+_NUM_TRIAL_TOKENS = 32
 
 
 class GPUModelRunner:
     """Implements ``worker_process.runner.ModelRunner`` with a real model."""
 
-    def __init__(self, settings: WorkerSettings, device: torch.device) -> None:
+    def __init__(self, settings: WorkerSettings, device: Device) -> None:
         self._settings = settings
         self._device = device
         self._dtype = torch.float32
@@ -52,21 +57,25 @@ class GPUModelRunner:
     @property
     def device_name(self) -> str:
         """Device and number type, such as ``cuda:0 bfloat16``."""
-        return f"{self._device} {_name_of(self._dtype)}"
+        return self._device.describe(self._dtype)
 
     def load(self) -> None:
         """Meets the other ranks and reads this rank's share of the weights. See ``ModelRunner.load``."""
-        self.prepare_device()
-        wanted = self._settings.model.dtype
-        self._dtype = self.default_dtype() if wanted == "auto" else _DTYPES[wanted]
-        wanted_cache = self._settings.cache.kv_cache_dtype
+        self._device.prepare()
+        settings, wanted = self._settings, self._settings.model.dtype
+        self._dtype = self._device.default_dtype() if wanted == "auto" else _DTYPES[wanted]
+        wanted_cache = settings.cache.kv_cache_dtype
         self._cache_dtype = self._dtype if wanted_cache == "auto" else _DTYPES[wanted_cache]
-        settings = self._settings
+        if self._dtype == torch.bfloat16 and settings.description.weights_dtype == "float16":
+            logger.warning(
+                "the weights are float16 and become bfloat16, which keeps 8 of their 11 bits: as a rule nobody sees it; "
+                "--dtype float32 keeps them all, and is slower"
+            )
         self._parallel = create_tensor_parallel(
             settings.rank,
             settings.tensor_parallel_size,
             settings.folder,
-            device=self._device,
+            device=self._device.torch_device,
             shared_fd=settings.exchange_fd,
         )
         keeps_packed = settings.model.packed_weights_cache
@@ -74,11 +83,13 @@ class GPUModelRunner:
             settings.files,
             settings.description,
             dtype=self._dtype,
-            device=self._device,
+            device=self._device.torch_device,
             parallel=self._parallel,
             quantization=settings.model.quantization,
             packed=PackedFolder(CacheFolder.at(settings.model.download_dir)) if keeps_packed else None,
         )
+        if torch.float16 in (self._dtype, self._cache_dtype):
+            self._check_that_numbers_fit()
 
     @property
     def block_bytes(self) -> int:
@@ -89,12 +100,12 @@ class GPUModelRunner:
 
     def max_num_blocks(self) -> int:
         """See ``ModelRunner.max_num_blocks``."""
-        default_bytes, available_bytes = self.cache_memory()
+        default_bytes, available_bytes = self._device.cache_memory(self._run_longest_step)
         return plan_num_blocks(self._settings, self.block_bytes, default_bytes, available_bytes)
 
     def fingerprint(self) -> str:
         """See ``ModelRunner.fingerprint``."""
-        number_type = f"{self._device.type} {self._dtype} {self._cache_dtype}"
+        number_type = f"{self._device.arithmetic()} {self._dtype} {self._cache_dtype} torch {torch.__version__}"
         if self._settings.model.quantization is not None:
             number_type += f" {self._settings.model.quantization}"
         return model_fingerprint(self._settings, number_type)
@@ -105,12 +116,12 @@ class GPUModelRunner:
         # A block of all layers is one piece of memory: what requests hold is as dense as can be, in pages and in the caches
         # of addresses.
         shape = (num_blocks, model.num_layers, 2, model.num_local_kv_heads, block_size, model.head_dim)
-        self._kv_caches = []
+        self._forget_cache()
         try:
-            blocks = self.zeros(shape, self._cache_dtype)
+            blocks = self._device.zeros(shape, self._cache_dtype)
         except (RuntimeError, OSError) as error:
             raise ConfigError(
-                f"{self._device} has no room for a KV cache of {num_blocks} blocks of {self.block_bytes} bytes; "
+                f"{self._device.torch_device} has no room for a KV cache of {num_blocks} blocks of {self.block_bytes} bytes; "
                 f"set --kv-cache-memory-bytes to less than {num_blocks * self.block_bytes}"
             ) from error
         self._kv_caches = [blocks[:, layer].transpose(0, 1) for layer in range(model.num_layers)]
@@ -144,32 +155,47 @@ class GPUModelRunner:
         results += [RequestResult(request_id, fault=fault) for request_id, fault in faults.items()]
         return results
 
-    def prepare_device(self) -> None:
-        """Makes the device ready for this process."""
-        torch.cuda.set_device(self._device)
-
-    def default_dtype(self) -> torch.dtype:
-        """What the model runs in if nobody says: what its file holds; where that is quantised, what the GPU is good at."""
-        if self._settings.description.weights_dtype in _DTYPES:
-            return _DTYPES[self._settings.description.weights_dtype]
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-
-    def cache_memory(self) -> tuple[int, int | None]:
-        """The bytes that the KV cache takes if nobody says, and those that it can take at most."""
-        free_bytes = int(_GPU_CACHE_SHARE * torch.cuda.mem_get_info(self._device)[0])
-        return free_bytes, free_bytes
-
-    def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Memory for the KV cache."""
-        return torch.zeros(shape, dtype=dtype, device=self._device)
-
     @property
     def _model(self) -> Model:
         assert self._loaded_model is not None, "the model runner was used before load()"
         return self._loaded_model
 
+    def _forget_cache(self) -> None:
+        self._kv_caches = []
+        self._batch = None
+        self._model.forget_cache()
+
+    def _check_that_numbers_fit(self) -> None:
+        """Raises ConfigError for a model whose numbers grow beyond what float16 holds: it would answer nobody."""
+        vocab_size = self._model.vocab_size
+        num_tokens = min(_NUM_TRIAL_TOKENS, self._settings.max_model_len, vocab_size)
+        # The first ids are where files keep the beginning of a text, which makes the largest numbers.
+        token_ids = [*range(num_tokens // 4), *range(num_tokens // 4, vocab_size, vocab_size // num_tokens)][:num_tokens]
+        for result in self._try_step(token_ids, num_tokens, SamplingParams(temperature=0.0)):
+            if result.fault is not None:
+                raise ConfigError(
+                    f"{self._settings.description.architecture} {self._settings.files.name} makes numbers that are too large "
+                    f"for float16 ({result.fault}); use --dtype bfloat16 or float32, and the same for --kv-cache-dtype"
+                )
+
+    def _run_longest_step(self) -> None:
+        """As many tokens as a step may have, at the end of the longest context, with as many logits as there may be."""
+        num_tokens = self._settings.max_model_len
+        sampling = SamplingParams(prompt_logprobs=1)
+        self._try_step([0] * num_tokens, min(num_tokens, self._settings.max_num_batched_tokens), sampling)
+
+    def _try_step(self, token_ids: list[int], num_new: int, sampling: SamplingParams) -> list[RequestResult]:
+        """Computes the last ``num_new`` tokens of one request, in a cache of its own that is given back."""
+        num_blocks = -(-len(token_ids) // self._settings.cache.block_size)
+        self.allocate_cache(num_blocks)
+        request = NewRequest(request_id="trial", prompt_token_ids=token_ids, sampling=sampling)
+        part = ScheduledRequest("trial", len(token_ids) - num_new, num_new, list(range(num_blocks)))
+        results = self.execute(StepInput(step_number=0, new_requests=[request], scheduled=[part]))
+        self._forget_cache()
+        return results
+
     def _to_device(self, array: np.ndarray[tuple[int, ...], np.dtype[np.integer]]) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
+        return torch.from_numpy(array).to(self._device.torch_device)
 
     def _attention_metadata(self, layout: StepBatch) -> AttentionMetadata:
         return AttentionMetadata(
@@ -195,7 +221,7 @@ class GPUModelRunner:
                 eos_token_ids=state.eos_token_ids,
                 choice_index=state.choice_index,
                 vocab_size=self._model.vocab_size,
-                device=self._device,
+                device=self._device.torch_device,
             )
         except Exception as error:
             faults[state.request_id] = f"the request's parameters cannot be used: {error}"
@@ -218,11 +244,9 @@ class GPUModelRunner:
                 faults[state.request_id] = f"the prompt's log probabilities could not be computed: {error}"
 
     def _prompt_logprobs(self, hidden_states: Tensor, predicted: Tensor, num_likeliest: int) -> list[TokenLogprobs]:
-        num_rows = self._max_num_logit_rows()
         reports: list[TokenLogprobs] = []
-        for start in range(0, len(predicted), num_rows):
-            logits = self._model.compute_logits(hidden_states[start : start + num_rows])
-            reports += token_logprobs(logits, predicted[start : start + num_rows], num_likeliest)
+        for rows in self._logit_groups(len(predicted)):
+            reports += token_logprobs(self._model.compute_logits(hidden_states[rows]), predicted[rows], num_likeliest)
         return reports
 
     def _embed(self, layout: StepBatch, hidden_states: Tensor, faults: dict[str, str]) -> list[RequestResult]:
@@ -246,9 +270,8 @@ class GPUModelRunner:
         """Samples a token for each request whose end is reached, as many at a time as their logits may take memory."""
         indices = [index for index in layout.reaches_end if isinstance(layout.states[index].runner_data, RequestSampling)]
         results: list[RequestResult] = []
-        num_rows = self._max_num_logit_rows()
-        for start in range(0, len(indices), num_rows):
-            group = indices[start : start + num_rows]
+        for rows in self._logit_groups(len(indices)):
+            group = indices[rows]
             last_rows = layout.query_start[1:][group].astype(np.int64) - 1
             states = [layout.states[index] for index in group]
             results += self._sample_group(
@@ -283,9 +306,8 @@ class GPUModelRunner:
             results.append(RequestResult(state.request_id, [token_id], logprobs, prompt_logprobs))
         return results
 
-    def _max_num_logit_rows(self) -> int:
-        return max(1, _MAX_NUM_LOGITS // self._model.vocab_size)
-
-
-def _name_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    def _logit_groups(self, num_rows: int) -> Sequence[slice]:
+        """As few groups of rows as the memory for logits allows, of even sizes: each costs a pass over the vocabulary."""
+        most = max(1, self._device.max_num_logits // self._model.vocab_size)
+        num_groups = -(-num_rows // most)
+        return [slice(num_rows * i // num_groups, num_rows * (i + 1) // num_groups) for i in range(num_groups)]

@@ -1,4 +1,4 @@
-"""ModelRunner: what a Worker asks of the thing that computes; implemented by GPUModelRunner, CPUModelRunner and the fake.
+"""ModelRunner: what a Worker asks of the thing that computes; implemented by GPUModelRunner and the fake.
 
 Knows nothing of processes or of how a runner computes.
 """

@@ -1,6 +1,6 @@
 """ThreadPlan: on which processors a worker computes, with how many threads, and from which node it takes its memory.
 
-Pure arithmetic on a ``CpuTopology`` and settings; never imports torch. Called by CPUModelRunner, which carries it out. Ranks
+Pure arithmetic on a ``CpuTopology`` and settings; never imports torch. Called by CPUDevice, which carries it out. Ranks
 make their plans alone: from the same topology they never take the same core, as long as there is one for each.
 """
 

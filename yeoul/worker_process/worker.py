@@ -106,6 +106,7 @@ def _make_runner(settings: WorkerSettings) -> ModelRunner:
     from yeoul.worker_process.torch_import import import_torch
 
     import_torch()
-    from yeoul.worker_process.devices import make_model_runner
+    from yeoul.worker_process.devices import choose_device
+    from yeoul.worker_process.model_runner import GPUModelRunner
 
-    return make_model_runner(settings)
+    return GPUModelRunner(settings, choose_device(settings))

@@ -13,24 +13,37 @@ from yeoul.kernels.native.calls import Call, RmsNormCall
 from yeoul.kernels.native_library import InstructionSet, instruction_set_in_use, instruction_sets, using
 from yeoul.kernels.native_operations import NativeOperation
 
-COUNT_RUNTIMES = """
-import os
+ONE_TEAM = """
+import ctypes, os, shutil, sys
+from pathlib import Path
 import torch
-from yeoul.kernels.native_library import openmp_runtimes
+from yeoul.kernels.native_library import openmp_runtime
 from yeoul.kernels.quantize_rows.native import quantize_rows
+
+def runtimes():
+    return {line.split(maxsplit=5)[5] for line in Path("/proc/self/maps").read_text().splitlines() if "/libgomp" in line}
 
 torch.set_num_threads(2)
 torch.ones(1 << 20).exp()  # torch's team of threads starts
-runtimes, threads = openmp_runtimes(), os.listdir("/proc/self/task")
-assert len(runtimes) == 1 and "torch" in runtimes[0], runtimes
+(mine,) = runtimes()
+if len(sys.argv) > 1:
+    ctypes.CDLL(shutil.copy(mine, sys.argv[1]))  # another, such as a library of the user's brings
+    assert len(runtimes()) == 2, runtimes()
+before, threads = runtimes(), os.listdir("/proc/self/task")
+assert openmp_runtime() == mine, openmp_runtime()
 quantize_rows(torch.ones(64, 64))
-assert openmp_runtimes() == runtimes, openmp_runtimes()
+assert runtimes() == before, runtimes()
 assert os.listdir("/proc/self/task") == threads, "a second team of threads was started"
 """
 
 
 def test_the_process_has_one_openmp_runtime_which_is_torchs():
-    subprocess.run([sys.executable, "-c", COUNT_RUNTIMES], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", ONE_TEAM], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["libgomp.so.1", "libgomp-zzz.so.1"])
+def test_another_openmp_runtime_in_the_process_is_not_taken_for_torchs(name, tmp_path):
+    subprocess.run([sys.executable, "-c", ONE_TEAM, str(tmp_path / name)], check=True, timeout=60)
 
 
 def test_the_portable_set_is_always_there_and_the_best_is_in_use():

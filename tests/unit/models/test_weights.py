@@ -12,6 +12,7 @@ import torch
 from tests.unit.models.running import load
 from tests.unit.models.tiny_models import make_model, save_folder, save_gguf
 from yeoul.errors import ModelFileError
+from yeoul.kernels.linear.matrix_stack import MatrixStack
 from yeoul.kernels.pack_matrix.packed_matrix import PackedMatrix
 from yeoul.kernels.packed_linear.reference import unpack
 from yeoul.model_files.describe import describe
@@ -86,6 +87,31 @@ def test_a_packed_matrix_holds_the_numbers_of_the_decoded_one(type_name, interle
         nearest = truth.abs().amax(dim=1, keepdim=True) / 127 * 0.54
         is_near = (unpack(found) - truth).abs() <= nearest
         assert is_near.all() if type_name.startswith("Q4") else torch.equal(unpack(found), truth)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("type_name", "quantization"), [("F32", None), ("BF16", None), ("Q8_0", None), ("Q4_1", None), ("F32", "int8")]
+)
+def test_a_rank_that_has_no_rows_reads_none_and_multiplies_to_no_columns(type_name, quantization, dtype):
+    matrix = np.random.default_rng(1).normal(size=(12, 128)).astype(np.float32)
+    file = _weights(matrix, type_name)._file
+    weights = FileWeights(file, dtype, CPU, None if dtype == torch.float32 else quantization)
+    for none in (range(0), range(12, 12)):
+        assert weights.read("matrix", (12, 128), rows=none).shape == (0, 128)
+        assert weights.read("matrix", (12, 128), columns=none).shape == (12, 0)
+        product = MatrixStack([weights.read_matrix("matrix", (12, 128), rows=none)])
+        assert product(torch.ones(3, 128, dtype=dtype)).shape == (3, 0)
+
+
+def test_in_float16_a_matrix_that_cannot_be_packed_is_multiplied_in_float32():
+    matrix = np.random.default_rng(1).normal(size=(12, 128)).astype(np.float32)
+    weights = FileWeights(_weights(matrix, "F16")._file, torch.float16, CPU)
+    stack = MatrixStack([weights.read_matrix("matrix", (12, 128))], torch.ones(12, dtype=torch.float16))
+    rows = torch.randn(5, 128, dtype=torch.float16, generator=torch.Generator().manual_seed(1)) * 4
+    exact = rows.double() @ torch.from_numpy(matrix).half().double().T + 1
+    assert torch.allclose(stack(rows, torch.float32).double(), exact, atol=1e-4)
+    assert torch.equal(stack(rows), stack(rows, torch.float32).half())
 
 
 def test_the_oracle_s_matrices_are_decoded():

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from yeoul.worker_process.cpu_model_runner import take_place
+from yeoul.worker_process.cpu_device import take_place
 from yeoul.worker_process.memory_node import prefer_memory_of_node
 from yeoul.worker_process.thread_plan import ThreadPlan
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,16 +11,21 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.unit.worker_process.fake_worker import Driver, greedy, run_together, seeded
 from tests.unit.worker_process.tiny_llama import WithoutCache, tiny_settings, tiny_worker, write_tiny_llama
 from yeoul.config.settings import CacheSettings, ModelSettings
 from yeoul.errors import ConfigError
+from yeoul.kernels.native_library import instruction_sets, using
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, RequestResult, StepInput
 from yeoul.model_files.description import ModelFiles
-from yeoul.worker_process.cpu_model_runner import multiplies_bfloat16
+from yeoul.models.decoder import Decoder
+from yeoul.worker_process import fingerprint
+from yeoul.worker_process.cpu_device import CPUDevice
+from yeoul.worker_process.model_runner import GPUModelRunner
 from yeoul.worker_process.worker import Worker
 
 PROMPT = [int(number) for number in np.random.default_rng(3).integers(0, 96, 37)]
@@ -196,13 +203,107 @@ def test_a_bad_request_fails_alone_and_at_once(worker, oracle, bad, message):
 
 
 def test_many_more_rows_than_fit_in_the_memory_for_logits_at_once(worker, oracle, monkeypatch):
-    monkeypatch.setattr("yeoul.worker_process.model_runner._MAX_NUM_LOGITS", 2 * 96)
+    monkeypatch.setattr(CPUDevice, "max_num_logits", 2 * 96)
     drivers = [
         Driver(worker, request(f"r{i}", PROMPT[i:], greedy(prompt_logprobs=0)), list(range(i * 12, i * 12 + 12)))
         for i in range(5)
     ]
     assert run_together(drivers, 3) == [oracle.greedy_tokens(PROMPT[i:], 3) for i in range(5)]
     assert [len(driver.results[0].prompt_logprobs) for driver in drivers] == [37, 36, 35, 34, 33]
+
+
+@pytest.mark.parametrize(("num_rows", "sizes"), [(3, [3]), (4, [4]), (5, [2, 3]), (8, [4, 4]), (1, [1])])
+def test_logits_that_need_several_passes_are_made_in_even_ones(files, monkeypatch, num_rows, sizes):
+    monkeypatch.setattr(CPUDevice, "max_num_logits", 4 * 96)
+    worker, found = tiny_worker(files), []
+    compute = Decoder.compute_logits
+
+    def watch(self, states):
+        found.append(len(states))
+        return compute(self, states)
+
+    monkeypatch.setattr(Decoder, "compute_logits", watch)
+    drivers = [Driver(worker, request(f"r{i}", PROMPT[i:]), list(range(i * 12, i * 12 + 12))) for i in range(num_rows)]
+    run_together(drivers, 1)
+    assert found == sizes
+
+
+def test_a_new_cache_is_made_once_the_old_one_is_gone(files, monkeypatch):
+    worker = tiny_worker(files, model=ModelSettings(dtype="bfloat16", device="cpu"))
+    old: list[weakref.ref[torch.UntypedStorage]] = []
+    left: list[object] = []
+    zeros = CPUDevice.zeros
+
+    def watch(self, shape, dtype):
+        left.extend(cache for cache in old if cache() is not None)
+        blocks = zeros(self, shape, dtype)
+        old.append(weakref.ref(blocks.untyped_storage()))
+        return blocks
+
+    monkeypatch.setattr(CPUDevice, "zeros", watch)
+    for round_number in range(3):
+        worker.allocate_cache(256)
+        Driver(worker, request(f"r{round_number}"), BLOCKS).run(3)
+    assert len(old) == 3
+    assert left == []
+
+
+class _NarrowDevice(CPUDevice):
+    """Has to see the longest step before it says how much memory is left."""
+
+    def cache_memory(self, run_longest_step):
+        run_longest_step()
+        return 1 << 18, 1 << 18
+
+
+@pytest.mark.parametrize(("max_num_batched_tokens", "num_new"), [(100, 100), (10_000, 256)])
+def test_a_device_that_must_know_is_shown_the_longest_step(files, monkeypatch, max_num_batched_tokens, num_new):
+    settings = tiny_settings(files, max_model_len=256, max_num_batched_tokens=max_num_batched_tokens)
+    runner, seen = GPUModelRunner(settings, _NarrowDevice(settings)), []
+    runner.load()
+    forward = runner._model.forward
+
+    def watch(token_ids, positions, metadata, kv_caches):
+        seen.append((len(token_ids), metadata.max_context_length))
+        return forward(token_ids, positions, metadata, kv_caches)
+
+    monkeypatch.setattr(runner._model, "forward", watch)
+    assert runner.max_num_blocks() == (1 << 18) // runner.block_bytes
+    assert seen == [(num_new, 256)]
+    assert runner._kv_caches == []
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cache_dtype", "fits"),
+    [("float16", "auto", False), ("bfloat16", "auto", True), ("bfloat16", "float16", False), ("float32", "auto", True)],
+)
+def test_a_model_whose_numbers_do_not_fit_float16_is_refused_at_the_start(tmp_path, dtype, cache_dtype, fits):
+    files = write_tiny_llama(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["model.layers.0.self_attn.v_proj.weight"] *= 1e5
+    save_file(tensors, tmp_path / "model.safetensors")
+    cache = CacheSettings(block_size=16, kv_cache_dtype=cache_dtype)
+    worker = Worker(tiny_settings(files, model=ModelSettings(dtype=dtype, device="cpu"), cache=cache))
+    if fits:
+        worker.load()
+        return
+    with pytest.raises(ConfigError, match=r"llama tiny makes numbers that are too large for float16 .* use --dtype bfloat16"):
+        worker.load()
+
+
+def test_float16_serves_a_model_that_fits_it(files, oracle):
+    worker = tiny_worker(files, model=ModelSettings(dtype="float16", device="cpu"))
+    assert Driver(worker, request(), BLOCKS).run(8) == oracle.greedy_tokens(PROMPT, 8)
+
+
+def test_weights_that_are_rounded_are_said_to_be(files, caplog):
+    description = msgspec.structs.replace(tiny_settings(files).description, weights_dtype="float16")
+    for dtype, num_lines in (("auto", 1), ("float32", 0)):
+        caplog.clear()
+        model = msgspec.convert({"dtype": dtype, "device": "cpu"}, ModelSettings)
+        Worker(tiny_settings(files, description=description, model=model)).load()
+        assert sum("are float16 and become bfloat16" in record.getMessage() for record in caplog.records) == num_lines
+        assert all(record.levelno == logging.WARNING for record in caplog.records if "become" in record.getMessage())
 
 
 def test_ready_counts_the_bytes_of_a_block_in_the_cache_s_own_type(files):
@@ -226,17 +327,23 @@ def test_the_fingerprint_names_weights_and_number_type(files, tmp_path):
     assert len({fingerprint_of(files), fingerprint_of(other), fingerprint_of(files, "bfloat16")}) == 3
 
 
+def test_the_fingerprint_names_whatever_decides_the_last_bits(files, monkeypatch):
+    def found() -> str:
+        return Worker(tiny_settings(files)).load().model_fingerprint
+
+    names = []
+    for instruction_set in instruction_sets():
+        with using(instruction_set):
+            names.append(found())
+            assert found() == names[-1]
+    monkeypatch.setattr(fingerprint, "__version__", "another")
+    names.append(found())
+    assert len(set(names)) == len(instruction_sets()) + 1
+
+
 def test_a_cache_that_the_machine_cannot_hold_is_refused_with_what_to_set(worker):
     with pytest.raises(ConfigError, match="cpu has no room for a KV cache of 1099511627776 blocks"):
         worker.allocate_cache(1 << 40)
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [("avx2 avx512_bf16 vaes", True), ("fp asimd bf16 sve", True), ("avx2 avx512f", False), ("", False)],
-)
-def test_a_cpu_that_multiplies_bfloat16_is_told_by_its_flags(flags, expected):
-    assert multiplies_bfloat16(f"processor : 0\nflags : {flags}\n\nprocessor : 1\nflags : {flags}\n") is expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

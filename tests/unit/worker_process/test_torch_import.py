@@ -55,4 +55,4 @@ def test_a_second_import_is_none():
 
 
 def test_all_that_a_worker_imports_leaves_them_alone():
-    assert run("from yeoul.worker_process.devices import make_model_runner\n" + HAVE_RUN) == "[False, False]"
+    assert run("from yeoul.worker_process.devices import choose_device\n" + HAVE_RUN) == "[False, False]"

@@ -26,7 +26,7 @@ class MatrixStack:
     """``[num_outputs, num_inputs]``, in parts that may be stored differently, and a bias of all outputs."""
 
     def __init__(self, matrices: list[Matrix], bias: Tensor | None = None) -> None:
-        """``bias`` is ``[num_outputs]`` of the type that the dense parts have."""
+        """``bias`` is ``[num_outputs]`` of any floating type."""
         self._products: list[_Product] = []
         first_output = 0
         for is_packed, neighbours in groupby(matrices, key=lambda matrix: isinstance(matrix, PackedMatrix)):
@@ -62,4 +62,5 @@ def _packed_product(matrices: list[Matrix], bias: Tensor | None) -> _Product:
 def _dense_product(matrices: list[Matrix], bias: Tensor | None) -> _Product:
     weight = torch.cat([matrix for matrix in matrices if isinstance(matrix, Tensor)]) if len(matrices) > 1 else matrices[0]
     assert isinstance(weight, Tensor)
-    return lambda rows, dtype: linear(rows, weight, bias).to(dtype)
+    bias = None if bias is None else bias.to(weight.dtype)
+    return lambda rows, dtype: linear(rows.to(weight.dtype), weight, bias, dtype)

@@ -70,7 +70,7 @@ def pack_matrix(rows: npt.NDArray[np.uint8], type_name: str, num_inputs: int, ro
         num_outputs,
         num_inputs,
         codes.shape[1],
-        scales[0].numel(),
+        scales.shape[1] * TILE_OUTPUTS,
         address(codes),
         address(scales),
     )
@@ -80,7 +80,8 @@ def pack_matrix(rows: npt.NDArray[np.uint8], type_name: str, num_inputs: int, ro
 def pack_int8(matrix: Tensor) -> PackedMatrix:
     """Quantise a floating matrix ``[num_outputs, num_inputs]`` to 8 bits with a scale for each output and 192 inputs."""
     num_outputs, num_inputs = matrix.shape
-    pieces = [_int8_tiles(matrix[first : first + _ROWS_A_PIECE]) for first in range(0, num_outputs, _ROWS_A_PIECE)]
+    firsts = range(0, max(1, num_outputs), _ROWS_A_PIECE)
+    pieces = [_int8_tiles(matrix[first : first + _ROWS_A_PIECE]) for first in firsts]
     codes, scales = (torch.cat(parts) for parts in zip(*pieces, strict=True))
     return PackedMatrix(PackedForm(*PLAIN_BLOCKS), num_outputs, num_inputs, codes, scales)
 
@@ -88,13 +89,14 @@ def pack_int8(matrix: Tensor) -> PackedMatrix:
 def _int8_tiles(rows: Tensor) -> tuple[Tensor, Tensor]:
     num_filled = -(-rows.shape[1] // BLOCK_INPUTS) * BLOCK_INPUTS
     numbers = torch.nn.functional.pad(rows.float(), (0, -rows.shape[1] % SCALE_INPUTS, 0, -len(rows) % TILE_OUTPUTS))
-    numbers = numbers.view(len(numbers), -1, SCALE_INPUTS)
+    numbers = numbers.view(len(numbers), numbers.shape[1] // SCALE_INPUTS, SCALE_INPUTS)
     largest = numbers.abs().amax(dim=2, keepdim=True)
     # A number over a tensor would be that number times the reciprocals, rounded twice.
     inverse = torch.where(largest > 0, torch.full_like(largest, 127.0) / largest, 0.0)
     codes = (numbers * inverse).round_().add_(_ZERO).to(torch.uint8).flatten(1)[:, :num_filled]
-    tiles = codes.reshape(-1, TILE_OUTPUTS, num_filled // _GROUP_INPUTS, _GROUP_INPUTS).transpose(1, 2).flatten(1)
-    scales = (largest / torch.full_like(largest, 127.0)).view(-1, TILE_OUTPUTS, numbers.shape[1]).transpose(1, 2)
+    num_tiles = len(numbers) // TILE_OUTPUTS
+    tiles = codes.reshape(num_tiles, TILE_OUTPUTS, num_filled // _GROUP_INPUTS, _GROUP_INPUTS).transpose(1, 2).flatten(1)
+    scales = (largest / torch.full_like(largest, 127.0)).view(num_tiles, TILE_OUTPUTS, numbers.shape[1]).transpose(1, 2)
     return tiles, scales
 
 
@@ -102,7 +104,8 @@ def pack_bfloat16(matrix: Tensor) -> PackedMatrix:
     """Lay a bfloat16 matrix ``[num_outputs, num_inputs]`` out for the native kernels."""
     num_outputs, num_inputs = matrix.shape
     filled = torch.nn.functional.pad(matrix, (0, -num_inputs % BFLOAT16_BLOCK, 0, -num_outputs % TILE_OUTPUTS))
-    tiles = filled.view(-1, TILE_OUTPUTS, filled.shape[1] // 2, 2).transpose(1, 2).contiguous()
+    num_tiles, num_pairs = len(filled) // TILE_OUTPUTS, filled.shape[1] // 2
+    tiles = filled.view(num_tiles, TILE_OUTPUTS, num_pairs, 2).transpose(1, 2).contiguous()
     return PackedMatrix(PackedForm(BFLOAT16_BITS, 0, 0), num_outputs, num_inputs, tiles, None)
 
 

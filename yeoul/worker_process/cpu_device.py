@@ -1,6 +1,6 @@
-"""CPUModelRunner: GPUModelRunner with what a CPU needs: threads, a number type, and cache memory that is taken as it fills.
+"""CPUDevice: this machine's CPUs: threads, a number type, and cache memory that is taken as it fills.
 
-Knows nothing of steps or models. ``devices.make_model_runner`` makes it.
+Knows nothing of steps or models. ``devices.choose_device`` makes it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import logging
 import math
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from yeoul.config.parts import WorkerSettings
 from yeoul.kernels.native_library import InstructionSet, instruction_set_in_use
 from yeoul.model_files.file_identity import identify
 from yeoul.worker_process.cache_memory import available_host_bytes
 from yeoul.worker_process.cpu_topology import read_topology
 from yeoul.worker_process.memory_node import prefer_memory_of_node
-from yeoul.worker_process.model_runner import GPUModelRunner
 from yeoul.worker_process.thread_plan import ThreadPlan, plan_threads
 
 logger = logging.getLogger(__name__)
@@ -29,16 +30,25 @@ MIN_DEFAULT_CACHE_BYTES = 512 << 20
 _CACHE_SHARE = 0.5
 
 
-class CPUModelRunner(GPUModelRunner):
-    """One rank on this machine's CPU; ranks share its cores and its memory evenly."""
+class CPUDevice:
+    """One rank's part: ranks share the cores and the memory evenly. See ``devices.Device``."""
 
-    @property
-    def device_name(self) -> str:
-        """Device, number type and threads, such as ``cpu bfloat16, 2 threads``."""
+    torch_device = torch.device("cpu")
+    max_num_logits = 7 << 20  # 28 MiB, which malloc keeps: from 32 on it asks the kernel anew, and each page is a fault
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+
+    def describe(self, dtype: torch.dtype) -> str:
+        """Number type and threads."""
         num_threads = torch.get_num_threads()
-        return f"{super().device_name}, {num_threads} thread{'' if num_threads == 1 else 's'}"
+        return f"cpu {str(dtype).removeprefix('torch.')}, {num_threads} thread{'' if num_threads == 1 else 's'}"
 
-    def prepare_device(self) -> None:
+    def arithmetic(self) -> str:
+        """The instruction set: sums run over as many lanes as it has."""
+        return f"cpu {instruction_set_in_use()}"
+
+    def prepare(self) -> None:
         """Carries out the thread plan. Threads that torch and OpenMP start later are bound like this one."""
         plan = plan_threads(read_topology(), self._settings)
         logger.info("%s", plan.describe())
@@ -51,7 +61,7 @@ class CPUModelRunner(GPUModelRunner):
         is_fast = instruction_set_in_use() != InstructionSet.PORTABLE or multiplies_bfloat16(_cpu_description())
         return torch.bfloat16 if is_fast and not is_float32 else torch.float32
 
-    def cache_memory(self) -> tuple[int, int | None]:
+    def cache_memory(self, run_longest_step: Callable[[], None]) -> tuple[int, int | None]:
         """As much as the model's file, at least 512 MiB, if nobody says; at most half of what is available to the ranks."""
         available = available_host_bytes()
         if available is not None:
