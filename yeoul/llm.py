@@ -239,9 +239,10 @@ class LLM:
         Errors as for ``generate``; also where the model has no chat template.
         """
         thread = self._started()
-        prompts: list[Prompt] = [
-            thread.run(thread.engine.text.render_chat(conversation, tools=tools)) for conversation in _conversations(messages)
-        ]
+        prompts: list[Prompt] = []
+        for conversation in _conversations(messages):
+            rendering = thread.engine.text.render_chat(conversation.copy, len(str(conversation)), tools=tools)
+            prompts.append(thread.run(rendering)[0])
         # The template writes the special tokens itself.
         return self._answer_all(thread, prompts, sampling_params, add_special_tokens=False, progress=progress)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.raw_http import request_bytes
+from yeoul.model_files.tokenizer_source import FAKE_EOS_TOKEN_ID
 
 COMPLETIONS, CHAT, EMBEDDINGS = "/v1/completions", "/v1/chat/completions", "/v1/embeddings"
 JSON = {"content-type": "application/json"}
@@ -55,6 +56,16 @@ def body_of(num_bytes: int) -> bytes:
     return request_bytes("POST", COMPLETIONS, JSON, b'{"prompt": "hi", "max_tokens": 1}'.ljust(num_bytes))
 
 
+def log_probabilities(num_logprobs: int) -> bytes:
+    """Eight prompts whose answers may be long, and end at once; one a token of a prompt, 21 a token of an answer."""
+    num_prompts, max_tokens, most_likely = 8, 6200, 20
+    num_of_prompts = num_logprobs - num_prompts * max_tokens * (1 + most_likely)
+    prompts = [[65] * (num_of_prompts // num_prompts) for _ in range(num_prompts)]
+    prompts[0] += [65] * (num_of_prompts % num_prompts)
+    ends_at_once = {"logit_bias": {str(FAKE_EOS_TOKEN_ID): 100}}
+    return completion(prompt=prompts, max_tokens=max_tokens, logprobs=most_likely, prompt_logprobs=0, **ends_at_once)
+
+
 # The row's name -> a request of so many.
 CASES: dict[str, Case] = {
     "bytes of path and query": lambda sent: request_bytes("GET", "/health?".ljust(sent, "x"), {}),
@@ -63,10 +74,14 @@ CASES: dict[str, Case] = {
     "bytes of the body": body_of,
     "objects and arrays in all": lambda sent: chat(tools=[{"a": [[]] * (sent - 6)}], tool_choice="none"),
     "depth": lambda sent: chat(metadata=nested(sent - 1)),
-    "bytes of a field other than prompt, input, tokens, messages and tools": lambda sent: chat(
-        metadata={"a": "x" * (sent - len('{"a":""}'))}
+    "names of fields in all": lambda sent: chat(metadata=dict.fromkeys(map(str, range(sent - 5)), 1)),
+    "strings in all": lambda sent: chat(metadata=[""] * (sent - 7)),
+    "values in all": lambda sent: chat(metadata=[1] * (sent - 2)),
+    "fields that are not known": lambda sent: completion(**{f"x{index}": 1 for index in range(sent)}),
+    "name of such a field": lambda sent: completion(**{"x" * sent: 1}),
+    "entries of a tool call's arguments": lambda sent: chat(
+        messages=[{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[" + "1," * sent + "1]"}}]}]
     ),
-    "user": lambda sent: completion(user="x" * sent),
     "cache_salt": lambda sent: completion(cache_salt="x" * sent),
     "name of a message": lambda sent: chat(messages=[{**MESSAGE, "name": "x" * sent}]),
     "tokens": lambda sent: completion(prompt=[65] * sent),
@@ -79,6 +94,7 @@ CASES: dict[str, Case] = {
     "tools": lambda sent: chat(tools=[{"type": "function"}] * sent, tool_choice="none"),
     "logit_bias": lambda sent: completion(logit_bias={str(token_id): 1 for token_id in range(sent)}),
     "a bias": lambda sent: completion(logit_bias={"65": sent}),
+    "log probabilities in all": log_probabilities,
     "top_logprobs": lambda sent: chat(logprobs=True, top_logprobs=sent),
     "stop": lambda sent: completion(stop=[chr(200 + place) for place in range(sent)]),
     "a stop string": lambda sent: completion(stop="x" * sent),
@@ -112,6 +128,8 @@ NOT_BUILT: dict[str, bytes] = {
     "a regex": completion(guided_regex="(a+)+$"),
     "best_of above n": completion(best_of=4),
     "suffix": completion(suffix="the end"),
+    "another way to sample": completion(typical_p=0.5),
+    "an answer that is begun": chat(continue_final_message=True),
     "images": chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]),
     "modalities": chat(modalities=["audio"]),
     "a template of the client's own": chat(chat_template_kwargs={"chat_template": "{{ 1 }}"}),

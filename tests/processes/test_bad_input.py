@@ -37,7 +37,7 @@ BAD = {
     "invalid UTF-8": (COMPLETIONS, b'{"model": "fake", "prompt": "\xff\xfe"}', 400, "UTF-8"),
     "deep nesting": (COMPLETIONS, '{"prompt": ' + "[" * 100_000 + "]" * 100_000 + "}", 400, ""),
     "an unknown model": (COMPLETIONS, completion(model="no-such-model"), 404, "no-such-model"),
-    "an unknown field": (COMPLETIONS, completion(temprature=1.0), 400, "temperature"),
+    "an unknown way to sample": (COMPLETIONS, completion(typical_p=0.5), 400, "typical_p"),
     "a missing prompt": (COMPLETIONS, '{"model": "fake"}', 400, "prompt"),
     "an empty list of prompts": (COMPLETIONS, completion(prompt=[]), 400, "prompt"),
     "a token outside the vocabulary": (COMPLETIONS, completion(prompt=[1, 10**9]), 400, "1000000000"),

@@ -141,6 +141,7 @@ def test_a_seed_gives_the_same_answer_alone_in_a_list_as_choice_0_of_several_and
         answer = httpx.post(f"{server.url}/v1/completions", json={"prompt": prompts, **fields}, timeout=10.0)
         assert [choice["text"] for choice in answer.json()["choices"]] == alone
         drawn = httpx.post(f"{server.url}/v1/completions", json={"prompt": prompts, **fields, "seed": None}, timeout=10.0)
+        assert all("seed" not in choice for choice in answer.json()["choices"])
         first, *_, last = drawn.json()["choices"]
         assert first["text"] != last["text"]
         again = httpx.post(

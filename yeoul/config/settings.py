@@ -242,7 +242,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_num_connections: Annotated[
         Count, Meta(description="Most open connections; requests on further ones are answered with 503.")
     ] = 4096
-    max_body_bytes: Annotated[int, Meta(ge=1024, description="Largest body of a request.")] = 16 << 20
+    max_body_bytes: Annotated[
+        int,
+        Meta(ge=1024, description="Largest body of a request; each MiB of one can hold the others up for 5 milliseconds."),
+    ] = 4 << 20
+    strict_requests: Annotated[
+        bool, Meta(description="Refuse fields of a request that are not known, instead of passing them over.")
+    ] = False
     log_level: Annotated[LogLevel, Meta(description="What the log shows.")] = "info"
     log_requests: Annotated[bool, Meta(description="Log every HTTP request.")] = False
     headless: Annotated[bool, Meta(description="Run the engine without HTTP; web processes join it at --engine-address.")] = (

@@ -295,7 +295,7 @@ class EngineCoreProc:
         elif isinstance(message, AddRequest):
             self._add(message)
         elif isinstance(message, Unreadable):
-            self._refuse(message.request_id, RequestFault(message.reason))
+            self._refuse(message.request_id, RequestFault(message.reason, InvalidRequestError.status))
         elif isinstance(message, AbortRequests):
             self._scheduler.abort(message.request_ids)
         elif isinstance(message, UtilityCall):

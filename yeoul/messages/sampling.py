@@ -1,19 +1,36 @@
-"""SamplingParams: how the next token is chosen and when a request ends; crosses every process border as it is."""
+"""SamplingParams: how the next token is chosen and when a request ends; crosses every process border as it is.
+
+The types say what each field may be; the request bodies of the web process have fields of the same types.
+"""
 
 from __future__ import annotations
 
-import math
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
+from yeoul.messages.validation import explain
 
-MAX_LOGPROBS = 20
-MAX_NUM_STOP_STRINGS = 16
 MAX_STOP_STRING_CHARACTERS = 1024
-MAX_NUM_STOP_TOKEN_IDS = 128
+_MAX_BIAS = 100.0
+_MAX_INT64 = 2**63 - 1
+
+Int64 = Annotated[int, Meta(ge=-(2**63), le=_MAX_INT64)]
+Count = Annotated[int, Meta(ge=0, le=_MAX_INT64)]
+MaxTokens = Annotated[int, Meta(ge=1, le=_MAX_INT64)]
+NumChoices = Annotated[int, Meta(ge=1, le=128)]
+NumLogprobs = Annotated[int, Meta(ge=0, le=20)]
+Temperature = Annotated[float, Meta(ge=0, le=100)]
+TopK = Annotated[int, Meta(ge=-1, le=_MAX_INT64)]
+TopP = Annotated[float, Meta(gt=0, le=1)]
+MinP = Annotated[float, Meta(ge=0, le=1)]
+RepetitionPenalty = Annotated[float, Meta(gt=0, le=100)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+StopStrings = Annotated[list[str], Meta(max_length=16)]
+StopTokenIds = Annotated[list[Int64], Meta(max_length=128)]
 MAX_NUM_LOGIT_BIASES = 1024
-MAX_NUM_CHOICES = 128
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -24,77 +41,54 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     those of the k most likely ones, of the model's distribution before penalties and temperature.
     """
 
-    n: int = 1
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    logit_bias: dict[int, float] = {}
-    seed: int | None = None
-    stop: list[str] = []
-    stop_token_ids: list[int] = []
+    n: NumChoices = 1
+    temperature: Temperature = 1.0
+    top_k: TopK = 0
+    top_p: TopP = 1.0
+    min_p: MinP = 0.0
+    repetition_penalty: RepetitionPenalty = 1.0
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
+    logit_bias: Annotated[dict[int, float], Meta(max_length=MAX_NUM_LOGIT_BIASES)] = {}
+    seed: Int64 | None = None
+    stop: StopStrings = []
+    stop_token_ids: StopTokenIds = []
     include_stop_str_in_output: bool = False
-    max_tokens: int | None = None
-    min_tokens: int = 0
+    max_tokens: MaxTokens | None = None
+    min_tokens: Count = 0
     ignore_eos: bool = False
-    logprobs: int | None = None
-    prompt_logprobs: int | None = None
+    logprobs: NumLogprobs | None = None
+    prompt_logprobs: NumLogprobs | None = None
     skip_special_tokens: bool = True
 
     def check(self, vocab_size: int) -> None:
         """Raises InvalidRequestError, naming the field, for a value that the engine could not honour."""
-        _check_range("n", self.n, 1, MAX_NUM_CHOICES)
-        _check_range("temperature", self.temperature, 0.0, 100.0)
-        _check_range("top_k", self.top_k, -1, math.inf)
-        _check_range("top_p", self.top_p, 0.0, 1.0, low_excluded=True)
-        _check_range("min_p", self.min_p, 0.0, 1.0)
-        _check_range("repetition_penalty", self.repetition_penalty, 0.0, 100.0, low_excluded=True)
-        _check_range("presence_penalty", self.presence_penalty, -2.0, 2.0)
-        _check_range("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
-        _check_range("min_tokens", self.min_tokens, 0, math.inf)
-        if self.seed is not None:
-            _check_range("seed", self.seed, -(2**63), 2**63 - 1)
-        if self.max_tokens is not None:
-            _check_range("max_tokens", self.max_tokens, 1, math.inf)
-            if self.min_tokens > self.max_tokens:
-                raise InvalidRequestError(
-                    f"min_tokens is {self.min_tokens}, more than max_tokens, {self.max_tokens}", param="min_tokens"
-                )
-        for name in ("logprobs", "prompt_logprobs"):
-            if (value := getattr(self, name)) is not None:
-                _check_range(name, value, 0, MAX_LOGPROBS)
+        fields = msgspec.structs.asdict(self)
+        try:
+            msgspec.convert(fields, SamplingParams)
+        except msgspec.ValidationError as error:
+            raise explain(error, fields) from None
+        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
+            raise InvalidRequestError(
+                f"min_tokens is {self.min_tokens}, more than max_tokens, {self.max_tokens}", param="min_tokens"
+            )
         self._check_stops(vocab_size)
-        _check_count("logit_bias", len(self.logit_bias), MAX_NUM_LOGIT_BIASES)
         for token_id, bias in self.logit_bias.items():
             _check_token_id("logit_bias", token_id, vocab_size)
-            _check_range(f"logit_bias[{token_id}]", bias, -100.0, 100.0)
+            if not -_MAX_BIAS <= bias <= _MAX_BIAS:
+                raise InvalidRequestError(
+                    f"logit_bias[{token_id}] is {bias:g}; expected {-_MAX_BIAS:g} to {_MAX_BIAS:g}", param="logit_bias"
+                )
 
     def _check_stops(self, vocab_size: int) -> None:
-        _check_count("stop", len(self.stop), MAX_NUM_STOP_STRINGS)
         if not all(self.stop):
             raise InvalidRequestError("a stop string is empty; leave it out", param="stop")
         if (longest := max(map(len, self.stop), default=0)) > MAX_STOP_STRING_CHARACTERS:
             raise InvalidRequestError(
                 f"a stop string has {longest} characters; expected at most {MAX_STOP_STRING_CHARACTERS}", param="stop"
             )
-        _check_count("stop_token_ids", len(self.stop_token_ids), MAX_NUM_STOP_TOKEN_IDS)
         for token_id in self.stop_token_ids:
             _check_token_id("stop_token_ids", token_id, vocab_size)
-
-
-def _check_range(name: str, value: float, low: float, high: float, *, low_excluded: bool = False) -> None:
-    if not low <= value <= high or (low_excluded and value == low):
-        border = "more than" if low_excluded else "at least"
-        upper = "" if high == math.inf else f" and at most {high:g}"
-        raise InvalidRequestError(f"{name} is {value}; expected {border} {low:g}{upper}", param=name.split("[")[0])
-
-
-def _check_count(name: str, num_entries: int, most: int) -> None:
-    if num_entries > most:
-        raise InvalidRequestError(f"{name} has {num_entries} entries; expected at most {most}", param=name)
 
 
 def _check_token_id(name: str, token_id: int, vocab_size: int) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jinja2
+import jinja2.meta
 
 from yeoul.errors import ConfigError, InvalidRequestError, RequestFailedError
 from yeoul.model_files.tokenizer_source import TokenizerSource
@@ -74,6 +75,11 @@ class ChatTemplate:
         faults = (template.fault for template in (self._for_all, self._for_tools) if template is not None)
         return next((fault for fault in faults if fault is not None), None)
 
+    def unread(self, names: Iterable[str]) -> set[str]:
+        """Those of these variables that no template reads."""
+        templates = [template for template in (self._for_all, self._for_tools) if template is not None]
+        return set(names).difference(*(template.names for template in templates))
+
     def render(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -111,8 +117,11 @@ class _CompiledTemplate:
     def __init__(self, source: str, variables: Mapping[str, Any]) -> None:
         self._variables = variables
         self.fault: str | None = None
+        self.names: frozenset[str] = frozenset()
         try:
-            self._template = TemplateSandbox().compiled(source)
+            sandbox = TemplateSandbox()
+            self._template = sandbox.compiled(source)
+            self.names = frozenset(jinja2.meta.find_undeclared_variables(sandbox.parse(source)))
         except Exception as error:  # nesting too deep for jinja or for Python, numbers of ten thousand digits, ...
             self.fault = f"cannot be compiled: {error}"
             return

@@ -11,8 +11,10 @@ import msgspec
 
 from yeoul.errors import InvalidRequestError, PromptTooLongError
 from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.validation import explain
 
 MAX_CHARACTERS_A_TOKEN = 128
+MAX_NUM_LOGPROBS = 1 << 20
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,8 @@ def check_sampling(sampling: SamplingParams, limits: Limits) -> SamplingParams:
     """
     try:
         checked = msgspec.msgpack.decode(msgspec.msgpack.encode(sampling), type=SamplingParams)
+    except msgspec.ValidationError as error:
+        raise explain(error, msgspec.structs.asdict(sampling)) from None
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
         raise InvalidRequestError(f"a sampling parameter is of the wrong type or too large: {error}") from None
     checked.check(limits.vocab_size)
@@ -76,6 +80,25 @@ def check_prompt_length(num_tokens: int, limits: Limits) -> None:
         raise PromptTooLongError(
             f"the prompt has {num_tokens} tokens; the model's context is {limits.max_model_len} tokens for prompt and answer"
             f" together, so at most {limits.max_model_len - 1} fit: shorten the prompt"
+        )
+
+
+def check_num_logprobs(sampling: SamplingParams, num_prompt_tokens: int, max_tokens: int) -> None:
+    """Whether what is asked to be told of tokens can be kept until it is written.
+
+    Args:
+        sampling: of the request.
+        num_prompt_tokens: of all prompts together.
+        max_tokens: that the answers to all prompts may have, together, for each of ``n`` choices.
+    """
+    of_prompt = 0 if sampling.prompt_logprobs is None else num_prompt_tokens * (1 + sampling.prompt_logprobs)
+    of_answer = 0 if sampling.logprobs is None else max_tokens * (1 + sampling.logprobs)
+    if (num_logprobs := sampling.n * (of_prompt + of_answer)) > MAX_NUM_LOGPROBS:
+        field = "prompt_logprobs" if of_prompt > of_answer else "logprobs"
+        raise InvalidRequestError(
+            f"this request asks for up to {num_logprobs} log probabilities, n for each token of prompts and answers and for"
+            f" its likeliest alternatives; at most {MAX_NUM_LOGPROBS} are told: ask for fewer, or set max_tokens",
+            param=field,
         )
 
 

@@ -1,14 +1,18 @@
-"""The parts that every kind of answer has: ids, usage, and JSON with its constant parts encoded once; knows no route."""
+"""The parts that every kind of answer has: ids, usage, names of tokens, and JSON with its constant parts encoded once."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from yeoul.web_process.generation_output import GenerationOutput
+from yeoul.web_process.schemas.sampling_fields import StreamOptions
+
+if TYPE_CHECKING:
+    from yeoul.text.tokenizer import Tokenizer
 
 encode_json = msgspec.json.Encoder().encode
 
@@ -44,33 +48,70 @@ class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usage:
-    """Counts the tokens of an answer as its deltas pass."""
+    """Counts the tokens of an answer as its deltas pass. ``tail`` ends each event, with the usage so far if that is wanted.
 
-    def __init__(self, num_prompt_tokens: int) -> None:
+    Args:
+        num_prompt_tokens: of all prompts.
+        options: what the request says about its stream.
+    """
+
+    def __init__(self, num_prompt_tokens: int, options: StreamOptions | None) -> None:
         self._num_prompt_tokens = num_prompt_tokens
-        self._num_output_tokens: dict[tuple[int, int], int] = {}
+        self._num_output_tokens = 0
+        self._last: dict[tuple[int, int], int] = {}
         self._num_cached_tokens: dict[int, int] = {}
+        self.is_wanted = options is not None and options.include_usage is True
+        self._is_continuous = self.is_wanted and options is not None and options.continuous_usage_stats is True
+        self._no_usage = b',"usage":null}\n\n' if self.is_wanted else b"}\n\n"
 
     def add(self, output: GenerationOutput) -> None:
         """Notes a delta."""
-        self._num_output_tokens[output.prompt_index, output.choice_index] = output.num_output_tokens
+        key = output.prompt_index, output.choice_index
+        self._num_output_tokens += output.num_output_tokens - self._last.get(key, 0)
+        self._last[key] = output.num_output_tokens
         if output.choice_index == 0:
             self._num_cached_tokens[output.prompt_index] = output.num_cached_tokens
 
-    def add_all(self, outputs: Iterable[GenerationOutput]) -> Usage:
-        """Notes several, and returns itself."""
-        for output in outputs:
-            self.add(output)
-        return self
+    def tail(self) -> bytes:
+        """The end of an event after the deltas that were noted."""
+        return b',"usage":%b}\n\n' % self.to_json() if self._is_continuous else self._no_usage
 
     def to_json(self) -> bytes:
         """OpenAI's ``usage`` object. The prompt's tokens count once, whatever ``n`` is."""
-        num_output_tokens = sum(self._num_output_tokens.values())
         return encode_json(
             {
                 "prompt_tokens": self._num_prompt_tokens,
-                "completion_tokens": num_output_tokens,
-                "total_tokens": self._num_prompt_tokens + num_output_tokens,
+                "completion_tokens": self._num_output_tokens,
+                "total_tokens": self._num_prompt_tokens + self._num_output_tokens,
                 "prompt_tokens_details": {"cached_tokens": sum(self._num_cached_tokens.values())},
             }
         )
+
+
+class TokenNames:
+    """How tokens are called beside their log probabilities: their text, or ``token_id:123`` where the request wants that.
+
+    With ``marks_bytes`` a part of a character is called ``bytes:\\xe2\\x80``, as OpenAI's older endpoint does.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, as_ids: bool, marks_bytes: bool = False) -> None:
+        self._tokenizer = tokenizer
+        self._as_ids = as_ids
+        self._marks_bytes = marks_bytes
+
+    def name(self, token_id: int) -> str:
+        """The name of one token."""
+        if self._as_ids:
+            return by_id(token_id)
+        if not self._marks_bytes:
+            return self._tokenizer.token_text(token_id)
+        spelled = self._tokenizer.token_bytes(token_id)
+        try:
+            return spelled.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelled)
+
+
+def by_id(token_id: int) -> str:
+    """vLLM's name of a token that is told by its id."""
+    return f"token_id:{token_id}"

@@ -14,6 +14,7 @@ from yeoul.web_process.disconnect import on_disconnect
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.sse import EventFormat, EventStream
+from yeoul.web_process.writing import is_long, json_response, write_apart
 
 
 class AnswerFormat(EventFormat, Protocol):
@@ -39,7 +40,9 @@ async def respond(
     try:
         answer = make_format(stream)
         if not streams:
-            return Response(answer.whole(await collect(request, stream)), media_type="application/json")
+            outputs = await collect(request, stream)
+            body = await write_apart(lambda: answer.whole(outputs)) if is_long(outputs) else answer.whole(outputs)
+            return json_response(body)
     except BaseException:
         stream.close()
         raise

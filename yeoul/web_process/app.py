@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from yeoul import __version__
 from yeoul.web_process.authentication import Authentication
+from yeoul.web_process.body_reader import IgnoredFieldsHeader
 from yeoul.web_process.errors_http import install_error_handlers
 from yeoul.web_process.routes.chat import chat_router
 from yeoul.web_process.routes.completions import completions_router
@@ -32,5 +33,6 @@ def build_app(context: ServerContext) -> FastAPI:
     install_error_handlers(app)
     if context.settings.server.api_key:
         app.add_middleware(Authentication, api_keys=context.settings.server.api_key)
+    app.add_middleware(IgnoredFieldsHeader)
     app.add_middleware(Turnstile)
     return app

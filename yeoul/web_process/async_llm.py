@@ -24,7 +24,7 @@ from yeoul.messages.outputs import EngineReady, RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
-from yeoul.web_process.admission import Limits, check_sampling, resolve_max_tokens
+from yeoul.web_process.admission import Limits, check_num_logprobs, check_sampling, resolve_max_tokens
 from yeoul.web_process.door import Door
 from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.engine_recovery import EngineRecovery
@@ -296,6 +296,11 @@ class AsyncLLM:
         finally:
             stream.close()
 
+    def check_room(self, terms: ServiceTerms, num_choices: int, request_id: str | None = None) -> None:
+        """Raises as ``submit`` would for so many choices, whatever their prompts are: before those are made with effort."""
+        self.check_health()
+        self._door.check(request_id, terms, num_choices)
+
     async def submit(
         self,
         prompts: Sequence[Prompt],
@@ -309,15 +314,15 @@ class AsyncLLM:
 
         The caller closes the stream. Errors as for ``generate``; on an error the engine has heard of nothing.
         """
-        self.check_health()
         sampling = check_sampling(sampling, self.limits)
-        num_choices = len(prompts) * sampling.n
-        self._door.check(request_id, terms, num_choices)
+        self.check_room(terms, num_choices := len(prompts) * sampling.n, request_id)
         prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens)
         resolved = [resolve_max_tokens(sampling, len(token_ids), self.limits) for token_ids in prompt_token_ids]
+        num_prompt_tokens, max_tokens = sum(map(len, prompt_token_ids)), [params.max_tokens or 1 for params in resolved]
+        check_num_logprobs(sampling, num_prompt_tokens, sum(max_tokens))
         self.check_health()
-        self._door.check(request_id, terms, num_choices, sampling.n * sum(map(len, prompt_token_ids)))
-        self._door.check_deadline(terms, max(params.max_tokens or 1 for params in resolved))
+        self._door.check(request_id, terms, num_choices, sampling.n * num_prompt_tokens)
+        self._door.check_deadline(terms, max(max_tokens))
         seeds = self._new_requests.choose_seeds(sampling.seed, len(prompts))
         stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seeds, self._requests.close)
         self._requests.open(stream, terms.deadline_seconds)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from yeoul.messages.outputs import TokenLogprobs
-from yeoul.web_process.answer_parts import LOWEST_LOGPROB, AnswerHead, Usage, encode_json
+from yeoul.web_process.answer_parts import LOWEST_LOGPROB, AnswerHead, TokenNames, Usage, encode_json
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.request_stream import RequestStream
 
@@ -20,36 +20,36 @@ class ChatFormat:
     """One answer."""
 
     def __init__(
-        self, head: AnswerHead, stream: RequestStream, tokenizer: Tokenizer, *, includes_usage: bool = False
+        self, head: AnswerHead, stream: RequestStream, tokenizer: Tokenizer, *, usage: Usage, names: TokenNames
     ) -> None:
         self._stream = stream
         self._tokenizer = tokenizer
         self._has_logprobs = stream.sampling.logprobs is not None
-        self._includes_usage = includes_usage
-        self._usage = Usage(stream.num_prompt_tokens)
+        self._usage = usage
+        self._names = names
         self._head = head.begin_json()
-        self._tail = b',"usage":null}\n\n' if includes_usage else b"}\n\n"
         self._beginnings: dict[int, bytes] = {}
 
     def events(self, output: GenerationOutput) -> bytes:
         """See ``EventFormat``: one event a delta; before a choice's first one, an event that says who speaks."""
         index = output.choice_index
         opening = b""
+        if self._usage.is_wanted:
+            self._usage.add(output)
+        tail = self._usage.tail()
         beginning = self._beginnings.get(index)
         if beginning is None:
             start = b'data: %b"choices":[{"index":%d,"delta":{' % (self._head, index)
-            opening = start + b'"role":"assistant","content":""' + _NOT_FINISHED + self._tail
+            opening = start + b'"role":"assistant","content":""' + _NOT_FINISHED + tail
             beginning = self._beginnings[index] = start
-        if self._includes_usage:
-            self._usage.add(output)
         if output.finish_reason is None and not self._has_logprobs:
-            return opening + beginning + b'"content":' + encode_json(output.text) + _NOT_FINISHED + self._tail
+            return opening + beginning + b'"content":' + encode_json(output.text) + _NOT_FINISHED + tail
         content = b'"content":' + encode_json(output.text) if output.text or output.logprobs else b""
-        return opening + beginning + content + self._rest_of_choice(output) + b"]" + self._tail
+        return opening + beginning + content + self._rest_of_choice(output) + b"]" + tail
 
     def closing(self) -> bytes:
         """See ``EventFormat``: the usage, where it was asked for."""
-        if not self._includes_usage:
+        if not self._usage.is_wanted:
             return b""
         return b'data: %b"choices":[],"usage":%b}\n\n' % (self._head, self._usage.to_json())
 
@@ -63,21 +63,23 @@ class ChatFormat:
         return b'%b"choices":[%b],"usage":%b}' % (self._head, b",".join(choices), self._usage.to_json())
 
     def _rest_of_choice(self, output: GenerationOutput) -> bytes:
-        logprobs = {"content": list(map(self._logprob, output.logprobs)), "refusal": None} if self._has_logprobs else None
+        logprobs = b"null"
+        if self._has_logprobs:  # each on its own, so that no call of the encoder takes long
+            logprobs = b'{"content":[%b],"refusal":null}' % b",".join(map(self._logprob, output.logprobs))
         return b'},"logprobs":%b,"finish_reason":%b,"stop_reason":%b}' % (
-            encode_json(logprobs),
+            logprobs,
             encode_json(output.finish_reason),
             encode_json(output.stop_reason),
         )
 
-    def _logprob(self, entry: TokenLogprobs) -> dict[str, object]:
+    def _logprob(self, entry: TokenLogprobs) -> bytes:
         """OpenAI's object for one token, with the most likely ones in its place."""
         chosen, *top = (self._token(*pair) for pair in zip(entry.token_ids, entry.logprobs, strict=True))
-        return {**chosen, "top_logprobs": top}
+        return encode_json({**chosen, "top_logprobs": top})
 
     def _token(self, token_id: int, logprob: float) -> dict[str, object]:
         return {
-            "token": self._tokenizer.token_text(token_id),
+            "token": self._names.name(token_id),
             "logprob": max(logprob, LOWEST_LOGPROB),
             "bytes": list(self._tokenizer.token_bytes(token_id)),
         }

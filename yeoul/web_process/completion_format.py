@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from yeoul.messages.outputs import TokenLogprobs
-from yeoul.web_process.answer_parts import LOWEST_LOGPROB, AnswerHead, Usage, encode_json
+from yeoul.web_process.answer_parts import LOWEST_LOGPROB, AnswerHead, TokenNames, Usage, by_id, encode_json
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.text_offsets import TextOffsets
@@ -30,8 +30,9 @@ class CompletionFormat:
         tokenizer: Tokenizer,
         *,
         echo: list[str],
+        usage: Usage,
+        names: TokenNames,
         only_echoes: bool = False,
-        includes_usage: bool = False,
         num_prompt_logprobs: int | None = None,
     ) -> None:
         self._stream = stream
@@ -40,10 +41,10 @@ class CompletionFormat:
         self._only_echoes = only_echoes
         self._num_logprobs = stream.sampling.logprobs
         self._num_prompt_logprobs = num_prompt_logprobs
-        self._includes_usage = includes_usage
-        self._usage = Usage(stream.num_prompt_tokens)
+        self._usage = usage
+        self._names = names
         self._head = head.begin_json()
-        self._tail = b',"usage":null}\n\n' if includes_usage else b"}\n\n"
+        self._seeds_differ = len(set(stream.seeds)) > 1
         self._beginnings: dict[int, bytes] = {}
         self._text_offsets: dict[int, TextOffsets] = {}
 
@@ -54,15 +55,16 @@ class CompletionFormat:
         if beginning is None:
             beginning = self._beginnings[index] = b'data: %b"choices":[{"index":%d,"text":' % (self._head, index)
             self._put_echo_before(output)
-        if self._includes_usage:
+        if self._usage.is_wanted:
             self._usage.add(output)
+        tail = self._usage.tail()
         if output.finish_reason is None and self._num_logprobs is None:
-            return beginning + encode_json(output.text) + _NOT_FINISHED + self._tail
-        return beginning + encode_json(output.text) + self._rest_of_choice(index, output) + b"]" + self._tail
+            return beginning + encode_json(output.text) + _NOT_FINISHED + tail
+        return beginning + encode_json(output.text) + self._rest_of_choice(index, output) + b"]" + tail
 
     def closing(self) -> bytes:
         """See ``EventFormat``: the usage, where it was asked for."""
-        if not self._includes_usage:
+        if not self._usage.is_wanted:
             return b""
         return b'data: %b"choices":[],"usage":%b}\n\n' % (self._head, self._usage.to_json())
 
@@ -93,8 +95,8 @@ class CompletionFormat:
         """vLLM's ``prompt_logprobs``: for each token of the prompt, by token id, what is known of it and of the likeliest."""
         if self._num_prompt_logprobs is None:
             return b""
-        entries = [None if entry is None else self._by_token_id(entry) for entry in output.prompt_logprobs]
-        return b'"prompt_logprobs":%b,' % encode_json(entries)
+        entries = (b"null" if entry is None else encode_json(self._by_token_id(entry)) for entry in output.prompt_logprobs)
+        return b'"prompt_logprobs":[%b],' % b",".join(entries)
 
     def _by_token_id(self, entry: TokenLogprobs) -> dict[int, object]:
         reports: dict[int, object] = {}
@@ -111,25 +113,26 @@ class CompletionFormat:
         return reports
 
     def _rest_of_choice(self, index: int, output: GenerationOutput) -> bytes:
-        logprobs = self._logprobs(index, output, self._num_logprobs) if self._num_logprobs is not None else None
-        return b',"seed":%d,"logprobs":%b,"finish_reason":%b,"stop_reason":%b}' % (
-            output.seed,
-            encode_json(logprobs),
+        logprobs = b"null" if self._num_logprobs is None else self._logprobs(index, output, self._num_logprobs)
+        return b',%b"logprobs":%b,"finish_reason":%b,"stop_reason":%b}' % (
+            b'"seed":%d,' % output.seed if self._seeds_differ else b"",
+            logprobs,
             encode_json(output.finish_reason),
             encode_json(output.stop_reason),
         )
 
-    def _logprobs(self, index: int, output: GenerationOutput, num_likeliest: int) -> dict[str, object]:
+    def _logprobs(self, index: int, output: GenerationOutput, num_likeliest: int) -> bytes:
         """OpenAI's four parallel lists. Offsets count characters from the beginning of the choice's text."""
         prompt_entries = output.prompt_logprobs if self._echo else []
         entries = [*prompt_entries, *output.logprobs]
         token_ids = output.token_ids[: len(entries)]
-        return {
-            "tokens": list(map(self._tokenizer.token_text, token_ids)),
-            "token_logprobs": [None if entry is None else max(entry.logprobs[0], LOWEST_LOGPROB) for entry in entries],
-            "top_logprobs": [None if entry is None else self._top(entry, num_likeliest) for entry in entries],
-            "text_offset": self._offsets(index, output, token_ids, len(prompt_entries)),
-        }
+        top = (b"null" if entry is None else encode_json(self._top(entry, num_likeliest)) for entry in entries)
+        return b'{"tokens":%b,"token_logprobs":%b,"top_logprobs":[%b],"text_offset":%b}' % (
+            encode_json(list(map(self._names.name, token_ids))),
+            encode_json([None if entry is None else max(entry.logprobs[0], LOWEST_LOGPROB) for entry in entries]),
+            b",".join(top),
+            encode_json(self._offsets(index, output, token_ids, len(prompt_entries))),
+        )
 
     def _offsets(self, index: int, output: GenerationOutput, token_ids: list[int], num_prompt_tokens: int) -> list[int]:
         offsets = self._text_offsets.get(index)
@@ -140,9 +143,10 @@ class CompletionFormat:
         return (offsets.of_prompt() if num_prompt_tokens else []) + offsets.of_answer(token_ids[num_prompt_tokens:])
 
     def _top(self, entry: TokenLogprobs, num_likeliest: int) -> dict[str, float]:
-        """The most likely tokens and the chosen one; of two that look the same the likelier one stands."""
+        """The most likely tokens and the chosen one; of two that look the same the less likely one is called by its id."""
         top: dict[str, float] = {}
-        pairs = list(zip(entry.token_ids, entry.logprobs, strict=True))[: 1 + num_likeliest]
-        for token_id, logprob in sorted(pairs, key=lambda pair: -pair[1]):
-            top.setdefault(self._tokenizer.token_text(token_id), max(logprob, LOWEST_LOGPROB))
+        logprobs = dict(list(zip(entry.token_ids, entry.logprobs, strict=True))[: 1 + num_likeliest])
+        for token_id, logprob in sorted(logprobs.items(), key=lambda pair: -pair[1]):
+            name = self._names.name(token_id)
+            top[by_id(token_id) if name in top else name] = max(logprob, LOWEST_LOGPROB)
         return top

@@ -93,31 +93,34 @@ class ModelText:
 
     async def render_chat(
         self,
-        messages: Sequence[dict[str, Any]],
+        make_messages: Callable[[], Sequence[dict[str, Any]]],
+        num_characters: int,
         *,
         tools: list[dict[str, Any]] | None = None,
         add_generation_prompt: bool = True,
         template_arguments: dict[str, Any] | None = None,
-    ) -> str:
-        """The prompt that a chat becomes by the model's template.
+    ) -> tuple[str, set[str]]:
+        """The prompt that a chat becomes by the model's template, and the names of arguments that the template never reads.
+
+        ``num_characters`` is the length of all that the template is given.
 
         Raises:
             InvalidRequestError: the model has no template, or the template refuses these messages or takes too long.
             RequestFailedError: the template works for no conversation.
         """
 
-        def render(timeout_seconds: float) -> str:
-            return self._chat_template.render(
-                messages,
+        def render(timeout_seconds: float) -> tuple[str, set[str]]:
+            prompt = self._chat_template.render(
+                make_messages(),
                 tools,
                 add_generation_prompt=add_generation_prompt,
                 variables=template_arguments,
                 timeout_seconds=timeout_seconds,
             )
+            return prompt, self._chat_template.unread(template_arguments or {})
 
         from yeoul.text.chat_template import ChatTemplateTimeoutError
 
-        num_characters = sum(len(str(message.get("content", ""))) for message in messages)
         if num_characters <= _MAX_CHARACTERS_ON_LOOP:
             with contextlib.suppress(ChatTemplateTimeoutError):
                 return render(_MAX_RENDERING_SECONDS_ON_LOOP)

@@ -24,11 +24,6 @@ class ServerContext:
     started_at: int = field(default_factory=lambda: int(time.time()))
 
     @property
-    def max_body_bytes(self) -> int:
-        """The largest body that is read."""
-        return self.settings.server.max_body_bytes
-
-    @property
     def model_names(self) -> list[str]:
         """The names that requests may use; answers carry the first one unless the request said another."""
         return self.settings.server.served_model_name or [self.llm.model.files.name]

@@ -7,7 +7,9 @@ A client that leaves closes the stream at once; one that reads slowly makes ``se
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -20,6 +22,7 @@ from yeoul.web_process.errors_http import error_fields, error_response
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.http_protocol import DIRECT_SEND
 from yeoul.web_process.request_stream import RequestStream
+from yeoul.web_process.writing import is_long, write_apart
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,10 @@ class EventFormat(Protocol):
 
     def closing(self) -> bytes:
         """The events after the last delta, without ``[DONE]``."""
+
+
+def _join_events(events: Callable[[GenerationOutput], bytes], batch: Sequence[GenerationOutput]) -> bytes:
+    return b"".join(map(events, batch))
 
 
 def direct_send(scope: Scope, send: Send) -> Send:
@@ -89,7 +96,10 @@ class EventStream(Response):
                 break
             if batch:
                 self._is_quiet = False
-            payload = b"".join(map(events, batch)) if batch else KEEP_ALIVE
+            if is_long(batch):
+                payload = await write_apart(functools.partial(_join_events, events, batch))
+            else:
+                payload = _join_events(events, batch) if batch else KEEP_ALIVE
             if self._has_begun:
                 await send_directly({"type": "http.response.body", "body": payload, "more_body": True})
             else:

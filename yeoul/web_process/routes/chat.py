@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from yeoul.web_process.answer_parts import AnswerHead
+from yeoul.web_process.answer_parts import AnswerHead, TokenNames, Usage
 from yeoul.web_process.answering import respond
 from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.chat_format import ChatFormat
@@ -25,20 +25,23 @@ def chat_router(context: ServerContext) -> APIRouter:
     )
     async def create_chat_completion(request: Request) -> Response:
         """Answers the last message of a chat."""
-        body = await read_body(request, ChatRequest, context.max_body_bytes)
+        body = await read_body(request, ChatRequest, context.settings.server)
         model = context.check_model(body.model)
-        prompt = await context.llm.text.render_chat(
-            [message.for_template() for message in body.messages],
+        terms = context.terms(request, body.priority, body.cache_salt, body.deadline_seconds)
+        sampling = body.to_sampling(context.llm.text.sampling_defaults)
+        context.llm.check_room(terms, sampling.n)
+        prompt, unread = await context.llm.text.render_chat(
+            lambda: [message.for_template() for message in body.messages],
+            request.state.num_body_bytes,
             tools=body.tools,
             add_generation_prompt=body.add_generation_prompt is not False,
-            template_arguments=body.chat_template_kwargs,
+            template_arguments=body.template_arguments(),
         )
+        for name in body.without_effect(unread):
+            request.state.unknown_fields.note(name)
         with named_as("messages"):
             stream = await context.llm.submit(
-                [prompt],
-                body.to_sampling(context.llm.text.sampling_defaults),
-                terms=context.terms(request, body.priority, body.cache_salt, body.deadline_seconds),
-                add_special_tokens=body.add_special_tokens is True,
+                [prompt], sampling, terms=terms, add_special_tokens=body.add_special_tokens is True
             )
         return await respond(
             request,
@@ -54,4 +57,6 @@ def chat_router(context: ServerContext) -> APIRouter:
 def _format(context: ServerContext, body: ChatRequest, model: str, stream: RequestStream) -> ChatFormat:
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
     head = AnswerHead.make("chatcmpl", kind, model, context.system_fingerprint, stream.seeds[0])
-    return ChatFormat(head, stream, context.llm.text.tokenizer, includes_usage=body.includes_usage)
+    tokenizer = context.llm.text.tokenizer
+    names = TokenNames(tokenizer, as_ids=body.return_tokens_as_token_ids is True)
+    return ChatFormat(head, stream, tokenizer, usage=Usage(stream.num_prompt_tokens, body.stream_options), names=names)

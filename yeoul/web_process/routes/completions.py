@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from yeoul.web_process.answer_parts import AnswerHead
+from yeoul.web_process.answer_parts import AnswerHead, TokenNames, Usage
 from yeoul.web_process.answering import respond
 from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.completion_format import CompletionFormat
@@ -22,7 +22,7 @@ def completions_router(context: ServerContext) -> APIRouter:
     @router.post("/v1/completions", responses=answers_of(COMPLETION, streams=True), openapi_extra=body_of(CompletionRequest))
     async def create_completion(request: Request) -> Response:
         """Continues a text, or several."""
-        body = await read_body(request, CompletionRequest, context.max_body_bytes)
+        body = await read_body(request, CompletionRequest, context.settings.server)
         model = context.check_model(body.model)
         stream = await context.llm.submit(
             body.prompts(),
@@ -56,6 +56,7 @@ def _format(context: ServerContext, body: CompletionRequest, model: str, stream:
         tokenizer,
         echo=echo,
         only_echoes=body.only_echoes,
-        includes_usage=body.includes_usage,
+        usage=Usage(stream.num_prompt_tokens, body.stream_options),
+        names=TokenNames(tokenizer, as_ids=body.return_tokens_as_token_ids is True, marks_bytes=True),
         num_prompt_logprobs=body.prompt_logprobs,
     )

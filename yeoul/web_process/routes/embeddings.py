@@ -6,10 +6,10 @@ import asyncio
 import base64
 import struct
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 
 from yeoul.errors import InvalidRequestError
+from yeoul.web_process.answer_parts import encode_json
 from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.disconnect import on_disconnect
 from yeoul.web_process.errors_http import named_as
@@ -18,7 +18,9 @@ from yeoul.web_process.schemas.answers import EMBEDDINGS
 from yeoul.web_process.schemas.prompts import as_prompts
 from yeoul.web_process.schemas.texts import EmbeddingRequest
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.writing import json_response, write_apart
 
+_FEW_VECTORS = 16
 # What other servers log for it; nobody reads this answer.
 _CLIENT_LEFT = 499
 
@@ -30,7 +32,7 @@ def embeddings_router(context: ServerContext) -> APIRouter:
     @router.post("/v1/embeddings", responses=answers_of(EMBEDDINGS), openapi_extra=body_of(EmbeddingRequest))
     async def create_embeddings(request: Request) -> Response:
         """One vector of length 1 for each input."""
-        body = await read_body(request, EmbeddingRequest, context.max_body_bytes)
+        body = await read_body(request, EmbeddingRequest, context.settings.server)
         model = context.check_model(body.model)
         if body.dimensions is not None:
             raise InvalidRequestError(
@@ -48,13 +50,16 @@ def embeddings_router(context: ServerContext) -> APIRouter:
             return Response(status_code=_CLIENT_LEFT)
         with named_as("input"):
             vectors, num_tokens = encoding.result()
-        data = [
-            {"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)}
-            for index, vector in enumerate(vectors)
-        ]
-        usage = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
-        answer = {"object": "list", "data": data, "model": model, "usage": usage}
-        return Response(msgspec.json.encode(answer), media_type="application/json")
+
+        def written() -> bytes:
+            data = (
+                encode_json({"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)})
+                for index, vector in enumerate(vectors)
+            )
+            usage = encode_json({"prompt_tokens": num_tokens, "total_tokens": num_tokens})
+            return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (b",".join(data), encode_json(model), usage)
+
+        return json_response(written() if len(vectors) <= _FEW_VECTORS else await write_apart(written))
 
     return router
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from yeoul.web_process.schemas.answers import ERROR, EVENT
 from yeoul.web_process.schemas.body import RequestBody
 
@@ -17,8 +19,7 @@ _ERRORS = {
 
 def body_of(model: type[RequestBody]) -> dict[str, Any]:
     """What FastAPI's ``openapi_extra`` needs to show ``model`` as the body of a route."""
-    schema = model.model_json_schema()
-    definitions = schema.pop("$defs", {})
+    (schema,), definitions = msgspec.json.schema_components([model])
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": _inline(schema, definitions)}}}}
 
 

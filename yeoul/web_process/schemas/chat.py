@@ -2,133 +2,122 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Collection
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, WithJsonSchema, field_validator, model_validator
+from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
-from yeoul.messages.sampling import MAX_LOGPROBS, SamplingParams
+from yeoul.messages.sampling import MaxTokens, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
-from yeoul.web_process.schemas.body import Int64, Label, RequestBody
+from yeoul.web_process.schemas.body import Label, RequestBody
 from yeoul.web_process.schemas.sampling_fields import SamplingFields
 
-MAX_NUM_MESSAGES = 4096
-MAX_NUM_PARTS = 1024  # of a message's content
-MAX_NUM_TOOLS = 128
+MAX_NUM_ENTRIES_OF_ARGUMENTS = 32768
 
-_TEXT_KINDS = ("text", "input_text", "output_text")
-_CONTENT_SCHEMA = {
-    "anyOf": [
-        {"type": "string"},
-        {"type": "null"},
-        {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["type"],
-                "properties": {"type": {"enum": [*_TEXT_KINDS, "refusal"]}, "text": {"type": "string"}},
-            },
-        },
-    ]
-}
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+Tools = Annotated[list[dict[str, Any]], Meta(max_length=128)]
 
 
-class ChatMessage(RequestBody):
-    """One message. ``content`` is a string, null, or a list of parts of type ``text``."""
+class ContentPart(RequestBody, kw_only=True):
+    """A part of a message's content: text, or why an assistant refused."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.type not in ("text", "input_text", "output_text", "refusal") or self.written is None:
+            raise ValueError(
+                f"this model reads text only, but a part of content has the type {self.type[:40]!r} (or no text)"
+            )
+
+    @property
+    def written(self) -> str | None:
+        """What a template reads of it."""
+        return self.refusal if self.type == "refusal" else self.text
+
+
+class ChatMessage(RequestBody, kw_only=True):
+    """One message. ``reasoning`` is vLLM's newer name of ``reasoning_content``."""
 
     role: Role
-    content: Annotated[str | list[dict[str, str]] | None, WithJsonSchema(_CONTENT_SCHEMA)] = Field(
-        default=None, description="A string, or a list of text parts."
-    )
+    content: str | Annotated[list[ContentPart], Meta(max_length=1024)] | None = None
     name: Label | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: Label | None = None
     function_call: dict[str, Any] | None = None
-    audio: None = None
-    annotations: list[dict[str, Any]] | None = None
 
-    @field_validator("content", mode="before")
-    @classmethod
-    def _read_parts(cls, content: Any) -> Any:
-        if isinstance(content, list):
-            if len(content) > MAX_NUM_PARTS:
-                raise ValueError(f"expected at most {MAX_NUM_PARTS} parts, but {len(content)} came")
-            return [{"type": "text", "text": _text_of_part(part)} for part in content]
-        if content is not None and not isinstance(content, str):
-            raise ValueError("expected a string, or a list of text parts")
-        return content
+    inner: ClassVar[dict[str, type[RequestBody]]] = {"content": ContentPart}
 
-    @model_validator(mode="after")
-    def _check_content(self) -> ChatMessage:
-        if self.content is None and not (
-            self.role == "assistant" and (self.tool_calls or self.function_call or self.refusal)
-        ):
+    def __post_init__(self) -> None:
+        if self.content is None and self.role not in ("assistant", "tool"):
             raise ValueError(f"a message of role {self.role!r} has no content; expected a string")
-        return self
+        for call in self.tool_calls or []:
+            _check_arguments(call)
 
     def for_template(self) -> dict[str, Any]:
         """The message as chat templates know it: without nulls, and ``developer`` under its older name."""
-        fields = self.model_dump(exclude_none=True, exclude={"annotations"})
-        if self.role == "developer":
-            fields["role"] = "system"
-        fields.setdefault("content", "")
-        return fields
+        content: Any = self.content or ""
+        if isinstance(self.content, list):
+            content = [{"type": "text", "text": part.written} for part in self.content]
+        fields = {
+            "role": "system" if self.role == "developer" else self.role,
+            "content": content,
+            "name": self.name,
+            "refusal": self.refusal,
+            "reasoning_content": self.reasoning_content or self.reasoning,
+            "tool_calls": self.tool_calls,
+            "tool_call_id": self.tool_call_id,
+            "function_call": self.function_call,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
 
 
-def _text_of_part(part: Any) -> str:
-    if not isinstance(part, dict) or not isinstance(kind := part.get("type"), str):
-        raise ValueError("a part of content has to be an object with a type")
-    if kind in _TEXT_KINDS and isinstance(part.get("text"), str):
-        return str(part["text"])
-    if kind == "refusal" and isinstance(part.get("refusal"), str):
-        return str(part["refusal"])
-    raise ValueError(f"this model reads text only, but a part of content has the type {kind[:40]!r} (or no text)")
+def _check_arguments(call: dict[str, Any]) -> None:
+    """A template reads the arguments of a call as JSON, which costs what reading a body costs."""
+    function = call.get("function")
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    if isinstance(arguments, str) and arguments.count(",") > MAX_NUM_ENTRIES_OF_ARGUMENTS:
+        raise ValueError(f"the arguments of a tool call have more than {MAX_NUM_ENTRIES_OF_ARGUMENTS} entries; send fewer")
 
 
-class ChatRequest(SamplingFields):
-    """OpenAI's fields. Those that only steer OpenAI's own platform are accepted and ignored."""
+Messages = Annotated[list[ChatMessage], Meta(min_length=1, max_length=4096)]
 
-    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_NUM_MESSAGES)
+
+class ChatRequest(SamplingFields, kw_only=True):
+    """OpenAI's fields, and those that vLLM added. What only steers OpenAI's own platform is passed over."""
+
+    messages: Messages
     logprobs: bool | None = None
-    top_logprobs: Annotated[Int64, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    max_completion_tokens: Annotated[Int64, Field(ge=1)] | None = None
-    tools: list[dict[str, Any]] | None = Field(default=None, max_length=MAX_NUM_TOOLS)
+    top_logprobs: NumLogprobs | None = None
+    max_completion_tokens: MaxTokens | None = None
+    tools: Tools | None = None
     tool_choice: str | dict[str, Any] | None = None
-    functions: list[dict[str, Any]] | None = Field(default=None, max_length=MAX_NUM_TOOLS)
+    functions: Tools | None = None
     function_call: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
     modalities: list[str] | None = None
-    audio: None = None
-    web_search_options: None = None
-
-    metadata: dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
-    prediction: dict[str, Any] | None = None
-    prompt_cache_key: Label | None = None
-    prompt_cache_retention: str | None = None
-    reasoning_effort: str | None = None
-    safety_identifier: Label | None = None
-    service_tier: str | None = None
-    store: bool | None = None
-    verbosity: str | None = None
-
+    reasoning_effort: Label | None = None
     add_generation_prompt: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
-    @model_validator(mode="after")
-    def _refuse_what_is_missing(self) -> ChatRequest:
-        if (self.tools or self.functions) and self.tool_choice != "none":
-            raise InvalidRequestError(
-                "calling tools is not supported: leave tools out, or set tool_choice to 'none'", param="tools"
-            )
-        for name in ("tool_choice", "function_call"):
-            if (choice := getattr(self, name)) not in (None, "none", "auto"):
+    inner: ClassVar[dict[str, type[RequestBody]]] = {**SamplingFields.inner, "messages": ChatMessage}
+
+    def __post_init__(self) -> None:
+        for tools, choice in (("tools", "tool_choice"), ("functions", "function_call")):
+            chosen = getattr(self, choice)
+            if getattr(self, tools) and "none" not in (chosen, self.tool_choice):
                 raise InvalidRequestError(
-                    f"calling tools is not supported: {name} has to be 'none' or left out, but {str(choice)[:40]!r} came",
-                    param=name,
+                    f"calling tools is not supported: leave {tools} out, or set {choice} to 'none'", param=tools
+                )
+            if chosen not in (None, "none", "auto"):
+                raise InvalidRequestError(
+                    f"calling tools is not supported: {choice} has to be 'none' or left out, but {str(chosen)[:40]!r} came",
+                    param=choice,
                 )
         if self.response_format is not None and self.response_format.get("type") != "text":
             raise InvalidRequestError(
@@ -138,7 +127,21 @@ class ChatRequest(SamplingFields):
             raise InvalidRequestError("modalities has to be ['text']; this model writes text only", param="modalities")
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequestError("top_logprobs needs logprobs to be true", param="top_logprobs")
-        return self
+
+    def template_arguments(self) -> dict[str, Any]:
+        """What the template is told besides the conversation. Without any effort there is no thinking, as in vLLM."""
+        arguments: dict[str, Any] = {}
+        if self.reasoning_effort is not None:
+            arguments["reasoning_effort"] = self.reasoning_effort
+        if self.reasoning_effort == "none":
+            arguments["enable_thinking"] = False
+        return arguments | (self.chat_template_kwargs or {})
+
+    def without_effect(self, unread: Collection[str]) -> list[str]:
+        """The fields that were meant for the template, where it reads none of the arguments that came of them."""
+        names = [f"chat_template_kwargs.{name}" for name in self.chat_template_kwargs or {} if name in unread]
+        of_effort = {"reasoning_effort", "enable_thinking"} if self.reasoning_effort == "none" else {"reasoning_effort"}
+        return names + ["reasoning_effort"] * (self.reasoning_effort is not None and of_effort <= set(unread))
 
     def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:
         """The sampling parameters; without a limit the answer may fill the remaining context.

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import Field, field_validator
-
 from yeoul.errors import InvalidRequestError
-from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.sampling import Int64, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.model_text import Prompt
-from yeoul.web_process.schemas.body import Int64
-from yeoul.web_process.schemas.prompts import PROMPTS_SCHEMA, as_prompts
+from yeoul.web_process.schemas.prompts import Prompts, as_prompts
 from yeoul.web_process.schemas.sampling_fields import SamplingFields
 
 # OpenAI's default for this route; chats fill the context instead.
 DEFAULT_MAX_TOKENS = 16
 
 
-class CompletionRequest(SamplingFields):
+class CompletionRequest(SamplingFields, kw_only=True):
     """OpenAI's fields; ``prompt`` is a string, a list of token ids, or a list of either."""
 
-    prompt: Any = Field(
-        description="A string, a list of token ids, a list of strings, or a list of lists of token ids.",
-        json_schema_extra=PROMPTS_SCHEMA,
-    )
+    prompt: Prompts
     echo: bool | None = None
-    logprobs: Int64 | None = None
-    prompt_logprobs: Int64 | None = Field(default=None, description="Log probabilities of the prompt's tokens, as in vLLM.")
+    logprobs: NumLogprobs | None = None
+    prompt_logprobs: NumLogprobs | None = None
     best_of: Int64 | None = None
-    suffix: str | None = None
-
-    @field_validator("suffix")
-    @classmethod
-    def _refuse_suffix(cls, suffix: str | None) -> str | None:
-        if suffix:
-            raise ValueError("text after the gap (suffix) is not supported; leave it out")
-        return suffix
 
     def prompts(self) -> list[Prompt]:
         """One prompt or several, as a list.

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.model_text import Prompt
 
 _TOKEN_IDS: dict[str, Any] = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 
-PROMPTS_SCHEMA: dict[str, Any] = {
+_SCHEMA: dict[str, Any] = {
+    "description": "A string, a list of token ids, a list of strings, or a list of lists of token ids.",
     "anyOf": [
         {"type": "string"},
         _TOKEN_IDS,
         {"type": "array", "items": {"type": "string"}, "minItems": 1},
         {"type": "array", "items": _TOKEN_IDS, "minItems": 1},
-    ]
+    ],
 }
-"""What ``as_prompts`` takes, for ``/openapi.json``."""
+Prompts = Annotated[Any, Meta(extra_json_schema=_SCHEMA)]
+"""What ``as_prompts`` takes."""
 
 
 def as_prompts(value: object, field: str) -> list[Prompt]:
@@ -33,9 +37,10 @@ def as_prompts(value: object, field: str) -> list[Prompt]:
             f"{field} has to be a string, a list of token ids, or a list of several of either; it may not be empty",
             param=field,
         )
-    if all(isinstance(one, str) for one in value) or all(isinstance(one, list) for one in value):
+    kinds = set(map(type, value))
+    if kinds in ({str}, {list}):
         return value
-    if any(isinstance(one, str | list) for one in value):
+    if kinds & {str, list}:
         raise InvalidRequestError(
             f"{field} is a list that mixes kinds; expected only strings, only token ids, or only lists of token ids",
             param=field,
