@@ -90,6 +90,7 @@ class EngineCoreProc:
         self._in_flight: deque[StepInput] = deque()
         self._step_log = StepLog()
         self._gains: list[RequestOutput] = []
+        self._begun: list[str] = []
         self._has_gains = False
         self._cache: KVCacheManager
         self._scheduler: Scheduler
@@ -175,6 +176,7 @@ class EngineCoreProc:
         try:
             while not self._is_stopping:
                 try:
+                    self._take_what_is_here()  # while workers were replaced, clients may have left
                     self._start_steps()
                     self._emit_gains()
                     self._take_arrivals()
@@ -193,10 +195,10 @@ class EngineCoreProc:
         settings, requests = self._settings, self._scheduler.requests_in_flight()
         record_incident(settings, settings.max_model_len, death, requests, self._step_log.records())
         while True:
-            outputs, is_explained = self._scheduler.note_crash(death.message)
+            outputs, verdict = self._scheduler.note_crash(death.message)
             if outputs:
                 self._emit(StepOutputs(outputs))
-            time.sleep(self._restarts.note_death(death, is_explained=is_explained))
+            time.sleep(self._restarts.note_death(death, verdict))
             self._take_new_executor(death)
             try:
                 workers = self._await_workers()
@@ -232,6 +234,7 @@ class EngineCoreProc:
             except ProcessDeadError as error:
                 raise WorkersLostError(error) from error
             answer.add_done_callback(partial(self._note_answer, self._executor))
+            self._begun += [new.request_id for new in step.new_requests]
 
     def _limit_of(self, step: StepInput) -> float:
         """Seconds that this step may take before the workers count as hanging."""
@@ -249,6 +252,9 @@ class EngineCoreProc:
         if not self._scheduler.has_unfinished:
             self._emit_statistics_if_changed()
         self._take(*self._arrivals.get())
+        self._take_what_is_here()
+
+    def _take_what_is_here(self) -> None:
         while not self._arrivals.empty():
             self._take(*self._arrivals.get())
 
@@ -262,17 +268,17 @@ class EngineCoreProc:
         self._last_step_seconds = result.compute_seconds
         self._step_log.note_result(result)
         gains = self._scheduler.update(self._in_flight.popleft(), result)
-        if gains:
+        if any(gain.fault is None for gain in gains):
             self._restarts.note_progress()
         self._gains += gains
         self._has_gains = True
 
     def _emit_gains(self) -> None:
         """Tells the client what steps have brought; done while the workers compute the next one."""
-        if self._has_gains:
+        if self._has_gains or self._begun:
             self._sent_statistics = self._scheduler.statistics()
-            self._emit(StepOutputs(self._gains, self._sent_statistics))
-            self._gains, self._has_gains = [], False
+            self._emit(StepOutputs(self._gains, self._sent_statistics, self._begun))
+            self._gains, self._begun, self._has_gains = [], [], False
 
     def _take(
         self, client_id: bytes, message: ClientMessage | ProcessDeadError | ClientGone | Unreadable | FromWorkers
@@ -297,7 +303,7 @@ class EngineCoreProc:
         elif isinstance(message, Unreadable):
             self._refuse(message.request_id, RequestFault(message.reason, InvalidRequestError.status))
         elif isinstance(message, AbortRequests):
-            self._scheduler.abort(message.request_ids)
+            self._scheduler.abort(message.request_ids, are_complete=message.are_complete)
         elif isinstance(message, UtilityCall):
             self._emit(self._answer(message))
         elif isinstance(message, Shutdown):

@@ -50,10 +50,11 @@ class RequestOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class StepOutputs(msgspec.Struct, frozen=True, omit_defaults=True, tag="outputs"):
-    """Everything that one step made, for all requests."""
+    """Everything that one step made, for all requests; ``begun`` are those that the workers have got since the last one."""
 
     outputs: list[RequestOutput] = []
     statistics: EngineStatistics | None = None
+    begun: list[str] = []
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):

@@ -20,7 +20,8 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     already made for this request; they count as output, not as prompt. ``eos_token_ids`` is empty where they are to be
     ignored. ``arrival_time`` is in seconds of the wall clock. A lower ``priority`` runs earlier. ``tenant`` is
     whom the engine's time is shared between. ``pooling`` turns the
-    request into an embedding request: one vector comes back, no token.
+    request into an embedding request: one vector comes back, no token. ``num_deaths`` is how often in a row an engine died
+    while it computed this request, before it made a token; ``num_deaths_alone`` how often with nothing else beside.
     """
 
     request_id: str
@@ -34,6 +35,8 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     cache_salt: str = ""
     tenant: str = ""
     pooling: str | None = None
+    num_deaths: int = 0
+    num_deaths_alone: int = 0
 
 
 class AddRequestHead(msgspec.Struct, frozen=True, tag="add"):
@@ -42,10 +45,14 @@ class AddRequestHead(msgspec.Struct, frozen=True, tag="add"):
     request_id: str
 
 
-class AbortRequests(msgspec.Struct, frozen=True, tag="abort"):
-    """Forget these requests and free their blocks; no output follows. Unknown ids are ignored."""
+class AbortRequests(msgspec.Struct, frozen=True, omit_defaults=True, tag="abort"):
+    """Forget these requests and free their blocks; no output follows. Unknown ids are ignored.
+
+    ``are_complete``: nobody gave them up; their answers ended by what EngineCore does not see, a stop string.
+    """
 
     request_ids: list[str]
+    are_complete: bool = False
 
 
 class UtilityCall(msgspec.Struct, frozen=True, tag="call"):

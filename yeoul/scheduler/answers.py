@@ -22,11 +22,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Gains:
-    """What a step brought: outputs and their requests, those that ended, and whether any computation of it failed."""
+    """What a step brought: outputs and their requests, those that ended, which of those have their whole answer, and whether
+    any computation of it failed."""
 
     outputs: list[RequestOutput]
     requests: list[Request]
     finished: list[Request]
+    complete: list[Request]
     has_failed: bool
 
     def add(self, request: Request, output: RequestOutput) -> None:
@@ -35,7 +37,10 @@ class Gains:
         self.requests.append(request)
         if output.finish_reason is not None:
             self.finished.append(request)
-            self.has_failed |= output.fault is not None
+            if output.fault is None:
+                self.complete.append(request)
+            else:
+                self.has_failed = True
 
 
 class AnswerReader:
@@ -47,7 +52,7 @@ class AnswerReader:
 
     def read(self, plan: StepPlan, result: StepResult, requests: Mapping[str, Request]) -> Gains:
         """Applies ``result`` to those of ``requests`` that still take part in ``plan``; who ends gets the status FINISHED."""
-        gains = Gains([], [], [], False)
+        gains = Gains([], [], [], [], False)
         num_answered = 0
         for answer in result.results:
             if answer.token_ids or answer.fault is not None or answer.embedding is not None:

@@ -7,6 +7,7 @@ its answer. A further step may be scheduled while one is in flight; answers come
 
 from __future__ import annotations
 
+import logging
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from yeoul.messages.outputs import RequestFault, RequestOutput
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.messages.steps import StepInput, StepResult
-from yeoul.recovery.crash_inquiry import CrashInquiry
+from yeoul.recovery.crash_inquiry import Verdict
 from yeoul.scheduler.answers import AnswerReader, fail
 from yeoul.scheduler.fair_shares import FairShares
 from yeoul.scheduler.growth import GrowthForecast
@@ -29,6 +30,9 @@ from yeoul.scheduler.queue import WaitingQueue, order_key, order_of
 from yeoul.scheduler.refusal import find_flaw
 from yeoul.scheduler.request import Request, RequestStatus
 from yeoul.scheduler.step_budget import StepBudget
+from yeoul.scheduler.trials import Trials
+
+logger = logging.getLogger(__name__)
 
 MAX_NUM_DEFERRED = 32  # waiting requests that a step passes over, because their prefix is just being computed
 
@@ -72,8 +76,7 @@ class Scheduler:
         self._shares = FairShares()
         self._waiting = WaitingQueue(self._shares.cost_of)
         self._running: list[Request] = []  # sorted by order
-        self._held: list[Request] = []  # while others are tried, see CrashInquiry
-        self._inquiry = CrashInquiry()
+        self._trials = Trials(self._waiting)
         self._in_flight: dict[int, StepPlan] = {}
         self._finished_ids: list[str] = []  # what the workers have yet to forget
         self._num_added = 0
@@ -102,7 +105,7 @@ class Scheduler:
     @property
     def num_waiting(self) -> int:
         """Requests in the queue, preempted ones and those that are held back included."""
-        return len(self._waiting) + len(self._held)
+        return len(self._waiting) + len(self._trials.held)
 
     @property
     def num_in_flight(self) -> int:
@@ -112,14 +115,18 @@ class Scheduler:
     def add(self, message: AddRequest) -> RequestFault | None:
         """Takes a request into the queue; a fault says why not (400 for its own flaws, 429 for a full queue).
 
-        The queue is full when as many requests are unfinished as may run and wait together, so a burst into an idle engine,
-        and all requests of an engine that died, find room.
+        The queue is full when as many that have got nothing yet are here as may run and wait together, so a burst into an
+        idle engine, and all requests of an engine that died, find room. A request that is here already is not taken twice:
+        an answer under its id would be that of the one that runs.
         """
         if message.request_id in self._requests:
-            return RequestFault(f"a request with the id {message.request_id!r} is not finished; choose another id", 400)
+            logger.warning("request %s is here already and was not taken again", message.request_id)
+            return None
         limit = self._settings.max_num_seqs + self._settings.max_num_waiting_requests
-        if len(self._requests) >= limit:
-            return RequestFault(f"{len(self._requests)} requests run or wait, and {limit} may; try again later", 429)
+        if len(self._requests) >= limit and not message.output_token_ids:
+            num_unanswered = sum(not request.has_answered for request in self._requests.values())
+            if num_unanswered >= limit:
+                return RequestFault(f"{num_unanswered} new requests run or wait, and {limit} may; try again later", 429)
         fault = find_flaw(message, self._max_num_tokens, self._vocab_size)
         if fault is None:
             order = order_of(self._settings.scheduling_policy, message.priority, self._num_added)
@@ -127,24 +134,27 @@ class Scheduler:
             self._num_added += 1
             self._requests[request.request_id] = request
             self._shares.enter(request, self._running)
-            self._put_back(request)
+            self._trials.enter(request)
         return fault
 
-    def abort(self, request_ids: Iterable[str]) -> None:
-        """Forgets these requests and frees their blocks at once; unknown ids are ignored, and no output follows."""
+    def abort(self, request_ids: Iterable[str], *, are_complete: bool = False) -> None:
+        """Forgets these requests and frees their blocks at once; unknown ids are ignored, and no output follows.
+
+        ``are_complete``: their answers are, by something that only the client sees.
+        """
         for request_id in request_ids:
-            request = self._requests.get(request_id)
-            if request is not None:
-                if request.status is RequestStatus.RUNNING:
-                    self._running.remove(request)
-                elif request.status is RequestStatus.HELD:
-                    self._held.remove(request)
-                else:
-                    self._waiting.remove(request)
+            if (request := self._requests.get(request_id)) is not None:
+                if are_complete:
+                    self._forecast.note_finished(request)
+                self._take_out(request)
                 self._finish(request)
 
     def schedule(self) -> StepInput | None:
         """The next step; None if there is nothing to compute, or nothing before the step in flight comes back."""
+        for request in self._trials.deal(self._running):
+            self._take_out(request)
+            self._release(request, RequestStatus.WAITING)
+            self._trials.put_back(request)
         plan = StepPlan(self._next_step_number, self._settings.max_num_batched_tokens)
         prefills = self._schedule_decodes(plan)
         self.step_budget.limit(plan)
@@ -179,11 +189,11 @@ class Scheduler:
         if gains.finished:
             self._running = [request for request in self._running if request.status is RequestStatus.RUNNING]
             for request in gains.finished:
-                self._forecast.note_finished(request)
                 self._finish(request)
+            for request in gains.complete:
+                self._forecast.note_finished(request)
         for request in gains.requests:
-            if self._inquiry.note_progress(request.request_id):
-                self._hold_back()
+            self._trials.inquiry.clear(request.request_id)
         if self._settings.check_invariants:
             self.check_invariants()
         return gains.outputs
@@ -193,36 +203,37 @@ class Scheduler:
         running, self._running = self._running, []
         for request in running:
             self._release(request, RequestStatus.WAITING)
-            self._put_back(request)
+            self._trials.put_back(request)
         for request in self._requests.values():
             request.has_progressed = False
         self._in_flight.clear()
         self._finished_ids.clear()
         self._cache.reset()
 
-    def note_crash(self, cause: str) -> tuple[list[RequestOutput], bool]:
+    def note_crash(self, cause: str) -> tuple[list[RequestOutput], Verdict]:
         """The workers died of ``cause``: as ``requeue_all``, and if a request is found to be to blame, that one fails.
 
         Returns:
-            the output that tells it, and whether the crash brought us nearer to whoever is to blame.
+            the output that tells it, and what the death has told us.
         """
-        computed = [self._requests.get(entry.request_id) for plan in self._in_flight.values() for entry in plan.scheduled]
-        suspects = [request.request_id for request in computed if request is not None and not request.has_progressed]
+        in_flight = self._ids_in_flight()
+        computed = [self._requests[request_id] for request_id in in_flight if request_id in self._requests]
+        silent = [request.request_id for request in computed if not request.has_progressed]
         self.requeue_all()
-        culprit = self._requests.get(self._inquiry.note_crash(list(dict.fromkeys(suspects))) or "")
+        verdict = self._trials.inquiry.note_crash(silent, is_alone=len(in_flight) == 1)
         outputs = []
-        if culprit is not None:
-            self._waiting.remove(culprit)
+        if (culprit := self._requests.get(verdict.culprit or "")) is not None:
+            self._take_out(culprit)
             outputs = [fail(culprit, f"the workers died each time when they computed this request, alone at last: {cause}")]
             self._finish(culprit)
-        self._hold_back()
-        return outputs, self._inquiry.has_advanced
+        return outputs, verdict
 
     def requests_in_flight(self) -> list[AddRequest]:
         """The requests that steps in flight compute, each with its output so far."""
-        request_ids = dict.fromkeys(entry.request_id for plan in self._in_flight.values() for entry in plan.scheduled)
-        found = [self._requests[request_id] for request_id in request_ids if request_id in self._requests]
-        return [request.as_message() for request in found]
+        return [self._requests[name].as_message() for name in self._ids_in_flight() if name in self._requests]
+
+    def _ids_in_flight(self) -> dict[str, None]:
+        return dict.fromkeys(entry.request_id for plan in self._in_flight.values() for entry in plan.scheduled)
 
     def drain_finished(self) -> list[str]:
         """The ids that the workers have yet to forget; the next step carries them, so only that and tests take them."""
@@ -246,7 +257,7 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """Raises AssertionError unless queues, tables and counters agree; the check_invariants setting runs it each step."""
-        check_invariants(list(self._requests.values()), self._running, self._waiting, self._held, self._cache)
+        check_invariants(list(self._requests.values()), self._running, self._waiting, self._trials.held, self._cache)
 
     def _schedule_decodes(self, plan: StepPlan) -> list[Request]:
         """Takes the running requests that lack one token only; returns those that lack more."""
@@ -362,34 +373,18 @@ class Scheduler:
         request.num_own_blocks += 1
         return True
 
-    def _put_back(self, request: Request) -> None:
-        """To the waiting queue, unless others are tried."""
-        trial = self._inquiry.trial
-        if trial is None or request.request_id in trial:
-            self._waiting.push(request)
+    def _take_out(self, request: Request) -> None:
+        """Out of the batch, or wherever it waits."""
+        if request.status is RequestStatus.RUNNING:
+            self._running.remove(request)
         else:
-            request.status = RequestStatus.HELD
-            self._held.append(request)
-
-    def _hold_back(self) -> None:
-        """Deals requests out anew, after a change of the trial: who takes no part in it gives up its blocks and is held."""
-        trial = self._inquiry.trial
-        for request in self._running:
-            if trial is not None and request.request_id not in trial:
-                self._release(request, RequestStatus.WAITING)
-        stopped = [request for request in self._running if request.status is not RequestStatus.RUNNING]
-        self._running = [request for request in self._running if request.status is RequestStatus.RUNNING]
-        dealt, self._held, self._waiting = [*self._held, *self._waiting, *stopped], [], WaitingQueue(self._shares.cost_of)
-        for request in dealt:
-            request.status = RequestStatus.WAITING
-            self._put_back(request)
+            self._trials.take_out(request)
 
     def _finish(self, request: Request) -> None:
         del self._requests[request.request_id]
         self._release(request, RequestStatus.FINISHED)
         self._shares.leave(request)
-        if self._inquiry.note_progress(request.request_id):
-            self._hold_back()
+        self._trials.inquiry.clear(request.request_id)
 
     def _release(self, request: Request, status: RequestStatus) -> None:
         """Frees all blocks, and lets the workers forget the request if they know it."""

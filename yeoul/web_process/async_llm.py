@@ -20,7 +20,7 @@ import msgspec
 
 from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError, ProcessDeadError, UnavailableError
-from yeoul.messages.outputs import EngineReady, RequestOutput
+from yeoul.messages.outputs import EngineReady
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
@@ -72,17 +72,15 @@ class AsyncLLM:
         connect: Connect = connect_engine,
     ) -> None:
         self.settings = settings
-        self.observer: RequestObserver = observer or SilentObserver()
         self._on_progress = on_progress
         self._connect = connect
-        self._requests = RequestTable(WaitingRoom.for_server(settings))
-        self._door = Door(self._requests, lambda: self.observer)
+        self._requests = RequestTable(WaitingRoom.for_server(settings), observer or SilentObserver())
+        self._door = Door(self._requests)
         self._new_requests = NewRequests(settings.model.seed)
         self._model: ServedModel | None = None
         self._engine: EngineLink | None = None
         self._text: ModelText | None = None
-        self.recovery = EngineRecovery(self._requests, settings, lambda: self.observer, self._note_death)
-        self._requests.on_gone = self.recovery.note_gone
+        self.recovery = EngineRecovery(self._requests, settings, self._note_death)
         self._tasks: list[asyncio.Task[None]] = []
         self._watch: EngineWatch | None = None
         self._death: ProcessDeadError | None = None
@@ -153,15 +151,7 @@ class AsyncLLM:
         return ready
 
     def _start_tasks(self, engine: EngineLink) -> None:
-        loop = OutputQueueLoop(
-            engine,
-            self._requests.states,
-            on_statistics=self._requests.take_statistics,
-            on_outputs=self._note_outputs,
-            on_finished=self._requests.note_finished,
-            on_workers=self.recovery.note_workers,
-            heal=self._heal,
-        )
+        loop = OutputQueueLoop(engine, self._requests, self.recovery)
         self._tasks.append(loop.start())
         if engine.may_be_replaced:
             self._watch = EngineWatch(engine, self.recovery, lambda: loop.last_heard, self.settings.time)
@@ -169,7 +159,7 @@ class AsyncLLM:
 
     async def drain(self) -> None:
         """Takes no new requests from now on; returns when the last running one is finished and read."""
-        self._door.is_closed = True
+        self._requests.is_closed = True
         await self._requests.wait_until_empty()
 
     async def shutdown(self, *, at_once: bool = False) -> None:
@@ -177,7 +167,7 @@ class AsyncLLM:
 
         ``at_once`` does not let the engine finish its step; it also hastens a shutdown that is under way.
         """
-        self._door.is_closed = True
+        self._requests.is_closed = True
         if at_once and self.engine_pid is not None and self.settings.transport.engine_address is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.engine_pid, signal.SIGKILL)
@@ -192,6 +182,15 @@ class AsyncLLM:
             self._text.close()
 
     # State
+
+    @property
+    def observer(self) -> RequestObserver:
+        """Whoever counts and times requests."""
+        return self._requests.observer
+
+    @observer.setter
+    def observer(self, observer: RequestObserver) -> None:
+        self._requests.observer = observer
 
     @property
     def ready(self) -> EngineReady | None:
@@ -214,7 +213,7 @@ class AsyncLLM:
             return "recovering"
         if self._watch is not None and self._watch.is_asking:
             return "stalled"
-        return "draining" if self._door.is_closed or self.drain_is_announced else "ready"
+        return "draining" if self._requests.is_closed or self.drain_is_announced else "ready"
 
     @property
     def model(self) -> ServedModel:
@@ -362,7 +361,7 @@ class AsyncLLM:
         self.check_health()
         self._door.check(None, terms, len(prompts), num_tokens)
         self._door.check_deadline(terms, 1)
-        states = [self._new_requests.embedding(ids, pooling, terms) for ids in prompt_token_ids]
+        states = [self._new_requests.embedding(ids, pooling, self.observer, terms) for ids in prompt_token_ids]
         request_ids = [state.add.request_id for state in states]
         timer = self._requests.end_after(terms.deadline_seconds, request_ids)
         try:
@@ -380,16 +379,6 @@ class AsyncLLM:
             stream.close()
 
     # Inside
-
-    def _note_outputs(self, outputs: list[RequestOutput]) -> None:
-        self.recovery.note_outputs(outputs)
-        self._requests.room.note_served(output.request_id for output in outputs)
-
-    async def _heal(self, death: ProcessDeadError) -> bool:
-        """Whether there is another engine now. A stopping server needs none where nothing is left to be done."""
-        assert self._engine is not None
-        is_needed = not self._door.is_closed or bool(self._requests.states)
-        return await self.recovery.heal(self._engine, death, is_needed=is_needed)
 
     def _note_death(self, error: ProcessDeadError) -> None:
         logger.error("the engine is gone: %s", error.message)

@@ -6,21 +6,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from yeoul.errors import TooManyRequestsError, UnavailableError
-from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_table import RequestTable
 from yeoul.web_process.service_terms import ServiceTerms
 
 
 class Door:
-    """Open until ``is_closed``; ``observer`` gives whoever counts those that are turned away."""
+    """Open until the table is closed."""
 
-    def __init__(self, requests: RequestTable, observer: Callable[[], RequestObserver]) -> None:
-        self.is_closed = False
+    def __init__(self, requests: RequestTable) -> None:
         self._requests = requests
-        self._observer = observer
 
     def check(self, request_id: str | None, terms: ServiceTerms, num_choices: int, num_tokens: int = 0) -> None:
         """Whether so many choices, with prompts of so many tokens together, may come in; 0: nobody has counted yet.
@@ -30,7 +27,7 @@ class Door:
             InvalidRequestError: the id is in use, or so many can never wait.
             TooManyRequestsError: there is no room.
         """
-        if self.is_closed:
+        if self._requests.is_closed:
             raise UnavailableError("the server is stopping and takes no new requests; try again later", retry_after_seconds=5)
         self._requests.check_id(request_id)
         if terms.is_probe:
@@ -49,5 +46,5 @@ class Door:
         try:
             yield
         except TooManyRequestsError:
-            self._observer().refused(reason)
+            self._requests.observer.refused(reason)
             raise

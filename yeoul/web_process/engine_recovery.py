@@ -8,45 +8,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from yeoul.config.settings import Settings
-from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError, RequestFailedError
+from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError
 from yeoul.messages.outputs import EngineReady, RequestOutput, WorkersLost, WorkersReplaced
-from yeoul.recovery.crash_inquiry import CrashInquiry
+from yeoul.recovery.crash_inquiry import BLAMES_NOBODY, Verdict
 from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
 from yeoul.web_process.engine_link import EngineLink
-from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_table import RequestTable
 
 logger = logging.getLogger(__name__)
 
 
 class EngineRecovery:
-    """One engine's. A request that EngineCore died of twice is tried with fewer and fewer others, see CrashInquiry.
+    """One engine's. ``lost`` tells, as a sentence, which process is missing; None where every one lives."""
 
-    ``lost`` tells, as a sentence, which process is missing; None where every one lives.
-    """
-
-    def __init__(
-        self,
-        requests: RequestTable,
-        settings: Settings,
-        observer: Callable[[], RequestObserver],
-        on_end: Callable[[ProcessDeadError], None],
-    ) -> None:
-        """``on_end`` is called when an engine has died that is not replaced; ``observer`` gives whoever counts by then."""
+    def __init__(self, requests: RequestTable, settings: Settings, on_end: Callable[[ProcessDeadError], None]) -> None:
+        """``on_end`` is called when an engine has died that is not replaced."""
         self.lost: str | None = None
         self.is_replacing_workers = False  # the engine is, and answers nothing meanwhile
         self._requests = requests
-        self._observer = observer
         self._on_end = on_end
         self._settings = settings
         self._restarts = RestartBudget(settings.recovery.max_restarts)
-        self._inquiry = CrashInquiry()
 
     async def start(self, engine: EngineLink) -> EngineReady:
         """Waits until the engine takes requests; one that a signal ended meanwhile is started again.
@@ -60,15 +48,17 @@ class EngineRecovery:
         except ProcessDeadError as error:
             if error.exit_code is None or error.exit_code >= 0:
                 raise
-            return await self._replace(engine, error, [])
+            return await self._replace(engine, error, BLAMES_NOBODY)
 
     @property
     def num_waiting(self) -> int:
         """Requests for which the engine should do something now; none while it starts workers: it says when it has."""
         return 0 if self.lost is not None else len(self._requests.states)
 
-    async def heal(self, engine: EngineLink, death: ProcessDeadError, *, is_needed: bool) -> bool:
+    async def heal(self, engine: EngineLink, death: ProcessDeadError) -> bool:
         """Replaces an engine that has died, if one is still needed, and sends the new one what is unfinished.
+
+        A server that stops needs none where nothing is left to be done.
 
         Returns:
             whether there is another engine now.
@@ -76,12 +66,12 @@ class EngineRecovery:
         start = time.monotonic()
         self.lost = death.message
         self.is_replacing_workers = False
-        suspects, has_others = self._requests.hold_all()
         self._record(engine, death)
+        verdict = self._requests.detach(death.message)
         try:
-            if not is_needed:
+            if self._requests.is_closed and not self._requests.states:
                 raise death
-            await self._replace(engine, death, suspects, has_others=has_others)
+            await self._replace(engine, death, verdict)
         except ProcessDeadError as error:
             self._on_end(error)
             return False
@@ -89,9 +79,9 @@ class EngineRecovery:
             self._on_end(ProcessDeadError("EngineCore", f"could not be replaced: {error.message}"))
             return False
         self.lost = None
-        num_sent = self._requests.release_all(self._inquiry.trial)
+        num_sent = self._requests.attach(engine)
         seconds = time.monotonic() - start
-        self._observer().replaced(seconds)
+        self._requests.observer.replaced(seconds)
         logger.info("EngineCore was replaced after %.1f s; %d requests go on", seconds, num_sent)
         return True
 
@@ -105,43 +95,33 @@ class EngineRecovery:
         self.is_replacing_workers = isinstance(message, WorkersLost)
         if isinstance(message, WorkersLost):
             self.lost = f"{message.role} {message.cause}"
-            self._observer().lost(message.role)
+            self._requests.observer.lost(message.role)
             logger.warning("%s; its requests wait for another one", self.lost)
         else:
             self.lost = None
-            self._observer().replaced(message.seconds)
+            self._requests.observer.replaced(message.seconds)
             logger.info("the workers were replaced after %.1f s", message.seconds)
 
-    def note_outputs(self, outputs: list[RequestOutput]) -> None:
-        """These requests have made something, or ended."""
-        self._restarts.note_progress()
-        self.note_gone([output.request_id for output in outputs] if self._inquiry.is_open else [])
+    def note_outputs(self, outputs: Iterable[RequestOutput]) -> None:
+        """The engine has made these; a request that has only failed is no progress."""
+        if any(output.fault is None for output in outputs):
+            self._restarts.note_progress()
 
     async def take_stock(self, engine: EngineLink) -> None:
         """Asks the engine which requests it has, and sends those again that got lost on the way. Errors as for ``call``."""
-        sent_before = self._requests.sent_ids
+        sent_before = self._requests.sent
         answer = await engine.call("unfinished_request_ids")
         # What it had finished by then has been handed out by now: its answers come in their order.
         num_lost = self._requests.send_again(sent_before, set(msgspec.json.decode(answer, type=list[str])))
         if num_lost:
             logger.error("%d requests got lost on the way to the engine, and were sent again", num_lost)
 
-    def note_gone(self, request_ids: list[str]) -> None:
-        """These need not be tried any longer."""
-        changes = [self._inquiry.note_progress(request_id) for request_id in request_ids]
-        if any(changes):
-            self._requests.set_trial(self._inquiry.trial)
-
-    async def _replace(
-        self, engine: EngineLink, death: ProcessDeadError, suspects: list[str], *, has_others: bool = False
-    ) -> EngineReady:
-        """``suspects`` are the requests that the dead engine had, and of which nothing had come."""
+    async def _replace(self, engine: EngineLink, death: ProcessDeadError, verdict: Verdict) -> EngineReady:
         while True:
-            self._observer().lost(death.role)
+            self._requests.observer.lost(death.role)
             if isinstance(death, GivenUpError) or not engine.may_be_replaced:
                 raise death
-            self._blame(death, suspects, has_others=has_others)
-            pause = self._restarts.note_death(death, is_explained=self._inquiry.has_advanced)
+            pause = self._restarts.note_death(death, verdict)
             logger.warning("EngineCore is replaced: %s", death.message)
             if death.details:
                 logger.warning("its last traceback:\n%s", death.details)
@@ -149,10 +129,4 @@ class EngineRecovery:
             try:
                 return await engine.replace()
             except ProcessDeadError as error:
-                death, suspects = error, []
-
-    def _blame(self, death: ProcessDeadError, suspects: list[str], *, has_others: bool) -> None:
-        culprit = self._inquiry.note_crash(suspects, has_others=has_others)
-        if culprit is not None:
-            cause = f"the engine died each time when it had this request, alone at last: {death.message}"
-            self._requests.fail(culprit, RequestFailedError(cause))
+                death, verdict = error, BLAMES_NOBODY

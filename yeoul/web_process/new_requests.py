@@ -65,17 +65,18 @@ class NewRequests:
             detokenizer = text.detokenizer(prompt_token_ids, sampling)
             yield GenerationState(add, stream, detokenizer, observer, now, prompt_index=prompt_index)
 
-    def embedding(self, prompt_token_ids: list[int], pooling: str, terms: ServiceTerms) -> EmbeddingState:
+    def embedding(
+        self, prompt_token_ids: list[int], pooling: str, observer: RequestObserver, terms: ServiceTerms
+    ) -> EmbeddingState:
         """The state that waits for the vector of one prompt."""
-        return EmbeddingState(
-            AddRequest(
-                request_id=f"{uuid.uuid4().hex}#{next(self._serial_numbers)}",
-                prompt_token_ids=prompt_token_ids,
-                sampling=SamplingParams(max_tokens=1, seed=0),
-                priority=terms.priority,
-                arrival_time=time.time(),
-                cache_salt=terms.cache_salt,
-                tenant=terms.tenant,
-                pooling=pooling,
-            )
+        add = AddRequest(
+            request_id=f"{uuid.uuid4().hex}#{next(self._serial_numbers)}",
+            prompt_token_ids=prompt_token_ids,
+            sampling=SamplingParams(max_tokens=1, seed=0),
+            priority=terms.priority,
+            arrival_time=time.time(),
+            cache_salt=terms.cache_salt,
+            tenant=terms.tenant,
+            pooling=pooling,
         )
+        return EmbeddingState(add, observer, time.monotonic())

@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
 
 from yeoul.errors import GivenUpError, ProcessDeadError, RequestFailedError
 from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AbortRequests
-from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine_link import EngineLink
-from yeoul.web_process.request_state import RequestState
+from yeoul.web_process.engine_recovery import EngineRecovery
+from yeoul.web_process.request_table import RequestTable
 
 logger = logging.getLogger(__name__)
 
@@ -24,31 +23,12 @@ _NUM_OUTPUTS_AT_A_TIME = 32
 
 
 class OutputQueueLoop:
-    """Feeds ``states`` (by request id) and removes those that are done.
+    """Feeds the requests of the table and takes out those that are done; tells ``recovery`` of deaths, and of progress."""
 
-    ``on_statistics`` gets every snapshot, ``on_outputs`` what was handed out, ``on_finished`` the states that just ended,
-    ``on_workers`` what the engine says of its workers' life. ``heal`` is awaited when the engine has died: whether there is
-    another one now.
-    """
-
-    def __init__(
-        self,
-        engine: EngineLink,
-        states: MutableMapping[str, RequestState],
-        *,
-        on_statistics: Callable[[EngineStatistics], None],
-        on_outputs: Callable[[list[RequestOutput]], None],
-        on_finished: Callable[[list[RequestState]], None],
-        on_workers: Callable[[WorkersLost | WorkersReplaced], None],
-        heal: Callable[[ProcessDeadError], Awaitable[bool]],
-    ) -> None:
+    def __init__(self, engine: EngineLink, requests: RequestTable, recovery: EngineRecovery) -> None:
         self._engine = engine
-        self._states = states
-        self._on_statistics = on_statistics
-        self._on_finished = on_finished
-        self._on_outputs = on_outputs
-        self._on_workers = on_workers
-        self._heal = heal
+        self._requests = requests
+        self._recovery = recovery
         self.last_heard = time.monotonic()
         self._num_handed_out = 0
 
@@ -67,7 +47,7 @@ class OutputQueueLoop:
             except Exception as error:
                 logger.exception("what the engine sent cannot be handled")
                 death = ProcessDeadError("EngineCore", f"sent something that cannot be handled: {error}")
-            is_alive = await self._heal(death)
+            is_alive = await self._recovery.heal(self._engine, death)
 
     async def _feed(self) -> ProcessDeadError:
         while True:
@@ -79,11 +59,12 @@ class OutputQueueLoop:
                 kind = GivenUpError if message.is_final else ProcessDeadError
                 return kind(message.role, message.cause, exit_code=message.exit_code, details=message.details)
             elif isinstance(message, WorkersLost | WorkersReplaced):
-                self._on_workers(message)
+                self._recovery.note_workers(message)
 
     async def _take(self, message: StepOutputs) -> None:
         if message.statistics is not None:
-            self._on_statistics(message.statistics)
+            self._requests.take_statistics(message.statistics)
+        self._requests.note_begun(message.begun)
         outputs = message.outputs
         for start in range(0, len(outputs), _NUM_OUTPUTS_AT_A_TIME):
             part = outputs[start : start + _NUM_OUTPUTS_AT_A_TIME]
@@ -96,25 +77,27 @@ class OutputQueueLoop:
     def _hand_out(self, outputs: list[RequestOutput]) -> None:
         """An error while handling one request fails that request alone."""
         now = time.monotonic()
-        to_abort = []
+        complete: list[str] = []  # by a stop string, which the engine does not see
+        failed: list[str] = []
         finished = []
         for output in outputs:
-            state = self._states.get(output.request_id)
+            state = self._requests.states.get(output.request_id)
             if state is None:
                 continue
+            ended_here = complete
             try:
                 is_done = state.apply(output, now)
             except Exception:
                 logger.exception("the output of request %s cannot be handled", output.request_id)
                 state.fail(RequestFailedError("the answer could not be turned into text; the server's log tells more"), now)
-                is_done = True
+                is_done, ended_here = True, failed
             if is_done:
-                del self._states[output.request_id]
-                finished.append(state)
+                finished.append(self._requests.take_out(output.request_id))
                 if output.finish_reason is None:
-                    to_abort.append(output.request_id)
-        self._on_outputs(outputs)
-        if to_abort:
-            self._engine.send(AbortRequests(to_abort))
-        if finished:
-            self._on_finished(finished)
+                    ended_here.append(output.request_id)
+        self._recovery.note_outputs(outputs)
+        self._requests.note_outputs(outputs, finished)
+        if complete:
+            self._engine.send(AbortRequests(complete, are_complete=True))
+        if failed:
+            self._engine.send(AbortRequests(failed))

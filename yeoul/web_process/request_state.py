@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import logging
 import struct
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from yeoul.errors import InvalidRequestError, RequestFailedError, TooManyRequestsError, YeoulError
 from yeoul.messages.outputs import FinishReason, RequestFault, RequestOutput
 from yeoul.messages.requests import AddRequest
+from yeoul.recovery.crash_inquiry import CrashCount
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.request_observer import RequestObserver
+from yeoul.web_process.request_place import MAY_FOLLOW, RequestPlace
 from yeoul.web_process.request_stream import RequestStream
 
 if TYPE_CHECKING:
@@ -25,31 +28,71 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class RequestState(Protocol):
-    """A request that the engine has not finished. ``add`` is what it was told."""
+class RequestState(abc.ABC):
+    """A request that the engine has not finished. ``add`` is what it was told, ``place`` where the request is.
 
-    add: AddRequest
+    ``output_token_ids`` are all tokens received, those that the detokenizer still holds back included: with them an
+    engine that took the place of a dead one can go on where it was. ``num_losses`` is how often in a row the engine did not
+    know the request when it was asked.
+    """
 
+    def __init__(self, add: AddRequest, observer: RequestObserver, now: float) -> None:
+        self.add = add
+        self.place = RequestPlace.HELD
+        self.output_token_ids: list[int] = []
+        self.num_losses = 0
+        self._observer = observer
+        self._arrival = now
+
+    @abc.abstractmethod
     def apply(self, output: RequestOutput, now: float) -> bool:
         """Takes what the engine made, at ``now`` of the monotonic clock; True once nothing more is wanted of it."""
 
+    @abc.abstractmethod
     def fail(self, error: Exception, now: float) -> None:
         """The request has failed; its reader learns why."""
 
+    @abc.abstractmethod
+    def give_up(self, now: float) -> None:
+        """Nobody waits for it any longer."""
+
+    def move_to(self, place: RequestPlace) -> None:
+        """The request is there from now on."""
+        assert place in MAY_FOLLOW[self.place], f"{self.add.request_id} went from {self.place} to {place}"
+        self.place = place
+
+    def note_begun(self) -> None:
+        """The workers have it; one that was preempted goes on."""
+        if self.place is RequestPlace.SENT:
+            self.move_to(RequestPlace.BEGUN)
+
+    def hold(self, count: CrashCount) -> None:
+        """Back to where it waits for an engine, whom ``add`` will tell all that is needed in order to go on from here."""
+        self.move_to(RequestPlace.HELD)
+        self.add = msgspec.structs.replace(
+            self.add,
+            output_token_ids=list(self.output_token_ids),
+            num_deaths=count.num_deaths,
+            num_deaths_alone=count.num_alone,
+        )
+
     @property
-    def has_progressed(self) -> bool:
-        """Whether anything has come of it since the engine was told ``add``."""
+    def crash_count(self) -> CrashCount:
+        """The deaths that count against it."""
+        if self.place is RequestPlace.GOING:
+            return CrashCount()
+        return CrashCount(self.add.num_deaths, self.add.num_deaths_alone)
 
-    def resume(self) -> None:
-        """From now on ``add`` is what another engine needs in order to go on from here."""
+    def _observe_end(self, reason: FinishReason, now: float, num_output_tokens: int) -> None:
+        """Runs where requests end by the dozen, failures included: an observer that fails spoils nobody's end."""
+        try:
+            self._observer.finished(reason, now - self._arrival, len(self.add.prompt_token_ids), num_output_tokens)
+        except Exception:
+            logger.exception("the end of request %s cannot be counted", self.add.request_id)
 
 
-class GenerationState:
-    """One choice that is being generated: detokenizer, tokens so far, times, and the stream that reads it.
-
-    ``output_token_ids`` are all tokens received, those that the detokenizer still holds back included: with them an
-    engine that took the place of a dead one could go on where it was.
-    """
+class GenerationState(RequestState):
+    """One choice that is being generated: detokenizer, tokens so far, times, and the stream that reads it."""
 
     def __init__(
         self,
@@ -61,13 +104,10 @@ class GenerationState:
         *,
         prompt_index: int = 0,
     ) -> None:
-        self.add = add
+        super().__init__(add, observer, now)
         self.stream = stream
         self._prompt_index = prompt_index
-        self.output_token_ids: list[int] = []
         self._detokenizer = detokenizer
-        self._observer = observer
-        self._arrival = now
         self._last_time = now
         self._num_cached_tokens = 0
         self._can_trim = bool(add.sampling.stop)
@@ -77,6 +117,8 @@ class GenerationState:
         if output.fault is not None:
             self.fail(error_of(output.fault), now)
             return True
+        if self.place is not RequestPlace.GOING:
+            self.move_to(RequestPlace.GOING)
         token_ids, logprobs = output.new_token_ids, output.new_logprobs
         num_before = len(self.output_token_ids)
         self._note_times(output, num_before, now)
@@ -110,15 +152,6 @@ class GenerationState:
         self._observe_end(finish_reason, now, delta.num_output_tokens)
         return True
 
-    @property
-    def has_progressed(self) -> bool:
-        """See ``RequestState``."""
-        return len(self.output_token_ids) > len(self.add.output_token_ids)
-
-    def resume(self) -> None:
-        """See ``RequestState``."""
-        self.add = msgspec.structs.replace(self.add, output_token_ids=list(self.output_token_ids))
-
     def _find_end(self, text: str, output: RequestOutput) -> tuple[str, FinishReason | None, int | str | None]:
         """New text, and why the choice ends if it does. The token that ended it is counted, but is no text."""
         if output.finish_reason is not None:
@@ -144,7 +177,7 @@ class GenerationState:
         self.stream.fail(error)
 
     def give_up(self, now: float) -> None:
-        """Nobody waits for this choice any longer; the reader, should there be one, sees it end as ``abort``."""
+        """See ``RequestState``; the reader, should there be one, sees this choice end as ``abort``."""
         num_output_tokens = len(self.output_token_ids)
         self._observe_end("abort", now, num_output_tokens)
         self.stream.push(
@@ -161,44 +194,40 @@ class GenerationState:
             is_ready=True,
         )
 
-    def _observe_end(self, reason: FinishReason, now: float, num_output_tokens: int) -> None:
-        """Runs where requests end by the dozen, failures included: an observer that fails spoils nobody's end."""
-        try:
-            self._observer.finished(reason, now - self._arrival, len(self.add.prompt_token_ids), num_output_tokens)
-        except Exception:
-            logger.exception("the end of request %s cannot be counted", self.add.request_id)
 
-
-class EmbeddingState:
+class EmbeddingState(RequestState):
     """One prompt whose vector is waited for."""
 
-    def __init__(self, add: AddRequest) -> None:
-        self.add = add
+    def __init__(self, add: AddRequest, observer: RequestObserver, now: float) -> None:
+        super().__init__(add, observer, now)
         self.result: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
 
     def apply(self, output: RequestOutput, now: float) -> bool:
         """See ``RequestState``."""
         if output.fault is not None:
             self.fail(error_of(output.fault), now)
-            return True
-        if output.embedding is not None and not self.result.done():
-            self.result.set_result(list(struct.unpack(f"<{len(output.embedding) // 4}f", output.embedding)))
-        if output.finish_reason is not None and not self.result.done():
+        elif output.embedding is not None:
+            vector = list(struct.unpack(f"<{len(output.embedding) // 4}f", output.embedding))
+            if output.queue_seconds is not None:
+                self._observer.queued(output.queue_seconds)
+            self._observe_end("stop", now, 0)
+            if not self.result.done():
+                self.result.set_result(vector)
+        elif output.finish_reason is not None:
             self.fail(RequestFailedError("the engine ended an embedding request without a vector"), now)
-        return self.result.done()
-
-    @property
-    def has_progressed(self) -> bool:
-        """See ``RequestState``."""
-        return self.result.done()
-
-    def resume(self) -> None:
-        """See ``RequestState``: from the beginning."""
+        else:
+            return False
+        return True
 
     def fail(self, error: Exception, now: float) -> None:
         """See ``RequestState``."""
+        self._observe_end("error", now, 0)
         if not self.result.done():
             self.result.set_exception(error)
+
+    def give_up(self, now: float) -> None:
+        """See ``RequestState``."""
+        self._observe_end("abort", now, 0)
 
 
 def error_of(fault: RequestFault) -> YeoulError:

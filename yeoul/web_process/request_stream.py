@@ -42,6 +42,7 @@ class RequestStream:
         self._is_closed = False
         self._waiter: asyncio.Future[None] | None = None
         self.final_only = False
+        self.timer: asyncio.TimerHandle | None = None  # of its deadline
         self.engine_request_ids: list[str] = []
 
     @property

@@ -266,6 +266,7 @@ def test_an_error_of_our_own_ends_the_loop_and_the_client_hears_of_it(tmp_path, 
         monkeypatch.setattr(Scheduler, "update", stumble)
         client.say(Hello(__version__), request())
         assert isinstance(await client.hear(), EngineReady)
+        assert (await client.hear()).begun == ["a"]
         message = await client.hear()
         assert isinstance(message, EngineDead)
         assert message.cause == "failed with RuntimeError: stumbled"

@@ -68,9 +68,9 @@ class EngineLife:
             self._add(msgspec.structs.replace(template, request_id=request_id, choice_index=choice_index))
 
     def add_again(self, request_id: str) -> None:
-        fault = self.scheduler.add(self.clients[request_id].message)
-        assert fault is not None
-        assert fault.status == 400
+        """Nothing comes of it: there is one of this id."""
+        assert self.scheduler.add(self.clients[request_id].message) is None
+        self.check()
 
     def abort(self, request_ids: list[str], *, is_added_again: bool) -> None:
         messages = [self.clients.pop(request_id).message for request_id in request_ids]
@@ -157,7 +157,9 @@ class EngineLife:
                 message, list(message.output_token_ids), is_answered=bool(message.output_token_ids)
             )
         elif fault.status == 429:
-            assert len(self.clients) == self.shape.settings.max_num_seqs + self.shape.settings.max_num_waiting_requests
+            limit = self.shape.settings.max_num_seqs + self.shape.settings.max_num_waiting_requests
+            assert not message.output_token_ids
+            assert sum(not client.is_answered for client in self.clients.values()) >= limit
         else:
             assert (fault.status, fits) == (400, False)
         self.check()

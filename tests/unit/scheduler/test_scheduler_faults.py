@@ -165,3 +165,69 @@ def test_the_shortest_context_goes_on_first_in_a_new_engine_too():
     while len(sent) < 3:
         sent += [new.request_id for new in desk.take_step().new_requests]
     assert sent == ["short", "long", "new"]
+
+
+def crash(desk: Desk) -> list[str]:
+    """The workers die and there are new ones; who is blamed for it."""
+    outputs, _ = desk.scheduler.note_crash("they died")
+    desk.worker = RecomputingWorker(64, 4, desk.worker.last_step_number)
+    return [output.request_id for output in outputs]
+
+
+def test_who_comes_with_deaths_is_tried_before_anybody_else_is_computed():
+    desk = Desk()
+    desk.add(new_request("innocent", 3), new_request("a", 3, num_deaths=2), new_request("b", 3, num_deaths=2))
+    desk.add(new_request("c", 3, num_deaths=1))
+    assert list(num_tokens_in(desk.take_step())) == ["a"]
+    assert list(num_tokens_in(desk.take_step())) == ["b"]
+    assert set(num_tokens_in(desk.take_step())) == {"a", "b", "innocent", "c"}
+    desk.run_to_end()
+
+
+def test_a_trial_that_others_took_part_in_is_no_death_alone():
+    desk = Desk(max_num_batched_tokens=4)
+    desk.add(new_request("a", 3, num_deaths=3), new_request("b", 3, num_deaths=3), new_request("c", 3, num_deaths=3))
+    desk.take_step()  # the first of two that are tried
+    step = desk.schedule()
+    assert set(num_tokens_in(step)) == {"a", "b"}
+    assert crash(desk) == []
+    for blamed in ([], ["b"]):
+        assert set(num_tokens_in(desk.schedule())) == {"b"}
+        assert crash(desk) == blamed
+    desk.run_to_end()
+    assert {name for name in desk.outputs if desk.outputs[name][-1].fault is None} == {"a", "c"}
+
+
+def test_who_is_given_up_while_it_is_tried_leaves_its_place_to_the_next():
+    desk = Desk()
+    desk.add(new_request("a", 3, num_deaths=2), new_request("b", 3, num_deaths=2), new_request("c", 3))
+    step = desk.schedule()
+    assert list(num_tokens_in(step)) == ["a"]
+    desk.scheduler.abort(["a"])
+    assert desk.answer(step) == []
+    assert list(num_tokens_in(desk.take_step())) == ["b"]
+    desk.run_to_end()
+
+
+@pytest.mark.parametrize("are_complete", [True, False])
+def test_an_answer_that_only_the_client_saw_end_teaches_how_long_answers_become(are_complete):
+    desk = Desk(expected_tokens=100)
+    desk.add(new_request("a", 3, max_tokens=200))
+    for _ in range(5):
+        desk.take_step()
+    desk.scheduler.abort(["a"], are_complete=are_complete)
+    desk.add(new_request("b", 3, max_tokens=200))
+    request = next(iter(desk.scheduler._requests.values()))
+    expected = desk.scheduler._forecast.num_tokens_to_come(request)
+    assert expected == ((100 + 5) // 2 if are_complete else 100)
+
+
+def test_a_request_that_failed_teaches_nothing():
+    desk = Desk(expected_tokens=100)
+    desk.add(new_request("a", 3, max_tokens=200))
+    for _ in range(5):
+        desk.take_step()
+    desk.worker.faults = frozenset({"a"})
+    desk.take_step()
+    desk.add(new_request("b", 3, max_tokens=200))
+    assert desk.scheduler._forecast.num_tokens_to_come(next(iter(desk.scheduler._requests.values()))) == 100

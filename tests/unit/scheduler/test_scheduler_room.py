@@ -106,20 +106,27 @@ def test_the_queue_is_bounded():
     fault = desk.scheduler.add(new_request("d", 3))
     assert fault is not None
     assert fault.status == 429
-    assert "3 requests run or wait, and 3 may" in fault.message
+    assert "3 new requests run or wait, and 3 may" in fault.message
     desk.scheduler.abort(["b"])
     desk.add(new_request("d", 3))
 
 
-def test_an_id_in_use_is_refused_and_its_owner_goes_on():
+def test_the_bound_is_for_those_that_have_got_nothing_yet():
+    desk = Desk(max_num_seqs=1, max_num_waiting_requests=1)
+    desk.add(new_request("a", 3, max_tokens=9))
+    desk.take_step()
+    desk.add(new_request("b", 3), new_request("c", 3))
+    assert desk.scheduler.add(new_request("d", 3)) is not None
+    desk.add(new_request("stream of an engine that died", 3, output_token_ids=[1, 2]))
+    desk.run_to_end()
+
+
+def test_an_id_in_use_is_not_taken_twice_and_its_owner_goes_on():
     desk = Desk()
-    desk.add(new_request("a", 3))
-    fault = desk.scheduler.add(new_request("a", 5))
-    assert fault is not None
-    assert fault.status == 400
-    assert "'a'" in fault.message
+    desk.add(new_request("a", 3), new_request("a", 5))
     desk.run_to_end()
     assert len(desk.tokens_of("a")) == 4
+    assert all(output.fault is None for output in desk.outputs["a"])
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.model_files.tokenizer_source import FAKE_EOS_TOKEN_ID
+from yeoul.recovery.crash_inquiry import CrashCount, CrashInquiry
 from yeoul.web_process.async_llm import AsyncLLM
 
 MAX_MODEL_LEN = 256
@@ -65,8 +66,12 @@ class FakeEngineClient:
         self.has_been_stopped = False
         self.killed_because: str | None = None
         self.tokens_a_step = 1
+        self.kills: Callable[[AddRequest], bool] = lambda add: False
+        self.max_num_running = 1000
         self._running: dict[str, tuple[AddRequest, list[int]]] = {}
         self._num_made: dict[str, int] = {}
+        self._begun: set[str] = set()
+        self._inquiry = CrashInquiry()
         self._messages: asyncio.Queue[EngineMessage] = asyncio.Queue()
         self._stepping: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
@@ -95,6 +100,7 @@ class FakeEngineClient:
         elif isinstance(message, AddRequest):
             self._running[message.request_id] = (message, self.reply(message))
             self._num_made[message.request_id] = len(message.output_token_ids)
+            self._inquiry.enter(message.request_id, CrashCount(message.num_deaths, message.num_deaths_alone))
         elif isinstance(message, AbortRequests):
             for request_id in message.request_ids:
                 self._running.pop(request_id, None)
@@ -112,6 +118,8 @@ class FakeEngineClient:
         if self._stepping is not None:
             self._stepping.cancel()
         self._running.clear()
+        self._begun.clear()
+        self._inquiry = CrashInquiry()
         self._messages = asyncio.Queue()
         self.num_replaced += 1
         if self.failures:
@@ -156,7 +164,18 @@ class FakeEngineClient:
             self._work.clear()
             while self._running:
                 await self.gate.wait()
-                outputs = [self._next(*running) for running in list(self._running.values())]
+                self._inquiry.deal()
+                computed = [add for add, _ in self._running.values() if not self._inquiry.holds_back(add.request_id)]
+                computed = computed[: self.max_num_running]
+                begun = [add.request_id for add in computed if add.request_id not in self._begun]
+                self._begun.update(begun)
+                self._messages.put_nowait(StepOutputs(begun=begun))
+                if any(map(self.kills, computed)):
+                    self.die()
+                    return
+                outputs = [self._next(*self._running[add.request_id]) for add in computed]
+                for output in outputs:
+                    self._inquiry.clear(output.request_id)
                 statistics = EngineStatistics(num_running=len(self._running), num_blocks=64, num_used_blocks=16)
                 self._messages.put_nowait(StepOutputs(outputs, statistics))
                 await asyncio.sleep(0)
@@ -165,7 +184,8 @@ class FakeEngineClient:
         request_id = add.request_id
         if add.pooling is not None:
             del self._running[request_id]
-            return RequestOutput(request_id=request_id, finish_reason="stop", embedding=b"\0\0\0\0\0\0\x80\x3f")
+            embedding = b"\0\0\0\0\0\0\x80\x3f"
+            return RequestOutput(request_id=request_id, finish_reason="stop", embedding=embedding, queue_seconds=0.001)
         num_made = self._num_made[request_id]
         assert add.sampling.max_tokens is not None
         tokens = reply[num_made : min(num_made + self.tokens_a_step, add.sampling.max_tokens)]

@@ -8,9 +8,17 @@ import msgspec
 import pytest
 
 from tests.unit.web_process.fake_engine_client import FakeEngine, settings, until
-from yeoul.config.settings import RecoverySettings, Settings, TimeSettings
-from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError
-from yeoul.messages.outputs import EngineDead, StepOutputs, WorkerInfo, WorkersLost, WorkersReplaced
+from yeoul.config.settings import RecoverySettings, SchedulerSettings, Settings, TimeSettings
+from yeoul.errors import ConfigError, InvalidRequestError, ProcessDeadError, RequestFailedError
+from yeoul.messages.outputs import (
+    EngineDead,
+    RequestFault,
+    RequestOutput,
+    StepOutputs,
+    WorkerInfo,
+    WorkersLost,
+    WorkersReplaced,
+)
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.recovery import restart_budget
@@ -121,28 +129,87 @@ def test_a_file_that_is_gone_ends_the_recovery():
     run(scene)
 
 
-def test_a_request_that_kills_every_engine_fails_alone():
+@pytest.mark.parametrize("number", [1, 2, 4, 30])
+def test_a_request_that_kills_every_engine_fails_alone(number):
     async def scene(engine: FakeEngine) -> None:
-        client, real_send = engine.client, engine.client.send
+        engine.client.kills = lambda add: add.prompt_token_ids == [66]
+        engine.client.gate.clear()
+        tokens = [66, *range(67, 66 + number)]
+        streams = [await engine.llm.submit([[token]], SamplingParams()) for token in tokens]
+        engine.client.gate.set()
+        answers = await asyncio.gather(*map(text_of, streams), return_exceptions=True)
+        assert isinstance(answers[0], RequestFailedError)
+        assert "alone at last" in answers[0].message
+        assert answers[1:] == ["hello world"] * (number - 1)
+        assert engine.client.num_replaced <= 4 + (number - 1).bit_length()
 
-        def send(message: object) -> None:
-            real_send(message)  # type: ignore[arg-type]
-            if getattr(message, "prompt_token_ids", None) == [66]:
-                client.die()
+    run(scene, roomy())
 
-        client.send = send  # type: ignore[method-assign]
-        client.gate.clear()
-        streams = [await engine.llm.submit([[number]], SamplingParams()) for number in (65, 66, 67, 68)]
-        readers = [asyncio.create_task(text_of(stream)) for stream in streams]
-        answers = []
-        await until(lambda: client.num_replaced >= 2)
-        client.gate.set()
-        answers = await asyncio.gather(*readers, return_exceptions=True)
-        assert [answers[0], *answers[2:]] == ["hello world"] * 3
-        assert isinstance(answers[1], RequestFailedError)
-        assert "alone at last" in answers[1].message
+
+def roomy() -> Settings:
+    return msgspec.structs.replace(settings(), scheduler=SchedulerSettings(max_num_waiting_requests=100))
+
+
+def test_a_request_that_kills_after_some_tokens_is_found_too():
+    async def scene(engine: FakeEngine) -> None:
+        client = engine.client
+        client.kills = lambda add: add.prompt_token_ids == [66] and client._num_made[add.request_id] >= 3
+        streams = [await engine.llm.submit([[token]], SamplingParams()) for token in (66, 67, 68)]
+        answers = await asyncio.gather(*map(text_of, streams), return_exceptions=True)
+        assert isinstance(answers[0], RequestFailedError)
+        assert answers[1:] == ["hello world"] * 2
 
     run(scene)
+
+
+def test_who_has_only_waited_is_not_suspected():
+    async def scene(engine: FakeEngine) -> None:
+        client = engine.client
+        client.max_num_running = 2
+        client.gate.clear()
+        streams = [await engine.llm.submit([[token]], SamplingParams()) for token in range(66, 74)]
+        client.kills = lambda add: client.num_replaced < 2
+        client.gate.set()
+        assert await asyncio.gather(*map(text_of, streams)) == ["hello world"] * 8
+        assert [add.num_deaths for add in client.added[16:]] == [2, 2, 0, 0, 0, 0, 0, 0]
+        assert client.num_replaced == 2
+
+    run(scene)
+
+
+def test_an_engine_that_dies_whatever_it_computes_is_given_up():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.kills = lambda add: True
+        streams = [await engine.llm.submit([[token]], SamplingParams()) for token in range(66, 106)]
+        answers = await asyncio.gather(*map(text_of, streams), return_exceptions=True)
+        assert "in a row that brought no token" in (await engine.llm.wait_for_death()).message
+        assert engine.client.num_replaced < 25
+        assert sum(isinstance(answer, RequestFailedError) for answer in answers) <= 6
+
+    run(scene, roomy())
+
+
+async def hear_of_replacement(engine: FakeEngine, number: int) -> None:
+    await until(lambda: engine.client.num_replaced == number and engine.llm.state == "ready")
+
+
+def test_a_refusal_is_no_progress():
+    async def scene(engine: FakeEngine) -> None:
+        engine.client.gate.clear()
+        for num_deaths in (1, 2, 3):
+            stream = await engine.llm.submit(["hi"], SamplingParams())
+            refusal = RequestOutput(
+                request_id=engine.client.added[-1].request_id, finish_reason="error", fault=RequestFault("no", 400)
+            )
+            engine.client.emit(StepOutputs([refusal]))
+            with pytest.raises(InvalidRequestError):
+                await text_of(stream)
+            engine.client.die()
+            if num_deaths < 3:
+                await hear_of_replacement(engine, num_deaths)
+        await engine.llm.wait_for_death()
+
+    run(scene, msgspec.structs.replace(settings(), recovery=RecoverySettings(max_restarts=2, recovery_reports=False)))
 
 
 def test_counters_go_on_where_those_of_the_dead_engine_ended():
