@@ -19,7 +19,7 @@ def replay(server: RunningServer) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_kills_by_itself_kills_again():
-    with RunningServer("--fake-poison", *SLOW, *QUICK_TO_NOTICE) as server:
+    with RunningServer("--fake-poison", "--recovery-report-contents", *SLOW, *QUICK_TO_NOTICE) as server:
         finish(send(server.url, [{"prompt": [65, 511], "max_tokens": 5}]))
         again = replay(server)
         assert again.returncode == 1
@@ -37,6 +37,7 @@ def test_what_was_killed_by_chance_ends_well(victim):
         finish(clients)
         again = replay(server)
         assert again.returncode == 0, again.stderr
+        assert "zeros of the same number" in again.stdout
         assert again.stdout.splitlines()[-1] == "nothing died this time"
 
 

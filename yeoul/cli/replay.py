@@ -22,6 +22,8 @@ def replay(
 
     read = read_report(report)
     typer.echo(f"{read.time}: {read.role} {read.cause}; {len(read.requests)} requests were being computed")
+    if not read.has_contents:
+        typer.echo("it holds no contents: zeros of the same number are computed (--recovery-report-contents keeps them)")
     if model is not None:
         read = with_model(read, model)
     death = asyncio.run(run_again(read, lambda request_id, reason: typer.echo(f"  {request_id}: {reason}")))

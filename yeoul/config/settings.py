@@ -195,8 +195,11 @@ class RecoverySettings(msgspec.Struct, frozen=True, kw_only=True):
         CountOrZero, Meta(description="How often dead processes are replaced in a row without a token made; then it ends.")
     ] = 5
     recovery_reports: Annotated[
-        bool, Meta(description="Write down what was computed when a process died (token ids of prompts; for yeoul replay).")
+        bool, Meta(description="Write down what was computed when a process died: sizes and parameters, for yeoul replay.")
     ] = True
+    recovery_report_contents: Annotated[
+        bool, Meta(description="Let these reports hold the token ids of what users sent and got, too.")
+    ] = False
     recovery_report_dir: Annotated[
         str | None, Meta(description="Folder for these reports. Default: yeoul/recovery in the user's cache folder.")
     ] = None

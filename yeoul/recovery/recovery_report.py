@@ -1,7 +1,8 @@
 """RecoveryReport: what is written down when a process dies, one readable file each, from which the batch can be run again.
 
 Knows no process. EngineCoreProc writes one for its workers, the web process for EngineCore; ``engine_process.replay`` reads
-them. They hold what users have sent, as token ids, and so only their owner may read them.
+them. They hold how much users have sent, not what; that too, as token ids, only where the operator has asked for it. Only
+their owner may read them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +36,9 @@ logger = logging.getLogger(__name__)
 
 MAX_NUM_REPORTS = 50  # of a folder; older ones make room
 NUM_LAST_STEPS = 16
-_MAX_REPORT_BYTES = 256 << 20
+_MAX_REQUESTS_BYTES = 8 << 20  # of one report
+_MAX_REPORT_BYTES = 64 << 20  # steps and a traceback are more than that
+_NAME = re.compile(r"incident-([0-9]{6,18})-[0-9TZ-]{20}-\w{1,40}-[0-9]+\.json")
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +51,11 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One incident. ``requests`` are those that were being computed, with the tokens that they had until then."""
+    """One incident. ``requests`` are those that were being computed, with the tokens that they had until then.
+
+    Unless ``has_contents`` there are as many zeros instead of tokens, and no stop strings and biases. ``num_left_out`` are
+    requests for which the report had no room.
+    """
 
     version: str
     time: str
@@ -62,7 +70,9 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
     parallel: ParallelSettings
     fake: FakeSettings
     last_steps: list[StepRecord]
-    requests: list[AddRequest]
+    has_contents: bool = False
+    num_left_out: int = 0
+    requests: list[AddRequest]  # the last one, see write_report
 
 
 def report_folder(chosen: str | None) -> str:
@@ -83,11 +93,13 @@ def record_incident(
         parts: what the engine runs with.
         max_model_len: tokens of the model's context.
         death: what happened.
-        requests: what was being computed.
+        requests: what was being computed, the most suspicious first.
         last_steps: the newest last; only EngineCore knows them.
     """
     if not parts.recovery.recovery_reports:
         return
+    has_contents = parts.recovery.recovery_report_contents
+    shown = [_nameless(request, number, has_contents=has_contents) for number, request in enumerate(requests)]
     report = RecoveryReport(
         version=__version__,
         time=time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime()),
@@ -102,25 +114,70 @@ def record_incident(
         parallel=parts.parallel,
         fake=parts.fake,
         last_steps=list(last_steps),
-        requests=list(requests),
+        has_contents=has_contents,
+        requests=shown,
     )
     write_report(report_folder(parts.recovery.recovery_report_dir), report)
 
 
+def _nameless(request: AddRequest, number: int, *, has_contents: bool) -> AddRequest:
+    """Whose it is stays out of reports, and what is in it, too, unless that is wanted."""
+    tenant = f"of request {number}" if request.tenant or request.cache_salt or not has_contents else ""
+    request = msgspec.structs.replace(request, tenant=tenant, cache_salt=tenant, num_deaths=0, num_deaths_alone=0)
+    if has_contents:
+        return request
+    return msgspec.structs.replace(
+        request,
+        prompt_token_ids=[0] * len(request.prompt_token_ids),
+        output_token_ids=[0] * len(request.output_token_ids),
+        sampling=msgspec.structs.replace(request.sampling, stop=[], logit_bias={}),
+    )
+
+
 def write_report(folder: str, report: RecoveryReport) -> str | None:
-    """Writes it, for its owner's eyes; the path, or None where that is not possible, which the log tells."""
-    path = Path(folder, f"{report.time}-{report.role}-{os.getpid()}-{time.monotonic_ns() % 1_000_000:06d}.json")
+    """Writes it, for its owner's eyes; the path, or None where that is not possible, which the log tells.
+
+    The newest has the highest number, whatever the clock says; a request is a line.
+    """
+    lines = _lines_with_room(report.requests)
+    num_left_out = len(report.requests) - len(lines)
+    head = msgspec.structs.replace(report, requests=[], num_left_out=num_left_out)
+    text, end = msgspec.json.format(msgspec.json.encode(head), indent=1), b"[]\n}"
+    assert text.endswith(end), "requests come last"
+    text = text.removesuffix(end) + b"[\n" + b",\n".join(lines) + b"\n]\n}\n"
+    path = folder
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        path, descriptor = _create(folder, f"{report.time}-{report.role}-{os.getpid()}.json")
         with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(report), indent=1))
+            file.write(text)
         _make_room(folder)
     except OSError as error:
         logger.warning("no recovery report could be written to %s: %s", path, error.strerror or error)
         return None
     logger.warning("see %s; yeoul replay runs its requests again", path)
-    return str(path)
+    if report.has_contents:
+        logger.warning("it holds what users sent, as token ids: --recovery-report-contents is set")
+    return path
+
+
+def _lines_with_room(requests: Sequence[AddRequest]) -> list[bytes]:
+    """The first ones, as many as there is room for."""
+    lines: list[bytes] = []
+    num_bytes = 0
+    for request in requests:
+        lines.append(msgspec.json.encode(request))
+        num_bytes += len(lines[-1])
+        if num_bytes > _MAX_REQUESTS_BYTES:
+            return lines[:-1]
+    return lines
+
+
+def _create(folder: str, name: str) -> tuple[str, int]:
+    """A new file with the next number of the folder, and its descriptor."""
+    newest, _ = max(_reports_in(folder), default=(0, ""))
+    path = os.path.join(folder, f"incident-{newest + 1:06d}-{name}")
+    return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 def read_report(path: str) -> RecoveryReport:
@@ -139,8 +196,13 @@ def read_report(path: str) -> RecoveryReport:
         raise ConfigError(f"{path} is no recovery report of this version: {error}") from error
 
 
+def _reports_in(folder: str) -> list[tuple[int, str]]:
+    """The reports of a folder with their numbers; whatever else lies there is the user's."""
+    found = map(_NAME.fullmatch, os.listdir(folder))
+    return [(int(match.group(1)), match.group()) for match in found if match is not None]
+
+
 def _make_room(folder: str) -> None:
-    """Names begin with the time, so the oldest come first."""
-    for path in sorted(Path(folder).glob("*.json"))[:-MAX_NUM_REPORTS]:
+    for _, name in sorted(_reports_in(folder))[:-MAX_NUM_REPORTS]:
         with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+            os.unlink(os.path.join(folder, name))

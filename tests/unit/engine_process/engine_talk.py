@@ -13,6 +13,7 @@ from tests.processes.fake_engine import fake_engine_settings
 from yeoul.config.parts import EngineAddresses, WorkerSettings
 from yeoul.config.settings import CacheSettings, RecoverySettings, SchedulerSettings, Settings
 from yeoul.engine_process.core import EngineCoreProc
+from yeoul.errors import YeoulError
 from yeoul.messages.outputs import (
     EngineMessage,
     RequestOutput,
@@ -20,7 +21,7 @@ from yeoul.messages.outputs import (
 )
 from yeoul.messages.requests import AddRequest, Shutdown
 from yeoul.messages.sampling import SamplingParams
-from yeoul.messages.steps import StepInput, StepResult
+from yeoul.messages.steps import CallResult, StepInput, StepResult
 from yeoul.transport.sockets import ClientSockets, ipc_addresses
 from yeoul.worker_process.executor import _worker_settings
 from yeoul.worker_process.worker import Worker
@@ -40,6 +41,7 @@ class InPlaceExecutor:
         self.held: deque[tuple[Future[StepResult], StepInput]] = deque()
         self.is_stopped = False
         self.limits: list[float] = []
+        self.calls: list[Future[list[CallResult]]] = []
         self.successors: list[InPlaceExecutor] = []  # itself first
 
     def spawn(self) -> None:
@@ -76,7 +78,13 @@ class InPlaceExecutor:
             future.set_result(result)
 
     def collective_rpc(self, method, arguments):
-        return [self.worker.call(method, arguments)]
+        self.calls.append(Future())
+        if not self.holds:
+            try:
+                self.calls[-1].set_result([CallResult(1, self.worker.call(method, arguments))])
+            except YeoulError as error:
+                self.calls[-1].set_result([CallResult(1, error=error.message)])
+        return self.calls[-1]
 
     def stop(self, *, at_once=False):
         self.is_stopped = True
@@ -129,7 +137,7 @@ def converse(tmp_path, scenario, expect_error=None, **scheduler):
         Settings(
             cache=CacheSettings(num_blocks_override=64),
             scheduler=SchedulerSettings(**scheduler),
-            recovery=RecoverySettings(recovery_report_dir=str(tmp_path / "reports")),
+            recovery=RecoverySettings(recovery_report_dir=str(tmp_path / "reports"), recovery_report_contents=True),
         ),
     )
     executor = InPlaceExecutor(settings)
