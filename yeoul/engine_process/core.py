@@ -6,7 +6,6 @@ do. Knows nothing of text, HTTP or torch. ``yeoul.engine_process.main`` runs it.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
@@ -21,11 +20,12 @@ import msgspec
 
 from yeoul import __version__
 from yeoul.config.parts import EngineSettings
-from yeoul.engine_process.input_sockets import Arrival, ClientGone, FromWorkers, InputSockets, Unreadable
+from yeoul.engine_process.input_sockets import Arrival, CallAnswer, ClientGone, FromWorkers, InputSockets, Unreadable
 from yeoul.engine_process.output_sockets import OutputSockets
 from yeoul.engine_process.step_log import StepLog
+from yeoul.engine_process.utility_calls import UtilityCalls
 from yeoul.engine_process.warm_up import warm_up
-from yeoul.errors import ConfigError, GivenUpError, InvalidRequestError, ProcessDeadError, YeoulError
+from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.messages.outputs import (
     EngineDead,
@@ -34,7 +34,6 @@ from yeoul.messages.outputs import (
     RequestFault,
     RequestOutput,
     StepOutputs,
-    UtilityResult,
     WorkerInfo,
     WorkersLost,
     WorkersReplaced,
@@ -88,10 +87,14 @@ class EngineCoreProc:
         self._sent_statistics = EngineStatistics()
         self._last_step_seconds = 0.0
         self._in_flight: deque[StepInput] = deque()
+        self._num_calls = (
+            0  # that the workers are to answer; no step follows meanwhile, since a call may change what it finds
+        )
         self._step_log = StepLog()
         self._gains: list[RequestOutput] = []
         self._begun: list[str] = []
         self._has_gains = False
+        self._calls: UtilityCalls
         self._cache: KVCacheManager
         self._scheduler: Scheduler
         self._ready: EngineReady
@@ -133,6 +136,7 @@ class EngineCoreProc:
                 self._scheduler = Scheduler(
                     settings.scheduler, self._cache, max_model_len, vocab_size, step_budget=step_budget
                 )
+                self._calls = UtilityCalls(self._scheduler, self._cache, self._arrivals)
                 return workers
             except ProcessDeadError as error:
                 if error.exit_code is None or error.exit_code >= 0:
@@ -191,10 +195,11 @@ class EngineCoreProc:
         start = time.monotonic()
         self._emit_gains()
         self._in_flight.clear()
-        self._emit(WorkersLost(death.role, death.cause, death.exit_code))
+        self._calls.num_under_way = 0
         settings, requests = self._settings, self._scheduler.requests_in_flight()
         record_incident(settings, settings.max_model_len, death, requests, self._step_log.records())
         while True:
+            self._emit(WorkersLost(death.role, death.cause, death.exit_code))  # a sign of life, too
             outputs, verdict = self._scheduler.note_crash(death.message)
             if outputs:
                 self._emit(StepOutputs(outputs))
@@ -224,7 +229,7 @@ class EngineCoreProc:
     def _start_steps(self) -> None:
         """Hands the workers the next step, and one more to go on with at once; two steps at most are in flight."""
         runs_ahead = self._settings.scheduler.async_scheduling and self._last_step_seconds < _LONG_STEP_SECONDS
-        max_num_in_flight = 2 if runs_ahead else 1
+        max_num_in_flight = (2 if runs_ahead else 1) if not self._calls.num_under_way else 0
         while len(self._in_flight) < max_num_in_flight and (step := self._scheduler.schedule()) is not None:
             self._in_flight.append(step)
             limit = self._limit_of(step)
@@ -284,7 +289,9 @@ class EngineCoreProc:
         self, client_id: bytes, message: ClientMessage | ProcessDeadError | ClientGone | Unreadable | FromWorkers
     ) -> None:
         if isinstance(message, FromWorkers):
-            if message.executor is self._executor:
+            if isinstance(message.event, CallAnswer):
+                self._finish_call(message.executor, message.event)
+            elif message.executor is self._executor:
                 self._take_from_workers(message.event)
             return
         self._emit_gains()  # what comes next may end requests, of which nothing is told afterwards
@@ -305,7 +312,7 @@ class EngineCoreProc:
         elif isinstance(message, AbortRequests):
             self._scheduler.abort(message.request_ids, are_complete=message.are_complete)
         elif isinstance(message, UtilityCall):
-            self._emit(self._answer(message))
+            self._answer(message)
         elif isinstance(message, Shutdown):
             self._is_stopping = True
 
@@ -333,31 +340,23 @@ class EngineCoreProc:
     def _refuse(self, request_id: str, fault: RequestFault) -> None:
         self._emit(StepOutputs([RequestOutput(request_id=request_id, finish_reason="error", fault=fault)]))
 
-    def _answer(self, call: UtilityCall) -> UtilityResult:
-        """The methods that a client may call, by name; an unknown one is an error in the answer."""
+    def _answer(self, call: UtilityCall) -> None:
         try:
-            if call.method == "ping":
-                return UtilityResult(call.call_id, "pong")
-            if call.method == "unfinished_request_ids":
-                return UtilityResult(call.call_id, json.dumps(self._scheduler.unfinished_request_ids))
-            if call.method == "reset_prefix_cache":
-                self._cache.reset()
-                return UtilityResult(call.call_id)
-            if call.method == "collective_rpc":
-                return UtilityResult(call.call_id, self._call_workers(call.arguments))
-        except YeoulError as error:
-            return UtilityResult(call.call_id, error=error.message)
-        known = "ping, unfinished_request_ids, reset_prefix_cache, collective_rpc"
-        return UtilityResult(call.call_id, error=f"EngineCore has no method {call.method!r}; it has {known}")
+            result = self._calls.answer(self._client_id, call, self._executor)
+        except ProcessDeadError as error:
+            raise WorkersLostError(error) from error
+        if result is not None:
+            self._emit(result)
 
-    def _call_workers(self, arguments: list[str]) -> str:
-        """The workers' answers, one a line."""
-        if not arguments:
-            raise InvalidRequestError("collective_rpc needs the name of the method to call as its first argument")
-        answers = self._executor.collective_rpc(arguments[0], arguments[1:])
-        if arguments[0] == "reset_cache":
-            self._scheduler.requeue_all()  # the workers have forgotten every request and every block
-        return "\n".join(answers)
+    def _finish_call(self, executor: Executor, answer: CallAnswer) -> None:
+        """Whoever called is told, if still there."""
+        if answer.client_id == self._client_id:
+            self._emit(self._calls.result_of(answer))
+        if executor is self._executor:
+            try:
+                self._calls.finish(answer)
+            except ProcessDeadError as error:
+                raise WorkersLostError(error) from error
 
     def _choose_num_blocks(self, workers: list[WorkerReady]) -> int:
         cache = self._settings.cache

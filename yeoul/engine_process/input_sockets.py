@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from yeoul.errors import ProcessDeadError, TransportClosedError
-from yeoul.messages.requests import AddRequestHead, ClientMessage
-from yeoul.messages.steps import StepResult
+from yeoul.messages.requests import AddRequestHead, ClientMessage, UtilityCall
+from yeoul.messages.steps import CallResult, StepResult
 from yeoul.transport.sockets import EngineContext, EngineInput
 from yeoul.transport.thread_names import start_thread
 
@@ -34,11 +34,19 @@ class Unreadable(NamedTuple):
     reason: str
 
 
+class CallAnswer(NamedTuple):
+    """What a client asked of all workers; ``future`` has the results of all ranks, or their death."""
+
+    client_id: bytes
+    call: UtilityCall
+    future: Future[list[CallResult]]
+
+
 class FromWorkers(NamedTuple):
-    """A step's answer, or a death, of the workers of ``executor``, which may have been replaced since."""
+    """An answer, or a death, of the workers of ``executor``, which may have been replaced since."""
 
     executor: Executor
-    event: Future[StepResult] | ProcessDeadError
+    event: Future[StepResult] | CallAnswer | ProcessDeadError
 
 
 Arrival = tuple[bytes, ClientMessage | ProcessDeadError | ClientGone | Unreadable | FromWorkers]

@@ -65,8 +65,8 @@ class Executor(Protocol):
         """Hands the step to all workers; the future fails with ProcessDeadError, also when it takes longer than that."""
         ...
 
-    def collective_rpc(self, method: str, arguments: list[str]) -> list[str]:
-        """Calls a method on every worker and returns the answers in rank order."""
+    def collective_rpc(self, method: str, arguments: list[str]) -> Future[list[CallResult]]:
+        """Calls a method on every worker; the answers come in rank order, behind those to the steps in flight."""
         ...
 
     def stop(self, *, at_once: bool = False) -> None:
@@ -171,10 +171,12 @@ class MultiprocExecutor:
     def allocate_cache(self, num_blocks: int) -> None:
         """Allocates a KV cache of ``num_blocks`` blocks on every worker; ConfigError where there is no memory for it."""
         self._last_call_id += 1
-        self._call(AllocateCache(self._last_call_id, num_blocks))
+        for rank, answer in enumerate(self._call(AllocateCache(self._last_call_id, num_blocks)).result()):
+            if answer.error is not None:
+                raise ConfigError(f"Worker_{rank}: {answer.error}")
 
-    def collective_rpc(self, method: str, arguments: list[str]) -> list[str]:
-        """Calls a method on every worker and returns the answers in rank order."""
+    def collective_rpc(self, method: str, arguments: list[str]) -> Future[list[CallResult]]:
+        """Calls a method on every worker; the answers come in rank order, behind those to the steps in flight."""
         self._last_call_id += 1
         return self._call(WorkerCall(self._last_call_id, method, arguments))
 
@@ -224,14 +226,10 @@ class MultiprocExecutor:
         except TransportError as error:
             logger.warning("the workers did not take the word to end and are killed: %s", error)
 
-    def _call(self, message: AllocateCache | WorkerCall) -> list[str]:
+    def _call(self, message: AllocateCache | WorkerCall) -> Future[list[CallResult]]:
         future: Future[list[CallResult]] = Future()
         self._ask(message, _Question(message.call_id, False, future, self._settings.time.step_timeout_seconds))
-        answers = future.result()
-        for rank, answer in enumerate(answers):
-            if answer.error is not None:
-                raise ConfigError(f"Worker_{rank}: {answer.error}")
-        return [answer.value for answer in answers]
+        return future
 
     def _ask(self, message: StepInput | AllocateCache | WorkerCall, question: _Question) -> None:
         assert self._writer is not None, "spawn() comes first"

@@ -15,8 +15,11 @@ from yeoul.messages.outputs import (
     EngineDead,
     EngineReady,
     UtilityResult,
+    WorkersLost,
+    WorkersReplaced,
 )
 from yeoul.messages.requests import AbortRequests, Hello, UtilityCall
+from yeoul.messages.steps import CallResult
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.transport.sockets import EngineInput, EngineOutput
 from yeoul.worker_process.fake_model import expected_tokens
@@ -218,6 +221,58 @@ def test_calls_that_workers_cannot_answer_are_errors_of_the_call_alone(tmp_path)
         assert isinstance(await client.hear(), EngineReady)
         answers = [await client.hear() for _ in range(2)]
         assert [answer.error is None for answer in answers] == [False, False]
+
+    converse(tmp_path, scenario)
+
+
+def test_a_call_that_workers_take_long_for_holds_up_nothing_but_steps(tmp_path):
+    async def scenario(client, executor, core):
+        executor.holds = True
+        client.say(Hello(__version__), UtilityCall(1, "collective_rpc", ["echo", "x"]))
+        client.say(request("a"), UtilityCall(2, "ping"))
+        assert isinstance(await client.hear(), EngineReady)
+        assert (await client.hear()).call_id == 2
+        assert not executor.held
+        executor.calls[0].set_result([CallResult(1, "x"), CallResult(1, "y")])
+        assert (await client.hear()).value == "x\ny"
+        await until(lambda: len(executor.held) == 1)
+        executor.release_all()
+        await client.hear_until_finished(1)
+
+    converse(tmp_path, scenario)
+
+
+def test_workers_of_which_only_some_did_what_they_were_told_are_replaced(tmp_path):
+    async def scenario(client, executor, core):
+        executor.holds = True
+        client.say(Hello(__version__), request("a"), UtilityCall(1, "collective_rpc", ["reset_cache"]))
+        assert isinstance(await client.hear(), EngineReady)
+        await until(lambda: len(executor.calls) == 1)
+        executor.calls[0].set_result([CallResult(1, "done"), CallResult(1, error="no memory")])
+        messages = [await client.hear()]
+        while not isinstance(messages[-1], WorkersReplaced):
+            messages.append(await client.hear())
+        (result,) = [message for message in messages if isinstance(message, UtilityResult)]
+        assert result.error == "Worker_1: no memory"
+        (lost,) = [message for message in messages if isinstance(message, WorkersLost)]
+        assert "disagree" in lost.cause
+        await client.hear_until_finished(1)
+
+    converse(tmp_path, scenario)
+
+
+def test_a_call_of_workers_that_die_is_an_error_and_a_new_client_hears_nothing_of_it(tmp_path):
+    async def scenario(client, executor, core):
+        executor.holds = True
+        client.say(Hello(__version__), UtilityCall(1, "collective_rpc", ["echo"]))
+        assert isinstance(await client.hear(), EngineReady)
+        await until(lambda: len(executor.calls) == 1)
+        executor.calls[0].set_exception(ProcessDeadError("Worker_0", "was killed by signal 9 (SIGKILL)", exit_code=-9))
+        assert "SIGKILL" in ((await client.hear()).error or "")
+        client.say(request("a"))
+        await until(lambda: len(executor.held) == 1)
+        executor.release_all()
+        await client.hear_until_finished(1)
 
     converse(tmp_path, scenario)
 

@@ -134,7 +134,9 @@ def test_workers_that_die_whatever_they_do_are_given_up_with_the_last_cause(tmp_
 
         monkeypatch.setattr(InPlaceExecutor, "start", fail)
         executor.on_death(DEATH)
-        message = (await hear_all_until(client, EngineDead))[-1]
+        messages = await hear_all_until(client, EngineDead)
+        assert sum(isinstance(message, WorkersLost) for message in messages) == 6, "a sign of life an attempt"
+        message = messages[-1]
         assert message.is_final
         assert message.exit_code == -9
         assert "given up after 5 restarts" in message.cause
