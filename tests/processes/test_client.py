@@ -110,17 +110,13 @@ def test_an_aborted_request_frees_its_blocks():
     run(scenario, step_seconds=0.01)
 
 
-def test_a_duplicate_request_id_fails_alone():
+def test_a_request_that_is_sent_twice_is_computed_once():
     async def scenario(client):
-        client.send(request("a", 32))
-        client.send(request("a", 32))
-        client.send(request("b", 32))
-        outputs: list[RequestOutput] = []
-        while sum(output.finish_reason is not None for output in outputs) < 3:
-            message = await asyncio.wait_for(client.receive(), 5.0)
-            outputs += message.outputs
-        assert [output.fault.status for output in outputs if output.fault] == [400]
-        assert sum(len(output.new_token_ids) for output in outputs) == 64
+        for request_id in ("a", "a", "b"):
+            client.send(request(request_id, 32))
+        tokens, last = await collect(client, "a", "b")
+        assert [output.fault for output in last.values()] == [None, None]
+        assert list(map(len, tokens.values())) == [32, 32]
 
     run(scenario, step_seconds=0.005)
 
