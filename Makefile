@@ -1,5 +1,7 @@
 # make serve   sets everything up, fetches the default model, serves it   (PORT, MODEL, ARGS)
-# make test    runs every test          make check   format, lint, types, architecture
+# make test    runs the tests           make check   format, lint, types, architecture
+# make test-long  runs the long matrices: every kill, every size, the wheel in an environment of its own
+# make wheel   builds what people install into dist/
 # make sanitize  builds the native parts with ASan and UBSan and runs their tests
 # make fuzz     sends thousands of made-up requests to a running server
 # make oracle  compares with transformers on every model and schedule (an hour)
@@ -22,7 +24,7 @@ SANITIZED_TESTS := tests/unit/kernels tests/unit/models/test_same_answer.py test
 SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CC) -print-file-name=lib$(name).so))" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 
-.PHONY: install install-dev serve check test oracle chaos fuzz sanitize fix clean
+.PHONY: install install-dev serve check test test-long wheel oracle chaos fuzz sanitize fix clean
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
@@ -51,6 +53,12 @@ check: install-dev
 
 test: install-dev
 	$(BIN)/pytest -q tests
+
+test-long: install-dev
+	$(BIN)/pytest -q -m "long and not gpu" tests
+
+wheel: install-dev
+	$(BIN)/python -m build --outdir dist .
 
 oracle: install-dev
 	$(BIN)/pytest -q -s -m oracle tests/e2e
