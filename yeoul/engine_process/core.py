@@ -25,7 +25,7 @@ from yeoul.engine_process.output_sockets import OutputSockets
 from yeoul.engine_process.step_log import StepLog
 from yeoul.engine_process.utility_calls import UtilityCalls
 from yeoul.engine_process.warm_up import warm_up
-from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError
+from yeoul.errors import ConfigError, GivenUpError, InvalidRequestError, ProcessDeadError
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.messages.outputs import (
     EngineDead,
