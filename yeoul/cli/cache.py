@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from yeoul.cli.amounts import SECONDS_A_DAY, age, megabytes
 from yeoul.config.build import build_settings
 from yeoul.errors import ConfigError
 
 if TYPE_CHECKING:
     from yeoul.model_files.packed_folder import PackedEntry, PackedFolder
-
-_SECONDS_A_DAY = 86400.0
-_AGES = ((_SECONDS_A_DAY, "day"), (3600.0, "hour"), (60.0, "minute"))
 
 DownloadDir = Annotated[
     str | None, typer.Option(metavar="FOLDER", help="The cache folder. Default: the user's.", show_default=False)
@@ -45,10 +43,10 @@ def list_cache(download_dir: DownloadDir = None) -> None:
     for column in ("model", "configuration", "size", "last used"):
         table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
     for entry in entries:
-        used = "in use" if entry.is_in_use else _age(time.time() - entry.used_at)
-        table.add_row(entry.model, _configuration(entry), _megabytes(entry.num_bytes), used)
+        used = "in use" if entry.is_in_use else age(time.time() - entry.used_at)
+        table.add_row(entry.model, _configuration(entry), megabytes(entry.num_bytes), used)
     Console().print(table)
-    typer.echo(f"{_megabytes(sum(entry.num_bytes for entry in entries))} in {folder.path}")
+    typer.echo(f"{megabytes(sum(entry.num_bytes for entry in entries))} in {folder.path}")
 
 
 @cache.command()
@@ -76,7 +74,7 @@ def prune(
         if not entries:
             raise ConfigError(f"there are no packed weights of {model!r} in {folder.path}; see yeoul cache list")
     if older_than_days is not None:
-        entries = [entry for entry in entries if entry.used_at <= time.time() - older_than_days * _SECONDS_A_DAY]
+        entries = [entry for entry in entries if entry.used_at <= time.time() - older_than_days * SECONDS_A_DAY]
     num_bytes = 0
     for entry in entries:
         if folder.remove(entry):
@@ -85,7 +83,7 @@ def prune(
         else:
             why = "a running server uses it" if entry.is_in_use else "the file cannot be removed"
             typer.echo(f"kept {entry.model}, {_configuration(entry)}: {why}")
-    typer.echo(f"freed {_megabytes(num_bytes)}")
+    typer.echo(f"freed {megabytes(num_bytes)}")
 
 
 def _folder(download_dir: str | None) -> PackedFolder:
@@ -100,16 +98,3 @@ def _configuration(entry: PackedEntry) -> str:
     if entry.key is None:
         return "damaged, or of another version"
     return entry.key.dtype if entry.key.size == 1 else f"{entry.key.dtype}, rank {entry.key.rank} of {entry.key.size}"
-
-
-def _megabytes(num_bytes: int) -> str:
-    return f"{num_bytes / 1e6:.1f} MB"
-
-
-def _age(seconds: float) -> str:
-    """``3 hours ago``."""
-    for unit, name in _AGES:
-        if seconds >= unit:
-            count = int(seconds // unit)
-            return f"{count} {name}{'' if count == 1 else 's'} ago"
-    return "just now"

@@ -18,6 +18,7 @@ from yeoul.cli.cache import cache
 from yeoul.cli.chat import chat
 from yeoul.cli.foreign_flags import FOREIGN_COMMANDS, foreign_in
 from yeoul.cli.grouped_help import GroupedHelpCommand
+from yeoul.cli.models import list_models, remove_models
 from yeoul.cli.pull import pull
 from yeoul.cli.replay import replay
 from yeoul.cli.serve import serve
@@ -47,6 +48,8 @@ app.command(cls=GroupedHelpCommand)(with_setting_flags(serve))
 app.command(cls=GroupedHelpCommand)(with_setting_flags(chat))
 app.command("run", cls=GroupedHelpCommand, short_help="The same as chat.")(with_setting_flags(chat))
 app.command(cls=GroupedHelpCommand, short_help="Fetch a model, and say where it is.")(pull)
+app.command("list", cls=GroupedHelpCommand)(list_models)
+app.command("rm", cls=GroupedHelpCommand)(remove_models)
 app.command(cls=GroupedHelpCommand, short_help="Run what was computed when a process died again.")(replay)
 app.add_typer(bench, name="bench")
 app.add_typer(cache, name="cache")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.unit.model_files.packed_samples import FILE, KEY, folder_at, store
-from yeoul.cli import cache
+from yeoul.cli.amounts import age
 from yeoul.cli.main import run
 from yeoul.model_files.packed_file import PackedFile
 
@@ -123,4 +123,4 @@ def test_without_a_command_there_is_help(capsys):
     [(5, "just now"), (61, "1 minute ago"), (7300, "2 hours ago"), (DAY, "1 day ago"), (40 * DAY, "40 days ago")],
 )
 def test_ages_are_in_the_unit_that_a_reader_would_take(seconds, shown):
-    assert cache._age(seconds) == shown
+    assert age(seconds) == shown
