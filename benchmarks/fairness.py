@@ -60,7 +60,7 @@ class Stream:
     async def run(self) -> None:
         """Streams to the end, or until it is cancelled."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=1 << 20)
-        head = "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
+        head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json"
         writer.write(f"{head}\r\ncontent-length: {len(self._body)}\r\nconnection: close\r\n\r\n{self._body}".encode())
         try:
             while line := await reader.readline():

@@ -25,7 +25,9 @@ from tests.running_server import RunningServer, cpu_seconds
 def request_bytes(max_tokens: int) -> bytes:
     """One streamed completion of exactly ``max_tokens`` tokens."""
     body = json.dumps({"prompt": "river", "max_tokens": max_tokens, "ignore_eos": True, "stream": True, "seed": 1})
-    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    head = (
+        f"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    )
     return f"{head}\r\nconnection: close\r\n\r\n{body}".encode()
 
 

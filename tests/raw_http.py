@@ -53,7 +53,7 @@ def exchange(port: int, payload: bytes, *, timeout_seconds: float = 30.0) -> Raw
 def request_bytes(method: str, path: str, headers: dict[str, str] | list[tuple[str, str]], body: bytes = b"") -> bytes:
     """A request after which the connection is closed."""
     lines = list(headers.items()) if isinstance(headers, dict) else headers
-    lines = [("host", "x"), ("connection", "close"), *lines]
+    lines = [("host", "localhost"), ("connection", "close"), *lines]
     if body:
         lines.append(("content-length", str(len(body))))
     head = "".join(f"{name}: {value}\r\n" for name, value in lines)

@@ -5,9 +5,11 @@ YeoulError
 │   ├── InvalidRequestError      400  a field is missing, malformed or out of range
 │   │   └── PromptTooLongError   400  the prompt does not fit the model's context
 │   ├── AuthenticationError      401  the API key is missing or wrong
+│   ├── ForbiddenError           403  a web page, or a host, that may not use this server
 │   ├── NotFoundError            404  no such model, request or route
 │   ├── PayloadTooLargeError     413  the body is larger than the server accepts
 │   ├── RequestLineTooLongError  414  the path and query are
+│   ├── UnsupportedTypeError     415  the body says that it is no JSON
 │   ├── HeadersTooLargeError     431  the headers are
 │   └── ConfigError                   a flag, a file or a setting that cannot work
 │       └── ModelFileError            a model file that is missing, damaged or of an unknown kind
@@ -71,6 +73,13 @@ class AuthenticationError(UserError):
     status = 401
 
 
+class ForbiddenError(UserError):
+    """A web page, or a host, that may not use this server."""
+
+    status = 403
+    kind = "permission_error"
+
+
 class NotFoundError(UserError):
     """No such model, request or route."""
 
@@ -87,6 +96,12 @@ class RequestLineTooLongError(UserError):
     """The path and query are longer than the server accepts."""
 
     status = 414
+
+
+class UnsupportedTypeError(UserError):
+    """The body says that it is something else than JSON."""
+
+    status = 415
 
 
 class HeadersTooLargeError(UserError):

@@ -19,7 +19,9 @@ async def arrivals(port: int, prompt: str, max_tokens: int) -> list[float]:
     """When each event of a streamed completion came."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = json.dumps({"model": "fake", "prompt": prompt, "max_tokens": max_tokens, "ignore_eos": True, "stream": True})
-    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    head = (
+        f"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    )
     writer.write(f"{head}\r\nconnection: close\r\n\r\n{body}".encode())
     times = []
     while line := await asyncio.wait_for(reader.readline(), 60.0):

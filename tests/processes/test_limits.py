@@ -140,7 +140,7 @@ def test_who_does_not_finish_a_request_or_does_not_read_is_left():
     end = b"data: [DONE]\n\n\r\n0\r\n\r\n"
     with RunningServer("--request-timeout-seconds", "1", "--reader-timeout-seconds", "1") as running:
         with connect(running.port) as connection:
-            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+            connection.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
             assert read_all(connection).status is None
         with connect(running.port, receive_buffer_bytes=4096) as connection:
             connection.sendall(completion(n=64, max_tokens=8000, logprobs=1, stream=True, ignore_eos=True))

@@ -26,7 +26,9 @@ async def stream(port: int, prompt: str, max_tokens: int, num_events_until_abort
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     request = {"model": "fake", "prompt": prompt, "max_tokens": max_tokens, "ignore_eos": True, "stream": True}
     body = json.dumps(request | {"stream_options": {"include_usage": True}})
-    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    head = (
+        f"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    )
     writer.write(f"{head}\r\nconnection: close\r\n\r\n{body}".encode())
     num_events = num_tokens = 0
     try:

@@ -19,10 +19,10 @@ from tests.hostile_bytes import damage
 from tests.running_server import RunningServer, num_descriptors
 
 BODY = json.dumps({"model": "fake", "prompt": "river", "max_tokens": 8, "temperature": 0, "ignore_eos": True}).encode()
-HEAD = b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+HEAD = b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 WHOLE = HEAD + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
 STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) ")
-HEALTH = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
+HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 def chunked(*chunks: bytes) -> bytes:
@@ -90,19 +90,19 @@ def statuses(answer: bytes) -> list[int]:
 CASES: dict[str, tuple[bytes, list[int]]] = {
     "no http": (b"hello\r\n\r\n", [400]),
     "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", [400]),
-    "an unknown method": (b"BREW /health HTTP/1.1\r\nhost: x\r\n\r\n", [400]),
+    "an unknown method": (b"BREW /health HTTP/1.1\r\nhost: localhost\r\n\r\n", [400]),
     "no version": (b"GET /health\r\n\r\n", [200]),
-    "a version of the future": (b"GET /health HTTP/9.9\r\nhost: x\r\n\r\n", [400]),
+    "a version of the future": (b"GET /health HTTP/9.9\r\nhost: localhost\r\n\r\n", [400]),
     "http/2 by prior knowledge": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400]),
     "a blank before the colon": (b"GET /health HTTP/1.1\r\nhost : x\r\n\r\n", [400]),
     "a header without a colon": (b"GET /health HTTP/1.1\r\nhost\r\n\r\n", [400]),
     "a zero byte in a header": (b"GET /health HTTP/1.1\r\nhost: a\0b\r\n\r\n", [400]),
-    "a zero byte in the path": (b"GET /hea\0lth HTTP/1.1\r\nhost: x\r\n\r\n", [400]),
-    "a path of bytes": (b"GET /%ff%fe%00 HTTP/1.1\r\nhost: x\r\n\r\n", [404]),
-    "a path that climbs": (b"GET /../../etc/passwd HTTP/1.1\r\nhost: x\r\n\r\n", [404]),
-    "a whole address as path": (b"GET http://elsewhere/health HTTP/1.1\r\nhost: x\r\n\r\n", [200]),
-    "a proxy's method": (b"CONNECT elsewhere:443 HTTP/1.1\r\nhost: x\r\n\r\n", [400]),
-    "a path of 100 kB": (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", [414]),
+    "a zero byte in the path": (b"GET /hea\0lth HTTP/1.1\r\nhost: localhost\r\n\r\n", [400]),
+    "a path of bytes": (b"GET /%ff%fe%00 HTTP/1.1\r\nhost: localhost\r\n\r\n", [404]),
+    "a path that climbs": (b"GET /../../etc/passwd HTTP/1.1\r\nhost: localhost\r\n\r\n", [404]),
+    "a whole address as path": (b"GET http://elsewhere/health HTTP/1.1\r\nhost: localhost\r\n\r\n", [200]),
+    "a proxy's method": (b"CONNECT elsewhere:443 HTTP/1.1\r\nhost: localhost\r\n\r\n", [400]),
+    "a path of 100 kB": (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nhost: localhost\r\n\r\n", [414]),
     "a header of 100 kB": (b"GET /health HTTP/1.1\r\nhost: " + b"a" * 100_000 + b"\r\n\r\n", [431]),
     "ten thousand headers": (b"GET /health HTTP/1.1\r\n" + b"x-abc: y\r\n" * 10_000 + b"\r\n", [431]),
     "a length of words": (HEAD + b"content-length: much\r\n\r\n", [400]),
@@ -128,10 +128,10 @@ CASES: dict[str, tuple[bytes, list[int]]] = {
     "a good request": (WHOLE, [200]),
     "three good requests at once": (HEALTH + WHOLE + HEALTH, [200, 200, 200]),
     "a good request, then noise": (HEALTH + b"\0\0\0\0\r\n\r\n", [400]),
-    "an upgrade": (b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", [200]),
+    "an upgrade": (b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", [200]),
     "an upgrade that also closes": (HEALTH[:-2] + b"connection: close, upgrade\r\nupgrade: h2c\r\n\r\n", [200]),
     "an upgrade, then another request": (HEALTH[:-2] + b"connection: upgrade\r\nupgrade: h2c\r\n\r\n" + WHOLE, [200, 200]),
-    "an upgrade with a body": (WHOLE.replace(b"host: x\r\n", b"host: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"), [200]),
+    "an upgrade with a body": (WHOLE.replace(b"host: ", b"connection: upgrade\r\nupgrade: h2c\r\nhost: "), [200]),
 }  # fmt: skip
 
 

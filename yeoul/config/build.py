@@ -30,6 +30,12 @@ _KEYS = ("api_key", "api_key_file")
 # What Kubernetes puts into every container where a service is called yeoul.
 _SERVICE_LINK = re.compile(r"YEOUL_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 
+# As browsers write them: no port that the scheme has anyway. "null" is what files and sandboxed frames are.
+_ORIGIN = re.compile(
+    r"\*|null|(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://(?:[^\s/*:@A-Z\[]+|\[[0-9a-f:.]+\])(?::\d{1,5})?"
+)
+_HOST = re.compile(r"\*|[^\s/*:@\[\]]+|[0-9a-f:.]+")
+
 Origins = dict[str, str]
 """What the user wrote for a field, by field name; an error names it."""
 
@@ -183,7 +189,26 @@ def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
             "(it is made where it does not exist)",
             param="engine_key_file",
         )
+    _check_pages(settings.server, written)
     _check_tls(settings.server, written)
+
+
+def _check_pages(server: ServerSettings, written: Callable[[str], str]) -> None:
+    """What no browser would ever send as Origin or Host, so that it would silently allow nobody."""
+    for origin in server.allowed_origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ConfigError(
+                f"{written('allowed_origins')} is {origin!r}; expected an origin as browsers write it, such as "
+                "https://chat.example.com or http://localhost:3000 (in small letters, no path), or * for every one",
+                param="allowed_origins",
+            )
+    for host in server.allowed_hosts:
+        if not _HOST.fullmatch(host):
+            raise ConfigError(
+                f"{written('allowed_hosts')} is {host!r}; expected a name without scheme and port, such as llm.example.com, "
+                "or * for every one",
+                param="allowed_hosts",
+            )
 
 
 def _check_tls(server: ServerSettings, written: Callable[[str], str]) -> None:

@@ -230,6 +230,14 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = []
     api_key: Annotated[list[str], Meta(description="Key that clients must send as a Bearer token; may be repeated.")] = []
     api_key_file: Annotated[str | None, Meta(description="File with such keys, one a line; ps does not show them.")] = None
+    allowed_origins: Annotated[
+        list[str],
+        Meta(description="Web pages that may use the API from a browser, such as https://chat.example.com; * is every one."),
+    ] = []
+    allowed_hosts: Annotated[
+        list[str],
+        Meta(description="Names that requests may ask for. Default: any; on loopback without a key, those of loopback."),
+    ] = []
     ssl_keyfile: Annotated[
         str | None, Meta(description="Private key of the certificate (PEM, no password). Default: it is in --ssl-certfile.")
     ] = None

@@ -1,13 +1,15 @@
-"""The FastAPI application: routes, errors, authentication; knows nothing of sockets and of starting the engine."""
+"""The application: FastAPI with routes, errors and authentication, and ``Origins`` around it; starts nothing."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from yeoul import __version__
 from yeoul.web_process.authentication import Authentication
 from yeoul.web_process.body_reader import IgnoredFieldsHeader
 from yeoul.web_process.errors_http import install_error_handlers
+from yeoul.web_process.origins import Origins
 from yeoul.web_process.routes.chat import chat_router
 from yeoul.web_process.routes.completions import completions_router
 from yeoul.web_process.routes.embeddings import embeddings_router
@@ -18,9 +20,10 @@ from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.turnstile import Turnstile
 
 
-def build_app(context: ServerContext) -> FastAPI:
+def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     """The application around an engine that may still be starting: until it is ready, requests get 503."""
-    app = FastAPI(title="Yeoul", version=__version__, docs_url="/docs", redoc_url=None)
+    # A redirect would be to http:// behind a proxy that ends TLS, and clients lose their key on the way.
+    app = FastAPI(title="Yeoul", version=__version__, docs_url="/docs", redoc_url=None, redirect_slashes=False)
     for build_router in (
         completions_router,
         chat_router,
@@ -35,4 +38,5 @@ def build_app(context: ServerContext) -> FastAPI:
         app.add_middleware(Authentication, api_keys=context.settings.server.api_key)
     app.add_middleware(IgnoredFieldsHeader)
     app.add_middleware(Turnstile)
-    return app
+    # Around the framework: browsers ask without a key, and read no answer, the last error's included, that does not allow it.
+    return Origins(app, context.settings.server, is_on_loopback=is_on_loopback)

@@ -89,7 +89,8 @@ def install_error_handlers(app: FastAPI) -> None:
 def _translate(request: Request, error: HTTPException) -> YeoulError:
     path = request.url.path
     if error.status_code == http.HTTPStatus.NOT_FOUND:
-        return NotFoundError(f"there is no route {request.method} {path[:200]}; /docs lists the routes", code="unknown_url")
+        advice = "leave the slash at the end out" if path.endswith("/") else "/docs lists the routes"
+        return NotFoundError(f"there is no route {request.method} {path[:200]}; {advice}", code="unknown_url")
     if error.status_code == _NOT_ALLOWED:
         allowed = (error.headers or {}).get("Allow", "another method")
         message = f"{path} does not answer {request.method}; use {allowed}"

@@ -2,8 +2,8 @@
 it may leave its answer unread.
 
 Uvicorn waits for ever for the rest of a request and for a reader, keeps headers of any length, loses the body of a request
-that offers to speak HTTP/2 (as Java's client and ``curl --http2`` do), and tells only the last of several requests that came
-in one go that their client has left. Knows no application.
+that offers to speak HTTP/2 (as Java's client and ``curl --http2`` do), writes chunks to clients of HTTP/1.0, and tells only
+the last of several requests that came in one go that their client has left. Knows no application.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 from typing import Any
 
 import httptools
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from yeoul.config.settings import Settings
@@ -147,8 +148,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.cycle is not None:
             self._open_cycles = [cycle for cycle in self._open_cycles if not cycle.response_complete]
             self._open_cycles.append(self.cycle)
-        if self.cycle is not None and self.cycle.scope is self.scope:
+        if self.cycle is not None and self.cycle.scope is self.scope and self.scope["http_version"] != "1.0":
             self.scope["extensions"] = {DIRECT_SEND: self.cycle.send}  # type: ignore[dict-item]
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begins to answer, when it is the request's turn."""
+        if cycle.scope["http_version"] == "1.0":
+            app = _WithoutChunks(app, cycle)
+        super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
         """The request is complete; how long its answer takes is not the client's fault."""
@@ -220,6 +227,28 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._reader_deadline is not None:
             self._reader_deadline.cancel()
             self._reader_deadline = None
+
+
+class _WithoutChunks:
+    """An answer without a length as a client of HTTP/1.0 reads it: as it is, up to the connection's end (RFC 9112, 6.1)."""
+
+    def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
+        self._app = app
+        self._cycle = cycle
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_length = False
+
+        async def send_plain(message: Message) -> None:
+            nonlocal has_length
+            if message["type"] == "http.response.start":
+                has_length = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            if not has_length:
+                self._cycle.chunked_encoding = False
+                self._cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await self._app(scope, receive, send_plain)
 
 
 def _too_large(what: str, most: int) -> HeadersTooLargeError:

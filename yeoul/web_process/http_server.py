@@ -8,26 +8,28 @@ import functools
 import logging
 import math
 import socket
-import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import uvicorn
 
 from yeoul.web_process.app import build_app
 from yeoul.web_process.http_protocol import BoundedHttpProtocol
+from yeoul.web_process.origins import is_loopback
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.tls import ServerTls
 
 _SECONDS_BETWEEN_TICKS = 1.0
 
 
 class HttpServer(uvicorn.Server):
-    """Serves on a socket that is already bound, on the running loop. ``serve`` returns after ``stop``."""
+    """Serves on sockets that are already bound, on the running loop. ``serve`` returns after ``stop``."""
 
-    def __init__(self, context: ServerContext, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, context: ServerContext, listeners: Sequence[socket.socket], tls: ServerTls | None = None) -> None:
         settings = context.settings
+        self._listeners = list(listeners)
         super().__init__(
             uvicorn.Config(
-                build_app(context),
+                build_app(context, is_on_loopback=all(is_loopback(one.getsockname()[0]) for one in listeners)),
                 http=functools.partial(BoundedHttpProtocol, settings),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
@@ -39,14 +41,14 @@ class HttpServer(uvicorn.Server):
             )
         )
         self.config.load()
-        self.config.ssl = tls
+        self.config.ssl = None if tls is None else tls.context
         if settings.server.log_requests:
             logging.getLogger("uvicorn.access").setLevel(logging.INFO)
         self._stopping = asyncio.Event()
 
-    def start(self, listener: socket.socket) -> asyncio.Task[None]:
+    def start(self) -> asyncio.Task[None]:
         """Accepts connections from the loop's next turn on."""
-        return asyncio.create_task(self.serve([listener]), name="uvicorn")
+        return asyncio.create_task(self.serve(self._listeners), name="uvicorn")
 
     def part_with_clients(self) -> None:
         """From now on each answer is its connection's last and says so; idle connections stay, for what is on its way."""

@@ -1,17 +1,21 @@
-"""Binds the socket that the server will listen on, before anything is started; knows no HTTP. ``server.py`` calls it."""
+"""Binds the sockets that the server will listen on, before anything is started; knows no HTTP. ``server.py`` calls it."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import resource
 import socket
+from collections.abc import Sequence
+from typing import Any
 
 from yeoul.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+_NUM_TRIES = 20  # to find a port that is free on every address
 
 
 def allow_descriptors(num_wanted: int) -> None:
@@ -24,35 +28,71 @@ def allow_descriptors(num_wanted: int) -> None:
         logger.warning("%d descriptors may be open, fewer than --max-num-connections needs, %d", possible, num_wanted)
 
 
-def bind_listener(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; port 0 takes a free one. Connections wait in its backlog until somebody accepts them.
+def bind_listeners(host: str, port: int) -> list[socket.socket]:
+    """A listening TCP socket for each address of ``host``, all on one port; port 0 takes one that is free on each.
+
+    Connections wait in their backlogs until somebody accepts them. An address that this machine does not have (``localhost``
+    is ``::1`` in many a container without IPv6) is passed over as long as there is another.
 
     Raises:
         ConfigError: the port is in use or not allowed, or the host is not one of this machine.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         raise ConfigError(f"--host {host!r} cannot be resolved ({error}); give an address of this machine") from None
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(f"cannot listen on {host}:{port}: {_explain(error)}") from None
-    listener.setblocking(False)
-    return listener
+    addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    for _ in range(_NUM_TRIES if port == 0 else 1):
+        try:
+            return _bind_all(addresses, port)
+        except OSError as error:
+            failure = error
+    raise ConfigError(f"cannot listen on {host}:{port}: {_explain(failure)}") from None
 
 
-def url_of(listener: socket.socket, scheme: str = "http") -> str:
-    """The address as a client types it; the loopback address where the server listens on every one."""
-    host, port = listener.getsockname()[:2]
+def url_of(listeners: Sequence[socket.socket], scheme: str = "http") -> str:
+    """The address as a client types it, of IPv4 if there is one; that of loopback where the server listens on all."""
+    chosen = min(listeners, key=lambda listener: listener.family != socket.AF_INET)
+    host, port = chosen.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _bind_all(addresses: Sequence[tuple[int, tuple[Any, ...]]], port: int) -> list[socket.socket]:
+    """Raises OSError where one of them is taken, or none is this machine's; then nothing stays open."""
+    listeners: list[socket.socket] = []
+    missing: OSError | None = None
+    with contextlib.ExitStack() as opened:
+        for family, (host, _, *scope) in addresses:
+            try:
+                listener = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as error:  # a kernel without this family
+                missing = error
+                continue
+            opened.enter_context(listener)
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6 and len(addresses) > 1:
+                    listener.setsockopt(
+                        socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1
+                    )  # every IPv4 address has a socket of its own
+                listener.bind((host, port, *scope))
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                missing = error
+                listener.close()
+                continue
+            listener.listen(_BACKLOG)
+            listener.setblocking(False)
+            port = port or listener.getsockname()[1]
+            listeners.append(listener)
+        if missing is not None and not listeners:
+            raise missing
+        opened.pop_all()
+    if missing is not None:
+        logger.info("listening on %d of %d addresses: this machine has no more of them", len(listeners), len(addresses))
+    return listeners
 
 
 def _explain(error: OSError) -> str:

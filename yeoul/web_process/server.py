@@ -2,7 +2,7 @@
 
 The engine's process is started before FastAPI, uvicorn and the tokenizer are imported, so that all load side by side.
 The first SIGTERM or SIGINT drains, after a delay for proxies if there is one; a second one ends at once; a dead engine
-ends the server with an error.
+ends the server with an error. SIGHUP reads the certificates again; from a terminal that is gone it drains.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
-import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,9 +25,9 @@ from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage
 from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.async_llm import AsyncLLM
-from yeoul.web_process.listening import allow_descriptors, bind_listener, url_of
+from yeoul.web_process.listening import allow_descriptors, bind_listeners, url_of
 from yeoul.web_process.served_model import Progress
-from yeoul.web_process.tls import make_tls_context
+from yeoul.web_process.tls import ServerTls
 
 if TYPE_CHECKING:
     from yeoul.web_process.http_server import HttpServer
@@ -39,6 +39,7 @@ Result = TypeVar("Result")
 EXIT_CODE_OF_A_SIGNAL = 128
 _NUM_THREADS = 4
 _NUM_OTHER_DESCRIPTORS = 256  # sockets to the engine, files, libraries
+_SECONDS_BETWEEN_LOOKS = 10.0  # at the files of the certificate
 
 # How long a thread that renders or loads may keep the interpreter from the event loop; Python's own is five times that.
 _SWITCH_INTERVAL_SECONDS = 0.001
@@ -60,13 +61,14 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
     set_up_logging("Web", settings.server.log_level)
     setproctitle.setproctitle("yeoul::Web")
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
-    tls = make_tls_context(settings.server)
+    tls = ServerTls.of(settings.server)
     allow_descriptors(settings.server.max_num_connections + _NUM_OTHER_DESCRIPTORS)
-    with bind_listener(settings.server.host, settings.server.port) as listener:
+    with contextlib.ExitStack() as opened:
+        listeners = [opened.enter_context(one) for one in bind_listeners(settings.server.host, settings.server.port)]
         llm = AsyncLLM(settings, on_progress=on_progress)
         llm.resolve()
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            return runner.run(ServerLife(llm, listener, on_ready, tls).run())
+            return runner.run(ServerLife(llm, listeners, on_ready, tls).run())
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -81,14 +83,16 @@ class ServerLife:
     def __init__(
         self,
         llm: AsyncLLM,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         on_ready: OnReady | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self._llm = llm
-        self._listener = listener
+        self._listeners = listeners
         self._on_ready = on_ready
         self._tls = tls
+        self._has_terminal = has_terminal()
+        self._reload_asked = asyncio.Event()
         self._time = llm.settings.time
         self._first_signal = asyncio.Event()
         self._second_signal = asyncio.Event()
@@ -104,6 +108,9 @@ class ServerLife:
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._note_signal, number)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup starts what shall not hear it
+            loop.add_signal_handler(signal.SIGHUP, self._note_hangup)
+        renewing = asyncio.create_task(self._renew_certificate(), name="renew_certificate")
         starting = asyncio.create_task(self._llm.start(), name="start")
         try:
             await asyncio.sleep(0)  # the engine's process is started here, before the imports below
@@ -112,20 +119,21 @@ class ServerLife:
                 await self._serve(starting.result())
         finally:
             starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+            renewing.cancel()
+            await asyncio.gather(starting, renewing, return_exceptions=True)
             await self._stop()
         return self._exit_code
 
     async def _serve_http(self) -> None:
         """From here on there are answers, 503 until the engine is ready."""
-        self._http = await asyncio.to_thread(_make_http_server, self._llm, self._tls)
-        self._serving = self._http.start(self._listener)
+        self._http = await asyncio.to_thread(_make_http_server, self._llm, self._listeners, self._tls)
+        self._serving = self._http.start()
 
     async def _serve(self, ready: EngineReady) -> None:
         """Until the first signal, and then until what runs is finished, the drain's limit, or the second signal."""
         settle_garbage_collection()
         if self._on_ready is not None:
-            self._on_ready(ready, url_of(self._listener, "http" if self._tls is None else "https"))
+            self._on_ready(ready, url_of(self._listeners, "http" if self._tls is None else "https"))
         dying = asyncio.create_task(self._llm.wait_for_death(), name="wait_for_death")
         draining: asyncio.Task[None] | None = None
         try:
@@ -185,8 +193,34 @@ class ServerLife:
         self._exit_code = EXIT_CODE_OF_A_SIGNAL + number
         self._second_signal.set()
 
+    def _note_hangup(self) -> None:
+        """A terminal that was closed takes its server with it, in order; anybody else means the files."""
+        if self._has_terminal and not has_terminal():
+            self._note_signal(signal.SIGHUP)
+        else:
+            logger.info("SIGHUP: %s", "there is no certificate to read" if self._tls is None else "reading the certificate")
+            self._reload_asked.set()
 
-def _make_http_server(llm: AsyncLLM, tls: ssl.SSLContext | None) -> HttpServer:
+    async def _renew_certificate(self) -> None:
+        """Certificates are renewed while we run: the files are looked at now and then, and when somebody asks."""
+        while self._tls is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._reload_asked.wait(), _SECONDS_BETWEEN_LOOKS)
+            if self._reload_asked.is_set() or await asyncio.to_thread(self._tls.has_changed):
+                self._reload_asked.clear()
+                await asyncio.to_thread(self._tls.reload)
+
+
+def has_terminal() -> bool:
+    """Whether this process was started from a terminal that is still there."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _make_http_server(llm: AsyncLLM, listeners: Sequence[socket.socket], tls: ServerTls | None) -> HttpServer:
     """In a thread, because the imports take long and the tokenizer's are made at the same time."""
     from yeoul.web_process.http_server import HttpServer
     from yeoul.web_process.metrics import Metrics
@@ -195,7 +229,7 @@ def _make_http_server(llm: AsyncLLM, tls: ssl.SSLContext | None) -> HttpServer:
     metrics = Metrics()
     metrics.watch(lambda: llm.statistics, lambda: llm.state)
     llm.observer = metrics
-    return HttpServer(ServerContext(llm, llm.settings, metrics), tls)
+    return HttpServer(ServerContext(llm, llm.settings, metrics), listeners, tls)
 
 
 async def _is_first(task: asyncio.Task[Result], event: asyncio.Event) -> bool:

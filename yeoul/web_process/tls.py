@@ -1,19 +1,63 @@
-"""make_tls_context(): the server's certificate and what it asks of its clients, checked before anything is started.
+"""ServerTls: the server's certificate and what it asks of its clients, checked before anything is started, and renewed.
 
 Knows no HTTP and no socket. ``server.py`` calls it.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import ssl
 
 from yeoul.config.settings import ServerSettings
 from yeoul.errors import ConfigError
 
+logger = logging.getLogger(__name__)
+
 _CERTIFICATE = re.compile(rb"-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
 _MISMATCHES = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}
+
+
+class ServerTls:
+    """``context`` for a listener. Connections that begin after ``reload`` get what is in the files then; others go on."""
+
+    def __init__(self, server: ServerSettings, context: ssl.SSLContext) -> None:
+        self.context = self._current = context
+        self._server = server
+        self._files = [path for path in (server.ssl_certfile, server.ssl_keyfile, server.ssl_ca_certs) if path is not None]
+        self._seen = self._look()
+        # OpenSSL asks for it at every handshake, also where the client says no name.
+        context.sni_callback = self._choose
+
+    @classmethod
+    def of(cls, server: ServerSettings) -> ServerTls | None:
+        """None where the server speaks plain HTTP. Raises as ``make_tls_context``."""
+        context = make_tls_context(server)
+        return None if context is None else cls(server, context)
+
+    def has_changed(self) -> bool:
+        """Whether a file is another one, or has been written, since it was looked at last."""
+        return self._look() != self._seen
+
+    def reload(self) -> None:
+        """Reads the files again. Where they cannot work (half of a pair is there) all stays as it was; the log says why."""
+        self._seen = self._look()
+        try:
+            context = make_tls_context(self._server)
+        except (ConfigError, OSError) as error:
+            logger.warning("the certificate that was in use stays: %s", error)
+            return
+        assert context is not None
+        self._current = context
+        logger.info("new connections get the certificate that is in %s now", self._server.ssl_certfile)
+
+    def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, asked: ssl.SSLContext) -> None:
+        connection.context = self._current
+
+    def _look(self) -> list[tuple[int, int, int] | None]:
+        return [_identity(path) for path in self._files]
 
 
 def make_tls_context(server: ServerSettings) -> ssl.SSLContext | None:
@@ -73,6 +117,14 @@ def _load_authorities(context: ssl.SSLContext, path: str) -> None:
             f"--ssl-ca-certs {path} holds a certificate that OpenSSL cannot read ({_reason(error)}); expected PEM",
             param="ssl_ca_certs",
         ) from None
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _check_file(flag: str, path: str, expected: re.Pattern[bytes], what: str) -> None:

@@ -12,7 +12,7 @@ from tests.unit.web_process.fake_engine_client import FakeEngine, FakeEngineClie
 from tests.unit.web_process.fake_engine_client import until as until
 from yeoul.config.settings import Settings
 from yeoul.web_process.http_server import HttpServer
-from yeoul.web_process.listening import bind_listener, url_of
+from yeoul.web_process.listening import bind_listeners, url_of
 from yeoul.web_process.metrics import Metrics
 from yeoul.web_process.server_context import ServerContext
 
@@ -37,11 +37,11 @@ class FakeServer:
         metrics = Metrics()
         metrics.watch(lambda: llm.statistics, lambda: llm.state)
         llm.observer = metrics
-        listener = bind_listener("127.0.0.1", 0)
-        self.url = url_of(listener)
-        self.port = listener.getsockname()[1]
-        self._server = HttpServer(ServerContext(llm, self.settings, metrics))
-        self._serving = self._server.start(listener)
+        listeners = bind_listeners(self.settings.server.host, 0)
+        self.url = url_of(listeners)
+        self.port = listeners[0].getsockname()[1]
+        self._server = HttpServer(ServerContext(llm, self.settings, metrics), listeners)
+        self._serving = self._server.start()
         self.http = httpx.AsyncClient(base_url=self.url, timeout=10)
         key = self.settings.server.api_key[0] if self.settings.server.api_key else "none"
         self.openai = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=10)

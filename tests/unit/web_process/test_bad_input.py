@@ -280,11 +280,11 @@ def test_a_body_without_a_length_is_counted_while_it_comes():
     "sent",
     [
         b"not http at all\r\n\r\n",
-        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: abc\r\n\r\n",
-        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{",
-        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: abc\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{",
+        b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"\x16\x03\x01\x02\x00\x01",
-        b"GET /\xff%ff HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /\xff%ff HTTP/1.1\r\nhost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: \xff\r\nauthorization: \xff\r\n\r\n",
     ],
 )
@@ -303,7 +303,7 @@ def test_a_broken_connection_harms_nobody(sent):
 def test_headers_without_end_are_cut_off(line):
     async def scene(server: FakeServer) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\n")
+        writer.write(b"GET /health HTTP/1.1\r\nhost: localhost\r\n")
         with contextlib.suppress(ConnectionError):
             for _ in range(200):
                 writer.write(line)
@@ -324,8 +324,8 @@ def test_headers_without_end_are_cut_off(line):
     [
         b"",
         b"GET /health HTTP/1.1\r\nhost",
-        b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{",
-        b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{",
+        b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n",
     ],
     ids=["nothing", "half a header", "half a body", "an idle connection"],
 )

@@ -14,7 +14,7 @@ from yeoul.web_process.http_protocol import MAX_HEADER_BYTES
 def request(body: dict[str, object], *headers: bytes) -> bytes:
     content = json.dumps({"prompt": "hi"} | body).encode()
     length = b"content-length: %d" % len(content)
-    return b"\r\n".join([b"POST /v1/completions HTTP/1.1", b"host: x", length, *headers, b"", content])
+    return b"\r\n".join([b"POST /v1/completions HTTP/1.1", b"host: localhost", length, *headers, b"", content])
 
 
 @pytest.mark.parametrize("streams", [True, False])
@@ -65,7 +65,7 @@ def test_an_offer_to_speak_something_else_is_passed_over_and_the_body_is_read(na
 def test_a_demand_to_be_a_proxy_is_refused(method):
     async def scene(server: FakeServer) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(method + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+        writer.write(method + b" HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 400")
         writer.close()
 
@@ -83,5 +83,37 @@ def test_headers_that_come_in_one_piece_have_the_same_limit(num_headers):
             assert answer.startswith(b"HTTP/1.1 " + status), answer
             assert status == b"200" or str(MAX_HEADER_BYTES).encode() in answer
             writer.close()
+
+    serve(scene)
+
+
+@pytest.mark.parametrize("connection", [b"", b"connection: keep-alive\r\n"])
+@pytest.mark.parametrize("streams", [True, False])
+def test_a_client_of_http_1_0_gets_no_chunks_and_the_connections_end(connection, streams):
+    async def scene(server: FakeServer) -> None:
+        for path, status in ((b"/v1/completions", b"200"), (b"/nothing", b"404")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            body = json.dumps({"prompt": "hi", "stream": streams}).encode()
+            head = b"POST " + path + b" HTTP/1.0\r\n" + connection
+            writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+            answer_head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
+            assert answer_head.startswith(b"HTTP/1.1 " + status)
+            assert b"transfer-encoding" not in answer_head
+            assert answer.startswith(b"data: " if streams and status == b"200" else b"{")
+            assert not streams or status == b"404" or answer.endswith(b"data: [DONE]\n\n")
+            writer.close()
+
+    serve(scene)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions/", "/v1/completions/", "/health/", "/metrics/", "/docs/"])
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
+def test_a_slash_too_many_is_no_route_and_never_a_redirect(path, method):
+    async def scene(server: FakeServer) -> None:
+        answer = await server.http.request(method, path)
+        assert answer.status_code == 404
+        assert "location" not in answer.headers
+        if method != "HEAD":
+            assert "leave the slash at the end out" in answer.json()["error"]["message"]
 
     serve(scene)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -14,7 +13,7 @@ import pytest
 from tests.unit.web_process.fake_engine_client import FakeEngine, settings, until
 from yeoul.errors import ConfigError, ProcessDeadError
 from yeoul.messages.outputs import EngineReady
-from yeoul.web_process.listening import bind_listener, url_of
+from yeoul.web_process.listening import bind_listeners
 from yeoul.web_process.server import ServerLife
 
 Scene = Callable[[FakeEngine, str], Awaitable[None]]
@@ -30,8 +29,7 @@ def live(scene: Scene, engine: FakeEngine | None = None) -> int:
 
     async def run() -> int:
         engine.llm.resolve()
-        with bind_listener("127.0.0.1", 0) as listener:
-            exit_code = await asyncio.wait_for(ServerLife(engine.llm, listener, play).run(), 10)
+        exit_code = await asyncio.wait_for(ServerLife(engine.llm, bind_listeners("127.0.0.1", 0), play).run(), 10)
         for scene_played in playing:
             await scene_played
         return exit_code
@@ -206,20 +204,56 @@ def test_a_signal_while_the_engine_loads_ends_with_0(monkeypatch):
     assert engine.client.is_stopped
 
 
-def test_a_port_in_use_and_a_strange_host_are_told_before_anything_starts():
-    with bind_listener("127.0.0.1", 0) as listener:
-        port = listener.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"{port}: the port is in use"):
-            bind_listener("127.0.0.1", port)
-    with pytest.raises(ConfigError, match="--host"):
-        bind_listener("x" * 64, 0)
-    with pytest.raises(ConfigError, match="does not have that address"):
-        bind_listener("192.0.2.1", 0)
+@pytest.fixture
+def terminal(monkeypatch):
+    """Whether there is a terminal, as often as it is looked for."""
+    found = [True]
+    monkeypatch.setattr("yeoul.web_process.server.has_terminal", lambda: found[0])
+    return found
 
 
-def test_the_address_is_one_that_a_client_can_type():
-    with bind_listener("0.0.0.0", 0) as listener:
-        assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
-    if socket.has_ipv6:
-        with bind_listener("::1", 0) as listener:
-            assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
+def test_a_hangup_that_somebody_sends_ends_nothing(terminal):
+    async def scene(engine: FakeEngine, url: str) -> None:
+        engine.client.gate.clear()
+        running = asyncio.create_task(complete(url))
+        await until(lambda: bool(engine.client.added))
+        for _ in range(2):
+            send_signal(signal.SIGHUP)
+            await asyncio.sleep(0)
+        engine.client.gate.set()
+        assert (await running).json()["choices"][0]["text"] == "hello world"
+        assert engine.llm.state == "ready"
+        send_signal(signal.SIGTERM)
+
+    assert live(scene) == 0
+
+
+def test_a_terminal_that_was_closed_takes_its_server_with_it_after_a_drain(terminal):
+    async def scene(engine: FakeEngine, url: str) -> None:
+        engine.client.gate.clear()
+        running = asyncio.create_task(complete(url))
+        await until(lambda: bool(engine.client.added))
+        terminal[0] = False
+        send_signal(signal.SIGHUP)
+        await until(lambda: engine.llm.state == "draining")
+        engine.client.gate.set()
+        assert (await running).json()["choices"][0]["text"] == "hello world"
+
+    assert live(scene) == 0
+
+
+def test_what_shall_not_hear_a_hangup_does_not(terminal):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    async def scene(engine: FakeEngine, url: str) -> None:
+        terminal[0] = False
+        send_signal(signal.SIGHUP)
+        assert (await complete(url)).status_code == 200
+        assert engine.llm.state == "ready"
+        send_signal(signal.SIGTERM)
+
+    try:
+        assert live(scene) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

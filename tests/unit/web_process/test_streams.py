@@ -34,7 +34,7 @@ async def open_stream(server: FakeServer, **fields: object) -> tuple[asyncio.Str
     """A streaming request over a plain socket."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 24)
     body = json.dumps({"prompt": "hi", **fields}).encode()
-    writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+    writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
     await writer.drain()
     return reader, writer
 
@@ -112,7 +112,7 @@ def test_a_queued_stream_gets_keep_alives():
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"200 OK" in head
         for _ in range(3):
-            await reader.readuntil(b": keep-alive\n\n")
+            await reader.readuntil(b"%x\r\n%b\r\n" % (len(KEEP_ALIVE), KEEP_ALIVE))
         server.client.gate.set()
         assert b"[DONE]" in await reader.readuntil(b"[DONE]")
         writer.close()
@@ -250,7 +250,7 @@ def test_two_requests_on_one_connection_are_both_answered():
         reader, writer = await open_stream(server, stream=True)
         await reader.readuntil(b"[DONE]\n\n\r\n0\r\n\r\n")
         body = b'{"prompt": "hi"}'
-        writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
         assert b"hello world" in await reader.readuntil(b"hello world")
         writer.close()
 

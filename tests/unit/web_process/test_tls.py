@@ -14,7 +14,7 @@ from yeoul.config.build import build_settings
 from yeoul.config.settings import ServerSettings
 from yeoul.errors import ConfigError
 from yeoul.web_process import server
-from yeoul.web_process.tls import make_tls_context
+from yeoul.web_process.tls import ServerTls, make_tls_context
 
 
 @pytest.fixture
@@ -108,3 +108,85 @@ def test_nothing_is_started_with_a_bad_certificate(files, monkeypatch):
     settings = build_settings({"model": "fake", "ssl_certfile": files.server, "ssl_keyfile": "/gone"}, environment={})
     with pytest.raises(ConfigError, match=r"--ssl-keyfile /gone"):
         server.run_server(settings)
+
+
+def shake_hands(context, client):
+    """The server's certificate that a client is shown, without any socket."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        context.wrap_bio(to_server, to_client, server_side=True),
+        client.wrap_bio(to_client, to_server, server_hostname="localhost"),
+    ]
+    while ends:
+        for end in list(ends):
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            ends.remove(end)
+            if not end.server_side:
+                shown = end
+    return shown.getpeercert(binary_form=True)
+
+
+@pytest.fixture
+def renewed(files, tmp_path):
+    """A server that has begun with ``files``, and its certificate's next one."""
+    server = ServerTls.of(ServerSettings(ssl_certfile=files.server, ssl_keyfile=files.server_key))
+    (tmp_path / "next").mkdir()
+    return server, Certificates(tmp_path / "next")
+
+
+def test_a_renewed_certificate_is_what_new_connections_get(files, renewed):
+    server, following = renewed
+    before = shake_hands(server.context, files.nobody())
+    assert not server.has_changed()
+    for name in ("server", "server_key"):
+        Path(getattr(following, name)).rename(getattr(files, name))
+        assert server.has_changed()
+    server.reload()
+    assert not server.has_changed()
+    assert shake_hands(server.context, following.nobody()) != before
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake_hands(server.context, files.nobody())
+
+
+@pytest.mark.parametrize("damage", ["half of a pair", "no file", "no certificate", "a folder"])
+def test_what_cannot_work_leaves_the_certificate_as_it_was_and_says_so(files, renewed, caplog, damage):
+    server, following = renewed
+    before = shake_hands(server.context, files.nobody())
+    certificate = Path(files.server)
+    if damage == "half of a pair":
+        Path(following.server).rename(certificate)
+    elif damage == "no certificate":
+        certificate.write_text("-----BEGIN CERTIFICATE-----\nhello\n")
+    else:
+        certificate.unlink()
+        if damage == "a folder":
+            certificate.mkdir()
+    assert server.has_changed()
+    server.reload()
+    assert not server.has_changed()  # said once
+    assert "the certificate that was in use stays: " in caplog.text
+    assert shake_hands(server.context, files.nobody()) == before
+
+
+def test_the_authorities_of_clients_are_renewed_too(files, renewed, tmp_path):
+    _, following = renewed
+    authorities = Path(written(tmp_path / "clients.pem", Path(files.ca).read_bytes()))
+    server = ServerTls.of(
+        ServerSettings(
+            ssl_certfile=files.server, ssl_keyfile=files.server_key, ssl_ca_certs=str(authorities), ssl_cert_reqs=2
+        )
+    )
+    assert server is not None
+    old, new = files.client(), following.client()
+    new.load_verify_locations(files.ca)
+    shake_hands(server.context, old)
+    with pytest.raises(ssl.SSLError):
+        shake_hands(server.context, new)
+    authorities.write_bytes(Path(following.ca).read_bytes())
+    server.reload()
+    shake_hands(server.context, new)
+    with pytest.raises(ssl.SSLError):
+        shake_hands(server.context, old)
