@@ -1,7 +1,7 @@
 """CacheFolder: where fetched models are kept, safely for several processes; knows nothing of networks or formats.
 
-The fetching code calls it. Layout: ``models/<name>/<file>`` with ``<file>.verified`` beside it, ``hub/<...>.json`` for
-what the hub client keeps itself, ``locks/``, and ``partial/`` for what is still being written.
+The fetching code calls it. Layout: ``models/<name>/<file>`` with ``<file>.verified`` beside it, ``hub/`` for the hub's client
+where the user chose this folder, ``locks/``, and ``partial/`` for what is still being written.
 """
 
 from __future__ import annotations

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-import posixpath
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from yeoul.errors import ModelFileError
+from yeoul.model_files.gguf_names import matching_names, part_names
 from yeoul.model_files.safetensors_folder import INDEX_NAME, SINGLE_NAME
 
 TEXT_FILES = (
@@ -17,32 +18,43 @@ TEXT_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
     "additional_chat_templates/*.jinja",
 )
 SHARD_NAME = re.compile(r"model-\d+-of-\d+\.safetensors")
-PREFERRED_GGUF = "q4_k_m"
 MAX_NAMES_SHOWN = 12
+_ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://", re.IGNORECASE)
+_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)(?::(.+))?", re.ASCII)
+# What the hub's pages have behind a repository's name: a revision, and a folder or file of it.
+_PAGE = re.compile(r"([\w.-]+/[\w.-]+)/(?:blob|resolve|tree)/([^/]+)(?:/(.+))?", re.ASCII)
 
 
 class HubReference(NamedTuple):
-    """``org/name`` and, behind a colon, a file of it or a part of a file's name such as ``Q4_K_M``."""
+    """``org/name`` and, behind a colon, a file of it, a quantisation such as ``Q4_K_M``, or a part of a file's name."""
 
     repository: str
     file: str | None
+    revision: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> HubReference | None:
-        """None if the text cannot be a hub id."""
-        match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?::(.+))?", text, flags=re.ASCII)
+        """Also ``hf.co/org/name:Q4_K_M`` and the addresses of the hub's pages. None if the text cannot be a hub id."""
+        address = _ADDRESS.match(text)
+        if address is not None:
+            text = unquote(text[address.end() :].split("?")[0].split("#")[0]).rstrip("/")
+        page = _PAGE.fullmatch(text) if address is not None else None
+        match = page or _REPOSITORY.fullmatch(text)
         if match is None or ".." in match[1] or match[1].startswith((".", "/")):
             return None
+        if page is not None:
+            return cls(page[1], page[3], page[2])
         return cls(match[1], match[2])
 
 
 class HubChoice(NamedTuple):
-    """What to fetch. ``gguf_name`` is the model itself where it is one GGUF file."""
+    """What to fetch. ``gguf_name`` is the model itself, or its first part, where it is a GGUF file."""
 
     names: list[str]
     gguf_name: str | None
@@ -54,21 +66,25 @@ def choose_model_files(reference: HubReference, names: Iterable[str]) -> HubChoi
     Raises ModelFileError that lists what there is.
     """
     ordered = sorted(name for name in names if not name.startswith("/") and ".." not in name.split("/"))
-    gguf_names = [name for name in ordered if name.lower().endswith(".gguf")]
-    if reference.file is not None:
-        gguf_name = _match(reference, reference.file, gguf_names)
-        return HubChoice([gguf_name], gguf_name)
-    weights = _weight_names(ordered)
+    weights = _weight_names(ordered) if reference.file is None else []
     if weights and "config.json" in ordered:
         return HubChoice([*choose_text_files(ordered), *weights], None)
-    if len(gguf_names) > 1:
-        gguf_names = [name for name in gguf_names if PREFERRED_GGUF in name.lower()] or gguf_names
-    if len(gguf_names) == 1:
-        return HubChoice(gguf_names, gguf_names[0])
-    if gguf_names:
+    gguf_names = [name for name in ordered if name.lower().endswith(".gguf")]
+    found = matching_names(gguf_names, reference.file)
+    if len(found) == 1:
+        parts = part_names(found[0])
+        if missing := set(parts) - set(gguf_names):
+            raise ModelFileError(f"{reference.repository} lacks {len(missing)} of {len(parts)} parts, {min(missing)} is one")
+        return HubChoice(parts, found[0])
+    if reference.file is not None:
+        problem = "no GGUF file" if not found else f"{len(found)} GGUF files"
         raise ModelFileError(
-            f"{reference.repository} has {len(gguf_names)} GGUF files; choose one, as {reference.repository}:FILE. "
-            f"There are {_shown(gguf_names)}"
+            f"{reference.repository} has {problem} matching {reference.file!r}; expected one of {_shown(found or gguf_names)}"
+        )
+    if found:
+        raise ModelFileError(
+            f"{reference.repository} has {len(found)} GGUF files; choose one, as {reference.repository}:FILE. "
+            f"There are {_shown(found)}"
         )
     raise ModelFileError(
         f"{reference.repository} has no weights that this version can read; expected config.json with .safetensors files, "
@@ -86,17 +102,6 @@ def _weight_names(names: list[str]) -> list[str]:
         plain = [name for name in names if name.endswith(".safetensors") and "/" not in name]
         return [INDEX_NAME, *([name for name in plain if SHARD_NAME.fullmatch(name)] or plain)]
     return [SINGLE_NAME] if SINGLE_NAME in names else []
-
-
-def _match(reference: HubReference, wanted: str, gguf_names: list[str]) -> str:
-    exact = [name for name in gguf_names if wanted in (name, posixpath.basename(name))]
-    found = exact or [name for name in gguf_names if wanted.lower() in name.lower()]
-    if len(found) != 1:
-        problem = "no GGUF file" if not found else f"{len(found)} GGUF files"
-        raise ModelFileError(
-            f"{reference.repository} has {problem} matching {wanted!r}; expected one of {_shown(found or gguf_names)}"
-        )
-    return found[0]
 
 
 def _shown(names: list[str]) -> str:

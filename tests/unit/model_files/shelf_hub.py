@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from yeoul.errors import ModelFileError
-from yeoul.model_files.hub_client import HubListing, HubUnreachableError
-
-COMMIT = "c0ffee"
+from yeoul.model_files.hub_client import HubUnreachableError
 
 
 class ShelfHub:
@@ -20,27 +18,43 @@ class ShelfHub:
         self.is_reachable = True
         self.num_listings = 0
         self.downloads: list[str] = []
+        self._listings: dict[str, dict[str, int]] = {}
 
-    def list_files(self, repository: str, revision: str | None) -> HubListing:
+    def list_files(self, repository: str, revision: str | None) -> dict[str, int]:
         self.num_listings += 1
         if not self.is_reachable:
             raise HubUnreachableError("the cable is cut")
         if repository not in self.repositories:
             raise ModelFileError(f"no such model: {repository}")
-        return HubListing(COMMIT, {name: len(content) for name, content in self.repositories[repository].items()})
+        return {name: len(content) for name, content in self.repositories[repository].items()}
 
-    def download(self, repository: str, commit: str, name: str, on_bytes: Callable[[int], None]) -> str:
-        assert commit == COMMIT
-        path = self._folder(repository) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.repositories[repository][name])
-        self.downloads.append(name)
-        on_bytes(path.stat().st_size)
-        return str(path)
+    def cached_files(self, repository: str, revision: str | None) -> dict[str, int] | None:
+        return self._listings.get(repository)
+
+    def forget_listings(self) -> None:
+        """Another program, or an older one, has fetched what is there."""
+        self._listings = {}
+
+    def download(
+        self, repository: str, revision: str | None, names: Sequence[str], on_bytes: Callable[[int], None], *, anew: bool
+    ) -> str:
+        if not self.is_reachable:
+            raise ModelFileError("cannot fetch it")
+        self._listings[repository] = {name: len(content) for name, content in self.repositories[repository].items()}
+        done = 0
+        for name in names:
+            path = self._folder(repository) / name
+            if not path.exists() or anew:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self.repositories[repository][name])
+                self.downloads.append(name)
+                done += path.stat().st_size
+                on_bytes(done)
+        return str(self._folder(repository))
 
     def cached_folder(self, repository: str, revision: str | None) -> str | None:
         folder = self._folder(repository)
         return str(folder) if folder.exists() else None
 
     def _folder(self, repository: str) -> Path:
-        return self.cache / repository.replace("/", "--") / "snapshots" / COMMIT
+        return self.cache / repository.replace("/", "--") / "snapshots" / "c0ffee"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from tests.unit.model_files.gguf_bytes import F16, IQ2_XXS, Q8_0, GgufBytes, Tensor, float_tensor, tiny_model
 from yeoul.errors import ModelFileError
+from yeoul.model_files.description import ModelFiles
+from yeoul.model_files.file_identity import identify
 from yeoul.model_files.gguf import GgufFile
 from yeoul.model_files.gguf_types import COMPUTABLE_TYPES, TENSOR_TYPES
 
@@ -140,7 +143,7 @@ def test_a_file_cut_in_its_tensors_says_which(tmp_path):
         (GgufBytes({"k": 1}, raw_entries=b"\x01" + bytes(7) + b"k" + bytes(64), num_entries=2), "'k' comes twice"),
         (GgufBytes(raw_entries=b"\x01" + bytes(7) + b"k" + b"\x63\0\0\0" + bytes(64), num_entries=1), "value type 99"),
         (GgufBytes({"general.alignment": 48}), "general.alignment is 48, expected a power of two"),
-        (GgufBytes({"split.count": 3}), "one of 3 parts"),
+        (GgufBytes({"split.count": 3}), "is part 0 (from 0) of 3, but by its name it is part 0 of 1"),
         (GgufBytes({}, [float_tensor("x", 2), float_tensor("x", 2)]), "'x' comes twice"),
         (GgufBytes({}, [Tensor("x", (4,), 99, bytes(16))]), "unknown type 99"),
         (GgufBytes({}, [Tensor("x", (33,), Q8_0, bytes(68))]), "rows a multiple of 32"),
@@ -152,6 +155,48 @@ def test_a_file_cut_in_its_tensors_says_which(tmp_path):
 )
 def test_a_wrong_file_is_refused_with_what_is_wrong(tmp_path, wrong, message):
     assert message in refused(wrong.write(tmp_path))
+
+
+def write_parts(folder: Path, num_parts: int = 3, **changes: object) -> list[str]:
+    """One tensor a part; ``changes`` are metadata of the second part."""
+    paths = []
+    for part in range(num_parts):
+        metadata = {"split.no": part, "split.count": num_parts, **({"general.name": "x"} if part == 0 else {})}
+        metadata |= {key.replace("__", "."): value for key, value in changes.items()} if part == 1 else {}
+        model = GgufBytes(metadata, [float_tensor(f"t{part}", 2 + part)])
+        paths.append(model.write(folder, f"m-{part + 1:05}-of-{num_parts:05}.gguf"))
+    return paths
+
+
+def test_a_model_in_several_files_is_one(tmp_path):
+    paths = write_parts(tmp_path)
+    file = GgufFile.open(paths[0])
+    assert file.metadata["general.name"] == "x"
+    for part in range(3):
+        assert file.tensors[f"t{part}"].shape == (2 + part,)
+        assert file.data(f"t{part}").view("<f4").tolist() == list(range(2 + part))
+    identities = identify(ModelFiles(name="m", file_format="gguf", path=paths[0]))
+    assert [identity.path for identity in identities] == paths
+
+
+def test_a_part_that_is_missing_or_of_another_model_is_refused(tmp_path):
+    paths = write_parts(tmp_path, split__no=2)
+    assert f"{paths[1]} says that it is part 2 (from 0) of 3" in refused(paths[0])
+    write_parts(tmp_path, split__count=2)
+    assert f"{paths[1]} says that it is part 1 (from 0) of 2" in refused(paths[0])
+    write_parts(tmp_path)
+    assert "is part 2 (from 0) of 3, but by its name it is part 0" in refused(paths[2])
+    os.unlink(paths[1])
+    assert f"{paths[1]}" in refused(paths[0])
+    for path in paths[::2]:
+        os.rename(path, path.replace("m-", "a-" if path == paths[0] else "b-"))
+    assert "a-00002-of-00003.gguf" in refused(paths[0].replace("m-", "a-"))
+
+
+def test_a_whole_file_may_have_the_name_of_a_part(tmp_path):
+    path = GgufBytes({"split.count": 1}, [float_tensor("x", 2)]).write(tmp_path, "m-00001-of-00002.gguf")
+    assert list(GgufFile.open(path).tensors) == ["x"]
+    assert len(identify(ModelFiles(name="m", file_format="gguf", path=path))) == 1
 
 
 def test_what_is_no_file_is_refused(tmp_path):

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from yeoul.errors import ModelFileError
-from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.hub_choice import HubReference
 from yeoul.model_files.hub_client import HubUnreachableError, HuggingFaceHub
 from yeoul.model_files.hub_fetch import fetch_hub_model
@@ -45,6 +44,12 @@ class HubRoutes(http.server.BaseHTTPRequestHandler):
                 "tags": [],
             }
             return self.answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        if path == f"/api/models/org/tiny/tree/{COMMIT}":
+            tree = [
+                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                for name, content in FILES.items()
+            ]
+            return self.answer(200, json.dumps(tree).encode(), {"Content-Type": "application/json"})
         if path == "/api/models/org/gated":
             return self.answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
         name = path.removeprefix(f"/org/tiny/resolve/{COMMIT}/")
@@ -78,31 +83,33 @@ def endpoint(monkeypatch) -> Iterator[str]:
         thread.join()
 
 
-def test_a_listing_has_commit_and_sizes(endpoint, tmp_path):
-    listing = HuggingFaceHub(str(tmp_path), endpoint).list_files("org/tiny", None)
-    assert listing.commit == COMMIT
-    assert listing.sizes == {name: len(content) for name, content in FILES.items()}
+def test_a_listing_has_sizes(endpoint, tmp_path):
+    sizes = HuggingFaceHub(str(tmp_path), endpoint).list_files("org/tiny", None)
+    assert sizes == {name: len(content) for name, content in FILES.items()}
 
 
 def test_a_model_is_fetched_from_the_hub_and_then_found_without_it(endpoint, tmp_path):
     hub = HuggingFaceHub(str(tmp_path / "hub"), endpoint)
     progress: list[tuple[str, int, int]] = []
 
-    def fetch(text_only: bool = False):
-        cache = CacheFolder(str(tmp_path / "cache"))
-        reference = HubReference("org/tiny", None)
-        return fetch_hub_model(
-            "org/tiny", reference, None, cache, hub, lambda *step: progress.append(step), text_only=text_only
-        )
+    def fetch(hub: HuggingFaceHub):
+        return fetch_hub_model("org/tiny", HubReference("org/tiny", None), None, hub, lambda *step: progress.append(step))
 
-    files = fetch()
+    files = fetch(hub)
     assert (Path(files.path) / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert not (Path(files.path) / "README.md").exists()
     assert progress[-1] == ("fetching org/tiny", 256008, 256008)
+    steps = [done for _, done, _ in progress]
+    assert steps == sorted(steps)
+    assert len(steps) > 1
     assert hub.cached_folder("org/tiny", COMMIT) == files.path
-    num_steps = len(progress)
-    assert fetch() == files
-    assert len(progress) == num_steps
+    progress.clear()
+    assert fetch(HuggingFaceHub(str(tmp_path / "hub"), "http://127.0.0.1:9")) == files
+    assert not progress
+    path = Path(files.path) / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    assert fetch(hub) == files
+    assert path.read_bytes() == FILES["model.safetensors"], "a file that was cut is fetched again"
 
 
 @pytest.mark.parametrize(
@@ -119,9 +126,11 @@ def test_what_the_hub_does_not_have_is_the_users_mistake(endpoint, tmp_path, rep
         HuggingFaceHub(str(tmp_path), endpoint).list_files(repository, revision)
 
 
-def test_a_file_that_the_hub_lost_is_an_error(endpoint, tmp_path):
-    with pytest.raises(ModelFileError, match=r"cannot fetch lost\.json of org/tiny"):
-        HuggingFaceHub(str(tmp_path), endpoint).download("org/tiny", COMMIT, "lost.json", lambda _: None)
+def test_a_file_that_the_hub_lost_is_an_error(endpoint, tmp_path, monkeypatch):
+    monkeypatch.setitem(FILES, "lost.json", b"{}")
+    monkeypatch.setattr(HubRoutes, "do_HEAD", lambda self: self.answer(404, b"", {"X-Error-Code": "EntryNotFound"}))
+    with pytest.raises(ModelFileError, match=r"cannot fetch org/tiny from the hub: .*; try again"):
+        HuggingFaceHub(str(tmp_path), endpoint).download("org/tiny", None, ["lost.json"], lambda _: None, anew=False)
 
 
 def test_a_hub_that_is_not_there_or_must_not_be_asked_is_out_of_reach(endpoint, tmp_path, monkeypatch):
@@ -131,3 +140,5 @@ def test_a_hub_that_is_not_there_or_must_not_be_asked_is_out_of_reach(endpoint, 
     with pytest.raises(HubUnreachableError):
         HuggingFaceHub(str(tmp_path), endpoint).list_files("org/tiny", None)
     assert HuggingFaceHub(str(tmp_path)).cached_folder("org/tiny", None) is None
+    assert HuggingFaceHub(str(tmp_path)).cached_files("org/tiny", None) is None
+    assert HuggingFaceHub(str(tmp_path)).cached_files("org/--tiny", None) is None

