@@ -65,4 +65,6 @@ COMPUTABLE_TYPES = (
     "Q4_K",
     "Q5_K",
     "Q6_K",
+    "IQ4_NL",
+    "IQ4_XS",
 )

@@ -53,7 +53,11 @@ def load_model(
 
     def read_files() -> FileWeights:
         file: TensorFile
-        file = GgufTensors(files.path, description) if files.file_format == "gguf" else SafetensorsTensors(files.path)
+        file = (
+            GgufTensors(files.path, description)
+            if files.file_format == "gguf"
+            else SafetensorsTensors(files.path, is_tied=description.tie_word_embeddings)
+        )
         return FileWeights(file, dtype, device, quantization)
 
     with torch.inference_mode(), _one_thread():

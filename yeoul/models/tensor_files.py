@@ -37,6 +37,7 @@ _GGUF_POST_NORM_NAMES = {
 }
 _SAFETENSORS_TYPES = {"F32", "F16", "BF16"}
 _TEXT_PREFIXES = ("model.", "language_model.model.", "model.language_model.")
+_EMBEDDING = "embed_tokens.weight"
 _HEAD_NAMES = ("lm_head.weight", "language_model.lm_head.weight")
 
 
@@ -71,16 +72,22 @@ class GgufTensors:
 class SafetensorsTensors:
     """A Hugging Face folder; a model that also sees images keeps its text model under another prefix."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, is_tied: bool = False) -> None:
         self.path = path
         self._folder = SafetensorsFolder.open(path)
         names = self._folder.tensors
-        prefixes = [prefix for prefix in _TEXT_PREFIXES if f"{prefix}embed_tokens.weight" in names]
+        prefixes = [prefix for prefix in _TEXT_PREFIXES if {f"{prefix}{_EMBEDDING}", f"{prefix}norm.weight"} & names.keys()]
         self._prefix = prefixes[0] if prefixes else _TEXT_PREFIXES[0]
         self._head_name = next((name for name in _HEAD_NAMES if name in names), _HEAD_NAMES[0])
+        # Of a matrix with two names a safetensors file keeps one, and not always the embedding's.
+        self._embedding_name = self._prefix + _EMBEDDING
+        if is_tied and self._embedding_name not in names and self._head_name in names:
+            self._embedding_name = self._head_name
 
     def stored_name(self, name: str) -> str:
         """``model.`` becomes the folder's own prefix."""
+        if name == f"model.{_EMBEDDING}":
+            return self._embedding_name
         if name.startswith("model."):
             return self._prefix + name.removeprefix("model.")
         return self._head_name if name == _HEAD_NAMES[0] else name

@@ -20,6 +20,7 @@ def _random_rows(type_name: str, num_rows: int, num_blocks: int) -> np.ndarray:
     rows = generator.integers(0, 256, (num_rows * num_blocks, form.block_bytes), dtype=np.uint8)
     float_offsets = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}
     float_offsets |= {"Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "F16": (0,)}
+    float_offsets |= {"IQ4_NL": (0,), "IQ4_XS": (0,)}
     for offset in float_offsets.get(type_name, ()):
         rows[:, offset : offset + 2] = generator.normal(size=(len(rows), 1)).astype(np.float16).view(np.uint8)
     if type_name == "F32":
@@ -54,5 +55,5 @@ def test_the_block_sizes_are_those_that_the_file_reader_counts_with() -> None:
 
 
 def test_an_unknown_type_is_refused_with_the_known_ones_named() -> None:
-    with pytest.raises(ModelFileError, match=r"IQ4_NL.*Q4_K"):
-        dequantize(torch.zeros(1, 18, dtype=torch.uint8), "IQ4_NL")
+    with pytest.raises(ModelFileError, match=r"IQ2_XXS.*Q4_K"):
+        dequantize(torch.zeros(1, 66, dtype=torch.uint8), "IQ2_XXS")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
 import msgspec
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.unit.models.running import Requests, all_logits, load
 from tests.unit.models.tiny_models import VOCAB_SIZE, make_model, save_folder, save_gguf
@@ -51,6 +54,32 @@ def test_both_kinds_of_file_give_the_same_bits(tmp_path):
     folder = save_folder(oracle, str(tmp_path / "folder"))
     file = save_gguf(oracle, "llama", str(tmp_path / "tiny.gguf"))
     assert torch.equal(all_logits(load(folder), TOKENS), all_logits(load(file), TOKENS))
+
+
+def keep_only_the_head(folder: Path, **changes: object) -> None:
+    """The file has the shared matrix under the head's name; ``changes`` are those of config.json."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["lm_head.weight"] = tensors.pop("model.embed_tokens.weight")
+    save_file(tensors, path)
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_tied_matrix_may_be_stored_under_either_name(tmp_path, dtype):
+    oracle = make_model("llama", tie_word_embeddings=True)
+    whole = save_folder(oracle, str(tmp_path / "embedding"))
+    other = save_folder(oracle, str(tmp_path / "head"))
+    keep_only_the_head(tmp_path / "head")
+    assert torch.equal(all_logits(load(whole, dtype=dtype), TOKENS), all_logits(load(other, dtype=dtype), TOKENS))
+
+
+def test_a_head_does_not_stand_for_an_embedding_that_is_another_matrix(tmp_path):
+    files = save_folder(make_model("llama", tie_word_embeddings=True), str(tmp_path))
+    keep_only_the_head(tmp_path, tie_word_embeddings=False)
+    with pytest.raises(ModelFileError, match=r"no tensor 'model\.embed_tokens\.weight'"):
+        load(files)
 
 
 def test_a_model_tells_its_sizes(tmp_path):

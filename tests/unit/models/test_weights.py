@@ -114,6 +114,18 @@ def test_in_float16_a_matrix_that_cannot_be_packed_is_multiplied_in_float32():
     assert torch.equal(stack(rows), stack(rows, torch.float32).half())
 
 
+@pytest.mark.parametrize(("type_name", "block_bytes", "block_size"), [("IQ4_NL", 18, 32), ("IQ4_XS", 136, 256)])
+def test_a_type_that_has_no_packed_form_is_multiplied_in_bfloat16(type_name, block_bytes, block_size):
+    data = np.random.default_rng(1).integers(0, 256, (8, block_bytes), dtype=np.uint8)
+    data[:, :2] = np.array([0.01], dtype=np.float16).view(np.uint8)
+    stored = StoredTensor("matrix", (8, block_size), type_name, data.reshape(-1))
+    exact = torch.from_numpy(gguf.quants.dequantize(data, gguf.GGMLQuantizationType[type_name]))
+    rows = torch.randn(3, block_size, generator=torch.Generator().manual_seed(1)).bfloat16()
+    weights = FileWeights(OneTensor(stored), torch.bfloat16, CPU)
+    product = MatrixStack([weights.read_matrix("matrix", (8, block_size))])(rows, torch.float32)
+    assert torch.allclose(product, rows.float() @ exact.bfloat16().float().T, atol=1e-3, rtol=1e-3)
+
+
 def test_the_oracle_s_matrices_are_decoded():
     found = _weights(np.ones((12, 128), dtype=np.float32), "Q8_0").read_matrix("matrix", (12, 128))
     assert isinstance(found, torch.Tensor)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from yeoul.errors import ModelFileError
-from yeoul.kernels.dequantize import k_quants
+from yeoul.kernels.dequantize import k_quants, nonlinear
 from yeoul.kernels.dequantize.bits import as_float, split, unpack
 
 
@@ -106,4 +106,6 @@ _FORMATS: dict[str, BlockFormat] = {
     "Q4_K": BlockFormat(256, 144, k_quants.decode_q4),
     "Q5_K": BlockFormat(256, 176, k_quants.decode_q5),
     "Q6_K": BlockFormat(256, 210, k_quants.decode_q6),
+    "IQ4_NL": BlockFormat(32, 18, nonlinear.decode_iq4_nl),
+    "IQ4_XS": BlockFormat(256, 136, nonlinear.decode_iq4_xs),
 }
