@@ -58,20 +58,19 @@ class BlockPool:
                 else:
                     self._free.append(block)
 
-    def name(self, block_id: int, block_hash: bytes, step_number: int) -> None:
-        """Names the contents that step ``step_number`` gives this block, unless another block holds the same already."""
+    def name(self, block_id: int, block_hash: bytes) -> None:
+        """Names the contents of this block, unless another block holds the same already."""
         if block_hash not in self._by_hash:
             block = self.blocks[block_id]
             assert block.block_hash is None, f"block {block_id} has a name already"
             block.block_hash = block_hash
-            block.filled_by_step = step_number
             self._by_hash[block_hash] = block
 
-    def forget_since(self, step_number: int) -> None:
-        """Takes the names of all blocks that this step or a later one filled: their contents cannot be trusted."""
-        for block in list(self._by_hash.values()):
-            if block.filled_by_step >= step_number:
-                self._forget(block)
+    def forget(self, block_hash: bytes) -> None:
+        """Takes this name from whichever block has it; uses stay."""
+        block = self._by_hash.get(block_hash)
+        if block is not None:
+            self._forget(block)
 
     def forget_all(self) -> None:
         """Takes every name; uses stay."""
@@ -97,4 +96,3 @@ class BlockPool:
         if block.block_hash is not None:
             del self._by_hash[block.block_hash]
             block.block_hash = None
-            block.filled_by_step = -1

@@ -12,16 +12,15 @@ from collections.abc import Iterator
 class Block:
     """One block of the cache: who uses it, what is known of its contents, and its neighbours while it is free.
 
-    ``block_hash`` is None while the contents have no name. They may be read once step ``filled_by_step`` has come back.
+    ``block_hash`` is None while the contents have no name. What has a name is computed, and may be read.
     """
 
-    __slots__ = ("block_hash", "block_id", "filled_by_step", "next_free", "num_references", "previous_free")
+    __slots__ = ("block_hash", "block_id", "next_free", "num_references", "previous_free")
 
     def __init__(self, block_id: int) -> None:
         self.block_id = block_id
         self.num_references = 0
         self.block_hash: bytes | None = None
-        self.filled_by_step = -1
         self.previous_free: Block | None = None
         self.next_free: Block | None = None
 

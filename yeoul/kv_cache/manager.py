@@ -7,17 +7,9 @@ Called by the scheduler, which keeps each request's block table (a list of block
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 from yeoul.kv_cache.block_pool import BlockPool
-
-
-class PrefixHit(NamedTuple):
-    """Blocks that hold the beginning of a prompt. ``is_pending``: the next one too is being computed at this moment."""
-
-    block_ids: list[int]
-    is_pending: bool
 
 
 class KVCacheManager:
@@ -30,7 +22,6 @@ class KVCacheManager:
         self.block_size = block_size
         self.enable_prefix_caching = enable_prefix_caching
         self._pool = BlockPool(num_blocks)
-        self._completed_step = -1
 
     @property
     def num_free_blocks(self) -> int:
@@ -46,22 +37,15 @@ class KVCacheManager:
         """How many blocks hold ``num_tokens`` tokens."""
         return -(-num_tokens // self.block_size)
 
-    def find_prefix(self, block_hashes: Sequence[bytes]) -> PrefixHit:
-        """The blocks that hold the longest known beginning of these hashes; takes none of them.
-
-        A block counts from the moment that the step which fills it has come back, so no step reads what it writes itself,
-        and a step that fails leaves nothing wrong behind.
-        """
+    def find_prefix(self, block_hashes: Iterable[bytes]) -> list[int]:
+        """The blocks that hold the longest known beginning of these hashes; takes none of them."""
         block_ids: list[int] = []
-        if self.enable_prefix_caching:
-            for block_hash in block_hashes:
-                block = self._pool.find(block_hash)
-                if block is None:
-                    break
-                if block.filled_by_step > self._completed_step:
-                    return PrefixHit(block_ids, is_pending=True)
-                block_ids.append(block.block_id)
-        return PrefixHit(block_ids, is_pending=False)
+        for block_hash in block_hashes:
+            block = self._pool.find(block_hash)
+            if block is None:
+                break
+            block_ids.append(block.block_id)
+        return block_ids
 
     def allocate_table(self, prefix: Sequence[int], num_blocks: int, num_blocks_to_spare: int) -> list[int] | None:
         """A table of ``num_blocks`` blocks that begins with ``prefix``; None if fewer than the spare ones would stay free."""
@@ -72,25 +56,18 @@ class KVCacheManager:
         self._pool.take_known(prefix)
         return [*prefix, *(self._pool.take_new() for _ in range(num_new))]
 
-    def allocate_block(self) -> int | None:
-        """One more block; None if none is free."""
-        return self._pool.take_new() if self._pool.num_free_blocks else None
-
     def free(self, block_ids: Sequence[int]) -> None:
         """Gives a table back. What its full blocks hold stays known until they are reused."""
         self._pool.release(block_ids)
 
-    def name_block(self, block_id: int, block_hash: bytes, step_number: int) -> None:
-        """Lets others find this block, which step ``step_number`` fills, once that step has come back."""
-        self._pool.name(block_id, block_hash, step_number)
+    def name_block(self, block_id: int, block_hash: bytes) -> None:
+        """Lets others find this block, whose step is back: no step reads what it writes itself."""
+        self._pool.name(block_id, block_hash)
 
-    def complete_step(self, step_number: int) -> None:
-        """The step has come back: what it filled may be read."""
-        self._completed_step = max(self._completed_step, step_number)
-
-    def distrust_step(self, step_number: int) -> None:
-        """Something in this step failed: nothing that it or a later one filled is found by anybody."""
-        self._pool.forget_since(step_number)
+    def forget(self, block_hashes: Iterable[bytes]) -> None:
+        """Something went wrong with a request that begins so: none of these blocks is found by anybody from now on."""
+        for block_hash in block_hashes:
+            self._pool.forget(block_hash)
 
     def reset(self) -> None:
         """Forgets every known prefix: the memory behind the blocks is new, or a caller wants to start from nothing."""

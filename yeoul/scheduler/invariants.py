@@ -15,6 +15,7 @@ def check_invariants(
     waiting: WaitingQueue,
     held: Sequence[Request],
     cache: KVCacheManager,
+    num_in_flight: int,
 ) -> None:
     """Raises AssertionError unless each request is in one place, its counters fit its blocks, and the blocks add up."""
     assert len(requests) == len(running) + len(waiting) + len(held), "a request is in no queue, or in two"
@@ -28,22 +29,20 @@ def check_invariants(
     for request in (*waiting, *held):
         assert not request.block_ids, f"{request.request_id} waits and holds blocks"
         assert request.num_computed_tokens == 0, f"{request.request_id} waits and has computed tokens"
-        assert request.num_pending_tokens == 0, f"{request.request_id} waits and is to get tokens"
     for request in running:
-        _check_running(request, cache)
+        _check_running(request, cache, num_in_flight)
     cache.check_invariants({request.request_id: request.block_ids for request in running})
     _check_sharing(running, cache)
 
 
-def _check_running(request: Request, cache: KVCacheManager) -> None:
+def _check_running(request: Request, cache: KVCacheManager, num_in_flight: int) -> None:
     name, num_blocks = request.request_id, len(request.block_ids)
-    num_tokens = len(request.token_ids) + request.num_pending_tokens
-    if request.num_pending_tokens:
-        assert request.num_computed_tokens == num_tokens - 1, f"{name} waits for a token that no step in flight samples"
-    assert 0 < request.num_computed_tokens <= num_tokens, f"{name} has computed more than is known"
+    num_known = len(request.token_ids)
+    assert 0 < request.num_computed_tokens < num_known + num_in_flight, f"{name} has computed more than steps in flight bring"
     assert request.num_computed_tokens <= num_blocks * cache.block_size, f"{name} has computed tokens without a block"
     assert request.num_named_blocks <= num_blocks, f"{name} has named more blocks than it holds"
-    assert request.num_named_blocks * cache.block_size <= len(request.token_ids), f"{name} has named a block too early"
+    num_named_tokens = request.num_named_blocks * cache.block_size
+    assert num_named_tokens <= min(num_known, request.num_computed_tokens), f"{name} has named a block too early"
 
 
 def _check_sharing(running: Sequence[Request], cache: KVCacheManager) -> None:

@@ -11,18 +11,21 @@ _RUNNING = RequestStatus.RUNNING
 class StepPlan:
     """``budget`` is how many more tokens the step may compute; ``is_bounded`` if time sets it (see StepBudget).
 
-    ``num_tokens`` are computed, ``num_decodes`` of them for requests that lacked one only.
-    ``num_sampling`` counts the requests that this step brings to the end of what is known: an answer must come for each.
+    ``num_tokens`` are computed, ``num_decodes`` of them for requests that lacked one only. ``requests``
+    are those whose parts ``scheduled`` has, and ``ends`` how many tokens of each are computed once the step is back.
+    ``coming`` are the hashes of prompts' blocks that it fills.
     """
 
     __slots__ = (
         "budget",
+        "coming",
+        "ends",
         "has_preempted",
         "is_bounded",
         "new_requests",
         "num_decodes",
-        "num_sampling",
         "num_tokens",
+        "requests",
         "scheduled",
         "step_number",
     )
@@ -36,7 +39,9 @@ class StepPlan:
         self.num_decodes = 0
         self.scheduled: list[ScheduledRequest] = []
         self.new_requests: list[NewRequest] = []
-        self.num_sampling = 0
+        self.requests: list[Request] = []
+        self.ends: list[int] = []
+        self.coming: set[bytes] = set()
 
     def take(self, request: Request, num_new_tokens: int, new_block_ids: list[int]) -> None:
         """The step computes the next ``num_new_tokens`` tokens of ``request``."""
@@ -45,10 +50,8 @@ class StepPlan:
         self.budget -= num_new_tokens
         self.num_tokens += num_new_tokens
         request.num_computed_tokens = end = start + num_new_tokens
-        if end == len(request.token_ids) + request.num_pending_tokens:
-            self.num_sampling += 1
-            if request.message.pooling is None:
-                request.num_pending_tokens += 1
+        self.requests.append(request)
+        self.ends.append(end)
 
     def owns(self, request: Request) -> bool:
         """Whether this step's answer is for ``request``: not if it came, or left and came back, after this step."""

@@ -32,17 +32,19 @@ class RequestStatus(enum.Enum):
 class Request:
     """One request from ``add`` to its last token. ``order`` sorts requests: the smallest runs first, is preempted last.
 
-    ``token_ids`` is the prompt and then the output. ``num_computed_tokens`` counts what has been handed to the workers,
-    the steps in flight included; ``num_charged_tokens`` is the most of these that FairShares has seen. ``num_pending_tokens``
-    counts output tokens that steps in flight are to bring, which the workers know before we do. ``num_own_blocks`` are those
-    that were not known when it was admitted. ``admitted_step`` is the step that (last) brought the request to the workers:
-    answers of earlier steps are no longer its own. ``queue_seconds`` is None until the first admission; ``has_answered``
-    becomes True with the first output, ``has_progressed`` with the first since the workers (last) started.
+    ``token_ids`` is the prompt and then the output. ``num_computed_tokens`` counts what has been handed to the workers, the
+    steps in flight included, and so may pass what is known here: the workers know sampled tokens before we do.
+    ``num_charged_tokens`` is the most of these that FairShares has seen. ``num_own_blocks`` are those that were not known
+    when it was admitted, ``num_named_blocks`` those that others may find. ``awaited_hash`` names the first block that was
+    not known when the request was last to be admitted. ``admitted_step`` is the step that (last) brought the request to the
+    workers: answers of earlier steps are no longer its own. ``queue_seconds`` is None until the first admission;
+    ``has_answered`` becomes True with the first output, ``has_progressed`` with the first since the workers (last) started.
     """
 
     __slots__ = (
         "admitted_step",
         "arrival_seconds",
+        "awaited_hash",
         "block_hashes",
         "block_ids",
         "can_be_named",
@@ -55,7 +57,6 @@ class Request:
         "num_computed_tokens",
         "num_named_blocks",
         "num_own_blocks",
-        "num_pending_tokens",
         "num_prompt_tokens",
         "order",
         "prompt_logprobs",
@@ -77,8 +78,8 @@ class Request:
         self.stop_rule = StopRule(message, max_num_tokens)
         self.num_computed_tokens = 0
         self.num_charged_tokens = len(self.token_ids) if message.output_token_ids else 0
-        self.num_pending_tokens = 0
         self.block_ids: list[int] = []
+        self.awaited_hash: bytes | None = None
         self.block_hashes: list[bytes] = []
         self.can_be_named = True
         self.num_named_blocks = 0
@@ -103,6 +104,15 @@ class Request:
         """False where each prompt token has to be computed for the answer's own sake."""
         return self.message.sampling.prompt_logprobs is None and self.message.pooling != "mean"
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing is left to hand out: the last token that a limit allows, or the vector, is on its way."""
+        return self.num_computed_tokens + 1 >= self.stop_rule.last_length
+
+    def has_prompt_of(self, other: Request) -> bool:
+        """Whether both begin with the same prompt, for the same tenant."""
+        return self.root == other.root and self.message.prompt_token_ids == other.message.prompt_token_ids
+
     def hashes_of(self, num_blocks: int, block_size: int) -> list[bytes]:
         """The hashes of the first ``num_blocks`` blocks, all full; each is computed once in a request's life.
 
@@ -121,7 +131,6 @@ class Request:
         self.status = status
         self.block_ids = []
         self.num_computed_tokens = 0
-        self.num_pending_tokens = 0
         self.num_named_blocks = 0
         self.prompt_logprobs = []
         self.is_known_to_workers = False

@@ -81,7 +81,7 @@ class Scheduler:
         self._finished_ids: list[str] = []  # what the workers have yet to forget
         self._num_added = 0
         self._next_step_number = 0
-        self._answers = AnswerReader()
+        self._answers = AnswerReader(self._prefixes)
         self.step_budget = step_budget or StepBudget(settings.max_decode_pause_milliseconds / 1000, cache.block_size)
         self._total_preemptions = 0
         self._total_prefix_queried_tokens = 0
@@ -180,12 +180,7 @@ class Scheduler:
         if plan is None:
             return []  # the workers were replaced since
         self.step_budget.learn(plan, result.compute_seconds)
-        gains = self._answers.read(plan, result, self._requests)
-        if self._settings.async_scheduling:
-            self._name_blocks_computed_ahead(gains.requests)
-        if gains.has_failed:
-            self._cache.distrust_step(plan.step_number)
-        self._cache.complete_step(plan.step_number)
+        gains = self._answers.read(plan, result)
         if gains.finished:
             self._running = [request for request in self._running if request.status is RequestStatus.RUNNING]
             for request in gains.finished:
@@ -257,34 +252,29 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """Raises AssertionError unless queues, tables and counters agree; the check_invariants setting runs it each step."""
-        check_invariants(list(self._requests.values()), self._running, self._waiting, self._trials.held, self._cache)
+        requests, held = list(self._requests.values()), self._trials.held
+        check_invariants(requests, self._running, self._waiting, held, self._cache, self.num_in_flight)
 
     def _schedule_decodes(self, plan: StepPlan) -> list[Request]:
-        """Takes the running requests that lack one token only; returns those that lack more."""
-        prefills = []
-        block_size = self._cache.block_size
-        for request in self._running:  # growing may preempt, which takes requests off the end only
-            position, num_pending = request.num_computed_tokens, request.num_pending_tokens
-            num_missing = len(request.token_ids) + num_pending - position
-            if num_pending and not self._may_run_ahead(request):
-                continue
-            if num_missing > 1:
-                prefills.append(request)
-            elif num_missing == 1 and plan.budget > 0:
-                new_block_ids: list[int] = []
-                if position == len(request.block_ids) * block_size:
-                    if not self._grow(request, plan):
-                        break
-                    new_block_ids = request.block_ids[-1:]
-                plan.take(request, 1, new_block_ids)
-                if (position + 1) % block_size == 0 and not num_pending:
-                    self._prefixes.name_full_blocks(request, plan.step_number)
-        return prefills
+        """Takes the running requests that lack one token, or more than their blocks hold; returns those that lack more.
 
-    def _may_run_ahead(self, request: Request) -> bool:
-        """Whether a token may be computed that a step in flight is still to sample: unless that one is the last for sure."""
-        num_tokens = len(request.token_ids) + request.num_pending_tokens
-        return self._settings.async_scheduling and num_tokens < request.stop_rule.last_length
+        With ``async_scheduling`` the one token may be one that a step in flight is still to sample.
+        """
+        prefills = []
+        block_size, runs_ahead = self._cache.block_size, self._settings.async_scheduling
+        for request in self._running:  # growing may preempt, which takes requests off the end only
+            position, room = request.num_computed_tokens, len(request.block_ids) * block_size
+            num_missing = len(request.token_ids) - position
+            if num_missing > 1 and position + num_missing <= room:
+                prefills.append(request)
+            elif plan.budget > 0 and (num_missing > 0 or (runs_ahead and not request.is_ending)):
+                num_tokens = 1 if num_missing <= 1 else min(num_missing, plan.budget)
+                new_block_ids: list[int] | None = []
+                if position + num_tokens > room:
+                    new_block_ids = self._grow(request, position + num_tokens, plan)
+                if new_block_ids is not None:
+                    plan.take(request, num_tokens, new_block_ids)
+        return prefills
 
     def _schedule_prefills(self, plan: StepPlan, prefills: list[Request]) -> None:
         """Takes the next chunk of each prompt, while the budget lasts; its blocks were allocated when it was admitted."""
@@ -304,14 +294,15 @@ class Scheduler:
         if len(self._waiting) == 0:
             return
         crowd = self._forecast.crowd(self._running)
+        plans = (*self._in_flight.values(), plan)
         deferred: list[Request] = []
         while plan.budget > 0 and len(self._running) < self._settings.max_num_seqs and len(deferred) < MAX_NUM_DEFERRED:
             if self._waiting.has_choice:
                 self._shares.charge(self._running)
             if (request := self._waiting.first()) is None:
                 break
-            prefix = self._prefixes.find(request)
-            if prefix.is_pending:
+            prefix = self._prefixes.find(request, plans)
+            if prefix.is_coming:
                 self._waiting.remove(request)
                 deferred.append(request)
                 continue
@@ -350,28 +341,28 @@ class Scheduler:
         num_tokens = self.step_budget.chunk(plan, position, len(request.token_ids) - position)
         threshold = self._settings.long_prefill_token_threshold
         plan.take(request, min(num_tokens, threshold) if threshold > 0 else num_tokens, new_block_ids)
-        self._prefixes.name_full_blocks(request, plan.step_number)
+        self._prefixes.announce(request, plan, position, request.num_computed_tokens)
 
-    def _name_blocks_computed_ahead(self, requests: Iterable[Request]) -> None:
-        """Names the blocks whose last token has just become known; a step in flight, the last one at most, fills them."""
-        for request in requests:
-            num_tokens = len(request.token_ids)
-            if num_tokens % self._cache.block_size == 0 and request.num_computed_tokens >= num_tokens:
-                self._prefixes.name_full_blocks(request, self._next_step_number - 1)
+    def _grow(self, request: Request, num_tokens: int, plan: StepPlan) -> list[int] | None:
+        """The blocks that ``request`` lacks for so many tokens, which it gets; None if there are none for it in this step.
 
-    def _grow(self, request: Request, plan: StepPlan) -> bool:
-        """Gives ``request`` one more block, preempting from the end of the order; False if that was ``request`` itself."""
-        while (block_id := self._cache.allocate_block()) is None:
+        Others are preempted for it, from the end of the order. None if it comes to be the last one itself, and is preempted;
+        or if the last one has its last token on the way, and gives its blocks back anyway.
+        """
+        num_blocks = self._cache.num_blocks_for(num_tokens) - len(request.block_ids)
+        while (block_ids := self._cache.allocate_table([], num_blocks, 0)) is None:
+            if self._running[-1].is_ending:
+                return None
             victim = self._running.pop()
             plan.has_preempted = True
             self._total_preemptions += 1
             self._release(victim, RequestStatus.WAITING)
             self._waiting.push(victim)
             if victim is request:
-                return False
-        request.block_ids.append(block_id)
-        request.num_own_blocks += 1
-        return True
+                return None
+        request.block_ids += block_ids
+        request.num_own_blocks += num_blocks
+        return block_ids
 
     def _take_out(self, request: Request) -> None:
         """Out of the batch, or wherever it waits."""

@@ -33,7 +33,9 @@ class StopRule:
         self.stop_token_ids = self.eos_token_ids.union(sampling.stop_token_ids)
         self.stop_from_length = num_prompt_tokens + sampling.min_tokens
         self.last_length = max_num_tokens
-        if sampling.max_tokens is not None:
+        if message.pooling is not None:
+            self.last_length = num_prompt_tokens + len(message.output_token_ids) + 1  # the vector stands for a token
+        elif sampling.max_tokens is not None:
             self.last_length = min(max_num_tokens, num_prompt_tokens + sampling.max_tokens)
 
     def find_ending(self, token_id: int, length: int) -> Ending | None:

@@ -12,7 +12,7 @@ from yeoul.kv_cache.block_pool import BlockPool
 def test_a_freed_block_keeps_its_name_until_it_is_reused():
     pool = BlockPool(2)
     block_id = pool.take_new()
-    pool.name(block_id, b"prefix", 0)
+    pool.name(block_id, b"prefix")
     pool.release([block_id])
     assert pool.find(b"prefix") is pool.blocks[block_id]
     pool.take_new()
@@ -25,7 +25,7 @@ def test_blocks_without_a_name_are_reused_first_and_the_end_of_a_table_before_it
     pool = BlockPool(4)
     table = [pool.take_new() for _ in range(4)]
     for block_id in table[:3]:
-        pool.name(block_id, bytes([block_id]), 0)
+        pool.name(block_id, bytes([block_id]))
     pool.release(table)
     assert [pool.take_new() for _ in range(4)] == [table[3], table[2], table[1], table[0]]
 
@@ -43,22 +43,23 @@ def test_a_block_of_two_users_is_free_when_both_have_left():
 def test_the_first_of_two_blocks_with_equal_contents_gives_the_name():
     pool = BlockPool(2)
     first, second = pool.take_new(), pool.take_new()
-    pool.name(first, b"prefix", 0)
-    pool.name(second, b"prefix", 1)
+    pool.name(first, b"prefix")
+    pool.name(second, b"prefix")
     found = pool.find(b"prefix")
     assert found is not None
     assert found.block_id == first
     pool.check_invariants(Counter([first, second]))
 
 
-def test_what_a_failed_step_and_those_after_it_filled_is_forgotten_and_nothing_else():
+def test_a_name_that_is_forgotten_is_gone_and_no_other():
     pool = BlockPool(3)
-    for step_number in range(3):
-        pool.name(pool.take_new(), bytes([step_number]), step_number)
-    pool.forget_since(1)
+    for number in range(3):
+        pool.name(pool.take_new(), bytes([number]))
+    pool.forget(b"\1")
+    pool.forget(b"never known")
     assert pool.find(b"\0") is not None
     assert pool.find(b"\1") is None
-    assert pool.find(b"\2") is None
+    assert pool.find(b"\2") is not None
 
 
 def test_the_check_finds_a_lost_reference():

@@ -9,42 +9,23 @@ from yeoul.kv_cache.manager import KVCacheManager
 HASHES = [b"one", b"two", b"three"]
 
 
-def manager_with_prefix(num_named: int, *, num_blocks: int = 8, step_number: int = 0) -> tuple[KVCacheManager, list[int]]:
+def manager_with_prefix(num_named: int, *, num_blocks: int = 8) -> tuple[KVCacheManager, list[int]]:
     cache = KVCacheManager(num_blocks, block_size=4)
     table = cache.allocate_table([], 3, 0)
     assert table is not None
     for block_id, block_hash in zip(table, HASHES[:num_named], strict=False):
-        cache.name_block(block_id, block_hash, step_number)
+        cache.name_block(block_id, block_hash)
     return cache, table
 
 
 def test_a_prefix_is_found_as_far_as_it_is_known():
     cache, table = manager_with_prefix(2)
-    cache.complete_step(0)
-    assert cache.find_prefix(HASHES) == (table[:2], False)
-    assert cache.find_prefix([b"other", *HASHES]) == ([], False)
-
-
-def test_a_prefix_is_pending_until_its_step_is_back():
-    cache, table = manager_with_prefix(2, step_number=5)
-    cache.complete_step(4)
-    assert cache.find_prefix(HASHES) == ([], True)
-    cache.complete_step(5)
-    assert cache.find_prefix(HASHES) == (table[:2], False)
-
-
-def test_nothing_is_found_where_prefix_caching_is_off():
-    cache = KVCacheManager(4, 4, enable_prefix_caching=False)
-    table = cache.allocate_table([], 1, 0)
-    assert table is not None
-    cache.name_block(table[0], b"one", 0)
-    cache.complete_step(0)
-    assert cache.find_prefix(HASHES) == ([], False)
+    assert cache.find_prefix(HASHES) == table[:2]
+    assert cache.find_prefix([b"other", *HASHES]) == []
 
 
 def test_a_prefix_in_the_free_list_is_taken_out_of_it_and_not_overwritten():
     cache, table = manager_with_prefix(2, num_blocks=4)
-    cache.complete_step(0)
     cache.free(table)
     again = cache.allocate_table(table[:2], 4, 0)
     assert again is not None
@@ -55,7 +36,6 @@ def test_a_prefix_in_the_free_list_is_taken_out_of_it_and_not_overwritten():
 
 def test_a_table_that_does_not_fit_takes_nothing():
     cache, table = manager_with_prefix(3, num_blocks=4)
-    cache.complete_step(0)
     cache.free(table)
     assert cache.allocate_table(table, 5, 0) is None
     assert cache.allocate_table(table, 4, 1) is None
@@ -65,27 +45,25 @@ def test_a_table_that_does_not_fit_takes_nothing():
 
 def test_blocks_that_others_use_cost_no_free_ones():
     cache, table = manager_with_prefix(3, num_blocks=4)
-    cache.complete_step(0)
     shared = cache.allocate_table(table, 4, 0)
     assert shared is not None
     assert cache.num_used_blocks == 4
     cache.check_invariants({"a": table, "b": shared})
-    assert cache.allocate_block() is None
+    assert cache.allocate_table([], 1, 0) is None
 
 
-def test_a_failed_step_leaves_nothing_to_find():
-    cache, _ = manager_with_prefix(3, step_number=7)
-    cache.distrust_step(7)
-    cache.complete_step(7)
-    assert cache.find_prefix(HASHES) == ([], False)
+def test_what_is_forgotten_is_not_found_and_stays_in_use():
+    cache, table = manager_with_prefix(3)
+    cache.forget([HASHES[1], b"never known"])
+    assert cache.find_prefix(HASHES) == table[:1]
+    cache.check_invariants({"a": table})
 
 
 def test_after_a_reset_no_prefix_is_known():
     cache, table = manager_with_prefix(3)
-    cache.complete_step(0)
     cache.free(table)
     cache.reset()
-    assert cache.find_prefix(HASHES) == ([], False)
+    assert cache.find_prefix(HASHES) == []
     cache.check_invariants({})
 
 

@@ -42,6 +42,7 @@ class Shape:
     enable_prefix_caching: bool
     max_model_len: int
     expected_tokens: int
+    num_tokens_at_once: int
 
 
 class EngineLife:
@@ -55,7 +56,7 @@ class EngineLife:
             forecast=GrowthForecast(shape.block_size, shape.expected_tokens),
         )
         self.max_num_tokens = min(shape.max_model_len, shape.num_blocks * shape.block_size)
-        self.worker = RecomputingWorker(shape.num_blocks, shape.block_size)
+        self.worker = self._new_worker(-1)
         self.in_flight: deque[StepInput] = deque()
         self.dead_steps: list[StepInput] = []
         self.clients: dict[str, Client] = {}
@@ -110,7 +111,7 @@ class EngineLife:
     def replace_workers(self) -> None:
         self.dead_steps += self.in_flight
         self.in_flight.clear()
-        self.worker = RecomputingWorker(self.shape.num_blocks, self.shape.block_size, self.worker.last_step_number)
+        self.worker = self._new_worker(self.worker.last_step_number)
         outputs, _ = self.scheduler.note_crash("they died")
         self._deliver(outputs, {output.request_id for output in outputs})
         self.check()
@@ -146,6 +147,10 @@ class EngineLife:
         assert self.scheduler.has_unfinished == bool(self.clients)
         assert statistics.num_running <= settings.max_num_seqs
         assert self.worker.max_num_tokens_seen <= settings.max_num_batched_tokens
+
+    def _new_worker(self, last_step_number: int) -> RecomputingWorker:
+        shape = self.shape
+        return RecomputingWorker(shape.num_blocks, shape.block_size, last_step_number, shape.num_tokens_at_once)
 
     def _add(self, message: AddRequest) -> None:
         fault = self.scheduler.add(message)

@@ -69,10 +69,14 @@ class KnownRequest:
 
 
 class RecomputingWorker:
-    """Executes steps as bytes, exactly as the protocol says; ``faults`` are requests that fail before they are computed."""
+    """Executes steps as bytes, exactly as the protocol says; ``faults`` are requests that fail before they are computed.
 
-    def __init__(self, num_blocks: int, block_size: int, last_step_number: int = -1) -> None:
+    With ``num_tokens_at_once`` it guesses right, as a worker that speculates: a step that samples brings so many tokens.
+    """
+
+    def __init__(self, num_blocks: int, block_size: int, last_step_number: int = -1, num_tokens_at_once: int = 1) -> None:
         self.block_size = block_size
+        self.num_tokens_at_once = num_tokens_at_once
         self.slots = [NOTHING] * (num_blocks * block_size)
         self.requests: dict[str, KnownRequest] = {}
         self.last_step_number = last_step_number
@@ -126,10 +130,14 @@ class RecomputingWorker:
         new = request.new
         if new.pooling is not None:
             return RequestResult(new.request_id, embedding=b"".join(values), prompt_logprobs=prompt_logprobs)
-        num_output_tokens = len(request.token_ids) - len(new.prompt_token_ids)
-        token_id = next_token(values, new.sampling, new.choice_index, num_output_tokens)
-        request.token_ids.append(token_id)
-        return RequestResult(new.request_id, [token_id], prompt_logprobs=prompt_logprobs)
+        new_token_ids = []
+        for _ in range(self.num_tokens_at_once):
+            length = len(request.token_ids)
+            token_id = next_token(values, new.sampling, new.choice_index, length - len(new.prompt_token_ids))
+            values.append(chain_value(values[-1], token_id, length))
+            request.token_ids.append(token_id)
+            new_token_ids.append(token_id)
+        return RequestResult(new.request_id, new_token_ids, prompt_logprobs=prompt_logprobs)
 
     def _slot(self, request: KnownRequest, position: int) -> int:
         return request.block_ids[position // self.block_size] * self.block_size + position % self.block_size

@@ -31,7 +31,7 @@ class Queues:
         self.running[1].block_ids = [0, 2]
 
     def _running(self, number: int) -> Request:
-        request = Request(new_request(f"r{number}", [1, 2, 3, 4, 10 + number]), (0, number), 0.0, 100)
+        request = Request(new_request(f"r{number}", [1, 2, 3, 4, 10 + number, 7]), (0, number), 0.0, 100)
         request.status = RequestStatus.RUNNING
         request.num_computed_tokens = 5
         return request
@@ -43,7 +43,7 @@ class Queues:
         request.order = order
 
     def check(self) -> None:
-        check_invariants(self.requests, self.running, self.waiting, self.held, self.cache)
+        check_invariants(self.requests, self.running, self.waiting, self.held, self.cache, num_in_flight=0)
 
 
 def test_sound_queues_pass():
@@ -57,13 +57,11 @@ DAMAGES: dict[str, Callable[[Queues], object]] = {
     "a waiting request thinks otherwise": lambda queues: setattr(queues.waits, "status", RequestStatus.FINISHED),
     "waits and holds blocks": lambda queues: setattr(queues.waits, "block_ids", [3]),
     "waits and has computed tokens": lambda queues: setattr(queues.waits, "num_computed_tokens", 1),
-    "has computed more than is known": lambda queues: setattr(queues.running[0], "num_computed_tokens", 6),
+    "more than steps in flight bring": lambda queues: setattr(queues.running[0], "num_computed_tokens", 6),
     "computed tokens without a block": lambda queues: queues.running[0].block_ids.pop(),
-    "waits and is to get tokens": lambda queues: setattr(queues.waits, "num_pending_tokens", 1),
-    "waits for a token that no step in flight samples": lambda queues: setattr(queues.running[1], "num_pending_tokens", 2),
     "named a block too early": lambda queues: setattr(queues.running[0], "num_named_blocks", 2),
     "named more blocks than it holds": lambda queues: setattr(queues.running[0], "num_named_blocks", 3),
-    "references": lambda queues: queues.cache.allocate_block(),
+    "references": lambda queues: queues.cache.allocate_table([], 1, 0),
     "share a block of different tokens": lambda queues: queues.running[0].token_ids.insert(0, 9),
     "share a block too early": lambda queues: setattr(queues.running[1], "num_computed_tokens", 3),
 }
@@ -79,7 +77,7 @@ def test_damage_is_found_and_named(words):
 
 def test_a_block_shared_across_a_salt_is_found():
     queues = Queues()
-    other = Request(new_request("salted", [1, 2, 3, 4, 11], cache_salt="tenant"), (0, 1), 0.0, 100)
+    other = Request(new_request("salted", [1, 2, 3, 4, 11, 7], cache_salt="tenant"), (0, 1), 0.0, 100)
     other.status, other.block_ids, other.num_computed_tokens = RequestStatus.RUNNING, [0, 2], 5
     queues.running[1] = queues.requests[1] = other
     with pytest.raises(AssertionError, match="share a block across a salt"):

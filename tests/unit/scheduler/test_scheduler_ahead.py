@@ -6,7 +6,6 @@ import pytest
 
 from tests.unit.scheduler.desk import Desk, new_request, num_tokens_in
 from yeoul.messages.sampling import SamplingParams
-from yeoul.messages.steps import RequestResult
 
 
 def desk_ahead(**settings) -> Desk:
@@ -120,7 +119,7 @@ def test_a_block_filled_ahead_is_found_by_others_once_its_step_is_back():
         assert desk.tokens_of(request.request_id) == desk.lone_tokens_of(request)
 
 
-def test_a_failed_step_takes_the_names_of_blocks_that_were_filled_ahead_of_it():
+def test_a_request_that_fails_takes_no_names_of_blocks_that_its_neighbours_filled():
     desk = desk_ahead()
     message, neighbour = new_request("a", 3, max_tokens=4), new_request("bad", 3)
     desk.add(message, neighbour)
@@ -134,7 +133,7 @@ def test_a_failed_step_takes_the_names_of_blocks_that_were_filled_ahead_of_it():
     follower = new_request("c", [*begin, 77], max_tokens=1)
     desk.add(follower)
     desk.run_to_end()
-    assert desk.outputs["c"][0].num_cached_tokens == 0
+    assert desk.outputs["c"][0].num_cached_tokens == 4
     assert desk.tokens_of("c") == desk.lone_tokens_of(follower)
 
 
@@ -145,13 +144,24 @@ def test_an_embedding_is_not_followed_by_tokens():
     assert desk.scheduler.schedule() is None
 
 
-def test_several_tokens_where_a_step_follows_the_first_fail_the_request():
+@pytest.mark.parametrize("num_in_flight", [1, 2, 3])
+@pytest.mark.parametrize("num_tokens_at_once", [2, 3, 7])
+def test_a_step_may_bring_several_tokens_whatever_follows_it(num_tokens_at_once, num_in_flight):
     desk = desk_ahead()
-    desk.add(new_request("a", 3))
-    first, _ = desk.schedule(), desk.schedule()
-    (output,) = desk.give(first, [RequestResult("a", [1, 2])])
-    assert output.fault is not None
-    assert "several tokens" in output.fault.message
+    desk.worker.num_tokens_at_once = num_tokens_at_once
+    messages = [new_request("a", 3, max_tokens=23), new_request("b", 9, max_tokens=20)]
+    desk.add(*messages)
+    in_flight = []
+    while desk.scheduler.has_unfinished:
+        step = desk.scheduler.schedule()
+        in_flight += [step] if step is not None else []
+        if len(in_flight) == num_in_flight or step is None:
+            desk.answer(in_flight.pop(0))
+    for message in messages:
+        assert desk.tokens_of(message.request_id) == desk.lone_tokens_of(message)
+    desk.add(new_request("next", [*messages[0].prompt_token_ids, *desk.tokens_of("a"), 77], max_tokens=1))
+    desk.run_to_end()
+    assert desk.outputs["next"][0].num_cached_tokens >= 4 * ((3 + 23 - num_tokens_at_once) // 4)
 
 
 def test_an_answer_that_was_computed_ahead_is_found_by_the_next_turn_of_a_conversation():

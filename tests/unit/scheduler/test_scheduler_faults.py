@@ -86,12 +86,37 @@ def test_nobody_finds_the_prefix_that_a_failed_computation_left(is_aborted_befor
     assert desk.tokens_of("b") == desk.lone_tokens_of(message)
 
 
+@pytest.mark.parametrize("num_steps_before", [0, 1, 2])
+@pytest.mark.parametrize("is_aborted_before", [False, True])
+def test_nobody_finds_any_part_of_a_context_in_which_something_went_wrong(num_steps_before, is_aborted_before):
+    """Numbers that are none do not show before the last token: blocks of earlier steps, and of others, may be to blame."""
+    prompt = list(range(17))
+    desk = Desk(max_num_batched_tokens=8)
+    desk.add(new_request("earlier", prompt[:5], max_tokens=1))
+    desk.run_to_end()
+    desk.add(new_request("a", prompt))
+    for _ in range(num_steps_before):
+        desk.take_step()
+    step = desk.schedule()
+    if is_aborted_before:
+        desk.scheduler.abort(["a"])
+    desk.worker.faults = frozenset({"a"})
+    desk.answer(step)
+    desk.scheduler.abort(["a"])
+    desk.worker.faults = frozenset()
+    message = new_request("b", prompt)
+    desk.add(message)
+    desk.run_to_end()
+    assert desk.outputs["b"][0].num_cached_tokens == 0
+    assert desk.tokens_of("b") == desk.lone_tokens_of(message)
+
+
 def test_a_request_without_the_answer_that_is_due_fails_instead_of_waiting_for_ever():
     desk = Desk()
     desk.add(new_request("a", 3), new_request("b", 3), new_request("c", 3))
     desk.scheduler.abort(["c"])
     outputs = desk.give(desk.schedule(), [RequestResult("b", [1])])
-    assert [(output.request_id, output.finish_reason) for output in outputs] == [("b", None), ("a", "error")]
+    assert {output.request_id: output.finish_reason for output in outputs} == {"b": None, "a": "error"}
     assert desk.scheduler.num_running == 1
 
 

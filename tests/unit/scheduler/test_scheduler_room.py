@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from tests.unit.scheduler.desk import Desk, new_request, num_tokens_in
+from yeoul.kv_cache.block_hash import extend_hashes
 from yeoul.messages.sampling import SamplingParams
 from yeoul.scheduler.scheduler import MAX_NUM_DEFERRED
 
@@ -209,3 +212,50 @@ def test_without_prefix_caching_every_prompt_is_computed():
     assert num_tokens_in(desk.take_step()) == {"a": 9, "b": 9}
     desk.run_to_end()
     assert desk.scheduler.statistics().total_prefix_hit_tokens == 0
+
+
+@pytest.mark.parametrize("pooling", [None, "last"])
+def test_a_request_whose_last_answer_is_on_its_way_is_not_preempted(pooling):
+    """It would be computed again whole, for what is there already; its blocks come back with the step in flight."""
+    desk = Desk(num_blocks=8, expected_tokens=1, async_scheduling=True)
+    old, young = new_request("old", 7, max_tokens=23), new_request("young", 7, max_tokens=1, pooling=pooling)
+    desk.add(old, young)
+    in_flight = []
+    while (step := desk.scheduler.schedule()) is not None:  # until the old one needs a block, and waits for that of the young
+        in_flight.append(step)
+    assert in_flight[-1].scheduled[-1].num_computed_tokens == 23
+    for step in in_flight:
+        desk.answer(step)
+    assert desk.outputs["young"][-1].finish_reason is not None
+    desk.run_to_end()
+    assert desk.scheduler.statistics().total_preemptions == 0
+    assert desk.tokens_of("old") == desk.lone_tokens_of(old)
+
+
+def test_a_full_queue_takes_requests_that_another_engine_had_begun():
+    desk = Desk(max_num_seqs=1, max_num_waiting_requests=1)
+    desk.add(new_request("a", 3), new_request("b", 3))
+    fault = desk.scheduler.add(new_request("c", 3))
+    assert fault is not None
+    assert fault.status == 429
+    resumed = new_request("d", 3)
+    desk.add(new_request("d", 3, output_token_ids=desk.lone_tokens_of(resumed)[:2]))
+    desk.run_to_end()
+    assert desk.tokens_of("d") == desk.lone_tokens_of(resumed)[2:]
+
+
+def test_choices_of_one_prompt_are_hashed_once_and_looked_up_when_something_has_changed(monkeypatch):
+    desk = Desk(long_prefill_token_threshold=8)
+    hash_blocks = Mock(wraps=extend_hashes)
+    find_prefix = Mock(wraps=desk.cache.find_prefix)
+    monkeypatch.setattr("yeoul.scheduler.request.extend_hashes", hash_blocks)
+    monkeypatch.setattr(desk.cache, "find_prefix", find_prefix)
+    desk.add(*(new_request(str(number), list(range(33)), max_tokens=1, choice_index=number) for number in range(10)))
+    steps = [desk.schedule(), desk.schedule()]
+    assert [num_tokens_in(step) for step in steps] == [{"0": 8}, {"0": 8}]
+    assert find_prefix.call_count == 10  # the second time they know what they wait for
+    for step in steps:
+        desk.answer(step)
+    desk.run_to_end()
+    assert [desk.outputs[str(number)][0].num_cached_tokens for number in range(10)] == [0, *[32] * 9]
+    assert hash_blocks.call_count == 1

@@ -36,6 +36,7 @@ def random_shape(draw: random.Random) -> Shape:
         enable_prefix_caching=draw.random() < 0.9,
         max_model_len=draw.choice([20, 40]),
         expected_tokens=draw.choice([1, 1, 8, 256]),
+        num_tokens_at_once=draw.choice([1, 1, 1, 2, 5]),
     )
 
 
