@@ -51,7 +51,7 @@ class Scheduler:
         vocab_size: how many tokens there are.
         step_budget: what is known of the time that steps take; None: nothing.
         forecast: what is known of the lengths of answers; None: nothing.
-        clock: seconds of the wall clock, as in ``AddRequest.arrival_time``.
+        clock: seconds that never go back.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Scheduler:
         *,
         step_budget: StepBudget | None = None,
         forecast: GrowthForecast | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._cache = cache
@@ -130,7 +130,7 @@ class Scheduler:
         fault = find_flaw(message, self._max_num_tokens, self._vocab_size)
         if fault is None:
             order = order_of(self._settings.scheduling_policy, message.priority, self._num_added)
-            request = Request(message, order, message.arrival_time or self._clock(), self._max_num_tokens)
+            request = Request(message, order, self._clock() - message.age_seconds, self._max_num_tokens)
             self._num_added += 1
             self._requests[request.request_id] = request
             self._shares.enter(request, self._running)

@@ -58,7 +58,6 @@ class NewRequests:
                 eos_token_ids=[] if sampling.ignore_eos else text.eos_token_ids,
                 choice_index=choice_index,
                 priority=terms.priority,
-                arrival_time=time.time(),
                 cache_salt=terms.cache_salt,
                 tenant=terms.tenant,
             )
@@ -74,7 +73,6 @@ class NewRequests:
             prompt_token_ids=prompt_token_ids,
             sampling=SamplingParams(max_tokens=1, seed=0),
             priority=terms.priority,
-            arrival_time=time.time(),
             cache_salt=terms.cache_salt,
             tenant=terms.tenant,
             pooling=pooling,

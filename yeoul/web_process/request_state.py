@@ -76,6 +76,10 @@ class RequestState(abc.ABC):
             num_deaths_alone=count.num_alone,
         )
 
+    def age(self, now: float) -> float:
+        """Seconds since it came in."""
+        return now - self._arrival
+
     @property
     def crash_count(self) -> CrashCount:
         """The deaths that count against it."""

@@ -219,5 +219,5 @@ class RequestTable:
 
 
 def _send(engine: EngineLink, state: RequestState) -> None:
-    engine.send(state.add)
+    engine.send(msgspec.structs.replace(state.add, age_seconds=state.age(time.monotonic())))
     state.move_to(RequestPlace.SENT)

@@ -128,9 +128,9 @@ def test_a_request_of_absurd_values_fails_alone(tmp_path):
     [
         {"priority": -(2**63)},
         {"priority": 2**64 - 1},
-        {"arrival_time": float("nan")},
-        {"arrival_time": float("inf")},
-        {"arrival_time": -1e300},
+        {"age_seconds": float("nan")},
+        {"age_seconds": float("inf")},
+        {"age_seconds": -1e300},
         {"cache_salt": "x" * 10**6},
         {"cache_salt": "\0"},
         {"request_id": ""},

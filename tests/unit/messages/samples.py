@@ -42,7 +42,7 @@ SAMPLING = SamplingParams(
 )
 ADD = AddRequest(
     request_id="r/0.0#1", prompt_token_ids=[1, 2, 300], sampling=SAMPLING, eos_token_ids=[0], output_token_ids=[4],
-    choice_index=1, priority=-2, arrival_time=1.5, cache_salt="tenant",
+    choice_index=1, priority=-2, age_seconds=1.5, cache_salt="tenant",
 )  # fmt: skip
 LOGPROBS = TokenLogprobs([1, 2], [-0.5, -1.5], 1)
 READY = EngineReady(

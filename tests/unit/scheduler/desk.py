@@ -19,9 +19,7 @@ def new_request(request_id: str, prompt: int | list[int], *, max_tokens: int = 4
     """A request with a prompt of its own of so many tokens (or with these), that nothing but ``max_tokens`` ends."""
     prompt_token_ids = prompt if isinstance(prompt, list) else [1000 + sum(map(ord, request_id)), *range(1, prompt)]
     sampling = fields.pop("sampling", SamplingParams(max_tokens=max_tokens, seed=0))
-    return AddRequest(
-        request_id=request_id, prompt_token_ids=prompt_token_ids, sampling=sampling, arrival_time=90.0, **fields
-    )
+    return AddRequest(request_id=request_id, prompt_token_ids=prompt_token_ids, sampling=sampling, age_seconds=10.0, **fields)
 
 
 class Desk:

@@ -59,7 +59,7 @@ def random_request(draw: random.Random) -> AddRequest:
         priority=draw.randint(-1, 1),
         cache_salt=draw.choice(["", "", "", "a", "b"]),
         pooling=pooling,
-        arrival_time=1.0,
+        age_seconds=1.0,
     )
 
 
