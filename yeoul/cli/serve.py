@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import Annotated
 
@@ -51,8 +52,11 @@ def _run(settings: Settings) -> int:
         from yeoul.engine_process.headless import run_headless
 
         return run_headless(settings, lambda ready: _show(headless_banner(settings, model_name, ready)))
+    from yeoul.transport.child_process import reap_orphans
     from yeoul.web_process.server import run_server
 
+    if os.getpid() == 1:
+        reap_orphans()
     with download_bars() as on_progress:
         return run_server(
             settings,

@@ -32,14 +32,17 @@ from yeoul.transport.child_side import (
     ChildStart,
     enter_child,
 )
+from yeoul.transport.thread_names import start_thread
 
-__all__ = ["ChildProcess", "ChildSide", "enter_child"]
+__all__ = ["ChildProcess", "ChildSide", "enter_child", "reap_orphans"]
 
 _BOOT = """import sys
 sys.path[:] = sys.argv[2:]
 from yeoul.transport.child_side import run_child
 run_child(int(sys.argv[1]))"""
 _KILL_TIMEOUT_SECONDS = 5.0
+_ORPHAN_SECONDS = 1.0  # after a death: whoever waits for a child of its own has had its turn
+_own_pids: set[int] = set()
 
 
 class ChildProcess:
@@ -52,6 +55,7 @@ class ChildProcess:
     def __init__(self, role: str, process: subprocess.Popen[bytes], report_fd: int, death_fd: int) -> None:
         self.role = role
         self.pid = process.pid
+        _own_pids.add(self.pid)
         self.sentinel = os.pidfd_open(process.pid)
         self._process = process
         self.report_fd = report_fd
@@ -180,6 +184,7 @@ class ChildProcess:
         with self._close_lock:
             if not self._is_closed:
                 self._is_closed = True
+                _own_pids.discard(self.pid)
                 for fd in (self.sentinel, self.report_fd, self._death_fd):
                     os.close(fd)
 
@@ -201,6 +206,30 @@ class ChildProcess:
             return os.read(self.report_fd, 65536)
         except BlockingIOError:
             return b""  # woken by the sentinel: the child is dead and the pipe is empty
+
+
+def reap_orphans() -> None:
+    """From now on takes the exit codes of dead processes that become this one's when their parent dies; our own are left.
+
+    Where this process is pid 1, as in a container, nobody else would: workers of a killed EngineCore would stay as zombies.
+    To be called once, in the main thread.
+    """
+
+    def note_death(*_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # no thread can be started now: the next death takes this one along
+            start_thread("reap_orphans", _reap_orphans)
+
+    signal.signal(signal.SIGCHLD, note_death)
+
+
+def _reap_orphans() -> None:
+    time.sleep(_ORPHAN_SECONDS)
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            pid = int(path.parent.name)
+            if state == "Z" and int(parent) == os.getpid() and pid not in _own_pids:
+                os.waitpid(pid, os.WNOHANG)
 
 
 def _pipe(our_ends: contextlib.ExitStack, child_ends: contextlib.ExitStack, child_end: int) -> tuple[int, int]:
