@@ -152,8 +152,8 @@ def write_report(folder: str, report: RecoveryReport) -> str | None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(text)
         _make_room(folder)
-    except OSError as error:
-        logger.warning("no recovery report could be written to %s: %s", path, error.strerror or error)
+    except Exception as error:  # no disk, no memory: whatever it is, the recovery goes on
+        logger.warning("no recovery report could be written to %s: %s", path, error)
         return None
     logger.warning("see %s; yeoul replay runs its requests again", path)
     if report.has_contents:
