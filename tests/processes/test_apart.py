@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
+import threading
 import time
 
 import httpx
@@ -62,6 +65,66 @@ def test_the_end_of_the_engine_ends_the_web_process_with_an_error(keys):
         os.kill(engine.by_title()["yeoul::EngineCore"], signal.SIGKILL)
         assert web.wait_exit(10.0) not in (0, -signal.SIGKILL)
         assert engine.wait_exit(10.0) not in (0, -signal.SIGKILL)
+
+
+class Passage:
+    """What lies between two hosts, for one port: connections to ``port`` are passed on to ``target`` until it is cut."""
+
+    def __init__(self, port: int, target: int) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self._ends: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._ends += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+
+    def cut(self) -> None:
+        """As a firewall that has forgotten the flow."""
+        for end in (self._listener, *self._ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+@pytest.mark.parametrize("link", ["input", "output"])
+def test_a_web_process_ends_when_either_of_its_links_alone_breaks(keys, link):
+    near, far = free_port_pair(), free_port_pair()
+    with headless(f"tcp://127.0.0.1:{far}", keys) as engine:
+        passages = {"input": Passage(near, far), "output": Passage(near + 1, far + 1)}
+        with RunningServer("--engine-address", f"tcp://127.0.0.1:{near}", "--engine-key-file", keys) as web:
+            assert complete(web).status_code == 200
+            passages[link].cut()
+            assert web.wait_exit(10.0) == 1
+            assert "closed the connection" in web.log()
+        for passage in passages.values():
+            passage.cut()
+        assert engine.process.poll() is None
+
+
+def test_an_engine_apart_that_hangs_ends_the_web_process_once_somebody_waits_for_it(keys):
+    address = f"tcp://127.0.0.1:{free_port_pair()}"
+    quick = ("--engine-answer-timeout-seconds", "1")
+    with (
+        headless(address, keys) as engine,
+        RunningServer("--engine-address", address, "--engine-key-file", keys, *quick) as web,
+    ):
+        assert complete(web).status_code == 200
+        os.kill(engine.by_title()["yeoul::EngineCore"], signal.SIGSTOP)
+        assert complete(web).status_code == 500
+        assert web.wait_exit(10.0) == 1
+        assert "hangs: it has said nothing" in web.log()
 
 
 def test_a_signal_ends_a_headless_engine_that_is_still_starting(keys):

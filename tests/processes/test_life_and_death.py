@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.leftovers import nothing_is_left_behind  # noqa: F401
-from tests.running_server import RunningServer, alive, wait_gone
+from tests.running_server import RunningServer, alive, num_descriptors, wait_gone
 
 SLOW = ("--fake-step-seconds", "0.02")
 
@@ -161,3 +167,116 @@ def test_a_missing_model_is_told_in_one_line_with_exit_code_2(tmp_path):
         assert server.wait_exit(20.0) == 2
         assert "Traceback" not in server.log()
         assert "nothing.gguf" in server.log().strip().splitlines()[-1]
+
+
+def zombies_of(parent: int) -> list[int]:
+    """The dead children of a process whose exit codes nobody has taken."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, above = path.read_text().rpartition(")")[2].split()[:2]
+            if state == "Z" and int(above) == parent:
+                found.append(int(path.parent.name))
+    return found
+
+
+NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode != 0,
+    reason="a process namespace of one's own is not permitted here",
+)
+def test_a_server_that_is_pid_1_keeps_no_zombies():
+    server = RunningServer("--tensor-parallel-size", "2")
+    server.command = [*NAMESPACE, *server.command]
+    with server:
+        web = server.by_title()["yeoul::Web"]
+        for _ in range(3):
+            os.kill(server.by_title()["yeoul::EngineCore"], signal.SIGKILL)
+            answer = httpx.post(f"{server.url}/v1/completions", json={"model": "fake", "prompt": "hi"}, timeout=30.0)
+            assert answer.status_code == 200
+        deadline = time.monotonic() + 10.0
+        while zombies_of(web) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert zombies_of(web) == []
+        os.kill(web, signal.SIGTERM)
+        assert server.wait_exit(10.0) == 0
+
+
+def test_a_server_that_was_suspended_as_a_whole_goes_on_and_kills_nobody():
+    with RunningServer(*SLOW, "--engine-answer-timeout-seconds", "1") as server:
+        stream = Stream(server, max_tokens=200)
+        assert stream.started.wait(10.0)
+        pids = server.tree()
+        for order in (pids, pids[::-1]):
+            for pid in order:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(4.0)  # longer than any of its limits but those of a step
+            for pid in order:
+                os.kill(pid, signal.SIGCONT)
+            time.sleep(0.5)
+        stream.join(30.0)
+        assert stream.is_complete
+        assert server.tree() == pids
+
+
+def test_an_engine_that_cannot_be_started_again_ends_the_server_with_the_cause(tmp_path):
+    environment = tmp_path / "environment"
+    environment.symlink_to(sys.prefix)
+    server = RunningServer(*SLOW, "--max-restarts", "3")
+    server.command = [str(environment / "bin" / "python"), "-m", "yeoul", *server.command[1:]]
+    with server:
+        stream = Stream(server, max_tokens=2000)
+        assert stream.started.wait(10.0)
+        environment.unlink()
+        os.kill(server.by_title()["yeoul::EngineCore"], signal.SIGKILL)
+        assert server.wait_exit(10.0) == 1
+        stream.join(10.0)
+        assert any('"error"' in event for event in stream.events)
+        assert "could not start EngineCore" in server.log().strip().splitlines()[-1]
+        assert "No such file or directory" in server.log()
+
+
+def test_what_keeps_an_engine_from_starting_may_pass_within_the_budget():
+    with RunningServer(*SLOW, "--max-restarts", "8") as server:
+        stream = Stream(server, max_tokens=100)
+        assert stream.started.wait(10.0)
+        limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (num_descriptors(server.pid), limits[1]))
+        os.kill(server.by_title()["yeoul::EngineCore"], signal.SIGKILL)
+        deadline = time.monotonic() + 10.0
+        while "Too many open files" not in server.log() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+        stream.join(30.0)
+        assert stream.is_complete, server.log()
+        os.kill(server.pid, signal.SIGTERM)
+        assert server.wait_exit(10.0) == 0
+
+
+def test_an_engine_that_dies_when_a_drain_has_only_readers_left_is_not_missed():
+    with RunningServer("--fake-step-seconds", "0.001") as server:
+        body = {
+            "model": "fake",
+            "prompt": "river",
+            "max_tokens": 400,
+            "ignore_eos": True,
+            "stream": True,
+            "n": 64,
+            "logprobs": 5,
+        }
+        with httpx.stream("POST", f"{server.url}/v1/completions", json=body, timeout=60.0) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            deadline = time.monotonic() + 20.0
+            while server.metrics()["yeoul:num_requests_running"] > 0 and time.monotonic() < deadline:
+                time.sleep(0.02)
+            engine = server.by_title()["yeoul::EngineCore"]
+            os.kill(server.pid, signal.SIGTERM)
+            while "stopping: 0 requests" not in server.log() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            os.kill(engine, signal.SIGKILL)
+            assert wait_gone([engine], 5.0) == set()
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert server.wait_exit(10.0) == 0, server.log()

@@ -102,7 +102,8 @@ def test_an_engine_of_our_own_that_sends_no_messages_is_replaced_and_the_answer_
     sampling = SamplingParams(seed=5, temperature=0.7, max_tokens=30, ignore_eos=True)
 
     async def text_of(llm: AsyncLLM, lies_after: int | None) -> str:
-        text, engine = "", llm._engine
+        assert llm._slot is not None
+        text, engine = "", llm._slot.engine
         assert isinstance(engine, AsyncMPClient)
         stream = await llm.submit(["river"], sampling)
         async for output in stream:

@@ -7,14 +7,9 @@ Turns text into tokens on the way in and tokens into text on the way out. Knows 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import os
-import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Literal
 
 import msgspec
 
@@ -27,12 +22,10 @@ from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.admission import Limits, check_num_logprobs, check_sampling, resolve_max_tokens
 from yeoul.web_process.door import Door
 from yeoul.web_process.engine_link import EngineLink
-from yeoul.web_process.engine_recovery import EngineRecovery
-from yeoul.web_process.engine_watch import EngineWatch
+from yeoul.web_process.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.model_text import ModelText, Prompt
 from yeoul.web_process.new_requests import NewRequests
-from yeoul.web_process.output_queue_loop import OutputQueueLoop
 from yeoul.web_process.request_observer import RequestObserver, SilentObserver
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.request_table import RequestTable
@@ -40,9 +33,6 @@ from yeoul.web_process.served_model import Progress, ServedModel, find_served_mo
 from yeoul.web_process.service_terms import PLAIN_TERMS, ServiceTerms
 from yeoul.web_process.waiting_room import WaitingRoom
 
-logger = logging.getLogger(__name__)
-
-EngineState = Literal["starting", "ready", "stalled", "recovering", "draining", "dead"]
 Connect = Callable[[Settings, ModelFiles, ModelDescription, int], EngineLink]
 
 
@@ -78,12 +68,8 @@ class AsyncLLM:
         self._door = Door(self._requests)
         self._new_requests = NewRequests(settings.model.seed)
         self._model: ServedModel | None = None
-        self._engine: EngineLink | None = None
+        self._slot: EngineSlot | None = None
         self._text: ModelText | None = None
-        self.recovery = EngineRecovery(self._requests, settings, self._note_death)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._watch: EngineWatch | None = None
-        self._death: ProcessDeadError | None = None
         self._died = asyncio.Event()
         self.drain_is_announced = False  # ``state`` then says draining, while what comes is still taken
 
@@ -103,13 +89,12 @@ class AsyncLLM:
 
         Call it on the loop, in a thread that lives as long as the engine. Raises as ``resolve``.
         """
-        if self._engine is not None:
-            return
-        self.resolve()
-        model = self.model
-        self._engine = self._connect(self.settings, model.files, model.description, model.limits.max_model_len)
-        self._requests.attach(self._engine)
-        self._engine.spawn()
+        if self._slot is None:
+            self.resolve()
+            model = self.model
+            engine = self._connect(self.settings, model.files, model.description, model.limits.max_model_len)
+            self._slot = EngineSlot(engine, self._requests, self.settings, self._note_death)
+            engine.spawn()
 
     def resolve(self) -> None:
         """Finds the model's files, and fetches them where they are missing: blocks as long as that takes.
@@ -130,9 +115,9 @@ class AsyncLLM:
         if self._model is None:
             await asyncio.to_thread(self.resolve)
         self.spawn()
-        assert self._engine is not None
+        assert self._slot is not None
         loading = asyncio.create_task(ModelText.load(self.model.files, self.settings.model), name="load_text")
-        starting = asyncio.create_task(self.recovery.start(self._engine), name="start_engine")
+        starting = asyncio.create_task(self._slot.start(), name="start_engine")
         try:
             await asyncio.wait((loading, starting), return_when=asyncio.FIRST_EXCEPTION)
             for task in (starting, loading):
@@ -142,20 +127,13 @@ class AsyncLLM:
             starting.cancel()
             loading.cancel()
             await asyncio.gather(starting, loading, return_exceptions=True)
-            await self._engine.stop()
+            await self._slot.stop()
             raise
         self._text, ready = await loading, await starting
         limits = msgspec.structs.replace(self.limits, max_model_len=ready.max_model_len)
         self._model = msgspec.structs.replace(self.model, limits=limits)
-        self._start_tasks(self._engine)
+        self._slot.serve()
         return ready
-
-    def _start_tasks(self, engine: EngineLink) -> None:
-        loop = OutputQueueLoop(engine, self._requests, self.recovery)
-        self._tasks.append(loop.start())
-        if engine.may_be_replaced:
-            self._watch = EngineWatch(engine, self.recovery, lambda: loop.last_heard, self.settings.time)
-            self._tasks.append(self._watch.start())
 
     async def drain(self) -> None:
         """Takes no new requests from now on; returns when the last running one is finished and read."""
@@ -168,16 +146,11 @@ class AsyncLLM:
         ``at_once`` does not let the engine finish its step; it also hastens a shutdown that is under way.
         """
         self._requests.is_closed = True
-        if at_once and self.engine_pid is not None and self.settings.transport.engine_address is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.engine_pid, signal.SIGKILL)
+        if at_once and self._slot is not None:
+            self._slot.engine.kill("is ended at once, as the server is")
         self._requests.fail_all(UnavailableError("the server stops; send the request again"))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
-        if self._engine is not None:
-            await self._engine.stop()
+        if self._slot is not None:
+            await self._slot.stop()
         if self._text is not None:
             self._text.close()
 
@@ -195,7 +168,7 @@ class AsyncLLM:
     @property
     def ready(self) -> EngineReady | None:
         """What the engine said when it was ready; None before."""
-        return self._engine.ready if self._engine is not None and self._text is not None else None
+        return self._slot.engine.ready if self._slot is not None and self._text is not None else None
 
     @property
     def is_ready(self) -> bool:
@@ -205,14 +178,10 @@ class AsyncLLM:
     @property
     def state(self) -> EngineState:
         """What the engine is doing. While it recovers requests are taken, and wait; while it drains only old ones go on."""
-        if self._death is not None:
-            return "dead"
-        if self.ready is None:
+        if self._slot is None or self.ready is None:
             return "starting"
-        if self.recovery.lost is not None:
-            return "recovering"
-        if self._watch is not None and self._watch.is_asking:
-            return "stalled"
+        if (state := self._slot.state) != "ready":
+            return state
         return "draining" if self._requests.is_closed or self.drain_is_announced else "ready"
 
     @property
@@ -250,26 +219,34 @@ class AsyncLLM:
     @property
     def engine_pid(self) -> int | None:
         """The pid of EngineCore, where it is known."""
-        return self._engine.engine_pid if self._engine is not None else None
+        return self._slot.engine.engine_pid if self._slot is not None else None
+
+    @property
+    def lost(self) -> str | None:
+        """Which process is missing and being replaced, as a sentence."""
+        return self._slot.recovery.lost if self._slot is not None else None
 
     def check_health(self) -> None:
         """Raises ProcessDeadError for a dead engine, UnavailableError for one that is not ready yet."""
-        if self._death is not None:
-            raise self._death
-        if self.ready is None:
+        self._ready_slot()
+
+    def _ready_slot(self) -> EngineSlot:
+        if self._slot is not None and self._slot.death is not None:
+            raise self._slot.death
+        if self._slot is None or self.ready is None:
             raise UnavailableError("the server is starting; try again in a few seconds")
+        return self._slot
 
     async def wait_for_death(self) -> ProcessDeadError:
         """Returns when the engine has died: its error."""
         await self._died.wait()
-        assert self._death is not None
-        return self._death
+        assert self._slot is not None
+        assert self._slot.death is not None
+        return self._slot.death
 
     async def call(self, method: str, arguments: list[str] | None = None) -> str:
         """Calls a method of EngineCore by name (``ping``, ``reset_prefix_cache``, ``collective_rpc``)."""
-        self.check_health()
-        assert self._engine is not None
-        return await self._engine.call(method, arguments)
+        return await self._ready_slot().engine.call(method, arguments)
 
     # Requests
 
@@ -381,9 +358,5 @@ class AsyncLLM:
     # Inside
 
     def _note_death(self, error: ProcessDeadError) -> None:
-        logger.error("the engine is gone: %s", error.message)
-        if error.details:
-            logger.error("its last traceback:\n%s", error.details)
-        self._death = error
         self._requests.fail_all(error)
         self._died.set()

@@ -58,19 +58,19 @@ class EngineRecovery:
     async def heal(self, engine: EngineLink, death: ProcessDeadError) -> bool:
         """Replaces an engine that has died, if one is still needed, and sends the new one what is unfinished.
 
-        A server that stops needs none where nothing is left to be done.
-
         Returns:
-            whether there is another engine now.
+            whether there is another engine now. A server that stops needs none where nothing is left to be done, and its
+            readers go on.
         """
+        if self._requests.is_closed and not self._requests.states:
+            logger.info("%s; nothing was left for it to do", death.message)
+            return False
         start = time.monotonic()
         self.lost = death.message
         self.is_replacing_workers = False
         self._record(engine, death)
         verdict = self._requests.detach(death.message)
         try:
-            if self._requests.is_closed and not self._requests.states:
-                raise death
             await self._replace(engine, death, verdict)
         except ProcessDeadError as error:
             self._on_end(error)

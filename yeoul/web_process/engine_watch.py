@@ -1,7 +1,8 @@
 """EngineWatch: the asyncio task that finds an EngineCore which lives and does nothing; knows no request and no socket.
 
 While somebody waits for the engine it is asked now and then which requests it has: a sign of life, and a way to find what
-got lost. While it replaces its workers it cannot answer, and has a longer limit. ``AsyncLLM`` starts it.
+got lost. While it replaces its workers it cannot answer, and has a longer limit. Time in which this process was suspended
+itself (a frozen container, Ctrl-Z, a virtual machine that moves) is nobody's silence. ``AsyncLLM`` starts it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import time
 from collections.abc import Callable
 
 from yeoul.config.settings import TimeSettings
-from yeoul.errors import ProcessDeadError, RequestFailedError
+from yeoul.errors import ProcessDeadError, RequestFailedError, UnavailableError
 from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.engine_recovery import EngineRecovery
 
 _LOOK_SECONDS = 0.5
 _NUM_STOPPED_LOOKS = 4  # in a row: it is not about to go on
+_FROZEN_SECONDS = 1.0  # a wait that takes so much longer than it should shows that this process did not run
 
 
 class EngineWatch:
@@ -49,11 +51,12 @@ class EngineWatch:
         """Until it is cancelled."""
         num_stopped_looks = 0
         while True:
-            await asyncio.sleep(min(_LOOK_SECONDS, self._limit_seconds / 2))
+            was_frozen = await self._pause(min(_LOOK_SECONDS, self._limit_seconds / 2))
             is_busy = self._recovery.num_waiting > 0 or self._recovery.is_replacing_workers
-            num_stopped_looks = num_stopped_looks + 1 if is_busy and self._engine.is_suspended() else 0
-            if not is_busy:
-                self._busy_since = self._last_asked = time.monotonic()
+            is_stopped = is_busy and not was_frozen and self._engine.is_suspended()
+            num_stopped_looks = num_stopped_looks + 1 if is_stopped else 0
+            if not is_busy or was_frozen:
+                self._begin_anew()
             elif num_stopped_looks >= _NUM_STOPPED_LOOKS:
                 self._engine.kill("was stopped by a signal and does not go on")
                 num_stopped_looks = 0
@@ -63,6 +66,15 @@ class EngineWatch:
             elif time.monotonic() - self._last_asked > self._limit_seconds:
                 await self._ask()
 
+    def _begin_anew(self) -> None:
+        self._busy_since = self._last_asked = time.monotonic()
+
+    async def _pause(self, seconds: float) -> bool:
+        """Whether this process was suspended meanwhile."""
+        start = time.monotonic()
+        await asyncio.sleep(seconds)
+        return time.monotonic() - start > seconds + _FROZEN_SECONDS
+
     def _silence(self) -> float:
         """Seconds since it was last heard, or had begun to be waited for."""
         return time.monotonic() - max(self._last_heard(), self._busy_since)
@@ -71,12 +83,27 @@ class EngineWatch:
         start = self._last_asked = time.monotonic()
         limit = max(self._limit_seconds, 2 * self._limit_seconds - self._silence())
         self.is_asking = self._silence() > self._limit_seconds
-        with contextlib.suppress(RequestFailedError, ProcessDeadError):
-            try:
-                await asyncio.wait_for(self._recovery.take_stock(self._engine), limit)
-                self._busy_since = time.monotonic()
-            except TimeoutError:
-                if self._recovery.num_waiting > 0 and self._last_heard() < start:
+        asking = asyncio.create_task(self._recovery.take_stock(self._engine), name="take_stock")
+        try:
+            with contextlib.suppress(RequestFailedError, ProcessDeadError, UnavailableError):  # it died meanwhile
+                if await self._is_answered(asking, limit):
+                    self._busy_since = time.monotonic()
+                elif self._recovery.num_waiting > 0 and self._last_heard() < start:
                     waiting = f"{self._recovery.num_waiting} requests wait for it"
                     self._engine.kill(f"hangs: it has said nothing for {self._silence():.1f} s while {waiting}")
-        self.is_asking = False
+        finally:
+            asking.cancel()
+            self.is_asking = False
+
+    async def _is_answered(self, asking: asyncio.Task[None], limit_seconds: float) -> bool:
+        """Whether the answer comes in time; after a suspension of this process the limit begins anew."""
+        rest = limit_seconds
+        while rest > 0 and not asking.done():
+            start, piece = time.monotonic(), min(_LOOK_SECONDS, rest)
+            await asyncio.wait((asking,), timeout=piece)
+            seconds = time.monotonic() - start
+            rest = limit_seconds if seconds > piece + _FROZEN_SECONDS else rest - seconds
+        try:
+            return asking.done() and asking.result() is None
+        except TimeoutError:
+            return False

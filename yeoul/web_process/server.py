@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, TypeVar
 import setproctitle
 
 from yeoul.config.settings import Settings
+from yeoul.errors import ProcessDeadError
 from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.async_llm import AsyncLLM
+from yeoul.web_process.engine_slot import task_death
 from yeoul.web_process.listening import allow_descriptors, bind_listeners, url_of
 from yeoul.web_process.served_model import Progress
 from yeoul.web_process.tls import ServerTls
@@ -134,7 +136,7 @@ class ServerLife:
         settle_garbage_collection()
         if self._on_ready is not None:
             self._on_ready(ready, url_of(self._listeners, "http" if self._tls is None else "https"))
-        dying = asyncio.create_task(self._llm.wait_for_death(), name="wait_for_death")
+        dying = asyncio.create_task(self._wait_for_death(), name="wait_for_death")
         draining: asyncio.Task[None] | None = None
         try:
             if not await _is_first(dying, self._first_signal):
@@ -146,6 +148,16 @@ class ServerLife:
             dying.cancel()
             if draining is not None:
                 draining.cancel()
+
+    async def _wait_for_death(self) -> ProcessDeadError:
+        """Returns when the engine is dead for good, or nobody listens any longer: why."""
+        assert self._serving is not None
+        engine = asyncio.create_task(self._llm.wait_for_death(), name="wait_for_engine")
+        try:
+            await asyncio.wait((engine, self._serving), return_when=asyncio.FIRST_COMPLETED)
+            return engine.result() if engine.done() else task_death(self._serving)
+        finally:
+            engine.cancel()
 
     async def _drain(self) -> None:
         await self._announce()
@@ -206,9 +218,12 @@ class ServerLife:
         while self._tls is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._reload_asked.wait(), _SECONDS_BETWEEN_LOOKS)
-            if self._reload_asked.is_set() or await asyncio.to_thread(self._tls.has_changed):
-                self._reload_asked.clear()
-                await asyncio.to_thread(self._tls.reload)
+            try:
+                if self._reload_asked.is_set() or await asyncio.to_thread(self._tls.has_changed):
+                    self._reload_asked.clear()
+                    await asyncio.to_thread(self._tls.reload)
+            except Exception:
+                logger.exception("the certificate could not be looked at; it will be again")
 
 
 def has_terminal() -> bool:

@@ -66,6 +66,7 @@ def test_a_stream_goes_on_where_it_was():
         first, second = engine.client.added
         assert (first.request_id, first.prompt_token_ids) == (second.request_id, second.prompt_token_ids)
         assert bytes(second.output_token_ids).startswith(b"hel")
+        assert 0 <= first.age_seconds < second.age_seconds
 
     run(scene)
 
@@ -230,7 +231,7 @@ def test_lost_workers_are_a_state_of_the_engine():
     async def scene(engine: FakeEngine) -> None:
         engine.client.emit(WorkersLost("Worker_1", "was killed by signal 9 (SIGKILL)", -9))
         await until(lambda: engine.llm.state == "recovering")
-        assert engine.llm.recovery.lost == "Worker_1 was killed by signal 9 (SIGKILL)"
+        assert engine.llm.lost == "Worker_1 was killed by signal 9 (SIGKILL)"
         engine.client.emit(WorkersReplaced([WorkerInfo(0, 2, "cpu")], 1.0))
         await until(lambda: engine.llm.state == "ready")
 
@@ -249,7 +250,7 @@ def test_a_draining_server_replaces_its_engine_only_for_what_still_runs():
         await draining
         assert engine.client.num_replaced == 1
         engine.client.die()
-        await engine.llm.wait_for_death()
+        await until(lambda: "OutputQueueLoop" not in {task.get_name() for task in asyncio.all_tasks()})
         assert engine.client.num_replaced == 1
 
     run(scene)

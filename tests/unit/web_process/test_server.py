@@ -13,6 +13,7 @@ import pytest
 from tests.unit.web_process.fake_engine_client import FakeEngine, settings, until
 from yeoul.errors import ConfigError, ProcessDeadError
 from yeoul.messages.outputs import EngineReady
+from yeoul.web_process.http_server import HttpServer
 from yeoul.web_process.listening import bind_listeners
 from yeoul.web_process.server import ServerLife
 
@@ -257,3 +258,14 @@ def test_what_shall_not_hear_a_hangup_does_not(terminal):
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_server_that_nobody_listens_for_any_longer_ends_with_the_cause(monkeypatch):
+    async def stumble(self: HttpServer, counter: int) -> bool:
+        raise RuntimeError("stumbled")
+
+    async def scene(engine: FakeEngine, url: str) -> None:
+        monkeypatch.setattr(HttpServer, "on_tick", stumble)
+
+    with pytest.raises(ProcessDeadError, match=r"Web lost its task uvicorn .*stumbled"):
+        live(scene)

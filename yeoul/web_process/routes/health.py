@@ -83,7 +83,7 @@ async def _make_token(context: ServerContext) -> float:
 
 def _check_lives(context: ServerContext) -> None:
     if context.llm.state == "recovering":
-        cause = context.llm.recovery.lost
+        cause = context.llm.lost
         raise UnavailableError(f"the engine recovers, and requests wait until it has: {cause}", retry_after_seconds=2)
     if context.llm.state == "stalled":
         raise UnavailableError("the engine has been asked for a sign of life and has not answered yet", retry_after_seconds=2)
