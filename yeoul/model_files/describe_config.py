@@ -98,8 +98,8 @@ def _describe(
     rope = read_rope(fields, gemma)
     bias = architecture in ("llama", "qwen3", "gemma3") and fields.boolean("attention_bias", False)
     sliding_layers = _sliding_layers(fields, architecture, num_layers)
-    if gemma and fields.boolean("use_bidirectional_attention", False):
-        raise ModelFileError(f"{fields.origin}: use_bidirectional_attention is set; expected a decoder that looks back only")
+    if not fields.boolean("is_causal", True) or (gemma and fields.boolean("use_bidirectional_attention", False)):
+        raise ModelFileError(f"{fields.origin}: its attention looks ahead too; expected a decoder that looks back only")
     return ModelDescription(
         architecture=architecture,
         file_format="safetensors",

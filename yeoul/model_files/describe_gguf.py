@@ -43,6 +43,11 @@ def describe_gguf(path: str) -> ModelDescription:
 def _describe(file: GgufFile, architecture: Architecture, fields: TypedFields) -> ModelDescription:
     if fields.get("expert_count"):
         raise ModelFileError(f"{file.path} is a mixture of experts, which this version does not know; use a dense model")
+    if not fields.boolean("attention.causal", True):
+        raise ModelFileError(f"{file.path}: its attention looks ahead too; expected a decoder that looks back only")
+    for key in ("attention.clamp_kqv", "attention.max_alibi_bias"):
+        if fields.number(key, 0.0):
+            raise fields.wrong(key, "0 (it is not computed here)")
     gemma = architecture == "gemma3"
     num_layers = fields.size("block_count")
     hidden_size = fields.size("embedding_length")

@@ -10,7 +10,7 @@ from yeoul.model_files.typed_fields import TypedFields
 
 DEFAULT_THETA = 10_000.0
 GEMMA_GLOBAL_THETA = 1_000_000.0
-SUPPORTED = "default, linear, llama3 or yarn"
+SUPPORTED = "default, linear, dynamic, llama3 or yarn"
 
 
 class Rope(NamedTuple):
@@ -50,7 +50,7 @@ def _scaling(group: TypedFields, fields: TypedFields) -> RopeScaling:
         "original_max_position_embeddings", fields.size("max_position_embeddings")
     )
     match kind:
-        case "default":
+        case "default" | "dynamic":  # a dynamic base grows beyond max_position_embeddings, where we do not go
             return RopeScaling()
         case "linear":
             return RopeScaling(kind="linear", factor=group.positive("factor"))

@@ -8,21 +8,17 @@ import msgspec
 
 from yeoul.errors import ModelFileError
 from yeoul.model_files.mapped_file import map_file
-from yeoul.model_files.tokenizer_source import SamplingDefaults, TokenizerSource
+from yeoul.model_files.tokenizer_source import AddedToken, SamplingDefaults, TokenizerSource
 from yeoul.model_files.typed_fields import TypedFields, read_json_fields
+from yeoul.model_files.unused_fields import GENERATION_CONFIG, TOKENIZER_CONFIG, warn_of_unused
 
 TOKENIZER_NAME = "tokenizer.json"
 MAX_TEMPLATE_BYTES = 1 << 20
 FURTHER_SPECIAL_TOKENS = ("unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
-class _AddedToken(msgspec.Struct):
-    content: str
-    id: int
-
-
 class _AddedTokens(msgspec.Struct):
-    added_tokens: list[_AddedToken] = []
+    added_tokens: list[AddedToken] = []
 
 
 class _Model(msgspec.Struct):
@@ -47,7 +43,11 @@ def source_from_folder(path: str) -> TokenizerSource:
         )
     config = _read(folder, "tokenizer_config.json")
     names = _special_tokens(config, _read(folder, "special_tokens_map.json"))
-    ids = _token_ids(tokenizer_path, set(names.values()))
+    added_tokens = _added_tokens(folder, config, set(names.values()))
+    ids = {token.content: token.id for token in added_tokens} | _token_ids(tokenizer_path, set(names.values()))
+    generation = _read(folder, "generation_config.json")
+    warn_of_unused(config, TOKENIZER_CONFIG)
+    warn_of_unused(generation, GENERATION_CONFIG)
     eos_token_id = ids.get(names.get("eos_token", ""))
     chat_template, tool_chat_template = _chat_templates(folder, config)
     return TokenizerSource(
@@ -61,18 +61,21 @@ def source_from_folder(path: str) -> TokenizerSource:
         bos_token=names.get("bos_token"),
         eos_token=names.get("eos_token"),
         special_tokens={name: names[name] for name in FURTHER_SPECIAL_TOKENS if name in names},
+        added_tokens=added_tokens,
         eos_token_ids=_eos_token_ids(folder, eos_token_id),
         add_bos_token=config.optional_boolean("add_bos_token"),
         add_eos_token=config.optional_boolean("add_eos_token"),
         chat_template=chat_template,
         tool_chat_template=tool_chat_template,
-        sampling_defaults=_sampling_defaults(_read(folder, "generation_config.json")),
+        sampling_defaults=_sampling_defaults(generation),
     )
 
 
 def answers_of_folder(folder: str) -> tuple[list[int], SamplingDefaults]:
     """Which ids end an answer and how to sample, as the model's own files say it, whatever tokenizer is used."""
-    return _eos_token_ids(folder, None), _sampling_defaults(_read(folder, "generation_config.json"))
+    generation = _read(folder, "generation_config.json")
+    warn_of_unused(generation, GENERATION_CONFIG)
+    return _eos_token_ids(folder, None), _sampling_defaults(generation)
 
 
 def _read(folder: str, name: str) -> TypedFields:
@@ -92,6 +95,29 @@ def _special_tokens(config: TypedFields, special_tokens_map: TypedFields) -> dic
         if text is not None:
             texts[name] = text
     return texts
+
+
+def _added_tokens(folder: str, config: TypedFields, special_texts: set[str]) -> list[AddedToken]:
+    """Those of tokenizer_config.json's ``added_tokens_decoder``; older folders have added_tokens.json, without flags."""
+    declared = config.group("added_tokens_decoder")
+    if declared is None:
+        older = _read(folder, "added_tokens.json")
+        return [
+            _added_token(older, content, token_id, content in special_texts) for content, token_id in older.values.items()
+        ]
+    tokens = []
+    for number, flags in declared.values.items():
+        try:
+            tokens.append(msgspec.convert({**flags, "id": int(number)}, AddedToken))  # type: ignore[dict-item]
+        except (msgspec.ValidationError, TypeError, ValueError) as error:
+            raise declared.wrong(number, f"a token with its flags ({error})") from error
+    return tokens
+
+
+def _added_token(fields: TypedFields, content: str, token_id: object, is_special: bool) -> AddedToken:
+    if isinstance(token_id, bool) or not isinstance(token_id, int) or token_id < 0:
+        raise fields.wrong(content, "a token id")
+    return AddedToken(content=content, id=token_id, special=is_special, normalized=not is_special)
 
 
 def _token_ids(tokenizer_path: str, texts: set[str]) -> dict[str, int]:

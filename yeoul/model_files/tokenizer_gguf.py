@@ -11,6 +11,7 @@ from yeoul.errors import ModelFileError
 from yeoul.model_files.gguf import GgufFile
 from yeoul.model_files.tokenizer_source import TOKEN_TYPE_NORMAL, GgufVocabulary, SamplingDefaults, TokenizerSource
 from yeoul.model_files.typed_fields import TypedFields
+from yeoul.model_files.unused_fields import GGUF_SAMPLING, GGUF_TOKENIZER, warn_of_unused
 
 SUPPORTED_MODELS = ("gpt2", "llama")
 # Tokens that end an answer in every model that has them; few files name them all (eos, eot and eom are one each), and
@@ -59,7 +60,6 @@ NO_END_BESIDE = (
     (frozenset({"<|tool_response>"}), "</s>"),
 )
 END_OF_ANSWER_KEYS = (
-    "eos_token_id",
     "eot_token_id",
     "eom_token_id",
     "fim_pad_token_id",
@@ -84,6 +84,9 @@ def source_from_gguf(path: str) -> TokenizerSource:
     eos_token_id = _special_id(fields, "eos_token_id", tokens, 2 if sentence_piece else None)
     if fields.boolean("add_bos_token", False) and bos_token_id is None:
         logger.warning("%s asks for a BOS before each prompt but names none, so prompts begin without one", path)
+    sampling = TypedFields(path, file.metadata, prefix="general.sampling.")
+    warn_of_unused(sampling, GGUF_SAMPLING)
+    warn_of_unused(fields, GGUF_TOKENIZER)
     template = TypedFields(path, file.metadata, prefix="tokenizer.")
     unknown_token_id = _special_id(fields, "unknown_token_id", tokens, 0 if sentence_piece else None)
     padding_token_id = _special_id(fields, "padding_token_id", tokens, None)
@@ -103,7 +106,7 @@ def source_from_gguf(path: str) -> TokenizerSource:
         add_eos_token=fields.boolean("add_eos_token", False),
         chat_template=template.optional_text("chat_template"),
         tool_chat_template=template.optional_text("chat_template.tool_use"),
-        sampling_defaults=_sampling_defaults(TypedFields(path, file.metadata, prefix="general.sampling.")),
+        sampling_defaults=_sampling_defaults(sampling),
     )
 
 
@@ -125,7 +128,7 @@ def _vocabulary(fields: TypedFields) -> GgufVocabulary:
     if not tokens:
         raise fields.wrong("tokens", "the list of tokens")
     token_types = fields.items("token_type", int) or []
-    scores = fields.items("scores", float) or []
+    scores = _scores(fields)
     for key, values in (("token_type", token_types), ("scores", scores)):
         if values and len(values) != len(tokens):
             raise ModelFileError(
@@ -155,15 +158,27 @@ def _vocabulary(fields: TypedFields) -> GgufVocabulary:
     )
 
 
+def _scores(fields: TypedFields) -> list[float]:
+    """Some converters wrote whole numbers."""
+    value = fields.get("scores")
+    if isinstance(value, list) and all(type(item) is int for item in value):
+        return list(map(float, value))
+    return fields.items("scores", float) or []
+
+
 def _special_id(fields: TypedFields, key: str, tokens: list[str], default: int | None) -> int | None:
-    """The id of a special token. A file without the field has SentencePiece's; llama.cpp's -1 means none."""
+    """The id of a special token. A file without the field has SentencePiece's; llama.cpp's -1 means none.
+
+    An id that no token has is passed over with a line in the log, as in llama.cpp.
+    """
     value = fields.get(key)
     token_id = None if value in (-1, 0xFFFFFFFF) else fields.token_id(key)
-    if value is None and default is not None and default < len(tokens):
-        return default
     if token_id is not None and token_id >= len(tokens):
-        raise fields.wrong(key, f"a token id below {len(tokens)}")
-    return token_id
+        logger.warning(
+            "%s: %s%s is %d, but there are %d tokens; passed over", fields.origin, fields.prefix, key, token_id, len(tokens)
+        )
+        value = token_id = None
+    return default if value is None and default is not None and default < len(tokens) else token_id
 
 
 def _eos_token_ids(fields: TypedFields, tokens: list[str], types: list[int], eos_token_id: int | None) -> list[int]:

@@ -43,6 +43,18 @@ class GgufVocabulary(msgspec.Struct, frozen=True, kw_only=True):
     add_space_prefix: bool | None = None
 
 
+class AddedToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that is found whole in a text; the flags are those of the tokenizers library."""
+
+    content: str
+    id: int
+    special: bool = False
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool | None = None
+
+
 class SamplingDefaults(msgspec.Struct, frozen=True, kw_only=True):
     """What the model's authors recommend (generation_config.json, or GGUF's general.sampling.*); None: they say nothing.
 
@@ -64,6 +76,7 @@ class TokenizerSource(msgspec.Struct, frozen=True, kw_only=True):
     the files do not say; a tokenizer.json normally does it by its own post-processor. ``eos_token_ids`` are all ids that
     end an answer, the tokenizer's own ``eos_token_id`` first. ``bos_token`` and ``eos_token`` are the strings that chat
     templates see. ``tool_chat_template`` is the template to use with tools where the model has one apart.
+    ``added_tokens`` are those that files beside tokenizer.json add to it.
     ``special_tokens`` are further named strings from tokenizer_config.json that templates may see (``unk_token``, ...).
     """
 
@@ -78,6 +91,7 @@ class TokenizerSource(msgspec.Struct, frozen=True, kw_only=True):
     bos_token: str | None = None
     eos_token: str | None = None
     special_tokens: dict[str, str] = {}
+    added_tokens: list[AddedToken] = []
     eos_token_ids: list[int] = []
     add_bos_token: bool | None = None
     add_eos_token: bool | None = None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import tokenizers
 
 from yeoul.errors import InvalidRequestError, ModelFileError
-from yeoul.model_files.tokenizer_source import TokenizerSource
+from yeoul.model_files.tokenizer_source import AddedToken, TokenizerSource
 from yeoul.text.gguf_tokenizer import adds_bos_by_default, build_gguf_tokenizer
 from yeoul.text.token_bytes import TokenSpelling, spelling_of_decoder
+
+logger = logging.getLogger(__name__)
 
 _MAX_NUM_TOKENS = 1 << 32  # the library's ids are 32 bits wide
 _RARE_TEXT = "a \u0378\U0010fffd\n"  # characters that no vocabulary has
@@ -21,12 +24,19 @@ class LibraryVocabulary:
     ``prefix`` and ``suffix`` are the ids that the files want around a prompt: usually a BOS, or nothing.
     """
 
-    def __init__(self, library: tokenizers.Tokenizer, spelling: TokenSpelling, prefix: list[int], suffix: list[int]) -> None:
+    def __init__(
+        self,
+        library: tokenizers.Tokenizer,
+        spelling: TokenSpelling,
+        prefix: list[int],
+        suffix: list[int],
+        special_token_ids: frozenset[int] = frozenset(),
+    ) -> None:
         self._library = library
         self._spelling = spelling
         added = library.get_added_tokens_decoder()
         self._added = {token_id: token.content for token_id, token in added.items()}
-        self.special_token_ids = frozenset(token_id for token_id, token in added.items() if token.special)
+        self.special_token_ids = special_token_ids.union(token_id for token_id, token in added.items() if token.special)
         self.num_tokens = _num_tokens(library, self._added)
         self.strips_leading_space = spelling.strips_leading_space
         self.prefix = prefix
@@ -44,6 +54,7 @@ class LibraryVocabulary:
             prefix = _id_if(adds_bos, source.bos_token_id)
             return cls(library, spelling, prefix, _id_if(source.add_eos_token, source.eos_token_id))
         library, spelling = _read_tokenizer_json(source)
+        special_token_ids = _add_tokens(library, source)
         prefix, suffix = _surroundings(library)
         if source.add_bos_token is not None:
             others = [token_id for token_id in prefix if token_id != source.bos_token_id]
@@ -51,7 +62,7 @@ class LibraryVocabulary:
         if source.add_eos_token is not None:
             others = [token_id for token_id in suffix if token_id != source.eos_token_id]
             suffix = others + _id_if(source.add_eos_token, source.eos_token_id)
-        return cls(library, spelling, prefix, suffix)
+        return cls(library, spelling, prefix, suffix, special_token_ids)
 
     def encode(self, text: str) -> list[int]:
         """The ids of ``text``, special tokens in it found whole; the interpreter's lock is free meanwhile."""
@@ -103,6 +114,44 @@ def _read_tokenizer_json(source: TokenizerSource) -> tuple[tokenizers.Tokenizer,
         raise ModelFileError(f"{source.tokenizer_json_path} is no tokenizer that can be read: {error}") from None
     _try_out(library, source.tokenizer_json_path)
     return library, spelling_of_decoder(decoder)
+
+
+def _add_tokens(library: tokenizers.Tokenizer, source: TokenizerSource) -> frozenset[int]:
+    """Adds what stands beside tokenizer.json, as ``transformers`` does; the ids of those that are special.
+
+    Where both have a token, tokenizer.json's id counts, and the log tells that they differ.
+
+    Raises:
+        ModelFileError: a new token would not get the id that the model knows it by.
+    """
+    tokens = sorted((token for token in source.added_tokens if token.content), key=lambda token: token.id)
+    before = {token.content: library.token_to_id(token.content) for token in tokens}
+    known = library.get_added_tokens_decoder()
+    added = {token: _library_token(token) for token in tokens}
+    # In one go, and only what is new: the library builds its index of added tokens anew each time.
+    library.add_tokens([new for token, new in added.items() if repr(known.get(token.id)) != repr(new)])
+    special = {token_id for token_id, token in known.items() if token.special}  # and they stay it, whatever stands beside
+    for token in tokens:
+        token_id = library.token_to_id(token.content)
+        if token_id != token.id and before[token.content] is None:
+            raise ModelFileError(
+                f"{source.origin} adds the token {token.content!r} with the id {token.id}, but behind the tokens of "
+                f"tokenizer.json it gets {token_id}; fetch the model again, or give another tokenizer with --tokenizer"
+            )
+        if token_id != token.id:
+            logger.warning(
+                "%s: the token %r is %d in tokenizer.json and %d beside it; %d is taken",
+                *(source.origin, token.content, token_id, token.id, token_id),
+            )
+        if token.special and token_id is not None:
+            special.add(token_id)
+    return frozenset(special)
+
+
+def _library_token(token: AddedToken) -> tokenizers.AddedToken:
+    flags = {name: getattr(token, name) for name in ("special", "single_word", "lstrip", "rstrip")}
+    normalized = not token.special if token.normalized is None else token.normalized
+    return tokenizers.AddedToken(token.content, normalized=normalized, **flags)
 
 
 def _try_out(library: tokenizers.Tokenizer, origin: str) -> None:

@@ -176,6 +176,16 @@ def test_yarn_stretches_the_context(tmp_path):
     )
 
 
+def test_a_dynamic_base_is_none_as_far_as_the_positions_reach(tmp_path):
+    folder = write_folder(
+        tmp_path,
+        architectures=["LlamaForCausalLM"],
+        max_position_embeddings=64,
+        rope_scaling={"rope_type": "dynamic", "factor": 2.0},
+    )
+    assert (described(folder).rope_scaling, described(folder).max_position_embeddings) == (RopeScaling(), 64)
+
+
 def test_the_dtype_of_the_weights_counts_where_the_config_is_silent(tmp_path):
     assert described(write_folder(tmp_path, architectures=["LlamaForCausalLM"])).weights_dtype == "float32"
 
@@ -192,13 +202,14 @@ def test_the_dtype_of_the_weights_counts_where_the_config_is_silent(tmp_path):
         ({"head_dim": 15}, "needs an even head size"),
         ({"rms_norm_eps": 0}, "a number above 0"),
         ({"hidden_act": "relu"}, "expected one of silu"),
-        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "'dynamic' is not supported; expected default, linear"),
+        ({"rope_scaling": {"rope_type": "longrope", "factor": 2.0}}, "'longrope' is not supported; expected default, linear"),
         ({"rope_scaling": {"rope_type": "linear"}}, "'factor', it is missing"),
         ({"rope_scaling": [1]}, "expected an object in the field 'rope_scaling'"),
         ({"partial_rotary_factor": 0.5}, "rotating a part of a head is not supported"),
         ({"quantization_config": {"quant_method": "gptq"}}, "quantised folders are not supported"),
         ({"architectures": ["Gemma3ForCausalLM"], "layer_types": ["full_attention"]}, "3 entries of sliding_attention"),
         ({"architectures": ["Gemma3ForCausalLM"], "use_bidirectional_attention": True}, "a decoder that looks back only"),
+        ({"is_causal": False}, "a decoder that looks back only"),
     ],
 )
 def test_a_config_that_cannot_work_is_refused(tmp_path, config, message):

@@ -162,6 +162,8 @@ def test_the_dtype_is_that_of_the_matrices(tmp_path, type_id, dtype):
         (tiny_model(arch__rope__dimension_count=1), "'llama.rope.dimension_count'"),
         (tiny_model(arch__rope__scaling__type="longrope"), "none, linear or yarn"),
         (tiny_model(arch__expert_count=8), "mixture of experts"),
+        (tiny_model(arch__attention__causal=False), "a decoder that looks back only"),
+        (tiny_model(arch__attention__clamp_kqv=8.0), "'llama.attention.clamp_kqv', found 8.0"),
         (tiny_model(arch__embedding_length=16), "expected the shape (vocabulary, 16) for 'token_embd.weight', found (6, 8)"),
         (GgufBytes(tiny_model().metadata), "no tensor 'token_embd.weight'"),
         (

@@ -88,6 +88,17 @@ def test_recommended_sampling_is_read(tmp_path):
     assert greedy.sampling_defaults == SamplingDefaults(repetition_penalty=1.05)
 
 
+def test_what_the_files_ask_for_and_is_not_done_is_said_in_the_log(tmp_path, caplog):
+    quiet = {"num_beams": 1, "no_repeat_ngram_size": 0, "typical_p": 1.0, "suppress_tokens": None, "temperature": 0.5}
+    write_folder(tmp_path, generation_config=quiet, tokenizer_config={"clean_up_tokenization_spaces": True})
+    assert not caplog.text
+    loud = {"no_repeat_ngram_size": 3, "suppress_tokens": [1, 2], "max_new_tokens": 99}
+    write_folder(tmp_path, generation_config=quiet | loud, tokenizer_config={"split_special_tokens": True})
+    assert "generation_config.json asks for what is not done here: max_new_tokens=99, no_repeat_ngram_size=3" in caplog.text
+    assert "suppress_tokens=[1, 2]" in caplog.text
+    assert "split_special_tokens=True" in caplog.text
+
+
 def test_a_template_file_wins_over_the_config_and_this_over_the_old_file(tmp_path):
     assert write_folder(tmp_path, chat_template={"chat_template": "oldest"}).chat_template == "oldest"
     assert write_folder(tmp_path, tokenizer_config={"chat_template": "config"}).chat_template == "config"

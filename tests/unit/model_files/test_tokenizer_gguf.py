@@ -179,6 +179,20 @@ def test_a_byte_level_file_without_a_pre_tokenizer_says_so_and_is_cut_by_llama_c
     assert not caplog.text
 
 
+def test_an_id_that_no_token_has_is_passed_over_and_said(tmp_path, caplog):
+    source = loaded(tiny_model(tokenizer__ggml__padding_token_id=6, tokenizer__ggml__eos_token_id=7), tmp_path)
+    assert (source.padding_token_id, source.eos_token_id, source.eos_token_ids) == (None, None, [2, 0])
+    assert "tokenizer.ggml.padding_token_id is 6, but there are 6 tokens" in caplog.text
+    assert "tokenizer.ggml.eos_token_id is 7" in caplog.text
+    assert loaded(tiny_model(**SENTENCE_PIECE | {"tokenizer__ggml__eos_token_id": 9}), tmp_path).eos_token_id == 2
+
+
+def test_scores_may_be_whole_numbers(tmp_path):
+    source = loaded(tiny_model(**SENTENCE_PIECE | {"tokenizer__ggml__scores": [0, 0, 0, 0, -1, -2]}), tmp_path)
+    assert source.vocabulary is not None
+    assert source.vocabulary.scores == [0.0, 0.0, 0.0, 0.0, -1.0, -2.0]
+
+
 def test_an_id_of_minus_one_is_none(tmp_path):
     assert loaded(tiny_model(tokenizer__ggml__bos_token_id=0xFFFFFFFF), tmp_path).bos_token_id is None
 
@@ -189,6 +203,16 @@ def test_the_template_for_tools_and_recommended_sampling_are_read(tmp_path):
     source = loaded(model, tmp_path)
     assert source.tool_chat_template == "tools"
     assert source.sampling_defaults == SamplingDefaults(temperature=0.75, top_k=20, top_p=0.5)
+
+
+def test_what_the_file_asks_for_and_is_not_done_is_said_in_the_log(tmp_path, caplog):
+    loaded(tiny_model(general__sampling__mirostat=0, tokenizer__ggml__remove_extra_whitespaces=False), tmp_path)
+    assert not caplog.text
+    model = tiny_model(general__sampling__xtc_probability=0.5, tokenizer__ggml__suppress_tokens=[1, 2])
+    model.metadata = {**model.metadata, "tokenizer.ggml.remove_extra_whitespaces": True}
+    loaded(model, tmp_path)
+    assert "general.sampling.xtc_probability=0.5" in caplog.text
+    assert "tokenizer.ggml.remove_extra_whitespaces=True, tokenizer.ggml.suppress_tokens=[1, 2]" in caplog.text
 
 
 def test_another_tokenizer_keeps_what_the_model_says_about_answers(tmp_path):
@@ -214,7 +238,6 @@ def test_another_tokenizer_keeps_what_the_model_says_about_answers(tmp_path):
         ({"tokenizer__ggml__tokens": [1, 2]}, "expected a list of str"),
         ({"tokenizer__ggml__token_type": [1]}, "expected 6 entries in token_type, found 1"),
         ({"tokenizer__ggml__merges": None}, "expected the list of merges"),
-        ({"tokenizer__ggml__eos_token_id": 6}, "expected a token id below 6"),
         ({"tokenizer__ggml__bos_token_id": "one"}, "expected a token id"),
         (SENTENCE_PIECE | {"tokenizer__ggml__scores": None}, "expected a score for each token"),
     ],
