@@ -17,7 +17,7 @@ def pull(
         typer.Argument(
             metavar="MODEL",
             show_default=False,
-            help="A hub id (org/name, or org/name:FILE for one GGUF file), gemma3-270m, or smollm2-135m-instruct (default).",
+            help="A hub id (org/name, or org/name:Q4_K_M for a GGUF file), gemma3-270m, or smollm2-135m-instruct (default).",
         ),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.", show_default=False)] = None,

@@ -30,12 +30,13 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Which model, and as what it runs.
 
     ``model`` is None (the default model), a path to a GGUF file or a Hugging Face folder, a hub id such as
-    ``org/name`` (``org/name:file.gguf`` picks a file), or ``fake`` (a model that computes nothing; measures the rest).
+    ``org/name`` (``org/name:Q4_K_M`` or ``org/name:file.gguf`` picks a GGUF model), or ``fake`` (a model that computes
+    nothing; measures the rest).
     """
 
     model: Annotated[
         str | None,
-        Meta(description="A GGUF file, a Hugging Face folder, a hub id (org/name or org/name:file.gguf), or 'fake'."),
+        Meta(description="A GGUF file, a Hugging Face folder, a hub id (org/name or org/name:Q4_K_M), or 'fake'."),
     ] = None
     revision: Annotated[str | None, Meta(description="Branch, tag or commit of a model on the hub.")] = None
     tokenizer: Annotated[str | None, Meta(description="A tokenizer.json or its folder, instead of the model's own.")] = None

@@ -27,14 +27,19 @@ _FILTERS_THAT_FILL = frozenset({"batch", "center", "filesizeformat", "format", "
 
 def check_operation(operator: str, left: Any, right: Any) -> None:
     """Raises TemplateRuntimeError before ``+``, ``*``, ``**`` or ``%`` would make too long a text or list, or number."""
-    if operator == "+" and hasattr(left, "__len__") and hasattr(right, "__len__"):
-        _check_length((len(left) + len(right)) * _element_size(left))
-    for value, times in ((left, right), (right, left)) if operator == "*" else ():
-        if hasattr(value, "__len__") and isinstance(times, int):
-            _check_length(len(value) * times * _element_size(value))
-    if operator == "**" and abs(right) > MAX_EXPONENT:
-        raise jinja2.TemplateRuntimeError(f"it raises a number to the power of {right}; at most {MAX_EXPONENT} is allowed")
-    if operator == "%" and isinstance(left, str):
+    if operator == "+":
+        if hasattr(left, "__len__") and hasattr(right, "__len__"):
+            _check_length((len(left) + len(right)) * _element_size(left))
+    elif operator == "*":
+        for value, times in ((left, right), (right, left)):
+            if hasattr(value, "__len__") and isinstance(times, int):
+                _check_length(len(value) * times * _element_size(value))
+    elif operator == "**":
+        if abs(right) > MAX_EXPONENT:
+            raise jinja2.TemplateRuntimeError(
+                f"it raises a number to the power of {right}; at most {MAX_EXPONENT} is allowed"
+            )
+    elif isinstance(left, str):
         _check_format(left, _WIDE_PERCENT, "%", right.values() if isinstance(right, Mapping) else _as_sequence(right))
 
 

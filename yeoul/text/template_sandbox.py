@@ -82,8 +82,10 @@ def _check_time(context: jinja2.runtime.Context) -> None:
 
 @jinja2.pass_context
 def _timed(context: jinja2.runtime.Context, items: Iterable[Any]) -> Iterator[Any]:
+    deadline, _ = context.parent[_DEADLINE]
     for item in items:
-        _check_time(context)
+        if time.monotonic() > deadline:
+            _check_time(context)
         yield item
 
 
