@@ -51,7 +51,7 @@ def rows() -> set[str]:
 
 
 def test_whatever_is_started_is_awaited_or_has_a_row():
-    known = rows() | AWAITED | {"self.thread_name", "self._thread_name"}
+    known = rows() | AWAITED | {"self.thread_name"}
     strangers = {
         where: call for where, call in started() if not any(f'"{name}"' in call or f"({name}," in call for name in known)
     }
@@ -89,7 +89,7 @@ def monitor(kind: type[MPClientEngineMonitor | MultiprocWorkerMonitor]) -> Calla
 
 def link_watch(monkeypatch: pytest.MonkeyPatch, on_death: Callable[[ProcessDeadError], None]) -> None:
     monkeypatch.setattr(zmq, "Poller", stumble)
-    LinkWatch("MPClientEngineMonitor", [], on_death).start()
+    LinkWatch([], on_death).start()
 
 
 def curve(monkeypatch: pytest.MonkeyPatch, on_death: Callable[[ProcessDeadError], None]) -> None:

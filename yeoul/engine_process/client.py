@@ -104,23 +104,12 @@ class AsyncMPClient:
             connection.send(message)
 
     async def receive(self) -> EngineMessage:
-        """The next message; EngineDead is the last of an EngineCore. One caller at a time.
-
-        Raises:
-            ProcessDeadError: what came is no message.
-        """
+        """The next message, as of ``EngineConnection``."""
         assert self._connection is not None, "start() comes first"
         return await self._connection.receive()
 
     async def call(self, method: str, arguments: list[str] | None = None) -> str:
-        """Calls a method of EngineCore by name; answered while somebody awaits ``receive()``.
-
-        Raises:
-            RequestFailedError: EngineCore knows no such method, or it failed.
-            ProcessDeadError: EngineCore is dead, or died meanwhile.
-            TimeoutError: no answer within ``call_timeout_seconds``.
-            UnavailableError: it is being started.
-        """
+        """Calls a method of EngineCore by name, as of ``EngineConnection``; UnavailableError while it is being started."""
         if (connection := self._connection) is None or connection.ready is None:
             raise UnavailableError("EngineCore is being started; try again in a few seconds")
         return await connection.call(method, arguments or [])
@@ -135,10 +124,7 @@ class AsyncMPClient:
             self._connection.kill(cause)
 
     async def stop(self) -> None:
-        """Ends EngineCore and everything below it; nothing is left when this returns.
-
-        Harmless when repeated: a second call waits as the first does, and one after a cancelled call finishes its work.
-        """
+        """Ends EngineCore and everything below it; nothing is left when this returns. Harmless when repeated."""
         await self._close(at_once=False)
 
     async def _close(self, *, at_once: bool) -> None:

@@ -58,7 +58,7 @@ class EngineConnection:
         self._limits = limits
         self._child = child
         self._folder = folder
-        self._monitor: DeathWatch | LinkWatch | None = None
+        self._monitor: DeathWatch | None = None
         self._calls: dict[int, asyncio.Future[str]] = {}
         self._call_ids = itertools.count(1)
         self._closing = asyncio.Lock()
@@ -123,7 +123,7 @@ class EngineConnection:
         if self._child is not None:
             self._monitor = MPClientEngineMonitor([self._child], report)
         else:
-            self._monitor = LinkWatch("MPClientEngineMonitor", self._sockets.monitors(), report)
+            self._monitor = LinkWatch(self._sockets.monitors(), report)
         self._monitor.start()
 
     def send(self, message: ClientMessage) -> None:

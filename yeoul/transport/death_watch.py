@@ -40,11 +40,15 @@ class DeathWatch:
         os.close(self._stop_event)
 
     def _watch(self) -> None:
+        if (death := self._wait()) is not None:
+            self._on_death(death)
+
+    def _wait(self) -> ProcessDeadError | None:
+        """The first death; None where the thread is to end before."""
         poller = select.poll()
         poller.register(self._stop_event, select.POLLIN)
         by_sentinel = {child.sentinel: child for child in self._children}
         for sentinel in by_sentinel:
             poller.register(sentinel, select.POLLIN)
         ended = {descriptor for descriptor, _ in poller.poll()}
-        if self._stop_event not in ended:
-            self._on_death(death_of(by_sentinel[ended.pop()]))
+        return None if self._stop_event in ended else death_of(by_sentinel[ended.pop()])
