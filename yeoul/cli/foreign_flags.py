@@ -68,7 +68,7 @@ _ADVICE: dict[str, str] = {
     "--keep --context-shift --no-context-shift --swa-full": _needless("nothing that was said is dropped from a context"),
     # which model, from where
     "-m --model-path": _here("the model is the first argument: yeoul serve MODEL"),
-    "-hf -hfr --hf-repo -hff --hf-file": _here("yeoul serve org/name, or org/name:FILE for one GGUF file of several"),
+    "-hf -hfr --hf-repo -hff --hf-file": _here("yeoul serve org/name, or org/name:Q4_K_M for one GGUF file of several"),
     "-mu --model-url": _here(
         "yeoul pull org/name fetches from the hub; for another address download the file and give its path"
     ),

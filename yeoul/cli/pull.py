@@ -47,6 +47,8 @@ def pull(
 
 
 def _size_on_disk(path: str) -> int:
+    from yeoul.model_files.gguf_names import existing_parts
+
     if not os.path.isdir(path):
-        return os.path.getsize(path) if path else 0
+        return sum(map(os.path.getsize, existing_parts(path))) if path else 0
     return sum(os.path.getsize(entry.path) for entry in os.scandir(path) if entry.is_file())

@@ -14,7 +14,7 @@ import msgspec
 
 from yeoul.errors import ModelFileError
 from yeoul.model_files.description import ModelFiles
-from yeoul.model_files.gguf_names import part_names
+from yeoul.model_files.gguf_names import existing_parts
 
 _WEIGHT_ENDINGS = (".safetensors", ".safetensors.index.json", "config.json")
 _SECOND_NS = 10**9
@@ -38,8 +38,7 @@ def identify(files: ModelFiles) -> list[FileIdentity]:
     Raises:
         ModelFileError: one of them is gone.
     """
-    first, *others = part_names(files.path)
-    paths = [first, *filter(os.path.exists, others)]  # a file may have a part's name and be whole
+    paths = existing_parts(files.path)
     if os.path.isdir(files.path):
         paths = [os.path.join(files.path, name) for name in sorted(os.listdir(files.path)) if name.endswith(_WEIGHT_ENDINGS)]
     return [_identify(path) for path in paths]

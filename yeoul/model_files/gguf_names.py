@@ -5,6 +5,7 @@ The rules are llama.cpp's (common/download.cpp), but where it takes the first of
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Iterable
@@ -31,6 +32,12 @@ def part_names(name: str) -> list[str]:
         return [name]
     count = int(part[3])
     return [f"{part[1]}-{number:05}-of-{count:05}{name[-5:]}" for number in range(1, count + 1)]
+
+
+def existing_parts(path: str) -> list[str]:
+    """The model's file and its other parts, as far as they are there: a file may have a part's name and be whole."""
+    first, *others = part_names(path)
+    return [first, *filter(os.path.exists, others)]
 
 
 def matching_names(names: Iterable[str], wanted: str | None) -> list[str]:

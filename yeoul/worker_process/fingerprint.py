@@ -12,6 +12,7 @@ import msgspec
 
 from yeoul import __version__
 from yeoul.config.parts import WorkerSettings
+from yeoul.model_files.gguf_names import existing_parts
 
 _SAMPLE_BYTES = 1 << 16
 
@@ -26,7 +27,7 @@ def model_fingerprint(settings: WorkerSettings, number_type: str) -> str:
     digest.update(f"{number_type} {settings.tensor_parallel_size} {__version__}".encode())
     path = Path(settings.files.path) if settings.files.path else None
     if path is not None:
-        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        files = sorted(path.glob("*.safetensors")) if path.is_dir() else list(map(Path, existing_parts(settings.files.path)))
         for file in files:
             _add_file(digest, file)
     return f"fp_{digest.hexdigest()[:12]}"

@@ -327,6 +327,18 @@ def test_the_fingerprint_names_weights_and_number_type(files, tmp_path):
     assert len({fingerprint_of(files), fingerprint_of(other), fingerprint_of(files, "bfloat16")}) == 3
 
 
+def test_the_fingerprint_names_every_part_of_a_split_model(files, tmp_path):
+    parts = [tmp_path / f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
+    split = ModelFiles(name="split", file_format="gguf", path=str(parts[0]))
+    settings = msgspec.structs.replace(tiny_settings(files), files=split)
+    names = set()
+    for contents in ((b"one", b"two"), (b"one", b"2"), (b"1", b"two")):
+        for part, content in zip(parts, contents, strict=True):
+            part.write_bytes(content)
+        names.add(fingerprint.model_fingerprint(settings, "float32"))
+    assert len(names) == 3
+
+
 def test_the_fingerprint_names_whatever_decides_the_last_bits(files, monkeypatch):
     def found() -> str:
         return Worker(tiny_settings(files)).load().model_fingerprint
