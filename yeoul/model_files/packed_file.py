@@ -1,39 +1,41 @@
 """A packed file: a model's weights for one configuration as the kernels read them, to be mapped; knows nothing of torch.
 
-``packed_folder`` keeps such files, ``models.packed_weights`` fills and reads them. Layout: magic, length and SHA-256 of the
-header, the header (msgpack), zeros up to a page, then the arrays. Whoever maps a file holds a shared ``flock`` on it for as
-long as the map lives.
+``packed_folder`` keeps such files, ``models.packed_weights`` fills and reads them. Layout: magic, length of the arrays and
+checksum of the header; zeros up to a page; the arrays, written as they come; the header (msgpack). Whoever has a file mapped
+holds a shared ``flock`` on it for as long as the map lives.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-import hashlib
 import mmap
 import os
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from yeoul.errors import ModelFileError
+from yeoul.model_files.cache_folder import FREE_SPACE_RESERVE_BYTES
 from yeoul.model_files.file_identity import FileIdentity
 
 Bytes = npt.NDArray[np.uint8]
 
-MAGIC = b"YEOULPK1"
+MAGIC = b"YEOULPK2"
 ARRAY_ALIGNMENT = 64
 PAGE_BYTES = 4096
 MAX_HEADER_BYTES = 64 << 20
 
-_PREFIX = struct.Struct("<8sQ32s")
-_CHUNK_ROWS, _CHUNK_COLUMNS = 512, 256
-_CHUNK_BYTES = _CHUNK_ROWS * _CHUNK_COLUMNS * 8
+_PREFIX = struct.Struct("<8sQ16s")
+_CHUNK_BYTES = 1 << 20
+_MIN_SEGMENT_BYTES = 64 << 20
 _MAP_NORESERVE = 0x4000  # Python names it from 3.13 on; the value is the same on x86-64 and ARM
 _LOCK_SECONDS, _LOCK_PAUSE_SECONDS = 1.0, 0.01
 
@@ -59,7 +61,7 @@ class PackedKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredArray(msgspec.Struct, frozen=True, array_like=True):
-    """An array: torch's name of its type, its shape, and where it lies behind the header."""
+    """An array: torch's name of its type, its shape, and where it lies in the file."""
 
     type_name: str
     shape: list[int]
@@ -75,21 +77,21 @@ class StoredWeight(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PackedHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands before the arrays. ``checksum`` is that of all bytes behind the header, in hexadecimal."""
+    """What stands behind the arrays. ``checksum`` is the XXH3 of all bytes from the first page's end to the header."""
 
     model: str
     key: PackedKey
     weights: dict[str, StoredWeight]
-    num_data_bytes: int
-    checksum: str = "0" * 64
+    checksum: bytes
 
 
 class PackedFile:
     """A file that was checked and is mapped: ``header``, and the arrays. Its lock ends with the last array taken from it."""
 
-    def __init__(self, header: PackedHeader, data: Bytes) -> None:
+    def __init__(self, header: PackedHeader, content: Bytes) -> None:
         self.header = header
-        self._data = data
+        self.weights = header.weights
+        self._content = content
 
     @classmethod
     def open(cls, path: str) -> PackedFile:
@@ -101,18 +103,72 @@ class PackedFile:
         """
         with _opened(path) as descriptor:
             _lock_shared(descriptor, path)
-            header, data_start = _read_header(descriptor, path)
-            if _checksum(descriptor, data_start, header.num_data_bytes) != header.checksum:
+            header, end = _read_header(descriptor, path)
+            if _checksum(descriptor, end) != header.checksum:
                 raise _damaged(path, "its content is not what was written")
-            # Private, so that torch may wrap it without a warning and nobody can change the file. The map keeps a
-            # duplicate of the descriptor, and with it the lock.
-            flags, protection = mmap.MAP_PRIVATE | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
-            mapped = mmap.mmap(descriptor, data_start + header.num_data_bytes, flags=flags, prot=protection)
-        return cls(header, np.frombuffer(mapped, dtype=np.uint8)[data_start:])
+            content = _map_private(descriptor, 0, end)
+        return cls(header, content)
 
     def data(self, array: StoredArray) -> Bytes:
         """The bytes of an array, shape ``[num_bytes]``, in the map."""
-        return self._data[array.offset : array.offset + array.num_bytes]
+        return self._content[array.offset : array.offset + array.num_bytes]
+
+
+class PackedFileWriter:
+    """A file that is being written: ``put`` arrays as they come, note in ``weights`` what they are, and ``finish``.
+
+    What was put is there to be read at once, in a map, so that nobody has to keep it in memory.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        """``descriptor`` is an empty file's; it stays the caller's to close."""
+        self.weights: dict[str, StoredWeight] = {}
+        self._descriptor = descriptor
+        self._end = PAGE_BYTES
+        self._checksum = xxhash.xxh3_128()
+        self._segments: list[tuple[int, Bytes]] = [(0, np.empty(0, np.uint8))]
+
+    def put(self, type_name: str, shape: list[int], content: Bytes) -> StoredArray:
+        """Writes an array, ``[num_bytes]``.
+
+        Raises:
+            OSError: the disk is full, or nearly so, or refuses otherwise.
+        """
+        status = os.fstatvfs(self._descriptor)
+        free = status.f_bavail * status.f_frsize
+        if free < content.nbytes + FREE_SPACE_RESERVE_BYTES:
+            raise OSError(errno.ENOSPC, f"{content.nbytes >> 20} MiB more need free disk space, found {free >> 20} MiB")
+        self._append(np.zeros(-self._end % ARRAY_ALIGNMENT, np.uint8))
+        array = StoredArray(type_name, shape, self._end, content.nbytes)
+        self._append(content)
+        return array
+
+    def data(self, array: StoredArray) -> Bytes:
+        """The bytes of an array that was put, shape ``[num_bytes]``, in a map of the file."""
+        start, segment = next(found for found in reversed(self._segments) if found[0] <= array.offset)
+        return segment[array.offset - start :][: array.num_bytes]
+
+    def finish(self, model: str, key: PackedKey) -> None:
+        """Writes the header and waits until the disk has everything."""
+        header = PackedHeader(model=model, key=key, weights=self.weights, checksum=self._checksum.digest())
+        encoded = msgspec.msgpack.encode(header)
+        prefix = _PREFIX.pack(MAGIC, self._end, xxhash.xxh3_128_digest(encoded))
+        os.ftruncate(self._descriptor, self._end + len(encoded))
+        _write_at(self._descriptor, self._end, memoryview(encoded))
+        _write_at(self._descriptor, 0, memoryview(prefix))
+        # A page whose writing fails later may be read back as something else: the disk must have it all.
+        os.fsync(self._descriptor)
+
+    def _append(self, content: Bytes) -> None:
+        start, segment = self._segments[-1]
+        if self._end + content.nbytes > start + segment.nbytes:
+            start = self._end // PAGE_BYTES * PAGE_BYTES
+            num_bytes = max(_MIN_SEGMENT_BYTES, content.nbytes + PAGE_BYTES, self._end)  # few maps, each with a descriptor
+            os.ftruncate(self._descriptor, start + num_bytes)
+            self._segments.append((start, _map_private(self._descriptor, start, num_bytes)))
+        _write_at(self._descriptor, self._end, content.data)
+        self._checksum.update(content.data)
+        self._end += content.nbytes
 
 
 def read_packed_header(path: str) -> PackedHeader:
@@ -124,30 +180,6 @@ def read_packed_header(path: str) -> PackedHeader:
     """
     with _opened(path) as descriptor:
         return _read_header(descriptor, path)[0]
-
-
-def write_packed_file(path: str, header: PackedHeader, arrays: Sequence[tuple[StoredArray, memoryview]]) -> None:
-    """Writes a whole file and waits until the disk has it.
-
-    Raises:
-        OSError: the disk is full, the folder is read-only, or the file may not be so large.
-    """
-    data_start = _data_start(len(msgspec.msgpack.encode(header)))
-    num_bytes = data_start + header.num_data_bytes
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, num_bytes)  # a full disk says so before anything is written
-        for array, content in arrays:
-            _write_at(descriptor, data_start + array.offset, content)
-        # A page whose writing fails later may be read back as something else: the disk must have it all.
-        os.fsync(descriptor)
-        checksum = _checksum(descriptor, data_start, header.num_data_bytes)
-        encoded = msgspec.msgpack.encode(msgspec.structs.replace(header, checksum=checksum))
-        prefix = _PREFIX.pack(MAGIC, len(encoded), hashlib.sha256(encoded).digest())
-        _write_at(descriptor, 0, memoryview(prefix + encoded))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -173,61 +205,52 @@ def _lock_shared(descriptor: int, path: str) -> None:
 
 
 def _read_header(descriptor: int, path: str) -> tuple[PackedHeader, int]:
+    """The header, and where it begins."""
     num_file_bytes = os.fstat(descriptor).st_size
     prefix = os.pread(descriptor, _PREFIX.size, 0)
     if len(prefix) < _PREFIX.size or not prefix.startswith(MAGIC):
         raise _damaged(path, "it does not begin as such a file does")
-    _, num_header_bytes, digest = _PREFIX.unpack(prefix)
-    if num_header_bytes > min(MAX_HEADER_BYTES, num_file_bytes):
-        raise _damaged(path, f"it claims a header of {num_header_bytes} bytes")
-    encoded = os.pread(descriptor, num_header_bytes, _PREFIX.size)
-    if hashlib.sha256(encoded).digest() != digest:
+    _, end, digest = _PREFIX.unpack(prefix)
+    if not PAGE_BYTES <= end <= num_file_bytes <= end + MAX_HEADER_BYTES:
+        raise _damaged(path, f"it has {num_file_bytes} bytes, {end} of them before its header")
+    encoded = os.pread(descriptor, num_file_bytes - end, end)
+    if xxhash.xxh3_128_digest(encoded) != digest:
         raise _damaged(path, "its header is not what was written")
     try:
         header = msgspec.msgpack.decode(encoded, type=PackedHeader)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _damaged(path, f"its header is of another version ({error})") from error
-    data_start = _data_start(num_header_bytes)
-    if num_file_bytes != data_start + header.num_data_bytes:
-        raise _damaged(path, f"expected {data_start + header.num_data_bytes} bytes, it has {num_file_bytes}")
-    return header, data_start
+    arrays = [array for weight in header.weights.values() for array in weight.arrays if array is not None]
+    if any(array.offset + array.num_bytes > end for array in arrays):
+        raise _damaged(path, "an array ends behind the others")
+    return header, end
 
 
-def _data_start(num_header_bytes: int) -> int:
-    return -(-(_PREFIX.size + num_header_bytes) // PAGE_BYTES) * PAGE_BYTES
+def _checksum(descriptor: int, end: int) -> bytes:
+    """Read, not mapped: what the disk cannot give is an error here, and not a SIGBUS."""
+    checksum = xxhash.xxh3_128()
+    buffer = bytearray(_CHUNK_BYTES)
+    window, position = memoryview(buffer), PAGE_BYTES
+    while position < end and (num_read := os.preadv(descriptor, [window[: end - position]], position)) > 0:
+        checksum.update(window[:num_read])
+        position += num_read
+    return checksum.digest() if position == end else b"cut off"
 
 
-def _checksum(descriptor: int, start: int, num_bytes: int) -> str:
-    """SHA-256 over the sums, modulo 2^64, of every row and every column of each chunk, laid out as a table of words.
+def _map_private(descriptor: int, offset: int, num_bytes: int) -> Bytes:
+    """Private, so that torch may wrap it without a warning and nobody can change the file.
 
-    A change goes unseen only if at least four words change so that all their rows' and columns' sums stay the same,
-    which no flipped bit, lost page or exchanged page does. It costs a tenth of SHA-256 or CRC-32 over the bytes. Read, not
-    mapped: what the disk cannot give is an error here, and not a SIGBUS.
+    The map keeps a duplicate of the descriptor, and with it the lock.
     """
-    hasher = hashlib.sha256()
-    buffer = np.zeros(_CHUNK_BYTES, np.uint8)
-    window = buffer.data
-    table = buffer.view("<u8").reshape(_CHUNK_ROWS, _CHUNK_COLUMNS)
-    for position in range(0, num_bytes, _CHUNK_BYTES):
-        wanted = min(_CHUNK_BYTES, num_bytes - position)
-        num_read = 0
-        while num_read < wanted:
-            piece = os.preadv(descriptor, [window[num_read:wanted]], start + position + num_read)
-            if piece == 0:
-                return "cut off"
-            num_read += piece
-        buffer[wanted:] = 0
-        hasher.update(np.add.reduce(table, axis=0).tobytes())
-        hasher.update(np.add.reduce(table, axis=1).tobytes())
-    return hasher.hexdigest()
+    flags, protection = mmap.MAP_PRIVATE | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+    return np.frombuffer(mmap.mmap(descriptor, num_bytes, flags=flags, prot=protection, offset=offset), dtype=np.uint8)
 
 
 def _write_at(descriptor: int, position: int, content: memoryview) -> None:
-    rest = content.cast("B")
-    while rest:
-        num_written = os.pwrite(descriptor, rest, position)
+    while content:
+        num_written = os.pwrite(descriptor, content, position)
         position += num_written
-        rest = rest[num_written:]
+        content = content[num_written:]
 
 
 def _damaged(path: str, what: str) -> ModelFileError:

@@ -1,8 +1,8 @@
 """PackedFolder: where packed weights are kept, safely for several processes at once; knows nothing of torch or kernels.
 
-``models.loading`` opens and stores through it, ``yeoul cache`` lists and prunes. A model's configuration has one file,
-``<file or folder>-<digest>.packed``; a model that changed, or another version of the layout, replaces it. Beside it
-``.partial`` is what is being written, under the lock of that name in ``locks/``.
+``models.packed_loading`` opens and writes through it, ``yeoul cache`` lists and prunes. A model's configuration has one file,
+``<file or folder>-<digest>.packed``; a model that changed, or another version of the layout, replaces it. What is being
+written is ``.partial`` until it is whole: two who write the same at once both succeed.
 """
 
 from __future__ import annotations
@@ -12,28 +12,18 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
-import time
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator
 
 import msgspec
 
 from yeoul.errors import ModelFileError
-from yeoul.model_files.cache_folder import FREE_SPACE_RESERVE_BYTES, CacheFolder
-from yeoul.model_files.packed_file import (
-    PackedFile,
-    PackedHeader,
-    PackedKey,
-    StoredArray,
-    read_packed_header,
-    write_packed_file,
-)
+from yeoul.model_files.cache_folder import CacheFolder
+from yeoul.model_files.packed_file import PackedFile, PackedFileWriter, PackedKey, read_packed_header
 
 FOLDER_NAME = "packed"
 ENDING = ".packed"
 PARTIAL_ENDING = ".partial"
-WAIT_SECONDS = 60.0
-_PAUSE_SECONDS = 0.02
 _MAX_NAME_CHARACTERS = 60
 
 
@@ -51,10 +41,8 @@ class PackedEntry(msgspec.Struct, frozen=True, kw_only=True):
 class PackedFolder:
     """The folder ``packed`` of a cache folder; made when something is first written to it."""
 
-    def __init__(self, cache: CacheFolder, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(self, cache: CacheFolder) -> None:
         self.path = os.path.join(cache.path, FOLDER_NAME)
-        self._cache = cache
-        self._wait_seconds = wait_seconds
 
     def path_of(self, key: PackedKey) -> str:
         """Where the weights of these files in a configuration belong; the content and the layout are named in the file."""
@@ -64,7 +52,7 @@ class PackedFolder:
         """The packed weights, checked; None where there are none, or those of another content or layout.
 
         Raises:
-            ModelFileError: the file is damaged; ``store`` replaces it.
+            ModelFileError: the file is damaged; ``write`` replaces it.
             OSError: it cannot be read.
         """
         path = self.path_of(key)
@@ -81,83 +69,47 @@ class PackedFolder:
         return file
 
     @contextlib.contextmanager
-    def packing(self, key: PackedKey) -> Iterator[None]:
-        """Waits until no other process packs the same; what comes after may find that the other one has done it.
+    def write(self, model: str, key: PackedKey) -> Iterator[PackedFileWriter]:
+        """A file to be filled, which takes its place all at once at the end; where the body fails, nothing is left of it.
 
         Raises:
-            OSError: the folder cannot be written to, or the other process was not done within ``wait_seconds``.
+            OSError: the disk is full, or refuses otherwise.
         """
         os.makedirs(self.path, exist_ok=True)
-        with self._locked(_name_of(key), self._wait_seconds):
-            yield
-
-    def store(self, header: PackedHeader, arrays: Sequence[tuple[StoredArray, memoryview]]) -> None:
-        """Writes a file and puts it in its place all at once. Call it under ``packing``.
-
-        Raises:
-            OSError: the disk is full, or refuses otherwise; nothing is left behind.
-        """
-        self._sweep(except_name=_name_of(header.key))
-        path = self.path_of(header.key)
-        partial = path.removesuffix(ENDING) + PARTIAL_ENDING
-        free = shutil.disk_usage(self.path).free
-        if free < header.num_data_bytes + FREE_SPACE_RESERVE_BYTES:
-            raise OSError(f"it needs {header.num_data_bytes >> 20} MiB of free disk space, found {free >> 20} MiB")
+        self.sweep()
+        descriptor, partial = tempfile.mkstemp(PARTIAL_ENDING, f"{_name_of(key)}.", self.path)
         try:
-            write_packed_file(partial, header, arrays)
-            os.replace(partial, path)
-        except OSError:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            writer = PackedFileWriter(descriptor)
+            yield writer
+            writer.finish(model, key)
+            os.replace(partial, self.path_of(key))
+        except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(partial)
             raise
-
-    def drop(self, key: PackedKey) -> None:
-        """Removes a file that was found damaged, if the disk lets it. Call it under ``packing``."""
-        with contextlib.suppress(OSError):
-            os.unlink(self.path_of(key))
+        finally:
+            os.close(descriptor)
 
     def entries(self) -> list[PackedEntry]:
         """All packed files, the last used first."""
-        try:
-            names = [name for name in os.listdir(self.path) if name.endswith(ENDING)]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        found = [entry for name in names if (entry := _look_at(os.path.join(self.path, name))) is not None]
+        found = [entry for path in self._paths(ENDING) if (entry := _look_at(path)) is not None]
         return sorted(found, key=lambda entry: -entry.used_at)
 
     def remove(self, entry: PackedEntry) -> bool:
         """Removes a packed file; False where a running server has it open, or it cannot be removed."""
-        try:
-            with _held(entry.path):
-                os.unlink(entry.path)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            return False
-        return True
+        return _remove(entry.path)
 
     def sweep(self) -> None:
         """Removes what processes left that were killed while they wrote."""
-        self._sweep(except_name=None)
+        for path in self._paths(PARTIAL_ENDING):
+            _remove(path)
 
-    def _sweep(self, except_name: str | None) -> None:
-        with contextlib.suppress(OSError):
-            for file in os.listdir(self.path):
-                name = file.removesuffix(PARTIAL_ENDING)
-                if name not in (file, except_name):
-                    with contextlib.suppress(OSError), self._locked(name, wait_seconds=0.0):
-                        os.unlink(os.path.join(self.path, file))
-
-    @contextlib.contextmanager
-    def _locked(self, name: str, wait_seconds: float) -> Iterator[None]:
-        folder = os.path.join(self._cache.path, "locks")
-        os.makedirs(folder, exist_ok=True)
-        descriptor = os.open(os.path.join(folder, f"packed-{name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _paths(self, ending: str) -> list[str]:
         try:
-            _lock_within(descriptor, wait_seconds)
-            yield
-        finally:
-            os.close(descriptor)
+            return [os.path.join(self.path, name) for name in os.listdir(self.path) if name.endswith(ending)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
 
 def _name_of(key: PackedKey) -> str:
@@ -188,6 +140,18 @@ def _look_at(path: str) -> PackedEntry | None:
     )
 
 
+def _remove(path: str) -> bool:
+    """Whether the file is gone; one that anybody writes or has mapped stays."""
+    try:
+        with _held(path):
+            os.unlink(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def _is_in_use(path: str) -> bool:
     try:
         with _held(path):
@@ -207,15 +171,3 @@ def _held(path: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _lock_within(descriptor: int, wait_seconds: float) -> None:
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise BlockingIOError(f"another process has packed them for more than {wait_seconds:g} s") from None
-            time.sleep(_PAUSE_SECONDS)

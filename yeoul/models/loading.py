@@ -5,8 +5,6 @@ Called by the worker, once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -16,7 +14,7 @@ from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.model_files.packed_folder import PackedFolder
 from yeoul.model_files.tensor_parallel_split import check_tensor_parallel_size
 from yeoul.models.model import Model
-from yeoul.models.packed_loading import PackedLoading, packed_key
+from yeoul.models.packed_loading import load_packed, packed_key
 from yeoul.models.registry import builder_of
 from yeoul.models.tensor_files import GgufTensors, SafetensorsTensors
 from yeoul.models.weights import FileWeights, TensorFile
@@ -60,23 +58,8 @@ def load_model(
         )
         return FileWeights(file, dtype, device, quantization)
 
-    with torch.inference_mode(), _one_thread():
+    with torch.inference_mode():
         if packed is None or device.type != "cpu" or dtype == torch.float32:
             return build(read_files(), description, parallel)
         key = packed_key(files, description, dtype, parallel, quantization)
-        loading = PackedLoading(packed, files, key, dtype)
-        return loading.load(lambda weights: build(weights, description, parallel), read_files)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Decode on one thread: the pieces fit a cache, and a team of threads gains nothing on them (measured on 2 cores).
-
-    On a busy machine a team even loses: its barriers wait for threads that have no core.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        return load_packed(packed, files, key, dtype, lambda weights: build(weights, description, parallel), read_files)

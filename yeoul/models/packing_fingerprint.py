@@ -6,17 +6,16 @@ stored: a layout that changes gives another name, whether or not anybody thought
 
 from __future__ import annotations
 
-import hashlib
 from typing import Literal
 
-import msgspec
 import numpy as np
 import torch
+import xxhash
 
 from yeoul import __version__
 from yeoul.kernels.dequantize.reference import block_format
 from yeoul.model_files.gguf_types import COMPUTABLE_TYPES
-from yeoul.models.packed_weights import RecordingWeights
+from yeoul.models.packed_weights import bytes_of, parts_of
 from yeoul.models.weights import FLOAT_TYPES, FileWeights, StoredTensor
 
 PACKING_VERSION = 1
@@ -47,13 +46,16 @@ class SampleFile:
 
 def packing_fingerprint(dtype: torch.dtype, quantization: Literal["int8"] | None = None) -> str:
     """What this code, on this processor, makes of weights for a model that computes in ``dtype``; takes milliseconds."""
-    weights = RecordingWeights(FileWeights(SampleFile(), dtype, torch.device("cpu"), quantization))
+    weights = FileWeights(SampleFile(), dtype, torch.device("cpu"), quantization)
+    hasher = xxhash.xxh3_128(f"{__version__} {PACKING_VERSION}".encode())
     for type_name in COMPUTABLE_TYPES if quantization is None else sorted(FLOAT_TYPES):
-        weights.read_matrix(type_name, _SHAPE)
-        weights.read_matrix(f"{type_name} interleaved", _SHAPE, rows=range(_HEAD_DIM, _NUM_ROWS))
-        weights.read(f"{type_name} interleaved", _SHAPE, rows=range(2 * _HEAD_DIM), columns=range(3, 9))
-    laid_out, contents = weights.lay_out()
-    hasher = hashlib.sha256(msgspec.msgpack.encode([__version__, PACKING_VERSION, laid_out]))
-    for _, content in contents:
-        hasher.update(content)
-    return hasher.hexdigest()[:32]
+        for answer in (
+            weights.read_matrix(type_name, _SHAPE),
+            weights.read_matrix(f"{type_name} interleaved", _SHAPE, rows=range(_HEAD_DIM, _NUM_ROWS)),
+            weights.read(f"{type_name} interleaved", _SHAPE, rows=range(2 * _HEAD_DIM), columns=range(3, 9)),
+        ):
+            tensors, numbers = parts_of(answer)
+            for tensor in [tensor for tensor in tensors if tensor is not None]:
+                hasher.update(f"{numbers} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                hasher.update(bytes_of(tensor).data)
+    return hasher.hexdigest()

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from tests.unit.model_files.packed_samples import KEY, folder_at, sample, store
+from tests.unit.model_files.packed_samples import KEY, contents, fill, folder_at, store
 
 
 def hang_while_writing(path: str) -> None:
@@ -29,21 +29,20 @@ def hold(path: str) -> None:
     assert file is not None
     print("mapped", flush=True)
     sys.stdin.read()
-    array, content = sample()[1][0]
-    print("same" if file.data(array).tobytes() == content.tobytes() else "other", flush=True)
+    array = file.weights["matrix"].arrays[0]
+    assert array is not None
+    print("same" if file.data(array).tobytes() == contents()["matrix"].tobytes() else "other", flush=True)
 
 
 def pack_once(path: str) -> None:
-    """As a starting server does: looks, takes the lock, looks again, packs; says whether it was the one that packed."""
-    folder = folder_at(path, wait_seconds=60.0)
-    packs = False
-    with folder.packing(KEY):
-        if folder.open(KEY) is None:
-            packs = True
-            time.sleep(0.2)  # the conversion, in which the others come
-            folder.store(*sample())
+    """As a starting server does that found nothing: begins a file, waits until the others have begun theirs, and ends it."""
+    folder = folder_at(path)
+    with folder.write("tiny", KEY) as writer:
+        print("begun", flush=True)
+        sys.stdin.readline()
+        fill(writer)
     assert folder.open(KEY) is not None
-    print("packed" if packs else "found", flush=True)
+    print("packed", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Packed files between real processes: one packs and the others find it, the killed leave nothing, the used stay."""
+"""Packed files between real processes: all who pack succeed, the killed leave nothing, the used stay."""
 
 from __future__ import annotations
 
@@ -28,11 +28,16 @@ def line_of(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_of_servers_that_start_at_once_one_packs_and_the_others_find_it(tmp_path):
+def test_of_servers_that_pack_at_once_each_succeeds_and_one_file_stays(tmp_path):
     with body("pack", tmp_path) as first, body("pack", tmp_path) as second, body("pack", tmp_path) as third:
-        said = sorted(line_of(process) for process in (first, second, third))
-    assert said == ["found", "found", "packed"]
+        servers = (first, second, third)
+        assert [line_of(server) for server in servers] == ["begun"] * 3
+        for server in servers:
+            assert server.stdin is not None
+            print(file=server.stdin, flush=True)
+        assert [line_of(server) for server in servers] == ["packed"] * 3
     assert len(os.listdir(tmp_path / "packed")) == 1
+    assert folder_at(tmp_path).open(KEY) is not None
 
 
 def test_a_writer_that_is_killed_leaves_nothing_that_is_taken_for_a_file_and_nothing_for_ever(tmp_path):

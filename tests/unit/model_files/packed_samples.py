@@ -8,7 +8,7 @@ import numpy as np
 
 from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.file_identity import FileIdentity
-from yeoul.model_files.packed_file import PackedHeader, PackedKey, StoredArray, StoredWeight
+from yeoul.model_files.packed_file import Bytes, PackedFileWriter, PackedKey, StoredWeight
 from yeoul.model_files.packed_folder import PackedFolder
 
 FILE = FileIdentity("/models/tiny.gguf", 7, 1000, 1_600_000_000_000_000_001, 1_600_000_000_000_000_002)
@@ -16,25 +16,35 @@ KEY = PackedKey(files=[FILE], shape="shape", dtype="bfloat16", rank=0, size=1, p
 NUM_BYTES = (1 << 20) + 777
 
 
-def sample(
-    key: PackedKey = KEY, model: str = "tiny", seed: int = 1
-) -> tuple[PackedHeader, list[tuple[StoredArray, memoryview]]]:
-    """A header and contents: a matrix of more than one chunk of the checksum, and a short vector behind it."""
+def contents(seed: int = 1) -> dict[str, Bytes]:
+    """A matrix of more than one chunk of the checksum, and a short vector behind it."""
     matrix = np.random.default_rng(seed).integers(0, 256, NUM_BYTES, dtype=np.uint8)
-    vector = np.arange(100, dtype=np.uint8)
-    start = -(-NUM_BYTES // 64) * 64
-    arrays = [StoredArray("uint8", [NUM_BYTES], 0, NUM_BYTES), StoredArray("uint8", [100], start, 100)]
-    weights = {"matrix": StoredWeight([arrays[0], None, None], [4, 32]), "vector": StoredWeight([arrays[1]])}
-    header = PackedHeader(model=model, key=key, weights=weights, num_data_bytes=start + 100)
-    return header, [(arrays[0], matrix.data), (arrays[1], vector.data)]
+    return {"matrix": matrix, "vector": np.arange(100, dtype=np.uint8)}
 
 
-def folder_at(path: str | os.PathLike[str], wait_seconds: float = 5.0) -> PackedFolder:
-    return PackedFolder(CacheFolder(str(path)), wait_seconds)
+def fill(writer: PackedFileWriter, seed: int = 1) -> None:
+    for name, content in contents(seed).items():
+        array = writer.put("uint8", [len(content)], content)
+        writer.weights[name] = StoredWeight([array, None], [4, 32])
+
+
+def write_file(path: str | os.PathLike[str], seed: int = 1) -> None:
+    """A whole file outside any folder."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        writer = PackedFileWriter(descriptor)
+        fill(writer, seed)
+        writer.finish("tiny", KEY)
+    finally:
+        os.close(descriptor)
+
+
+def folder_at(path: str | os.PathLike[str]) -> PackedFolder:
+    return PackedFolder(CacheFolder(str(path)))
 
 
 def store(folder: PackedFolder, key: PackedKey = KEY, model: str = "tiny", seed: int = 1) -> str:
     """Stores a sample; its path."""
-    with folder.packing(key):
-        folder.store(*sample(key, model, seed))
+    with folder.write(model, key) as writer:
+        fill(writer, seed)
     return folder.path_of(key)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
-from tests.unit.model_files.packed_samples import FILE, KEY, folder_at, sample, store
+from tests.unit.model_files.packed_samples import FILE, KEY, contents, fill, folder_at, store
 from yeoul.errors import ModelFileError
 from yeoul.model_files.packed_file import PackedFile
 
@@ -70,8 +70,9 @@ def test_a_file_that_is_mapped_while_another_takes_its_place_stays_as_it_was(tmp
     file = folder.open(KEY)
     assert file is not None
     store(folder, seed=2)
-    array, content = sample(seed=1)[1][0]
-    assert file.data(array).tobytes() == content.tobytes()
+    array = file.weights["matrix"].arrays[0]
+    assert array is not None
+    assert file.data(array).tobytes() == contents(seed=1)["matrix"].tobytes()
 
 
 def test_a_damaged_file_is_an_error_and_replaced(tmp_path):
@@ -105,9 +106,9 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_is_nearly_full_is_not_filled(tmp_path, monkeypatch):
-    usage = shutil._ntuple_diskusage(total=1 << 40, used=0, free=64 << 20)
-    monkeypatch.setattr("yeoul.model_files.packed_folder.shutil.disk_usage", lambda _: usage)
-    with pytest.raises(OSError, match="needs 1 MiB of free disk space, found 64 MiB"):
+    usage = SimpleNamespace(f_bavail=64 << 8, f_frsize=4096)
+    monkeypatch.setattr("yeoul.model_files.packed_file.os.fstatvfs", lambda _: usage)
+    with pytest.raises(OSError, match="1 MiB more need free disk space, found 64 MiB"):
         store(folder_at(tmp_path))
     assert names(tmp_path) == []
 
@@ -132,7 +133,7 @@ def test_a_folder_that_cannot_be_written_to_still_gives_what_it_has(tmp_path, mo
 def test_what_a_killed_writer_left_is_swept_by_the_next_one(tmp_path):
     folder = folder_at(tmp_path)
     store(folder)
-    for name in ("tiny-0123.partial", os.path.basename(folder.path_of(KEY)).replace(".packed", ".partial")):
+    for name in ("tiny-0123.partial", os.path.basename(folder.path_of(KEY)).replace(".packed", ".x7.partial")):
         (tmp_path / "packed" / name).write_bytes(b"half")
     path = store(folder)
     assert names(tmp_path) == [os.path.basename(path)]
@@ -141,19 +142,47 @@ def test_what_a_killed_writer_left_is_swept_by_the_next_one(tmp_path):
 def test_what_another_process_writes_at_the_moment_is_not_swept(tmp_path):
     folder = folder_at(tmp_path)
     other = msgspec.structs.replace(KEY, dtype="float16")
-    with folder_at(tmp_path).packing(other):
-        partial = folder.path_of(other).replace(".packed", ".partial")
-        open(partial, "wb").close()
+    with folder_at(tmp_path).write("tiny", other) as writer:
         store(folder)
         folder.sweep()
-        assert os.path.exists(partial)
-    folder.sweep()
-    assert not os.path.exists(partial)
+        assert len([name for name in names(tmp_path) if name.endswith(".partial")]) == 1
+        fill(writer)
+    assert folder.open(other) is not None
+    assert not [name for name in names(tmp_path) if name.endswith(".partial")]
 
 
-def test_nobody_waits_for_ever_for_another_who_packs(tmp_path):
-    with folder_at(tmp_path).packing(KEY), pytest.raises(OSError, match="another process has packed"):
-        store(folder_at(tmp_path, wait_seconds=0.05))
+def test_two_who_write_the_same_at_once_both_succeed(tmp_path):
+    first, second = folder_at(tmp_path), folder_at(tmp_path)
+    with first.write("tiny", KEY) as one:
+        fill(one)
+        with second.write("tiny", KEY) as other:
+            fill(other)
+        mapped = second.open(KEY)
+        assert mapped is not None
+    assert len(names(tmp_path)) == 1
+    assert first.open(KEY) is not None
+    array = mapped.weights["matrix"].arrays[0]
+    assert array is not None
+    assert mapped.data(array).tobytes() == contents()["matrix"].tobytes()
+
+
+def test_what_fails_while_it_is_made_leaves_nothing_and_what_was_there_stays(tmp_path):
+    folder = folder_at(tmp_path)
+    store(folder)
+
+    def fail_half_way():
+        with folder.write("tiny", KEY) as writer:
+            fill(writer, seed=2)
+            raise ModelFileError("half way")
+
+    with pytest.raises(ModelFileError, match="half way"):
+        fail_half_way()
+    assert len(names(tmp_path)) == 1
+    file = folder.open(KEY)
+    assert file is not None
+    array = file.weights["matrix"].arrays[0]
+    assert array is not None
+    assert file.data(array).tobytes() == contents(seed=1)["matrix"].tobytes()
 
 
 def test_the_list_shows_the_last_used_first_and_who_is_in_use(tmp_path):

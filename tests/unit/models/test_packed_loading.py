@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import resource
+import weakref
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ import torch
 
 from tests.unit.models.running import all_logits
 from tests.unit.models.tiny_models import VOCAB_SIZE, make_model, save_folder, save_gguf
+from yeoul.errors import ModelFileError
 from yeoul.kernels.native_library import instruction_sets, using
 from yeoul.kernels.pack_matrix.native import pack_matrix
 from yeoul.kernels.pack_matrix.packed_matrix import PackedMatrix
@@ -22,11 +24,12 @@ from yeoul.layers.parallel import TensorParallel
 from yeoul.model_files import file_identity
 from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.describe import describe
+from yeoul.model_files.packed_file import PAGE_BYTES
 from yeoul.model_files.packed_folder import PackedFolder
 from yeoul.models import packed_loading, packing_fingerprint
 from yeoul.models.loading import load_model
 from yeoul.models.packed_loading import packed_key
-from yeoul.models.packed_weights import PackedWeights, RecordingWeights, WeightNotPackedError
+from yeoul.models.packed_weights import PackedWeights, WeightNotPackedError
 from yeoul.models.tensor_files import GgufTensors
 from yeoul.models.weights import FileWeights
 
@@ -44,7 +47,7 @@ def _a_clock_without_ticks(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    return PackedFolder(CacheFolder(str(tmp_path / "cache")), wait_seconds=0.1)
+    return PackedFolder(CacheFolder(str(tmp_path / "cache")))
 
 
 def gguf(tmp_path, type_name="Q4_1", architecture="llama", **options):
@@ -100,7 +103,7 @@ def test_every_packed_tensor_is_bitwise_the_freshly_packed_one(tmp_path, folder)
     key = packed_key(files, describe(files), torch.bfloat16, TensorParallel())
     file = folder.open(key)
     assert file is not None
-    fresh = RecordingWeights(FileWeights(GgufTensors(files.path, describe(files)), torch.bfloat16, CPU))
+    fresh = FileWeights(GgufTensors(files.path, describe(files)), torch.bfloat16, CPU)
     packed = PackedWeights(file, torch.bfloat16, CPU)
     for name, shape in [
         ("model.layers.0.self_attn.q_proj.weight", (96, 96)),
@@ -157,7 +160,7 @@ def test_a_damaged_file_is_made_again_with_one_line(tmp_path, folder, caplog):
     expected = all_logits(load(files, folder), TOKENS)
     (entry,) = folder.entries()
     with open(entry.path, "r+b") as file:
-        file.seek(entry.num_bytes - 70)
+        file.seek(PAGE_BYTES + 70)
         file.write(b"\xff\x00\xff")
     assert torch.equal(all_logits(load(files, folder), TOKENS), expected)
     assert len(lines(caplog)) == 1
@@ -198,8 +201,8 @@ def test_the_fingerprint_shows_versions_and_types_and_nothing_else(monkeypatch):
 def test_layers_that_ask_for_something_else_get_a_new_file(tmp_path, folder, monkeypatch, caplog):
     files = gguf(tmp_path)
     expected = all_logits(load(files, folder), TOKENS)
-    question = "yeoul.models.packed_weights._question"
-    monkeypatch.setattr(question, lambda *parts: "asked otherwise " + " ".join(map(str, parts)))
+    find = PackedWeights._find
+    monkeypatch.setattr(PackedWeights, "_find", lambda self, question, ask: find(self, f"otherwise {question}", ask))
     assert torch.equal(all_logits(load(files, folder), TOKENS), expected)
     forbid_files(monkeypatch)
     assert torch.equal(all_logits(load(files, folder), TOKENS), expected)
@@ -215,17 +218,18 @@ def test_a_file_that_has_just_been_written_is_not_remembered_yet(tmp_path, folde
     assert folder.entries() == []
 
 
-def test_a_file_that_is_written_while_it_is_packed_is_not_remembered(tmp_path, folder, monkeypatch):
+def test_a_file_that_is_written_while_it_is_packed_is_not_remembered(tmp_path, folder, monkeypatch, caplog):
     files = gguf(tmp_path)
-    real = RecordingWeights
+    real = GgufTensors.__init__
 
-    def touching(source):
+    def touching(*arguments):
         os.utime(files.path)
-        return real(source)
+        real(*arguments)
 
-    monkeypatch.setattr(packed_loading, "RecordingWeights", touching)
+    monkeypatch.setattr(GgufTensors, "__init__", touching)
     load(files, folder)
-    assert folder.entries() == []
+    assert "the model's files were written to meanwhile" in lines(caplog)[0]
+    assert os.listdir(folder.path) == []
 
 
 def test_a_limit_on_file_sizes_costs_one_line(tmp_path, folder, caplog):
@@ -255,12 +259,33 @@ def test_a_read_only_folder_costs_one_line(tmp_path, folder, caplog, monkeypatch
     assert "Read-only file system" in lines(caplog)[0]
 
 
-def test_another_process_that_hangs_while_it_packs_costs_one_line(tmp_path, folder, caplog):
+def test_a_damaged_model_leaves_nothing_behind(tmp_path, folder):
     files = gguf(tmp_path)
-    key = packed_key(files, describe(files), torch.bfloat16, TensorParallel())
-    with PackedFolder(CacheFolder(os.path.dirname(folder.path))).packing(key):
-        assert torch.equal(all_logits(load(files, folder), TOKENS), all_logits(load(files, None), TOKENS))
-    assert "another process has packed them for more than 0.1 s" in lines(caplog)[0]
+    described = describe(files)
+    os.truncate(files.path, os.path.getsize(files.path) - 64)
+    with pytest.raises(ModelFileError):
+        load_model(files, described, dtype=torch.bfloat16, device=CPU, parallel=TensorParallel(), packed=folder)
+    assert folder.entries() == []
+    assert not os.path.exists(folder.path) or os.listdir(folder.path) == []
+
+
+def test_a_first_start_holds_one_matrix_at_a_time_and_not_the_model(tmp_path, folder, monkeypatch):
+    """What a layer was given must lie in the file's map: nothing else may be alive when the next matrix is made."""
+    files = gguf(tmp_path)
+    alive: list[weakref.ref[torch.Tensor]] = []
+    real = FileWeights.read_matrix
+
+    def watch(*arguments, **options):
+        assert [matrix for matrix in alive if matrix() is not None] == []
+        made = real(*arguments, **options)
+        assert isinstance(made, PackedMatrix)
+        alive.append(weakref.ref(made.codes))
+        return made
+
+    monkeypatch.setattr(packed_loading, "packing_fingerprint", lambda *_: "packing")
+    monkeypatch.setattr(FileWeights, "read_matrix", watch)
+    load(files, folder)
+    assert len(alive) > 10
 
 
 def test_weights_that_have_been_mapped_hold_the_file_until_the_model_is_gone(tmp_path, folder):

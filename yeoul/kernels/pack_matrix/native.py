@@ -103,9 +103,13 @@ def _int8_tiles(rows: Tensor) -> tuple[Tensor, Tensor]:
 def pack_bfloat16(matrix: Tensor) -> PackedMatrix:
     """Lay a bfloat16 matrix ``[num_outputs, num_inputs]`` out for the native kernels."""
     num_outputs, num_inputs = matrix.shape
-    filled = torch.nn.functional.pad(matrix, (0, -num_inputs % BFLOAT16_BLOCK, 0, -num_outputs % TILE_OUTPUTS))
-    num_tiles, num_pairs = len(filled) // TILE_OUTPUTS, filled.shape[1] // 2
-    tiles = filled.view(num_tiles, TILE_OUTPUTS, num_pairs, 2).transpose(1, 2).contiguous()
+    num_pairs = -(-num_inputs // BFLOAT16_BLOCK) * BFLOAT16_BLOCK // 2
+    tiles = torch.zeros(-(-num_outputs // TILE_OUTPUTS), num_pairs, TILE_OUTPUTS, 2, dtype=torch.bfloat16)
+    for first in range(0, num_outputs, _ROWS_A_PIECE):
+        rows = matrix[first : first + _ROWS_A_PIECE]
+        filled = torch.nn.functional.pad(rows, (0, 2 * num_pairs - num_inputs, 0, -len(rows) % TILE_OUTPUTS))
+        of_tiles = filled.view(-1, TILE_OUTPUTS, num_pairs, 2).transpose(1, 2)
+        tiles[first // TILE_OUTPUTS :][: len(of_tiles)] = of_tiles
     return PackedMatrix(PackedForm(BFLOAT16_BITS, 0, 0), num_outputs, num_inputs, tiles, None)
 
 
