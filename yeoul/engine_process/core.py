@@ -180,13 +180,16 @@ class EngineCoreProc:
         try:
             while not self._is_stopping:
                 try:
-                    self._take_what_is_here()  # while workers were replaced, clients may have left
-                    self._start_steps()
-                    self._emit_gains()
+                    if self._arrivals.empty():  # while workers were replaced, clients may have left
+                        self._start_steps()
+                        self._emit_gains()
                     self._take_arrivals()
                 except WorkersLostError as lost:
                     self._replace_workers(lost.error)
         except Exception as error:
+            if not isinstance(error, ProcessDeadError):  # of ours, maybe over a request that no step has been made of yet
+                self._begun += self._scheduler.computable_request_ids
+                self._emit_gains()
             self._emit(_last_words(error))
             raise
 
@@ -257,9 +260,6 @@ class EngineCoreProc:
         if not self._scheduler.has_unfinished:
             self._emit_statistics_if_changed()
         self._take(*self._arrivals.get())
-        self._take_what_is_here()
-
-    def _take_what_is_here(self) -> None:
         while not self._arrivals.empty():
             self._take(*self._arrivals.get())
 

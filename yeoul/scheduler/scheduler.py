@@ -98,6 +98,11 @@ class Scheduler:
         return list(self._requests)
 
     @property
+    def computable_request_ids(self) -> list[str]:
+        """The ids of those that may be in the next step: all but those that are held back."""
+        return [request.request_id for request in self._requests.values() if request.status is not RequestStatus.HELD]
+
+    @property
     def num_running(self) -> int:
         """Requests that hold blocks."""
         return len(self._running)

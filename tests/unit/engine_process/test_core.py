@@ -322,9 +322,30 @@ def test_an_error_of_our_own_ends_the_loop_and_the_client_hears_of_it(tmp_path, 
         client.say(Hello(__version__), request())
         assert isinstance(await client.hear(), EngineReady)
         assert (await client.hear()).begun == ["a"]
+        assert (await client.hear()).begun == ["a"], "it may be due to whoever would be next"
         message = await client.hear()
         assert isinstance(message, EngineDead)
         assert message.cause == "failed with RuntimeError: stumbled"
         assert "in stumble" in message.details
 
     converse(tmp_path, scenario, expect_error=RuntimeError)
+
+
+def test_whoever_no_step_can_be_made_of_is_named_before_the_end_and_whoever_is_held_back_is_not(tmp_path, monkeypatch):
+    schedule = Scheduler.schedule
+
+    def stumble(scheduler):
+        step = schedule(scheduler)
+        if step is not None:
+            raise ValueError("stumbled")
+
+    async def scenario(client, executor, core):
+        monkeypatch.setattr(Scheduler, "schedule", stumble)
+        suspects = [msgspec.structs.replace(request(name), num_deaths=2) for name in "ab"]
+        client.say(Hello(__version__), *suspects, request("c"))
+        assert isinstance(await client.hear(), EngineReady)
+        begun = (await client.hear()).begun
+        assert isinstance(await client.hear(), EngineDead)
+        assert begun == ["a"]
+
+    converse(tmp_path, scenario, expect_error=ValueError)

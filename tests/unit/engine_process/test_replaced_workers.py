@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -17,7 +18,7 @@ from yeoul.messages.outputs import (
     WorkersLost,
     WorkersReplaced,
 )
-from yeoul.messages.requests import Hello
+from yeoul.messages.requests import AbortRequests, Hello, Shutdown
 from yeoul.messages.steps import StepResult
 from yeoul.recovery import restart_budget
 from yeoul.recovery.recovery_report import read_report
@@ -155,5 +156,52 @@ def test_a_step_may_take_a_while_and_twenty_times_what_is_expected(tmp_path):
             executor.release(0.5)
         await client.hear_until_finished(1)
         assert 5.0 < executor.limits[-1] < 5.0 + 20 * 0.5 + 0.1
+
+    converse(tmp_path, scenario)
+
+
+def test_what_a_client_says_while_workers_are_replaced_is_heard_before_the_next_step(tmp_path, monkeypatch):
+    start = InPlaceExecutor.start
+
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        assert isinstance(await client.hear(), EngineReady)
+        executor.holds = True
+        client.say(request("left"), request("stays"))
+        await until(lambda: len(executor.held) == 1)
+
+        def start_slowly(self, on_death):
+            client.say(AbortRequests(["left"]))
+            deadline = time.monotonic() + 5.0
+            while core._arrivals.empty() and time.monotonic() < deadline:
+                time.sleep(0.001)
+            return start(self, on_death)
+
+        monkeypatch.setattr(InPlaceExecutor, "start", start_slowly)
+        executor.on_death(DEATH)
+        await hear_all_until(client, WorkersReplaced)
+        outputs = await hear_outputs_until_finished(client)
+        assert {output.request_id for output in outputs} == {"stays"}
+
+    converse(tmp_path, scenario)
+
+
+def test_a_shutdown_that_comes_while_workers_are_replaced_ends_the_loop(tmp_path, monkeypatch):
+    start = InPlaceExecutor.start
+
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        assert isinstance(await client.hear(), EngineReady)
+
+        def start_slowly(self, on_death):
+            client.say(Shutdown())
+            deadline = time.monotonic() + 5.0
+            while core._arrivals.empty() and time.monotonic() < deadline:
+                time.sleep(0.001)
+            return start(self, on_death)
+
+        monkeypatch.setattr(InPlaceExecutor, "start", start_slowly)
+        executor.on_death(DEATH)
+        await hear_all_until(client, WorkersReplaced)
 
     converse(tmp_path, scenario)
