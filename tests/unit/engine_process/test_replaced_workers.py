@@ -205,3 +205,28 @@ def test_a_shutdown_that_comes_while_workers_are_replaced_ends_the_loop(tmp_path
         await hear_all_until(client, WorkersReplaced)
 
     converse(tmp_path, scenario)
+
+
+def test_workers_that_die_whatever_they_are_given_are_given_up_before_everybody_is_blamed(tmp_path, monkeypatch):
+    real_execute = InPlaceExecutor.execute
+
+    def execute(self, step, limit_seconds):
+        if all(entry.request_id == "warm-up" for entry in step.scheduled):
+            return real_execute(self, step, limit_seconds)
+        future: Future[StepResult] = Future()
+        future.set_exception(DEATH)
+        return future
+
+    monkeypatch.setattr(InPlaceExecutor, "execute", execute)
+
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__), *(request(f"r{number}") for number in range(64)))
+        assert isinstance(await client.hear(), EngineReady)
+        messages = await hear_all_until(client, EngineDead)
+        assert messages[-1].is_final
+        assert "in a row that brought no token" in messages[-1].cause
+        outputs = [output for message in messages if isinstance(message, StepOutputs) for output in message.outputs]
+        assert len(outputs) <= 6, "so many seemed to be to blame"
+        assert len(executor.successors) <= 30
+
+    converse(tmp_path, scenario, expect_error=GivenUpError)

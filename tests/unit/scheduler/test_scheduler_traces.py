@@ -60,6 +60,7 @@ def random_request(draw: random.Random) -> AddRequest:
         cache_salt=draw.choice(["", "", "", "a", "b"]),
         pooling=pooling,
         age_seconds=1.0,
+        num_deaths=draw.choice([0, 0, 0, 0, 0, 1, 2, 3]),
     )
 
 
