@@ -80,7 +80,7 @@ class CrashInquiry:
         """The request has made a token, or is gone."""
         if self._counts and self._counts.pop(request_id, None) is not None and self.trial is not None:
             self.trial.discard(request_id)
-            self._is_dealt = bool(self.trial)
+            self._is_dealt &= bool(self.trial)
 
     def note_crash(self, silent: Sequence[str], *, is_alone: bool) -> Verdict:
         """The workers have died; see ``judge``."""

@@ -146,6 +146,17 @@ def test_those_of_a_trial_that_were_not_computed_yet_are_as_suspect_as_before():
     assert trial_of(inquiry) == {"a", "c"}
 
 
+def test_who_leaves_between_a_death_and_the_next_trial_changes_nothing_of_it():
+    inquiry = CrashInquiry()
+    for _ in range(2):
+        inquiry.note_crash(["a", "b", "c", "d", "e", "f"], is_alone=False)
+    inquiry.deal()
+    inquiry.note_crash(["a", "b", "c"], is_alone=False)
+    inquiry.clear("b")
+    assert inquiry.deal()
+    assert trial_of(inquiry) == {"a"}
+
+
 def test_a_death_beside_others_does_not_count_as_a_death_alone():
     inquiry = CrashInquiry()
     for is_alone in (True, True, False, True):
