@@ -85,7 +85,7 @@ CASES: dict[str, Case] = {
     "cache_salt": lambda sent: completion(cache_salt="x" * sent),
     "name of a message": lambda sent: chat(messages=[{**MESSAGE, "name": "x" * sent}]),
     "tokens": lambda sent: completion(prompt=[65] * sent),
-    "characters": lambda sent: post("/tokenize", {"prompt": "x" * sent}),
+    "bytes of text": lambda sent: post("/tokenize", {"prompt": "x" * sent}),
     "prompts times n": lambda sent: completion(prompt=[[65]] * sent),
     "messages": lambda sent: chat(messages=[MESSAGE] * sent),
     "parts of a message's content": lambda sent: chat(

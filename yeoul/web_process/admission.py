@@ -13,7 +13,8 @@ from yeoul.errors import InvalidRequestError, PromptTooLongError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.validation import explain
 
-MAX_CHARACTERS_A_TOKEN = 128
+MAX_BYTES_A_TOKEN = 128
+_MOST_BYTES_OF_A_CHARACTER = 4
 MAX_NUM_LOGPROBS = 1 << 20
 
 
@@ -67,9 +68,10 @@ def check_token_ids(token_ids: object, limits: Limits) -> list[int]:
 
 def check_text_length(text: str, limits: Limits) -> None:
     """Raises PromptTooLongError for a text so long that it is not worth tokenizing, which would take seconds."""
-    if len(text) > (most := MAX_CHARACTERS_A_TOKEN * limits.max_model_len):
+    most = MAX_BYTES_A_TOKEN * limits.max_model_len
+    if len(text) * _MOST_BYTES_OF_A_CHARACTER > most and (num_bytes := len(text.encode("utf-8", "surrogatepass"))) > most:
         raise PromptTooLongError(
-            f"the prompt has {len(text)} characters; at most {most} are tokenized, {MAX_CHARACTERS_A_TOKEN} for each of the"
+            f"the prompt has {num_bytes} bytes; at most {most} are tokenized, {MAX_BYTES_A_TOKEN} for each of the"
             f" {limits.max_model_len} tokens of the model's context: shorten the prompt"
         )
 

@@ -25,7 +25,7 @@ from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.model_text import ModelText, Prompt
-from yeoul.web_process.new_requests import NewRequests
+from yeoul.web_process.new_requests import NewRequests, at_leisure
 from yeoul.web_process.request_observer import RequestObserver, SilentObserver
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.request_table import RequestTable
@@ -272,10 +272,12 @@ class AsyncLLM:
         finally:
             stream.close()
 
-    def check_room(self, terms: ServiceTerms, num_choices: int, request_id: str | None = None) -> None:
+    def check_room(
+        self, terms: ServiceTerms, num_choices: int, num_tokens: int = 0, *, request_id: str | None = None
+    ) -> None:
         """Raises as ``submit`` would for so many choices, whatever their prompts are: before those are made with effort."""
         self.check_health()
-        self._door.check(request_id, terms, num_choices)
+        self._door.check(request_id, terms, num_choices, num_tokens)
 
     async def submit(
         self,
@@ -291,30 +293,27 @@ class AsyncLLM:
         The caller closes the stream. Errors as for ``generate``; on an error the engine has heard of nothing.
         """
         sampling = check_sampling(sampling, self.limits)
-        self.check_room(terms, num_choices := len(prompts) * sampling.n, request_id)
+        self.check_room(terms, num_choices := len(prompts) * sampling.n, request_id=request_id)
         prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens)
         resolved = [resolve_max_tokens(sampling, len(token_ids), self.limits) for token_ids in prompt_token_ids]
         num_prompt_tokens, max_tokens = sum(map(len, prompt_token_ids)), [params.max_tokens or 1 for params in resolved]
         check_num_logprobs(sampling, num_prompt_tokens, sum(max_tokens))
-        self.check_health()
-        self._door.check(request_id, terms, num_choices, sampling.n * num_prompt_tokens)
-        self._door.check_deadline(terms, max(max_tokens))
         seeds = self._new_requests.choose_seeds(sampling.seed, len(prompts))
         stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seeds, self._requests.close)
+        states = await at_leisure(
+            state
+            for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True))
+            for state in self._new_requests.choices(
+                stream, token_ids, params, self.text, self.observer, prompt_index=index, terms=terms
+            )
+        )
+        self.check_room(terms, num_choices, sampling.n * num_prompt_tokens, request_id=request_id)
+        self._door.check_deadline(terms, max(max_tokens))
         self._requests.open(stream, terms.deadline_seconds)
         try:
-            for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True)):
-                for state in self._new_requests.choices(
-                    stream,
-                    token_ids,
-                    params,
-                    self.text,
-                    self.observer,
-                    prompt_index=index,
-                    terms=terms,
-                ):
-                    stream.engine_request_ids.append(state.add.request_id)
-                    self._requests.add(state)
+            for state in states:
+                stream.engine_request_ids.append(state.add.request_id)
+                self._requests.add(state)
         except BaseException:
             stream.close()
             raise
@@ -331,14 +330,15 @@ class AsyncLLM:
         """The vectors of several prompts, and how many tokens those have together. Errors as for ``generate``."""
         if pooling not in ("last", "mean"):
             raise InvalidRequestError(f"pooling is {pooling!r}; expected 'last' or 'mean'", param="pooling")
-        self.check_health()
-        self._door.check(None, terms, len(prompts))
+        self.check_room(terms, len(prompts))
         prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens=True)
         num_tokens = sum(map(len, prompt_token_ids))
-        self.check_health()
-        self._door.check(None, terms, len(prompts), num_tokens)
+        name = uuid.uuid4().hex
+        states = await at_leisure(
+            self._new_requests.embedding(name, ids, pooling, self.observer, terms) for ids in prompt_token_ids
+        )
+        self.check_room(terms, len(prompts), num_tokens)
         self._door.check_deadline(terms, 1)
-        states = [self._new_requests.embedding(ids, pooling, self.observer, terms) for ids in prompt_token_ids]
         request_ids = [state.add.request_id for state in states]
         timer = self._requests.end_after(terms.deadline_seconds, request_ids)
         try:

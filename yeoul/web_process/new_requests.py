@@ -5,11 +5,12 @@ Knows nothing of HTTP. ``AsyncLLM`` calls it with prompts and parameters that th
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +21,10 @@ from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_state import EmbeddingState, GenerationState
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.service_terms import ServiceTerms
+
+Value = TypeVar("Value")
+
+_NUM_STATES_AT_A_TIME = 64
 
 
 class NewRequests:
@@ -65,11 +70,11 @@ class NewRequests:
             yield GenerationState(add, stream, detokenizer, observer, now, prompt_index=prompt_index)
 
     def embedding(
-        self, prompt_token_ids: list[int], pooling: str, observer: RequestObserver, terms: ServiceTerms
+        self, name: str, prompt_token_ids: list[int], pooling: str, observer: RequestObserver, terms: ServiceTerms
     ) -> EmbeddingState:
         """The state that waits for the vector of one prompt."""
         add = AddRequest(
-            request_id=f"{uuid.uuid4().hex}#{next(self._serial_numbers)}",
+            request_id=f"{name}#{next(self._serial_numbers)}",
             prompt_token_ids=prompt_token_ids,
             sampling=SamplingParams(max_tokens=1, seed=0),
             priority=terms.priority,
@@ -78,3 +83,13 @@ class NewRequests:
             pooling=pooling,
         )
         return EmbeddingState(add, observer, time.monotonic())
+
+
+async def at_leisure(values: Iterable[Value]) -> list[Value]:
+    """All of them; others have their turn on the loop after every few."""
+    made = []
+    for value in values:
+        made.append(value)
+        if len(made) % _NUM_STATES_AT_A_TIME == 0:
+            await asyncio.sleep(0)
+    return made

@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from yeoul.web_process.generation_output import GenerationOutput
 
 Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 _MAX_NUM_POSITIONS_ON_LOOP = 64  # with their log probabilities: five milliseconds of writing
 _NUM_ENTRIES_AT_A_TIME = 16384
@@ -23,7 +24,8 @@ _thread = ThreadPoolExecutor(1, "large_answers", lambda: setthreadtitle("large_a
 
 def is_long(outputs: Sequence[GenerationOutput]) -> bool:
     """Whether writing these would hold the event loop for long."""
-    return sum(len(output.logprobs) + len(output.prompt_logprobs) for output in outputs) > _MAX_NUM_POSITIONS_ON_LOOP
+    work = sum(len(output.logprobs) + len(output.prompt_logprobs) + (len(output.text) >> 14) for output in outputs)
+    return work > _MAX_NUM_POSITIONS_ON_LOOP
 
 
 async def write_apart(work: Callable[[], Result]) -> Result:
@@ -31,10 +33,14 @@ async def write_apart(work: Callable[[], Result]) -> Result:
     return await asyncio.get_running_loop().run_in_executor(_thread, work)
 
 
-def encode_list(values: Sequence[object]) -> bytes:
-    """A long list as JSON, piece by piece."""
-    starts = range(0, len(values), _NUM_ENTRIES_AT_A_TIME)
-    pieces = (msgspec.json.encode(values[start : start + _NUM_ENTRIES_AT_A_TIME])[1:-1] for start in starts)
+def encode_list(values: Sequence[Value], change: Callable[[Value], object] | None = None) -> bytes:
+    """A long list as JSON, piece by piece; of each value what ``change`` makes of it."""
+    pieces = []
+    for start in range(0, len(values), _NUM_ENTRIES_AT_A_TIME):
+        piece: Sequence[object] = values[start : start + _NUM_ENTRIES_AT_A_TIME]
+        if change is not None:
+            piece = list(map(change, values[start : start + _NUM_ENTRIES_AT_A_TIME]))
+        pieces.append(msgspec.json.encode(piece)[1:-1])
     return b"[" + b",".join(pieces) + b"]"
 
 

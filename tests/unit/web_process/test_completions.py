@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from typing import Any
 
 import msgspec
 import pytest
 
+from tests.unit.web_process import fake_engine_client
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve
+from yeoul.messages.outputs import TokenLogprobs
 from yeoul.model_files.tokenizer_source import FAKE_EOS_TOKEN_ID
+from yeoul.web_process.answer_parts import TokenNames
+from yeoul.web_process.completion_format import CompletionFormat
 
 
 def test_an_answer_has_text_usage_seed_and_fingerprint():
@@ -256,5 +261,64 @@ def test_many_streams_at_once_keep_their_texts_apart():
 
         letters = "abcdefgh"
         assert await asyncio.gather(*map(read, letters)) == [letter * 30 for letter in letters]
+
+    serve(scene)
+
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+HALF_CHARACTERS = [0xE2, 0x80, 0x82, 0xF0, 0x9F]
+
+
+@pytest.mark.parametrize("as_ids", [False, True])
+def test_likeliest_tokens_that_look_alike_stay_apart(as_ids, monkeypatch):
+    async def scene(server: FakeServer) -> None:
+        entry = TokenLogprobs([0xE2, *HALF_CHARACTERS, FAKE_EOS_TOKEN_ID], [-1.0, -1.0, -2.0, -3.0, -4.0, -5.0, -6.0], 1)
+        server.client.reply = lambda add: [0xE2, FAKE_EOS_TOKEN_ID]
+        monkeypatch.setattr(fake_engine_client, "_logprobs", lambda token_id: entry)
+        answer = await server.complete(logprobs=6, max_tokens=1, return_tokens_as_token_ids=as_ids)
+        found = answer.json()["choices"][0]["logprobs"]
+        (top,) = found["top_logprobs"]
+        assert len(top) == 6
+        halves = [f"token_id:{byte}" if as_ids else f"bytes:\\x{byte:02x}" for byte in HALF_CHARACTERS]
+        assert list(top)[:5] == halves
+        assert found["tokens"] == halves[:1]
+        assert list(top.values()) == [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]
+
+    serve(scene)
+
+
+def test_of_two_tokens_of_the_same_text_the_less_likely_one_is_called_by_its_id():
+    class Twins:
+        def token_bytes(self, token_id: int) -> bytes:
+            return b"same"
+
+    names: Any = TokenNames(Twins(), as_ids=False, marks_bytes=True)  # type: ignore[arg-type]
+    writer: Any = CompletionFormat.__new__(CompletionFormat)
+    writer._names = names
+    assert writer._top(TokenLogprobs([5, 7, 5, 6], [-3.0, -1.0, -3.0, -2.0], 3), 3) == {
+        "same": -1.0,
+        "token_id:6": -2.0,
+        "token_id:5": -3.0,
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_every_event_may_carry_the_usage_so_far_and_the_prompt_is_counted_once(path):
+    async def scene(server: FakeServer) -> None:
+        server.client.reply = lambda add: [ord("x")] * 4
+        what: dict[str, object] = {"prompt": ["a", "b"]} if path == "/v1/completions" else {"messages": MESSAGES}
+        options = {"include_usage": True, "continuous_usage_stats": True}
+        body = {"n": 2, "max_tokens": 4, "stream": True, "stream_options": options}
+        answer = await server.http.post(path, json=what | body)
+        events = [json.loads(line[6:]) for line in answer.text.split("\n\n")[:-2]]
+        usages = [event["usage"] for event in events]
+        counts = [usage["completion_tokens"] for usage in usages]
+        num_choices = 4 if path == "/v1/completions" else 2
+        assert counts == sorted(counts)
+        assert counts[-1] == counts[-2] == 4 * num_choices
+        assert len({usage["prompt_tokens"] for usage in usages}) == 1
+        assert all(usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] for usage in usages)
+        whole = (await server.http.post(path, json=what | {"n": 2, "max_tokens": 4})).json()["usage"]
+        assert usages[-1] == whole
 
     serve(scene)

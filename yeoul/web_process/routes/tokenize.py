@@ -43,7 +43,7 @@ def tokenize_router(context: ServerContext) -> APIRouter:
         token_ids = await text.encode(prompt, adds_special_tokens)
 
         def written() -> bytes:
-            texts = encode_list(list(map(text.tokenizer.token_text, token_ids))) if body.return_token_strs else b"null"
+            texts = encode_list(token_ids, text.tokenizer.token_text) if body.return_token_strs else b"null"
             numbers = (len(token_ids), context.llm.limits.max_model_len)
             return b'{"count":%d,"max_model_len":%d,"tokens":%b,"token_strs":%b}' % (*numbers, encode_list(token_ids), texts)
 
