@@ -26,53 +26,43 @@ MAX_NAME_CHARACTERS = 256
 _MAX_NUM_NAMED = 16  # in the header
 _MAX_NUM_LOGGED = 256  # in a server's life
 _NEAR = 0.8
-_NOTHING: tuple[object, ...] = ("", [], {}, False)
 
-# Name -> what asks for nothing, besides null.
-STEERING: dict[str, tuple[object, ...]] = {
-    **dict.fromkeys(
-        (
-            "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
-            "json_schema", "grammar", "regex", "ebnf", "structural_tag", "format", "tools", "functions", "images",
-            "documents", "chat_template", "messages", "prompt_embeds", "logits_processors", "logit_processors",
-            "custom_logit_processor", "bad_words", "banned_tokens", "custom_token_bans", "ban_tokens", "stop_regex",
-            "negative_prompt", "samplers", "sampler_order", "options", "lora", "lora_path", "lora_request", "adapter_id",
-            "kv_transfer_params", "vllm_xargs", "custom_params", "continue_final_message", "use_beam_search",
-            "early_stopping", "watermark", "return_token_ids", "return_prompt_text", "return_hidden_states", "no_stop_trim",
-            "prompt_logprobs", "echo", "suffix", "instruction", "prompt_name", "repetition_detection", "prefix", "partial",
-        ),
-        _NOTHING,
+# What asks for nothing, besides null -> names.
+_STEERING: list[tuple[tuple[object, ...], str]] = [
+    (
+        ("", [], False),
+        """structured_outputs guided_json guided_regex guided_choice guided_grammar json_schema grammar regex ebnf
+        structural_tag format tools functions images documents chat_template messages prompt_embeds logits_processors
+        logit_processors custom_logit_processor bad_words banned_tokens custom_token_bans ban_tokens stop_regex
+        negative_prompt samplers sampler_order lora lora_path lora_request adapter_id continue_final_message
+        use_beam_search early_stopping watermark return_token_ids return_prompt_text return_hidden_states no_stop_trim
+        prompt_logprobs echo suffix instruction prompt_name prefix partial""",
     ),
-    **dict.fromkeys(
-        (
-            "allowed_token_ids", "logprob_token_ids", "truncate_prompt_tokens", "thinking_token_budget", "thinking_budget",
-            "enable_thinking", "thinking", "reasoning", "audio", "web_search_options", "min_new_tokens",
-        ),
+    (({},), "options kv_transfer_params vllm_xargs custom_params repetition_detection"),
+    (
         (),
+        """allowed_token_ids logprob_token_ids truncate_prompt_tokens thinking_token_budget thinking_budget enable_thinking
+        thinking reasoning audio web_search_options min_new_tokens""",
     ),
-    **dict.fromkeys(
-        (
-            "mirostat", "dry_multiplier", "xtc_probability", "dynatemp_range", "smoothing_factor", "penalty_alpha", "top_a",
-            "no_repeat_ngram_size", "diversity_penalty", "epsilon_cutoff", "eta_cutoff", "n_probs",
-        ),
+    (
         (0,),
+        """mirostat dry_multiplier xtc_probability dynatemp_range smoothing_factor penalty_alpha top_a
+        no_repeat_ngram_size diversity_penalty epsilon_cutoff eta_cutoff n_probs""",
     ),
-    **dict.fromkeys(
-        (
-            "typical_p", "typical", "tfs_z", "tfs", "length_penalty", "repeat_penalty", "rep_pen", "guidance_scale",
-            "cfg_scale", "num_beams", "best_of", "encoder_repetition_penalty",
-        ),
+    (
         (1,),
+        """typical_p typical tfs_z tfs length_penalty repeat_penalty rep_pen guidance_scale cfg_scale num_beams best_of
+        encoder_repetition_penalty""",
     ),
-    **dict.fromkeys(("n_predict", "num_predict", "max_new_tokens"), (-1,)),
-    **dict.fromkeys(("top_n_sigma", "nsigma"), (-1, 0)),
-    **dict.fromkeys(("do_sample", "include_reasoning", "normalize", "spaces_between_special_tokens"), (True,)),
-    "response_format": ({"type": "text"},),
-    "tool_choice": ("none", "auto"),
-    "function_call": ("none", "auto"),
-    "modalities": (["text"],),
-    "truncation": ("disabled",),
-}  # fmt: skip
+    ((-1,), "n_predict num_predict max_new_tokens"),
+    ((-1, 0), "top_n_sigma nsigma"),
+    ((True,), "do_sample include_reasoning normalize spaces_between_special_tokens"),
+    (({"type": "text"},), "response_format"),
+    (("none", "auto"), "tool_choice function_call"),
+    ((["text"],), "modalities"),
+    (("disabled",), "truncation"),
+]
+STEERING = {name: neutral for neutral, names in _STEERING for name in names.split()}
 _INSTEAD = {
     "repeat_penalty": "repetition_penalty", "rep_pen": "repetition_penalty", "n_predict": "max_tokens",
     "num_predict": "max_tokens", "max_new_tokens": "max_tokens", "min_new_tokens": "min_tokens", "n_probs": "logprobs",
@@ -84,7 +74,7 @@ _INSTEAD = {
 PLATFORM_FIELDS = frozenset(
     {
         "user", "metadata", "parallel_tool_calls", "prediction", "prompt_cache_key", "prompt_cache_retention",
-        "safety_identifier", "service_tier", "store",
+        "safety_identifier", "service_tier", "store", "verbosity",
     }
 )  # fmt: skip
 
