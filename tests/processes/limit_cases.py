@@ -38,7 +38,7 @@ def number(field: str) -> Case:
 
 def padded_headers(num_bytes: int) -> list[tuple[str, str]]:
     """Headers whose names and values have so many bytes, with the two that every request has."""
-    num_left = num_bytes - len("hostx") - len("connectionclose")
+    num_left = num_bytes - len("hostlocalhost") - len("connectionclose")
     sizes = [8192] * (num_left // 8192 - 1)
     return [("padding", "x" * (size - len("padding"))) for size in [*sizes, num_left - sum(sizes)]]
 

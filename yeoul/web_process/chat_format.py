@@ -31,21 +31,26 @@ class ChatFormat:
         self._beginnings: dict[int, bytes] = {}
 
     def events(self, output: GenerationOutput) -> bytes:
-        """See ``EventFormat``: one event a delta; before a choice's first one, an event that says who speaks."""
+        """See ``EventFormat``: one event a delta; before a choice's first one, an event that says who speaks.
+
+        Why a choice ended comes last, in an event without text, as at OpenAI: some clients look no further in it.
+        """
         index = output.choice_index
-        opening = b""
+        events = b""
         if self._usage.is_wanted:
             self._usage.add(output)
         tail = self._usage.tail()
         beginning = self._beginnings.get(index)
         if beginning is None:
             start = b'data: %b"choices":[{"index":%d,"delta":{' % (self._head, index)
-            opening = start + b'"role":"assistant","content":""' + _NOT_FINISHED + tail
+            events = start + b'"role":"assistant","content":""' + _NOT_FINISHED + tail
             beginning = self._beginnings[index] = start
-        if output.finish_reason is None and not self._has_logprobs:
-            return opening + beginning + b'"content":' + encode_json(output.text) + _NOT_FINISHED + tail
-        content = b'"content":' + encode_json(output.text) if output.text or output.logprobs else b""
-        return opening + beginning + content + self._rest_of_choice(output) + b"]" + tail
+        if output.finish_reason is None or output.text or output.logprobs:
+            rest = b'},"logprobs":%b,"finish_reason":null}]' % self._logprobs(output) if self._has_logprobs else _NOT_FINISHED
+            events += beginning + b'"content":' + encode_json(output.text) + rest + tail
+        if output.finish_reason is not None:
+            events += beginning + _ending(output, b"null") + b"]" + tail
+        return events
 
     def closing(self) -> bytes:
         """See ``EventFormat``: the usage, where it was asked for."""
@@ -59,18 +64,16 @@ class ChatFormat:
         for output in outputs:
             self._usage.add(output)
             message = b'"role":"assistant","content":%b,"refusal":null' % encode_json(output.text)
-            choices.append(b'{"index":%d,"message":{%b%b' % (output.choice_index, message, self._rest_of_choice(output)))
+            choices.append(
+                b'{"index":%d,"message":{%b%b' % (output.choice_index, message, _ending(output, self._logprobs(output)))
+            )
         return b'%b"choices":[%b],"usage":%b}' % (self._head, b",".join(choices), self._usage.to_json())
 
-    def _rest_of_choice(self, output: GenerationOutput) -> bytes:
-        logprobs = b"null"
-        if self._has_logprobs:  # each on its own, so that no call of the encoder takes long
-            logprobs = b'{"content":[%b],"refusal":null}' % b",".join(map(self._logprob, output.logprobs))
-        return b'},"logprobs":%b,"finish_reason":%b,"stop_reason":%b}' % (
-            logprobs,
-            encode_json(output.finish_reason),
-            encode_json(output.stop_reason),
-        )
+    def _logprobs(self, output: GenerationOutput) -> bytes:
+        """Each on its own, so that no call of the encoder takes long."""
+        if not self._has_logprobs:
+            return b"null"
+        return b'{"content":[%b],"refusal":null}' % b",".join(map(self._logprob, output.logprobs))
 
     def _logprob(self, entry: TokenLogprobs) -> bytes:
         """OpenAI's object for one token, with the most likely ones in its place."""
@@ -83,3 +86,8 @@ class ChatFormat:
             "logprob": max(logprob, LOWEST_LOGPROB),
             "bytes": list(self._tokenizer.token_bytes(token_id)),
         }
+
+
+def _ending(output: GenerationOutput, logprobs: bytes) -> bytes:
+    reasons = encode_json(output.finish_reason), encode_json(output.stop_reason)
+    return b'},"logprobs":%b,"finish_reason":%b,"stop_reason":%b}' % (logprobs, *reasons)

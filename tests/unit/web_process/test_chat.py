@@ -57,6 +57,23 @@ def test_a_stream_says_who_speaks_first_and_why_it_ends_last():
     serve(scene)
 
 
+@pytest.mark.parametrize("has_logprobs", [False, True])
+def test_the_event_that_ends_a_choice_has_no_text_and_nothing_is_lost_by_it(has_logprobs):
+    async def scene(server: FakeServer) -> None:
+        stream = await server.openai.chat.completions.create(
+            model="fake", messages=HI, stream=True, max_tokens=3, logprobs=has_logprobs
+        )
+        *before, last = [chunk.choices[0] async for chunk in stream]
+        assert last.finish_reason == "length"
+        assert (last.delta.content, last.logprobs) == (None, None)
+        assert all(choice.finish_reason is None for choice in before)
+        assert "".join(choice.delta.content or "" for choice in before) == "hel"
+        tokens = [entry.token for choice in before if choice.logprobs for entry in choice.logprobs.content or []]
+        assert tokens == (["h", "e", "l"] if has_logprobs else [])
+
+    serve(scene)
+
+
 def test_no_top_log_probabilities_may_be_asked_for_without_log_probabilities(lasting):
     async def scene(server: FakeServer) -> None:
         answer = await server.chat(logprobs=False, top_logprobs=0)
