@@ -190,7 +190,14 @@ def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
             param="engine_key_file",
         )
     _check_pages(settings.server, written)
-    _check_tls(settings.server, written)
+    server = settings.server
+    if server.max_total_body_bytes < server.max_body_bytes:
+        raise ConfigError(
+            f"{written('max_total_body_bytes')} is {server.max_total_body_bytes}; expected at least the"
+            f" {server.max_body_bytes} bytes that one body may have ({written('max_body_bytes')})",
+            param="max_total_body_bytes",
+        )
+    _check_tls(server, written)
 
 
 def _check_pages(server: ServerSettings, written: Callable[[str], str]) -> None:

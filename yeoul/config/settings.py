@@ -261,6 +261,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     strict_requests: Annotated[
         bool, Meta(description="Refuse fields of a request that are not known, instead of passing them over.")
     ] = False
+    max_total_body_bytes: Annotated[
+        int, Meta(ge=1024, description="Most bytes of all bodies that are being received or read; further ones get a 503.")
+    ] = 1 << 30
     log_level: Annotated[LogLevel, Meta(description="What the log shows.")] = "info"
     log_requests: Annotated[bool, Meta(description="Log every HTTP request.")] = False
     headless: Annotated[bool, Meta(description="Run the engine without HTTP; web processes join it at --engine-address.")] = (

@@ -20,7 +20,6 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.admission import Limits, check_num_logprobs, check_sampling, resolve_max_tokens
-from yeoul.web_process.door import Door
 from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.generation_output import GenerationOutput
@@ -31,6 +30,7 @@ from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.request_table import RequestTable
 from yeoul.web_process.served_model import Progress, ServedModel, find_served_model
 from yeoul.web_process.service_terms import PLAIN_TERMS, ServiceTerms
+from yeoul.web_process.ticket import Ticket, guess_num_tokens
 from yeoul.web_process.waiting_room import WaitingRoom
 
 Connect = Callable[[Settings, ModelFiles, ModelDescription, int], EngineLink]
@@ -65,7 +65,6 @@ class AsyncLLM:
         self._on_progress = on_progress
         self._connect = connect
         self._requests = RequestTable(WaitingRoom.for_server(settings), observer or SilentObserver())
-        self._door = Door(self._requests)
         self._new_requests = NewRequests(settings.model.seed)
         self._model: ServedModel | None = None
         self._slot: EngineSlot | None = None
@@ -272,12 +271,13 @@ class AsyncLLM:
         finally:
             stream.close()
 
-    def check_room(
-        self, terms: ServiceTerms, num_choices: int, num_tokens: int = 0, *, request_id: str | None = None
-    ) -> None:
-        """Raises as ``submit`` would for so many choices, whatever their prompts are: before those are made with effort."""
+    def take_ticket(self, terms: ServiceTerms, num_choices: int, num_tokens: int, request_id: str | None = None) -> Ticket:
+        """A place for so many choices, with prompts of about so many tokens together: before those are made with effort.
+
+        Raises as ``submit``. Use it with ``with``.
+        """
         self.check_health()
-        self._door.check(request_id, terms, num_choices, num_tokens)
+        return Ticket(self._requests, terms, num_choices, num_tokens, request_id)
 
     async def submit(
         self,
@@ -286,15 +286,21 @@ class AsyncLLM:
         request_id: str | None = None,
         *,
         terms: ServiceTerms = PLAIN_TERMS,
+        ticket: Ticket | None = None,
         add_special_tokens: bool = True,
     ) -> RequestStream:
         """Checks everything, hands the prompts to the engine, and returns the stream of all their choices.
 
-        The caller closes the stream. Errors as for ``generate``; on an error the engine has heard of nothing.
+        The caller closes the stream. Who has a ticket gives it instead of terms. Errors as for ``generate``; on an error the
+        engine has heard of nothing.
         """
         sampling = check_sampling(sampling, self.limits)
-        self.check_room(terms, num_choices := len(prompts) * sampling.n, request_id=request_id)
-        prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens)
+        if ticket is None:
+            num_tokens = sampling.n * _guess(prompts)
+            with self.take_ticket(terms, len(prompts) * sampling.n, num_tokens, request_id) as ticket:
+                return await self.submit(prompts, sampling, request_id, ticket=ticket, add_special_tokens=add_special_tokens)
+        async with ticket.in_time():
+            prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens, ticket.terms.tenant)
         resolved = [resolve_max_tokens(sampling, len(token_ids), self.limits) for token_ids in prompt_token_ids]
         num_prompt_tokens, max_tokens = sum(map(len, prompt_token_ids)), [params.max_tokens or 1 for params in resolved]
         check_num_logprobs(sampling, num_prompt_tokens, sum(max_tokens))
@@ -304,13 +310,14 @@ class AsyncLLM:
             state
             for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True))
             for state in self._new_requests.choices(
-                stream, token_ids, params, self.text, self.observer, prompt_index=index, terms=terms
+                stream, token_ids, params, self.text, self.observer, prompt_index=index, ticket=ticket
             )
         )
-        self.check_room(terms, num_choices, sampling.n * num_prompt_tokens, request_id=request_id)
-        self._door.check_deadline(terms, max(max_tokens))
-        self._requests.open(stream, terms.deadline_seconds)
+        self.check_health()
+        ticket.admit(sampling.n * num_prompt_tokens, max(max_tokens))
+        self._requests.open(stream)
         try:
+            stream.timer = self._requests.end_after(ticket.seconds_left(), ticket.missed, stream.engine_request_ids)
             for state in states:
                 stream.engine_request_ids.append(state.add.request_id)
                 self._requests.add(state)
@@ -330,17 +337,18 @@ class AsyncLLM:
         """The vectors of several prompts, and how many tokens those have together. Errors as for ``generate``."""
         if pooling not in ("last", "mean"):
             raise InvalidRequestError(f"pooling is {pooling!r}; expected 'last' or 'mean'", param="pooling")
-        self.check_room(terms, len(prompts))
-        prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens=True)
-        num_tokens = sum(map(len, prompt_token_ids))
         name = uuid.uuid4().hex
-        states = await at_leisure(
-            self._new_requests.embedding(name, ids, pooling, self.observer, terms) for ids in prompt_token_ids
-        )
-        self.check_room(terms, len(prompts), num_tokens)
-        self._door.check_deadline(terms, 1)
+        with self.take_ticket(terms, len(prompts), _guess(prompts)) as ticket:
+            async with ticket.in_time():
+                prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, True, terms.tenant)
+            num_tokens = sum(map(len, prompt_token_ids))
+            states = await at_leisure(
+                self._new_requests.embedding(name, ids, pooling, self.observer, ticket) for ids in prompt_token_ids
+            )
+            self.check_health()
+            ticket.admit(num_tokens, 1)
         request_ids = [state.add.request_id for state in states]
-        timer = self._requests.end_after(terms.deadline_seconds, request_ids)
+        timer = self._requests.end_after(ticket.seconds_left(), ticket.missed, request_ids)
         try:
             for state in states:
                 self._requests.add(state)
@@ -360,3 +368,7 @@ class AsyncLLM:
     def _note_death(self, error: ProcessDeadError) -> None:
         self._requests.fail_all(error)
         self._died.set()
+
+
+def _guess(prompts: Sequence[Prompt]) -> int:
+    return sum(guess_num_tokens(len(prompt)) if isinstance(prompt, str) else len(prompt) for prompt in prompts)

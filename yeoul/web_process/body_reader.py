@@ -1,4 +1,4 @@
-"""Reads the body of a request within the limit and checks it against a schema; knows no route.
+"""BodyReader reads the body of a request within the limits and checks it against a schema; knows no route.
 
 A body that takes long to read is read in a thread, one at a time, so that no client's stops the others' streams. What is
 passed over in it is named in a header of the answer, which ``IgnoredFieldsHeader`` adds.
@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yeoul.config.settings import ServerSettings
-from yeoul.errors import InvalidRequestError, PayloadTooLargeError
+from yeoul.errors import InvalidRequestError, PayloadTooLargeError, UnavailableError
 from yeoul.web_process.schemas.body import Body, parse_body
 from yeoul.web_process.schemas.unknown_fields import UnknownFields
 
@@ -25,38 +25,54 @@ _MAX_BYTES_ON_LOOP = 1 << 14
 _thread = ThreadPoolExecutor(1, "large_bodies", lambda: setthreadtitle("large_bodies"))
 
 
-async def read_body(request: Request, model: type[Body], settings: ServerSettings) -> Body:
-    """The body as a ``model``.
+class BodyReader:
+    """Reads within two limits: of one body, and of all that are received or read at a time."""
 
-    Raises:
-        PayloadTooLargeError: it is, or says that it is, larger than may be; the rest is not read.
-        InvalidRequestError: it is not JSON, or not what the model expects.
-    """
-    body = await _receive(request, settings.max_body_bytes)
-    unknown = UnknownFields(is_strict=settings.strict_requests)
-    request.state.unknown_fields, request.state.num_body_bytes = unknown, len(body)
-    if len(body) <= _MAX_BYTES_ON_LOOP:
-        return parse_body(body, model, unknown)
-    return await asyncio.get_running_loop().run_in_executor(_thread, parse_body, body, model, unknown)
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
+        self._num_bytes = 0  # of all
 
+    async def read(self, request: Request, model: type[Body]) -> Body:
+        """The body as a ``model``.
 
-async def _receive(request: Request, max_body_bytes: int) -> bytearray:
-    if (coding := request.headers.get("content-encoding", "identity")) != "identity":
-        raise InvalidRequestError(f"the body is encoded with {coding[:40]!r}; send it as it is, without content-encoding")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_body_bytes:
-        raise _too_large(int(declared), max_body_bytes)
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_body_bytes:
-                raise _too_large(len(body), max_body_bytes)
-    except ClientDisconnect:
-        raise InvalidRequestError("the client went away before its request was complete") from None
-    if not body:
-        raise InvalidRequestError("the body is empty; expected a JSON object", code="invalid_json")
-    return body
+        Raises:
+            PayloadTooLargeError: it is, or says that it is, larger than may be; the rest is not read.
+            UnavailableError: there are too many others.
+            InvalidRequestError: it is not JSON, or not what the model expects.
+        """
+        body = bytearray()
+        try:
+            await self._receive(request, body)
+            unknown = UnknownFields(is_strict=self._settings.strict_requests)
+            request.state.unknown_fields, request.state.num_body_bytes = unknown, len(body)
+            if len(body) <= _MAX_BYTES_ON_LOOP:
+                return parse_body(body, model, unknown)
+            return await asyncio.get_running_loop().run_in_executor(_thread, parse_body, body, model, unknown)
+        finally:
+            self._num_bytes -= len(body)
+
+    async def _receive(self, request: Request, body: bytearray) -> None:
+        if (coding := request.headers.get("content-encoding", "identity")) != "identity":
+            raise InvalidRequestError(f"the body is encoded with {coding[:40]!r}; send it as it is, without content-encoding")
+        most = self._settings.max_body_bytes
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > most:
+            raise _too_large(int(declared), most)
+        try:
+            async for chunk in request.stream():
+                if self._num_bytes + len(chunk) > self._settings.max_total_body_bytes:
+                    raise UnavailableError(
+                        f"the bodies of other requests take {self._num_bytes} bytes, and all together may take"
+                        f" {self._settings.max_total_body_bytes} (--max-total-body-bytes); try again later"
+                    )
+                body += chunk
+                self._num_bytes += len(chunk)
+                if len(body) > most:
+                    raise _too_large(len(body), most)
+        except ClientDisconnect:
+            raise InvalidRequestError("the client went away before its request was complete") from None
+        if not body:
+            raise InvalidRequestError("the body is empty; expected a JSON object", code="invalid_json")
 
 
 def _too_large(num_bytes: int, max_body_bytes: int) -> PayloadTooLargeError:

@@ -9,16 +9,14 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from setproctitle import setthreadtitle
+from typing import TYPE_CHECKING, Any
 
 from yeoul.config.settings import ModelSettings
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.admission import Limits, check_text_length, check_token_ids
+from yeoul.web_process.fair_threads import FairThreads
 
 if TYPE_CHECKING:
     from yeoul.text.chat_template import ChatTemplate
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from yeoul.text.tokenizer import Tokenizer
 
 Prompt = str | list[int]
-Result = TypeVar("Result")
 
 # Half a millisecond or so of tokenizing; a longer prompt goes to a thread.
 _MAX_CHARACTERS_ON_LOOP = 2048
@@ -50,7 +47,7 @@ class ModelText:
         self._chat_template_timeout_seconds = chat_template_timeout_seconds
         self.sampling_defaults = sampling_defaults
         """What the model's authors recommend."""
-        self._threads = ThreadPoolExecutor(_NUM_THREADS, "long_prompts", lambda: setthreadtitle("long_prompts"))
+        self._threads = FairThreads(_NUM_THREADS, "long_prompts")
 
     @classmethod
     async def load(cls, files: ModelFiles, settings: ModelSettings) -> ModelText:
@@ -66,16 +63,18 @@ class ModelText:
         """Every token that ends an answer."""
         return self.tokenizer.eos_token_ids
 
-    async def tokenize_all(self, prompts: Sequence[Prompt], limits: Limits, add_special_tokens: bool) -> list[list[int]]:
+    async def tokenize_all(
+        self, prompts: Sequence[Prompt], limits: Limits, add_special_tokens: bool, tenant: str
+    ) -> list[list[int]]:
         """The tokens of several prompts; others have their turn on the loop in between. Errors as for ``tokenize``."""
         token_ids = []
         for index, prompt in enumerate(prompts, start=1):
-            token_ids.append(await self.tokenize(prompt, limits, add_special_tokens))
+            token_ids.append(await self.tokenize(prompt, limits, add_special_tokens, tenant))
             if index % _NUM_PROMPTS_AT_A_TIME == 0:
                 await asyncio.sleep(0)
         return token_ids
 
-    async def tokenize(self, prompt: Prompt, limits: Limits, add_special_tokens: bool) -> list[int]:
+    async def tokenize(self, prompt: Prompt, limits: Limits, add_special_tokens: bool, tenant: str = "") -> list[int]:
         """The tokens of a prompt, checked against the limits.
 
         Raises:
@@ -85,11 +84,15 @@ class ModelText:
             return check_token_ids(prompt, limits)
         check_text_length(prompt, limits)
         # Tokens from our own tokenizer are checked too: it can know some that the model lacks.
-        return check_token_ids(await self.encode(prompt, add_special_tokens), limits)
+        return check_token_ids(await self.encode(prompt, add_special_tokens, tenant), limits)
 
-    async def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+    async def encode(self, text: str, add_special_tokens: bool, tenant: str = "") -> list[int]:
         """The tokens of any text, an empty one too."""
-        return await self._run(len(text), lambda: self.tokenizer.encode(text, add_special_tokens=add_special_tokens))
+
+        def work() -> list[int]:
+            return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+        return work() if len(text) <= _MAX_CHARACTERS_ON_LOOP else await self._threads.run(tenant, work)
 
     async def render_chat(
         self,
@@ -99,6 +102,7 @@ class ModelText:
         tools: list[dict[str, Any]] | None = None,
         add_generation_prompt: bool = True,
         template_arguments: dict[str, Any] | None = None,
+        tenant: str = "",
     ) -> tuple[str, set[str]]:
         """The prompt that a chat becomes by the model's template, and the names of arguments that the template never reads.
 
@@ -124,8 +128,7 @@ class ModelText:
         if num_characters <= _MAX_CHARACTERS_ON_LOOP:
             with contextlib.suppress(ChatTemplateTimeoutError):
                 return render(_MAX_RENDERING_SECONDS_ON_LOOP)
-        work = functools.partial(render, self._chat_template_timeout_seconds)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await self._threads.run(tenant, functools.partial(render, self._chat_template_timeout_seconds))
 
     def detokenizer(self, prompt_token_ids: list[int], sampling: SamplingParams) -> IncrementalDetokenizer:
         """A fresh detokenizer for one choice."""
@@ -133,14 +136,9 @@ class ModelText:
 
         return IncrementalDetokenizer(self.tokenizer, prompt_token_ids, sampling)
 
-    async def _run(self, num_characters: int, work: Callable[[], Result]) -> Result:
-        if num_characters <= _MAX_CHARACTERS_ON_LOOP:
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
     def close(self) -> None:
         """Ends the threads; what they are at is finished and forgotten."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
 
 def _load(files: ModelFiles, settings: ModelSettings) -> ModelText:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -20,7 +19,7 @@ from yeoul.web_process.model_text import ModelText
 from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_state import EmbeddingState, GenerationState
 from yeoul.web_process.request_stream import RequestStream
-from yeoul.web_process.service_terms import ServiceTerms
+from yeoul.web_process.ticket import Ticket
 
 Value = TypeVar("Value")
 
@@ -50,10 +49,10 @@ class NewRequests:
         observer: RequestObserver,
         *,
         prompt_index: int,
-        terms: ServiceTerms,
+        ticket: Ticket,
     ) -> Iterator[GenerationState]:
         """A state for each of ``sampling.n`` choices of one prompt."""
-        now = time.monotonic()
+        terms = ticket.terms
         one_choice = msgspec.structs.replace(sampling, n=1, seed=stream.seeds[prompt_index])
         for choice_index in range(sampling.n):
             add = AddRequest(
@@ -67,12 +66,13 @@ class NewRequests:
                 tenant=terms.tenant,
             )
             detokenizer = text.detokenizer(prompt_token_ids, sampling)
-            yield GenerationState(add, stream, detokenizer, observer, now, prompt_index=prompt_index)
+            yield GenerationState(add, stream, detokenizer, observer, ticket.arrival, prompt_index=prompt_index)
 
     def embedding(
-        self, name: str, prompt_token_ids: list[int], pooling: str, observer: RequestObserver, terms: ServiceTerms
+        self, name: str, prompt_token_ids: list[int], pooling: str, observer: RequestObserver, ticket: Ticket
     ) -> EmbeddingState:
         """The state that waits for the vector of one prompt."""
+        terms = ticket.terms
         add = AddRequest(
             request_id=f"{name}#{next(self._serial_numbers)}",
             prompt_token_ids=prompt_token_ids,
@@ -82,7 +82,7 @@ class NewRequests:
             tenant=terms.tenant,
             pooling=pooling,
         )
-        return EmbeddingState(add, observer, time.monotonic())
+        return EmbeddingState(add, observer, ticket.arrival)
 
 
 async def at_leisure(values: Iterable[Value]) -> list[Value]:

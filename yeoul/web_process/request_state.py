@@ -36,13 +36,13 @@ class RequestState(abc.ABC):
     know the request when it was asked.
     """
 
-    def __init__(self, add: AddRequest, observer: RequestObserver, now: float) -> None:
+    def __init__(self, add: AddRequest, observer: RequestObserver, arrival: float) -> None:
         self.add = add
         self.place = RequestPlace.HELD
         self.output_token_ids: list[int] = []
         self.num_losses = 0
         self._observer = observer
-        self._arrival = now
+        self._arrival = arrival
 
     @abc.abstractmethod
     def apply(self, output: RequestOutput, now: float) -> bool:
@@ -104,15 +104,15 @@ class GenerationState(RequestState):
         stream: RequestStream,
         detokenizer: IncrementalDetokenizer,
         observer: RequestObserver,
-        now: float,
+        arrival: float,
         *,
         prompt_index: int = 0,
     ) -> None:
-        super().__init__(add, observer, now)
+        super().__init__(add, observer, arrival)
         self.stream = stream
         self._prompt_index = prompt_index
         self._detokenizer = detokenizer
-        self._last_time = now
+        self._last_time = arrival
         self._num_cached_tokens = 0
         self._can_trim = bool(add.sampling.stop)
 
@@ -202,8 +202,8 @@ class GenerationState(RequestState):
 class EmbeddingState(RequestState):
     """One prompt whose vector is waited for."""
 
-    def __init__(self, add: AddRequest, observer: RequestObserver, now: float) -> None:
-        super().__init__(add, observer, now)
+    def __init__(self, add: AddRequest, observer: RequestObserver, arrival: float) -> None:
+        super().__init__(add, observer, arrival)
         self.result: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
 
     def apply(self, output: RequestOutput, now: float) -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
-from yeoul.errors import DeadlineMissedError, InvalidRequestError, RequestFailedError, TransportError
+from yeoul.errors import InvalidRequestError, RequestFailedError, TransportError
 from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.statistics import EngineStatistics, add_totals, totals_of
@@ -76,17 +76,17 @@ class RequestTable:
         if request_id in self._streams:
             raise InvalidRequestError(f"request_id {request_id!r} is in use; choose another", param="request_id")
 
-    def open(self, stream: RequestStream, deadline_seconds: float | None = None) -> None:
-        """Notes a stream until it is closed; what is unfinished of it after ``deadline_seconds`` fails."""
+    def open(self, stream: RequestStream) -> None:
+        """Notes a stream until it is closed."""
         self._streams[stream.request_id] = stream
-        stream.timer = self.end_after(deadline_seconds, stream.engine_request_ids)
 
-    def end_after(self, deadline_seconds: float | None, request_ids: list[str]) -> asyncio.TimerHandle | None:
-        """Lets what is unfinished of these requests then fail with DeadlineMissedError, unless the timer is cancelled."""
-        if deadline_seconds is None:
+    def end_after(
+        self, seconds: float | None, make_error: Callable[[], Exception], request_ids: list[str]
+    ) -> asyncio.TimerHandle | None:
+        """Lets what is unfinished of these requests then fail, unless the timer is cancelled; None sets none."""
+        if seconds is None:
             return None
-        loop = asyncio.get_running_loop()
-        return loop.call_later(deadline_seconds, self._miss_deadline, request_ids, deadline_seconds)
+        return asyncio.get_running_loop().call_later(seconds, self._miss_deadline, request_ids, make_error)
 
     def find(self, request_id: str) -> RequestStream | None:
         """The unclosed stream of this id."""
@@ -175,9 +175,8 @@ class RequestTable:
         for state in self._withdraw(request_ids):
             state.give_up(now)
 
-    def _miss_deadline(self, request_ids: list[str], deadline_seconds: float) -> None:
-        now = time.monotonic()
-        error = DeadlineMissedError(f"the answer was not complete after {deadline_seconds:g} s, as long as it was given")
+    def _miss_deadline(self, request_ids: list[str], make_error: Callable[[], Exception]) -> None:
+        now, error = time.monotonic(), make_error()
         for state in self._withdraw(request_ids):
             state.fail(error, now)
 

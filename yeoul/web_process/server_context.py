@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from fastapi import Request
 from yeoul.config.settings import Settings
 from yeoul.errors import NotFoundError
 from yeoul.web_process.async_llm import AsyncLLM
+from yeoul.web_process.body_reader import BodyReader
 from yeoul.web_process.metrics import Metrics
 from yeoul.web_process.service_terms import ServiceTerms
 
@@ -22,6 +24,11 @@ class ServerContext:
     settings: Settings
     metrics: Metrics
     started_at: int = field(default_factory=lambda: int(time.time()))
+
+    @functools.cached_property
+    def bodies(self) -> BodyReader:
+        """Reads the bodies of all routes, which have one limit together."""
+        return BodyReader(self.settings.server)
 
     @property
     def model_names(self) -> list[str]:
@@ -53,7 +60,11 @@ class ServerContext:
         return name
 
     def terms(
-        self, request: Request, priority: int | None, cache_salt: str | None, deadline_seconds: float | None
+        self,
+        request: Request,
+        priority: int | None = None,
+        cache_salt: str | None = None,
+        deadline_seconds: float | None = None,
     ) -> ServiceTerms:
         """The terms of a request: what its body says, its key where there are several, and the server's own deadline.
 
@@ -68,4 +79,5 @@ class ServerContext:
             cache_salt=f"{tenant}:{cache_salt}" if cache_salt else tenant,
             tenant=tenant,
             deadline_seconds=min(deadlines, default=None),
+            arrival=getattr(request.state, "arrival", None),
         )

@@ -6,17 +6,20 @@ import msgspec
 
 
 class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """How urgent a request is, whose it is, and until when it is wanted.
+    """How urgent a request is, whose it is, since when and until when it is wanted.
 
-    A lower ``priority`` runs earlier (under that policy). ``cache_salt`` keeps prefix caches apart. ``tenant`` is whom the
-    queue and the engine's time are shared between, one an API key. After ``deadline_seconds``, waiting included, the request
-    fails. A probe asks whether the server computes: it waits its turn in the engine, but finds room in a queue that is full.
+    ``arrival`` is when it came, of the monotonic clock in seconds; None is when it is handed in. A lower ``priority`` runs
+    earlier (under that policy). ``cache_salt`` keeps prefix caches apart. ``tenant`` is whom the queue, the threads that
+    tokenize and the engine's time are shared between, one an API key. ``deadline_seconds`` after its arrival, waiting
+    included, the request fails. A probe asks whether the server computes: it waits its turn in the engine, but finds room
+    in a queue that is full.
     """
 
     priority: int = 0
     cache_salt: str = ""
     tenant: str = ""
     deadline_seconds: float | None = None
+    arrival: float | None = None
     is_probe: bool = False
 
 

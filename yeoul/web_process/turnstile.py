@@ -1,9 +1,12 @@
 """Turnstile: lets only a few requests begin in one turn of the event loop, so that a crowd at the door does not stop
-the streams inside nor the answers to ``/health``. ASGI middleware; knows no route."""
+the streams inside nor the answers to ``/health``. ASGI middleware; knows no route.
+
+When a request came, it notes in its state as ``arrival``: its deadline runs from then on."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,6 +26,7 @@ class Turnstile:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on when it is its turn."""
         if scope["type"] == "http" and scope["method"] == "POST":
+            scope.setdefault("state", {})["arrival"] = time.monotonic()
             if self._num_begun >= NUM_REQUESTS_A_TURN:
                 turn = asyncio.get_running_loop().create_future()
                 self._waiting.append(turn)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError, TooManyRequestsError
@@ -38,7 +38,7 @@ class WaitingRoom:
     ) -> None:
         self._requests = _Room(max_num_requests, num_tenants)
         self._tokens = _Room(max_num_tokens, num_tenants)
-        self._waiting: dict[str, tuple[str, int]] = {}
+        self._waiting: dict[Hashable, tuple[str, int, int]] = {}
         self._clock = clock
         self._last_served = self._last_answer = clock()
         self._request_seconds = _RecentRatio()  # from one that is served to the next, while somebody waits
@@ -52,8 +52,10 @@ class WaitingRoom:
         limits, num_keys = settings.scheduler, len(settings.server.api_key)
         return cls(limits.max_num_waiting_requests, limits.max_num_waiting_tokens, max(1, num_keys))
 
-    def check(self, tenant: str, num_requests: int, num_tokens: int) -> None:
+    def check(self, tenant: str, num_requests: int, num_tokens: int, *, is_guess: bool = False) -> None:
         """Whether so many more requests, with prompts of so many tokens together, find room.
+
+        A guess of the tokens may be wrong: it refuses nothing for ever.
 
         Raises:
             InvalidRequestError: so many could not even wait in an empty room.
@@ -65,7 +67,7 @@ class WaitingRoom:
                 " time: ask for fewer",
                 param="n",
             )
-        if num_requests > 1 and num_tokens > self._tokens.most:
+        if num_requests > 1 and num_tokens > self._tokens.most and not is_guess:
             raise InvalidRequestError(
                 f"this request asks for {num_requests} answers to prompts of {num_tokens} tokens together (prompts times n);"
                 f" at most {self._tokens.most} can wait at a time: ask for fewer",
@@ -92,7 +94,7 @@ class WaitingRoom:
         """
         if num_unfinished == 0 or self._answer_seconds.value is None:
             return
-        num_waiting = len(self._waiting)
+        num_waiting = self._requests.num_all
         share = min(1.0, max_tokens / max(1.0, self._answer_lengths.value or 1.0))
         expected = (num_waiting + (num_unfinished - num_waiting + 1) * share) * self._answer_seconds.value
         if expected > _SAFE_SHARE * deadline_seconds:
@@ -102,14 +104,14 @@ class WaitingRoom:
                 retry_after_seconds=_retry_after(expected - _SAFE_SHARE * deadline_seconds),
             )
 
-    def enter(self, request_id: str, tenant: str, num_tokens: int, *, is_alone: bool) -> None:
-        """This request waits from now on; ``is_alone`` if there is no other unfinished one."""
+    def enter(self, who: Hashable, tenant: str, num_tokens: int, *, num_requests: int = 1, is_alone: bool) -> None:
+        """A request, or a ticket for several, waits from now on; ``is_alone`` if there is no other unfinished one."""
         if not self._waiting:
             self._last_served = self._clock()  # that nobody waited says nothing of how fast requests are served
         if is_alone:
             self._last_answer = self._clock()
-        self._waiting[request_id] = (tenant, num_tokens)
-        self._requests.add(tenant, 1)
+        self._waiting[who] = (tenant, num_requests, num_tokens)
+        self._requests.add(tenant, num_requests)
         self._tokens.add(tenant, num_tokens)
 
     def note_served(self, request_ids: Iterable[str]) -> None:
@@ -123,9 +125,9 @@ class WaitingRoom:
             self._request_seconds.note(seconds, num_requests, now)
             self._prompt_token_seconds.note(seconds, num_tokens, now)
 
-    def note_gone(self, request_ids: Iterable[str]) -> None:
-        """These have ended or were given up; ids of those that do not wait are ignored."""
-        self._take_out(request_ids)
+    def note_gone(self, them: Iterable[Hashable]) -> None:
+        """These have ended or were given up; those that do not wait are ignored."""
+        self._take_out(them)
 
     def note_answers(self, lengths: Sequence[int]) -> None:
         """Answers of these lengths, in tokens, are complete."""
@@ -134,16 +136,16 @@ class WaitingRoom:
         self._answer_seconds.note(seconds, len(lengths), now)
         self._answer_lengths.note(sum(lengths), len(lengths), now)
 
-    def _take_out(self, request_ids: Iterable[str]) -> tuple[int, int]:
+    def _take_out(self, them: Iterable[Hashable]) -> tuple[int, int]:
         """How many of them waited, and the tokens of their prompts."""
         num_requests = num_tokens = 0
-        for request_id in request_ids:
-            if (entry := self._waiting.pop(request_id, None)) is not None:
-                tenant, num_prompt_tokens = entry
-                self._requests.add(tenant, -1)
-                self._tokens.add(tenant, -num_prompt_tokens)
-                num_requests += 1
-                num_tokens += num_prompt_tokens
+        for who in them:
+            if (entry := self._waiting.pop(who, None)) is not None:
+                tenant, num_its_requests, num_its_tokens = entry
+                self._requests.add(tenant, -num_its_requests)
+                self._tokens.add(tenant, -num_its_tokens)
+                num_requests += num_its_requests
+                num_tokens += num_its_tokens
         return num_requests, num_tokens
 
 

@@ -40,7 +40,8 @@ class FakeServer:
         listeners = bind_listeners(self.settings.server.host, 0)
         self.url = url_of(listeners)
         self.port = listeners[0].getsockname()[1]
-        self._server = HttpServer(ServerContext(llm, self.settings, metrics), listeners)
+        self.context = ServerContext(llm, self.settings, metrics)
+        self._server = HttpServer(self.context, listeners)
         self._serving = self._server.start()
         self.http = httpx.AsyncClient(base_url=self.url, timeout=10)
         key = self.settings.server.api_key[0] if self.settings.server.api_key else "none"

@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.answer_parts import AnswerHead, TokenNames, Usage
 from yeoul.web_process.answering import respond
-from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.chat_format import ChatFormat
 from yeoul.web_process.errors_http import named_as
 from yeoul.web_process.request_stream import RequestStream
@@ -14,6 +13,7 @@ from yeoul.web_process.routes.openapi import answers_of, body_of
 from yeoul.web_process.schemas.answers import CHAT_COMPLETION
 from yeoul.web_process.schemas.chat import ChatRequest
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.ticket import guess_num_tokens
 
 
 def chat_router(context: ServerContext) -> APIRouter:
@@ -25,24 +25,27 @@ def chat_router(context: ServerContext) -> APIRouter:
     )
     async def create_chat_completion(request: Request) -> Response:
         """Answers the last message of a chat."""
-        body = await read_body(request, ChatRequest, context.settings.server)
+        body = await context.bodies.read(request, ChatRequest)
         model = context.check_model(body.model)
         terms = context.terms(request, body.priority, body.cache_salt, body.deadline_seconds)
         sampling = body.to_sampling(context.llm.text.sampling_defaults)
-        context.llm.check_room(terms, sampling.n)
-        prompt, unread = await context.llm.text.render_chat(
-            lambda: [message.for_template() for message in body.messages],
-            request.state.num_body_bytes,
-            tools=body.tools,
-            add_generation_prompt=body.add_generation_prompt is not False,
-            template_arguments=body.template_arguments(),
-        )
-        for name in body.without_effect(unread):
-            request.state.unknown_fields.note(name)
-        with named_as("messages"):
-            stream = await context.llm.submit(
-                [prompt], sampling, terms=terms, add_special_tokens=body.add_special_tokens is True
-            )
+        num_tokens = sampling.n * guess_num_tokens(request.state.num_body_bytes)
+        with context.llm.take_ticket(terms, sampling.n, num_tokens) as ticket:
+            async with ticket.in_time():
+                prompt, unread = await context.llm.text.render_chat(
+                    lambda: [message.for_template() for message in body.messages],
+                    request.state.num_body_bytes,
+                    tools=body.tools,
+                    add_generation_prompt=body.add_generation_prompt is not False,
+                    template_arguments=body.template_arguments(),
+                    tenant=terms.tenant,
+                )
+            for name in body.without_effect(unread):
+                request.state.unknown_fields.note(name)
+            with named_as("messages"):
+                stream = await context.llm.submit(
+                    [prompt], sampling, ticket=ticket, add_special_tokens=body.add_special_tokens is True
+                )
         return await respond(
             request,
             stream,

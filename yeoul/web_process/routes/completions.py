@@ -6,7 +6,6 @@ from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.answer_parts import AnswerHead, TokenNames, Usage
 from yeoul.web_process.answering import respond
-from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.completion_format import CompletionFormat
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.routes.openapi import answers_of, body_of
@@ -22,7 +21,7 @@ def completions_router(context: ServerContext) -> APIRouter:
     @router.post("/v1/completions", responses=answers_of(COMPLETION, streams=True), openapi_extra=body_of(CompletionRequest))
     async def create_completion(request: Request) -> Response:
         """Continues a text, or several."""
-        body = await read_body(request, CompletionRequest, context.settings.server)
+        body = await context.bodies.read(request, CompletionRequest)
         model = context.check_model(body.model)
         stream = await context.llm.submit(
             body.prompts(),

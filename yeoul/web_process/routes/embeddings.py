@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.answer_parts import encode_json
-from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.disconnect import on_disconnect
 from yeoul.web_process.errors_http import named_as
 from yeoul.web_process.routes.openapi import answers_of, body_of
@@ -32,7 +31,7 @@ def embeddings_router(context: ServerContext) -> APIRouter:
     @router.post("/v1/embeddings", responses=answers_of(EMBEDDINGS), openapi_extra=body_of(EmbeddingRequest))
     async def create_embeddings(request: Request) -> Response:
         """One vector of length 1 for each input."""
-        body = await read_body(request, EmbeddingRequest, context.settings.server)
+        body = await context.bodies.read(request, EmbeddingRequest)
         model = context.check_model(body.model)
         if body.dimensions is not None:
             raise InvalidRequestError(

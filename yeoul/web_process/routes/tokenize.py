@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.admission import check_text_length, check_token_ids
 from yeoul.web_process.answer_parts import encode_json
-from yeoul.web_process.body_reader import read_body
 from yeoul.web_process.errors_http import named_as
 from yeoul.web_process.routes.openapi import answers_of, body_of
 from yeoul.web_process.schemas.answers import DETOKENIZED, TOKENS
 from yeoul.web_process.schemas.texts import DetokenizeRequest, TokenizeRequest
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.ticket import guess_num_tokens
 from yeoul.web_process.writing import encode_list, json_response, write_apart
 
 _FEW_TOKENS = 4096
@@ -24,23 +24,26 @@ def tokenize_router(context: ServerContext) -> APIRouter:
     @router.post("/tokenize", responses=answers_of(TOKENS), openapi_extra=body_of(TokenizeRequest))
     async def tokenize(request: Request) -> Response:
         """The tokens of a text, or of a chat as the model's template writes it."""
-        body = await read_body(request, TokenizeRequest, context.settings.server)
+        body = await context.bodies.read(request, TokenizeRequest)
         context.check_model(body.model)
-        text = context.llm.text
-        if body.messages is None:
-            prompt, adds_special_tokens = body.prompt or "", body.add_special_tokens is not False
-        else:
-            messages = body.messages
-            prompt, _ = await text.render_chat(
-                lambda: [message.for_template() for message in messages],
-                request.state.num_body_bytes,
-                tools=body.tools,
-                add_generation_prompt=body.add_generation_prompt is not False,
-                template_arguments=body.chat_template_kwargs,
-            )
-            adds_special_tokens = body.add_special_tokens is True
-        check_text_length(prompt, context.llm.limits)
-        token_ids = await text.encode(prompt, adds_special_tokens)
+        text, terms = context.llm.text, context.terms(request)
+        with context.llm.take_ticket(terms, 1, guess_num_tokens(request.state.num_body_bytes)) as ticket:
+            async with ticket.in_time():
+                if body.messages is None:
+                    prompt, adds_special_tokens = body.prompt or "", body.add_special_tokens is not False
+                else:
+                    messages = body.messages
+                    prompt, _ = await text.render_chat(
+                        lambda: [message.for_template() for message in messages],
+                        request.state.num_body_bytes,
+                        tools=body.tools,
+                        add_generation_prompt=body.add_generation_prompt is not False,
+                        template_arguments=body.chat_template_kwargs,
+                        tenant=terms.tenant,
+                    )
+                    adds_special_tokens = body.add_special_tokens is True
+                check_text_length(prompt, context.llm.limits)
+                token_ids = await text.encode(prompt, adds_special_tokens, terms.tenant)
 
         def written() -> bytes:
             texts = encode_list(token_ids, text.tokenizer.token_text) if body.return_token_strs else b"null"
@@ -52,7 +55,7 @@ def tokenize_router(context: ServerContext) -> APIRouter:
     @router.post("/detokenize", responses=answers_of(DETOKENIZED), openapi_extra=body_of(DetokenizeRequest))
     async def detokenize(request: Request) -> Response:
         """The text of tokens."""
-        body = await read_body(request, DetokenizeRequest, context.settings.server)
+        body = await context.bodies.read(request, DetokenizeRequest)
         context.check_model(body.model)
         with named_as("tokens"):
             token_ids = check_token_ids(body.tokens, context.llm.limits) if body.tokens else []
