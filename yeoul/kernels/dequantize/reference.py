@@ -1,6 +1,6 @@
 """Turning GGUF's tensor types into float32 in plain torch: the truth that every other implementation is tested against.
 
-Knows nothing of files. Called through ``kernels.operations``; ``models.gguf_weights`` uses ``block_format`` to cut rows
+Knows nothing of files. Called through ``kernels.operations``; ``models.weights`` uses ``block_format`` to cut rows
 between blocks. The types are those of ggml (https://github.com/ggml-org/ggml, ``ggml-common.h``).
 """
 
