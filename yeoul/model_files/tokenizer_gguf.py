@@ -9,7 +9,13 @@ import logging
 
 from yeoul.errors import ModelFileError
 from yeoul.model_files.gguf import GgufFile
-from yeoul.model_files.tokenizer_source import TOKEN_TYPE_NORMAL, GgufVocabulary, SamplingDefaults, TokenizerSource
+from yeoul.model_files.tokenizer_source import (
+    TOKEN_TYPE_NORMAL,
+    TOKEN_TYPE_USER_DEFINED,
+    GgufVocabulary,
+    SamplingDefaults,
+    TokenizerSource,
+)
 from yeoul.model_files.typed_fields import TypedFields
 from yeoul.model_files.unused_fields import GGUF_SAMPLING, GGUF_TOKENIZER, warn_of_unused
 
@@ -184,13 +190,15 @@ def _special_id(fields: TypedFields, key: str, tokens: list[str], default: int |
 def _eos_token_ids(fields: TypedFields, tokens: list[str], types: list[int], eos_token_id: int | None) -> list[int]:
     """What the file says, then what the tokens' names say.
 
-    An ordinary token (NORMAL) of such a name is text that an answer may contain. llama.cpp takes even that.
+    An ordinary token of such a name is text that an answer may contain. llama.cpp takes even that.
     """
     said = [eos_token_id, *(_special_id(fields, key, tokens, None) for key in END_OF_ANSWER_KEYS)]
     ids = dict(zip(tokens, range(len(tokens)), strict=True))
     named = {token: ids[token] for token in END_OF_ANSWER_TOKENS if token in ids}
     for token, token_id in list(named.items()):
-        if types and types[token_id] == TOKEN_TYPE_NORMAL and token_id not in said:
+        # Gemma's vocabulary has HTML's tags as user-defined tokens: there, this one ends what is struck out.
+        text_types = (TOKEN_TYPE_NORMAL, TOKEN_TYPE_USER_DEFINED) if token == "</s>" else (TOKEN_TYPE_NORMAL,)  # noqa: S105
+        if types and types[token_id] in text_types and token_id not in said:
             logger.info("%s: %r is an ordinary token in this file, and ends no answer", fields.origin, token)
             del named[token]
     for others, token in NO_END_BESIDE:
