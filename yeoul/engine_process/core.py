@@ -246,7 +246,7 @@ class EngineCoreProc:
 
     def _limit_of(self, step: StepInput) -> float:
         """Seconds that this step may take before the workers count as hanging."""
-        times, expected = self._settings.time, self._scheduler.expected_seconds(step)
+        times, expected = self._settings.time, self._scheduler.longest_seconds(step)
         if expected is None:
             return times.step_timeout_seconds
         return min(times.step_timeout_seconds, times.min_step_timeout_seconds + _STEP_PATIENCE * expected)

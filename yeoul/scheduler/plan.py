@@ -9,11 +9,11 @@ _RUNNING = RequestStatus.RUNNING
 
 
 class StepPlan:
-    """``budget`` is how many more tokens the step may compute; ``is_bounded`` if time sets it (see StepBudget).
+    """``budget`` is how many more tokens the step may compute, ``limit_seconds`` how long it may take (see StepBudget).
 
-    ``num_tokens`` are computed, ``num_decodes`` of them for requests that lacked one only. ``requests``
-    are those whose parts ``scheduled`` has, and ``ends`` how many tokens of each are computed once the step is back.
-    ``coming`` are the hashes of prompts' blocks that it fills.
+    ``num_tokens`` are computed, and read ``num_keys`` keys at most; ``num_decodes`` are the requests that were taken first.
+    ``requests`` are those whose parts ``scheduled`` has, and ``ends`` how many tokens of each are computed once the step is
+    back. ``coming`` are the hashes of prompts' blocks that it fills.
     """
 
     __slots__ = (
@@ -21,9 +21,10 @@ class StepPlan:
         "coming",
         "ends",
         "has_preempted",
-        "is_bounded",
+        "limit_seconds",
         "new_requests",
         "num_decodes",
+        "num_keys",
         "num_tokens",
         "requests",
         "scheduled",
@@ -33,10 +34,11 @@ class StepPlan:
     def __init__(self, step_number: int, budget: int) -> None:
         self.step_number = step_number
         self.budget = budget
-        self.is_bounded = False
+        self.limit_seconds: float | None = None
         self.has_preempted = False
         self.num_tokens = 0
         self.num_decodes = 0
+        self.num_keys = 0
         self.scheduled: list[ScheduledRequest] = []
         self.new_requests: list[NewRequest] = []
         self.requests: list[Request] = []
@@ -50,6 +52,7 @@ class StepPlan:
         self.budget -= num_new_tokens
         self.num_tokens += num_new_tokens
         request.num_computed_tokens = end = start + num_new_tokens
+        self.num_keys += num_new_tokens * end
         self.requests.append(request)
         self.ends.append(end)
 

@@ -162,7 +162,7 @@ class Scheduler:
             self._trials.put_back(request)
         plan = StepPlan(self._next_step_number, self._settings.max_num_batched_tokens)
         prefills = self._schedule_decodes(plan)
-        self.step_budget.limit(plan)
+        plan.num_decodes = len(plan.scheduled)
         self._schedule_prefills(plan, prefills)
         if not plan.has_preempted:
             self._admit(plan)
@@ -175,9 +175,9 @@ class Scheduler:
             self.check_invariants()
         return step
 
-    def expected_seconds(self, step: StepInput) -> float | None:
-        """What this step in flight should take, by earlier ones; None where too little is known of the like."""
-        return self.step_budget.predict(self._in_flight[step.step_number])
+    def longest_seconds(self, step: StepInput) -> float | None:
+        """The longest that steps of the size of this one, which is in flight, took of late; None where nothing is known."""
+        return self.step_budget.patience.longest(self._in_flight[step.step_number])
 
     def update(self, step: StepInput, result: StepResult) -> list[RequestOutput]:
         """Applies a step's answer and returns what each request gained; requests that are gone since then are ignored."""
@@ -284,9 +284,10 @@ class Scheduler:
     def _schedule_prefills(self, plan: StepPlan, prefills: list[Request]) -> None:
         """Takes the next chunk of each prompt, while the budget lasts; its blocks were allocated when it was admitted."""
         for request in prefills:
-            if plan.budget == 0:
+            num_tokens = self._chunk(plan, request.num_computed_tokens, len(request.token_ids))
+            if num_tokens == 0:
                 break
-            self._take_chunk(plan, request, [])
+            self._take_chunk(plan, request, num_tokens, [])
 
     def _admit(self, plan: StepPlan) -> None:
         """Takes waiting requests, in the order of the queue, while budget, places and blocks last.
@@ -311,6 +312,9 @@ class Scheduler:
                 self._waiting.remove(request)
                 deferred.append(request)
                 continue
+            num_tokens = self._chunk(plan, len(prefix.block_ids) * self._cache.block_size, len(request.token_ids))
+            if num_tokens == 0:
+                break
             num_blocks = self._cache.num_blocks_for(len(request.token_ids))
             request.num_own_blocks = num_blocks - len(prefix.block_ids)
             num_to_spare = crowd.num_blocks_to_spare_with(request)
@@ -319,6 +323,7 @@ class Scheduler:
                 break
             self._waiting.remove(request)
             self._start(plan, request, table, len(prefix.block_ids))
+            self._take_chunk(plan, request, num_tokens, list(table))
         for request in deferred:
             self._waiting.push(request)
 
@@ -338,14 +343,16 @@ class Scheduler:
             self._total_prefix_hit_tokens += request.num_cached_tokens
         insort(self._running, request, key=order_key)
         plan.new_requests.append(request.for_workers())
-        self._take_chunk(plan, request, list(table))
 
-    def _take_chunk(self, plan: StepPlan, request: Request, new_block_ids: list[int]) -> None:
-        """Puts as much of a prompt into the step as budget and threshold allow."""
-        position = request.num_computed_tokens
-        num_tokens = self.step_budget.chunk(plan, position, len(request.token_ids) - position)
+    def _chunk(self, plan: StepPlan, position: int, length: int) -> int:
+        """How much of a prompt of so many tokens goes into the step, by budget and threshold; 0 where the step is full."""
+        num_tokens = self.step_budget.chunk(plan, position, length - position)
         threshold = self._settings.long_prefill_token_threshold
-        plan.take(request, min(num_tokens, threshold) if threshold > 0 else num_tokens, new_block_ids)
+        return min(num_tokens, threshold) if threshold > 0 else num_tokens
+
+    def _take_chunk(self, plan: StepPlan, request: Request, num_tokens: int, new_block_ids: list[int]) -> None:
+        position = request.num_computed_tokens
+        plan.take(request, num_tokens, new_block_ids)
         self._prefixes.announce(request, plan, position, request.num_computed_tokens)
 
     def _grow(self, request: Request, num_tokens: int, plan: StepPlan) -> list[int] | None:
