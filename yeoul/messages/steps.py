@@ -89,12 +89,14 @@ class RequestResult(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
 class StepResult(msgspec.Struct, frozen=True, tag="step"):
     """The answer to ``StepInput`` of the same number: an entry for each request that sampled, embedded or failed.
 
-    Every rank answers; only rank 0 fills ``results``.
+    Every rank answers; only rank 0 fills ``results``. ``digest`` is of the tokens and faults that the rank found, which have
+    to be the same on all.
     """
 
     step_number: int
     results: list[RequestResult] = []
     compute_seconds: StepSeconds = 0.0
+    digest: int = 0
 
 
 class CallResult(msgspec.Struct, frozen=True, tag="result"):

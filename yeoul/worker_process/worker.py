@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Callable
+
+import msgspec
 
 from yeoul.config.parts import WorkerSettings
 from yeoul.errors import ConfigError, InvalidRequestError
 from yeoul.messages.reports import WorkerReady
-from yeoul.messages.steps import StepInput, StepResult
+from yeoul.messages.steps import RequestResult, StepInput, StepResult
 from yeoul.worker_process.runner import ModelRunner
 
 
@@ -67,9 +70,9 @@ class Worker:
         """Computes a step. What is wrong with one request is a fault in its result; an exception here is a bug of ours."""
         start = time.perf_counter()
         results = self._loaded_runner.execute(step)
-        if self._settings.rank != 0:
-            results = []
-        return StepResult(step.step_number, results, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        digest = _digest_of(results) if self._settings.tensor_parallel_size > 1 else 0
+        return StepResult(step.step_number, results if self._settings.rank == 0 else [], seconds, digest)
 
     def call(self, method: str, arguments: list[str]) -> str:
         """Calls one of the methods that may be called from outside: ``echo`` or ``reset_cache``.
@@ -96,6 +99,12 @@ class Worker:
             raise InvalidRequestError(f"reset_cache takes no arguments, but got {len(arguments)}", param="arguments")
         self.allocate_cache(self._num_blocks)
         return f"{self._num_blocks} blocks are empty"
+
+
+def _digest_of(results: list[RequestResult]) -> int:
+    """Of what ranks may not differ in, or they go on with other contexts, and rows of different requests are added up."""
+    found = [(result.request_id, result.token_ids, result.fault is None) for result in results]
+    return zlib.crc32(msgspec.msgpack.encode(found))
 
 
 def _make_runner(settings: WorkerSettings) -> ModelRunner:

@@ -128,6 +128,31 @@ def test_a_rank_that_never_comes_is_an_error_after_the_time_and_for_good():
     assert 0.2 <= time.monotonic() - start < 5.0
 
 
+@pytest.mark.parametrize(
+    ("shapes", "joins"), [(((4, 8), (3, 8)), False), (((4, 8), (4, 16)), False), (((2, 8), (9, 8)), True)]
+)
+def test_ranks_that_come_with_other_rows_are_told_apart_and_never_added_up(shapes, joins):
+    def work(exchange: SharedExchange, rank: int) -> list[Tensor]:
+        part = torch.zeros(shapes[rank])
+        for _ in range(2):
+            with pytest.raises(TransportError, match="with other rows"):
+                exchange.join(part, [8, 8]) if joins else exchange.sum(part)
+        return []
+
+    on_ranks(2, work, slot_bytes=256)
+
+
+def test_a_rank_that_has_a_piece_more_is_found_by_the_first_one():
+    """Its first piece is as large as all that the other has."""
+
+    def work(exchange: SharedExchange, rank: int) -> list[Tensor]:
+        with pytest.raises(TransportError, match="with other rows"):
+            exchange.sum(torch.zeros(8 * (1 + rank), 8))
+        return []
+
+    on_ranks(2, work, slot_bytes=256)
+
+
 def test_a_rank_that_waits_sleeps():
     def work(exchange: SharedExchange, rank: int) -> list[Tensor]:
         if rank == 1:

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.worker_process.fake_worker import Driver, fake_settings, fake_worker, seeded
 from yeoul.config.settings import CacheSettings, FakeSettings
 from yeoul.errors import ConfigError, InvalidRequestError
-from yeoul.messages.steps import NewRequest, StepInput
+from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
 from yeoul.worker_process.fake_model import expected_tokens
 from yeoul.worker_process.worker import Worker
 
@@ -49,6 +49,13 @@ def test_every_rank_answers_but_only_rank_0_has_results():
     assert one_step(fake_worker(rank=0)).results[0].token_ids == expected_tokens([1, 2, 3], seeded(1), 1)
     silent = one_step(fake_worker(rank=1, tensor_parallel_size=2))
     assert (silent.step_number, silent.results) == (41, [])
+
+
+def test_ranks_that_found_the_same_send_the_same_digest_and_others_do_not():
+    of_rank = [one_step(fake_worker(rank=rank, tensor_parallel_size=2)).digest for rank in range(2)]
+    assert of_rank[0] == of_rank[1] != 0
+    bad = StepInput(step_number=41, scheduled=[ScheduledRequest("nobody", 0, 1, [])])
+    assert fake_worker(rank=1, tensor_parallel_size=2).execute(bad).digest not in of_rank
 
 
 def test_a_step_takes_the_time_that_it_pretends():

@@ -57,8 +57,9 @@ char* slot_of(const Exchange& exchange, int64_t number, int64_t rank) {
   return exchange.slots + ((number & 1) * exchange.num_ranks + rank) * exchange.slot_bytes;
 }
 
-void publish(const Exchange& exchange, int64_t number) {
+void publish(const Exchange& exchange, int64_t number, int64_t shape) {
   RankState& mine = exchange.states[exchange.rank];
+  mine.shapes[number & 1] = shape;
   __atomic_store_n(&mine.num_published, (uint32_t)(number + 1), __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&mine.num_sleepers, __ATOMIC_SEQ_CST) > 0)
     syscall(SYS_futex, &mine.num_published, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
@@ -97,11 +98,19 @@ void wait_for_all(Exchange& exchange, int64_t number) {
       start = start == 0 ? now : start;
       if (now - start < kSpinNanoseconds) continue;
       if (!sleep_until_published(other, number, now + exchange.timeout_nanoseconds)) {
-        __atomic_store_n(&exchange.has_failed, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&exchange.has_failed, kLate, __ATOMIC_RELAXED);
         return;
       }
     }
   }
+}
+
+// A rank that computes other rows than the others would add up rows of different requests, and nobody would ever know. Only for
+// who has a part in adding up: a thread that comes late may find what others wrote for the exchange after the next.
+void compare_shapes(Exchange& exchange, int64_t number, int64_t shape) {
+  if (__atomic_load_n(&exchange.has_failed, __ATOMIC_RELAXED)) return;
+  for (int64_t rank = 0; rank < exchange.num_ranks; ++rank)
+    if (exchange.states[rank].shapes[number & 1] != shape) __atomic_store_n(&exchange.has_failed, kOtherShape, __ATOMIC_RELAXED);
 }
 
 void sum_row(const ExchangeCall& call, int64_t number, int64_t row, char* target) {
@@ -143,6 +152,7 @@ void run_exchange(const ExchangeCall& call, Team& team) {
   Exchange& exchange = *call.exchange;
   const int64_t most_rows = rows_of_an_exchange(call), mine = row_bytes(call, exchange.rank), whole = output_row_bytes(call);
   const int64_t piece = rows_of_a_piece(call.size > 0 ? call.size : 1);
+  const int64_t shape = call.num_rows << 32 | whole;
   int64_t number = call.first;
   for (int64_t start = 0; start < call.num_rows; start += most_rows, ++number) {
     const int64_t num_rows = call.num_rows - start < most_rows ? call.num_rows - start : most_rows;
@@ -151,9 +161,10 @@ void run_exchange(const ExchangeCall& call, Team& team) {
       const char* source = (const char*)call.input + (start + row) * mine;
       memcpy(slot_of(exchange, number, exchange.rank) + row * mine, source, (size_t)((end - row) * mine));
     });
-    team.alone([&] { publish(exchange, number); });
+    team.alone([&] { publish(exchange, number, shape); });
     wait_for_all(exchange, number);
     team.share(num_rows, piece, [&](int64_t row, int64_t end) {
+      compare_shapes(exchange, number, shape);
       for (; row < end; ++row) {
         char* target = (char*)call.output + (start + row) * whole;
         call.sizes == nullptr ? sum_row(call, number, row, target) : join_row(call, number, row, target);

@@ -10,7 +10,10 @@
 struct RankState {
   alignas(64) uint32_t num_published;  // exchanges whose numbers lie ready; wraps around
   uint32_t num_sleepers;               // of other ranks that wait for the next one
+  int64_t shapes[2];                   // of the last even and the last odd exchange, before it is published
 };
+
+enum Failure : int64_t { kLate = 1, kOtherShape = 2 };  // another rank did not come in time, or with other rows
 
 // This process's end. Shared memory: [num_ranks] RankState, then two halves of [num_ranks] slots of slot_bytes bytes.
 struct Exchange {
@@ -21,5 +24,5 @@ struct Exchange {
   int64_t rank;
   int64_t timeout_nanoseconds;  // how long to wait for another rank
   int64_t num_planned;          // exchanges that this rank was asked for so far, pieces counted
-  int64_t has_failed;           // another rank did not come in time; nothing is exchanged any more
+  int64_t has_failed;           // a Failure; nothing is exchanged any more
 };

@@ -18,6 +18,8 @@ from yeoul.kernels.native.calls import ExchangeCall
 from yeoul.kernels.native_library import address, number_type
 from yeoul.kernels.native_operations import NativeOperation, new_tensor
 
+_OTHER_SHAPE = 2  # Failure in exchange.h
+
 _exchange = NativeOperation("exchange")
 
 
@@ -79,7 +81,9 @@ class SharedExchange:
         return output
 
     def check(self) -> None:
-        """Raises TransportError once another rank did not come in time: nothing that was computed since then is right."""
+        """Raises TransportError once another rank did not come in time, or with other rows: nothing since then is right."""
+        if self._end.has_failed == _OTHER_SHAPE:
+            raise TransportError("another rank of the model came to an exchange with other rows; the ranks differ in a step")
         if self._end.has_failed:
             raise TransportError(
                 f"another rank of the model did not come to an exchange for {self._timeout_seconds:g} s; it is dead or hangs"
