@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "log": set(),
     "progress": set(),
+    "descriptors": set(),
     "garbage_collection": set(),
     "messages": {"errors"},
     "config": {"errors", "messages", "model_files.description"},
@@ -33,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"errors", "kernels", "layers", "model_files"},
     "worker_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "kernels", "layers",
-        "models",
+        "models", "descriptors",
     },
     "engine_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "scheduler", "kv_cache",
@@ -42,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "web_process": {
         "errors", "log", "garbage_collection", "messages", "config", "model_files", "text", "recovery",
+        "descriptors",
         "engine_process.client",
     },
     "cli": {

@@ -115,7 +115,7 @@ class ParallelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How many workers share the model, and where they compute (see ``worker_process.thread_plan``)."""
 
     tensor_parallel_size: Annotated[
-        int, Meta(ge=1, le=1024, description="Number of worker processes that share each layer.")
+        int, Meta(ge=1, le=256, description="Number of worker processes that share each layer.")
     ] = 1
     num_compute_threads: Annotated[
         Count | None, Meta(description="Compute threads of one worker. Default: one a physical core of its share.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import resource
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -16,16 +15,6 @@ logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _NUM_TRIES = 20  # to find a port that is free on every address
-
-
-def allow_descriptors(num_wanted: int) -> None:
-    """Raises this process's own limit on open descriptors, as far as the system lets it; too few is a line in the log."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    possible = num_wanted if hard == resource.RLIM_INFINITY else min(num_wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < possible:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
-    if possible < num_wanted:
-        logger.warning("%d descriptors may be open, fewer than --max-num-connections needs, %d", possible, num_wanted)
 
 
 def bind_listeners(host: str, port: int) -> list[socket.socket]:

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, TypeVar
 import setproctitle
 
 from yeoul.config.settings import Settings
+from yeoul.descriptors import allow_descriptors
 from yeoul.errors import ProcessDeadError
 from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.async_llm import AsyncLLM
 from yeoul.web_process.engine_slot import task_death
-from yeoul.web_process.listening import allow_descriptors, bind_listeners, url_of
+from yeoul.web_process.listening import bind_listeners, url_of
 from yeoul.web_process.served_model import Progress
 from yeoul.web_process.tls import ServerTls
 
@@ -64,7 +65,7 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
     setproctitle.setproctitle("yeoul::Web")
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     tls = ServerTls.of(settings.server)
-    allow_descriptors(settings.server.max_num_connections + _NUM_OTHER_DESCRIPTORS)
+    allow_descriptors(settings.server.max_num_connections + _NUM_OTHER_DESCRIPTORS, "--max-num-connections")
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(one) for one in bind_listeners(settings.server.host, settings.server.port)]
         llm = AsyncLLM(settings, on_progress=on_progress)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from yeoul.config.parts import EngineSettings, WorkerSettings
+from yeoul.descriptors import allow_descriptors
 from yeoul.errors import ConfigError, ProcessDeadError, TransportClosedError, TransportError, TransportTimeoutError
 from yeoul.kernels.exchange.layout import memory_bytes, slot_bytes_for
 from yeoul.messages.reports import WorkerReady
@@ -42,6 +43,9 @@ from yeoul.worker_process.arguments import WorkerArguments
 logger = logging.getLogger(__name__)
 
 _LARGEST_NUMBER_BYTES = 4
+_NUM_OWN_DESCRIPTORS = 256
+_NUM_DESCRIPTORS_A_WORKER = 24  # rings, overflow sockets, pipes, a pidfd; and what a start needs besides
+_OVERSLEPT_SECONDS = 1.0  # a wait that takes so much longer than it was to: this process itself was stopped meanwhile
 _IDLE_LOOK_SECONDS = 1.0  # after so long a rest it is looked whether a question has been asked meanwhile
 DeathCallback = Callable[[ProcessDeadError], None]
 
@@ -130,6 +134,7 @@ class MultiprocExecutor:
         """Starts the worker processes and returns at once. Call it from a thread that lives as long as the process."""
         settings, size = self._settings, self._settings.parallel.tensor_parallel_size
         num_slots, slot_bytes = settings.transport.ring_num_slots, settings.transport.ring_slot_bytes
+        allow_descriptors(_NUM_OWN_DESCRIPTORS + size * _NUM_DESCRIPTORS_A_WORKER, "--tensor-parallel-size")
         self._folder = PrivateFolder.create()
         folder = self._folder.path
         self._writer, step_handles = open_broadcast(folder, size, num_slots=num_slots, slot_bytes=slot_bytes)
@@ -197,10 +202,10 @@ class MultiprocExecutor:
             self._ask_to_end()
         deadline = time.monotonic() + (self._settings.time.stop_timeout_seconds if self._monitor else 0.0)
         for worker in self._workers:
-            if worker.wait(timeout_seconds=max(0.0, deadline - time.monotonic())) is None:
-                worker.kill()
-                worker.wait(timeout_seconds=None)
-            worker.close()
+            worker.wait(timeout_seconds=max(0.0, deadline - time.monotonic()))
+            worker.close()  # kills it, and waits for its end but for a time: a driver may hold a dead process
+            if worker.poll() is None:
+                logger.error("%s (pid %d) was killed and does not end; it is left behind", worker.role, worker.pid)
         for channel in (*self._readers, *filter(None, [self._writer])):
             channel.close()
         self._pool.shutdown()
@@ -232,24 +237,32 @@ class MultiprocExecutor:
         return future
 
     def _ask(self, message: StepInput | AllocateCache | WorkerCall, question: _Question) -> None:
-        assert self._writer is not None, "spawn() comes first"
         self._questions.append(question)
         try:
-            self._writer.send(self._encoder.encode(message), timeout_seconds=question.limit_seconds)
+            self._send(self._encoder.encode(message), question)
         except TransportClosedError:
             raise self._death_or("closed a ring") from None
-        except TransportTimeoutError:
-            raise self._death_or(f"took no message for {question.limit_seconds:.1f} s: {question} waits") from None
         except TransportError as error:
             raise self._death_or(f"damaged a ring: {error}") from error
         if self._failure is not None:  # the thread of mp_exec_io may have ended before it saw this question
             self._fail_all(self._failure)
+
+    def _send(self, payload: bytes, question: _Question) -> None:
+        assert self._writer is not None
+        while True:
+            start = time.monotonic()
+            try:
+                return self._writer.send(payload, timeout_seconds=question.limit_seconds)
+            except TransportTimeoutError:
+                if not _has_overslept(start, question.limit_seconds):
+                    raise self._death_or(f"took no message for {question.limit_seconds:.1f} s: {question} waits") from None
 
     def _collect_answers(self) -> None:
         """The life of the ``mp_exec_io`` thread: until the rings are closed, or a worker dies or hangs."""
         try:
             while True:
                 answers = [self._receive(rank) for rank in range(len(self._readers))]
+                _check_agreement(self._questions[0], answers)
                 question = self._questions.popleft()
                 self._last_answer_time = time.monotonic()
                 question.future.set_result(answers[0] if question.is_step else answers)
@@ -265,11 +278,14 @@ class MultiprocExecutor:
         stop_looks: list[StopLook] = []
         while True:
             patience = min(self._patience(), LOOK_SECONDS) if self._questions else self._patience()
+            start = time.monotonic()
             try:
                 answer = self._decode(rank, self._readers[rank].receive(patience))
             except TransportClosedError:
                 raise self._death_or("closed its ring", rank) from None
             except TransportTimeoutError:
+                if _has_overslept(start, patience):
+                    self._last_answer_time = time.monotonic()  # the workers were stopped as well, or may have been
                 if self._patience() <= 0:
                     raise self._death_or(self._describe_silence(), rank) from None
                 if self._questions:
@@ -366,6 +382,18 @@ def _worker_settings(settings: EngineSettings, rank: int, folder: str, exchange_
         folder=folder,
         log_level=settings.log_level,
     )
+
+
+def _check_agreement(question: _Question, answers: list[StepResult | CallResult]) -> None:
+    """Ranks that go on with different tokens would mix up everybody's rows, so they do not go on."""
+    if len({answer.digest for answer in answers if isinstance(answer, StepResult)}) > 1:
+        cause = f"disagree about {question}: one of them found other tokens than the others, or failed where they did not"
+        raise ProcessDeadError("Workers", cause)
+
+
+def _has_overslept(start: float, seconds: float) -> bool:
+    """Whether a wait for ``seconds`` took so long that nobody was there to wait: Ctrl-Z, ``docker pause``, a laptop's lid."""
+    return time.monotonic() - start > seconds + _OVERSLEPT_SECONDS
 
 
 def _name_pool_thread() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import resource
 import socket
 
 import pytest
 
 from yeoul.errors import ConfigError
-from yeoul.web_process.listening import allow_descriptors, bind_listeners, url_of
+from yeoul.web_process.listening import bind_listeners, url_of
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
 
@@ -115,13 +114,3 @@ def test_a_kernel_without_ipv6_listens_on_the_rest(names, bind, monkeypatch):
     names["both"] = ["127.0.0.1", "::1"]
     monkeypatch.setattr(socket, "socket", refuse)
     assert len(bind("both")) == 1
-
-
-@pytest.mark.parametrize(("soft", "hard", "expected"), [(64, 4096, 512), (1024, 4096, 1024), (64, 128, 128)])
-def test_descriptors_are_allowed_as_far_as_the_system_lets_us(monkeypatch, caplog, soft, hard, expected):
-    limits = [(soft, hard)]
-    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
-    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
-    allow_descriptors(512)
-    assert limits[-1] == (expected, hard)
-    assert ("128 descriptors may be open" in caplog.text) == (hard < 512)
