@@ -33,7 +33,7 @@ def _check_values(message: AddRequest, vocab_size: int) -> None:
     message.sampling.check(vocab_size)
     _check_range("prompt_token_ids", message.prompt_token_ids, vocab_size - 1)
     _check_range("output_token_ids", message.output_token_ids, vocab_size - 1)
-    _check_range("eos_token_ids", message.eos_token_ids, _MAX_INDEX)  # some models name one that they do not have
+    _check_range("eos_token_ids", message.eos_token_ids, vocab_size - 1)
     _check_range("choice_index", [message.choice_index], _MAX_INDEX)
     if message.pooling not in (None, *_POOLINGS):
         raise InvalidRequestError(f"pooling is {message.pooling[:40]!r}; expected one of {_POOLINGS}")

@@ -19,10 +19,14 @@ MAX_NUM_LOGPROBS = 1 << 20
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine can take: tokens of prompt and answer together, and token ids below ``vocab_size``."""
+    """What the engine can take: tokens of prompt and answer together, and token ids below ``vocab_size``.
+
+    ``num_answer_tokens`` is what has to fit beside the prompt: 0 where a vector is the answer.
+    """
 
     max_model_len: int
     vocab_size: int
+    num_answer_tokens: int = 1
 
 
 def check_sampling(sampling: SamplingParams, limits: Limits) -> SamplingParams:
@@ -77,11 +81,13 @@ def check_text_length(text: str, limits: Limits) -> None:
 
 
 def check_prompt_length(num_tokens: int, limits: Limits) -> None:
-    """Raises PromptTooLongError where no room is left for one token of answer."""
-    if num_tokens >= limits.max_model_len:
+    """Raises PromptTooLongError where no room is left for the least answer."""
+    most = limits.max_model_len - limits.num_answer_tokens
+    if num_tokens > most:
+        use = " for prompt and answer together" if limits.num_answer_tokens else ""
         raise PromptTooLongError(
-            f"the prompt has {num_tokens} tokens; the model's context is {limits.max_model_len} tokens for prompt and answer"
-            f" together, so at most {limits.max_model_len - 1} fit: shorten the prompt"
+            f"the prompt has {num_tokens} tokens; the model's context is {limits.max_model_len} tokens{use}, so at most"
+            f" {most} fit: shorten the prompt"
         )
 
 

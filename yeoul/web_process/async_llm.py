@@ -115,7 +115,7 @@ class AsyncLLM:
             await asyncio.to_thread(self.resolve)
         self.spawn()
         assert self._slot is not None
-        loading = asyncio.create_task(ModelText.load(self.model.files, self.settings.model), name="load_text")
+        loading = asyncio.create_task(ModelText.load(self.model, self.settings.model), name="load_text")
         starting = asyncio.create_task(self._slot.start(), name="start_engine")
         try:
             await asyncio.wait((loading, starting), return_when=asyncio.FIRST_EXCEPTION)
@@ -337,10 +337,11 @@ class AsyncLLM:
         """The vectors of several prompts, and how many tokens those have together. Errors as for ``generate``."""
         if pooling not in ("last", "mean"):
             raise InvalidRequestError(f"pooling is {pooling!r}; expected 'last' or 'mean'", param="pooling")
+        limits = msgspec.structs.replace(self.limits, num_answer_tokens=0)
         name = uuid.uuid4().hex
         with self.take_ticket(terms, len(prompts), _guess(prompts)) as ticket:
             async with ticket.in_time():
-                prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, True, terms.tenant)
+                prompt_token_ids = await self.text.tokenize_all(prompts, limits, True, terms.tenant)
             num_tokens = sum(map(len, prompt_token_ids))
             states = await at_leisure(
                 self._new_requests.embedding(name, ids, pooling, self.observer, ticket) for ids in prompt_token_ids

@@ -8,20 +8,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from yeoul.config.settings import ModelSettings
 from yeoul.messages.sampling import SamplingParams
-from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.admission import Limits, check_text_length, check_token_ids
 from yeoul.web_process.fair_threads import FairThreads
+from yeoul.web_process.served_model import ServedModel
 
 if TYPE_CHECKING:
     from yeoul.text.chat_template import ChatTemplate
     from yeoul.text.detokenizer import IncrementalDetokenizer
     from yeoul.text.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 Prompt = str | list[int]
 
@@ -50,13 +55,13 @@ class ModelText:
         self._threads = FairThreads(_NUM_THREADS, "long_prompts")
 
     @classmethod
-    async def load(cls, files: ModelFiles, settings: ModelSettings) -> ModelText:
+    async def load(cls, model: ServedModel, settings: ModelSettings) -> ModelText:
         """Reads the tokenizer's files in a thread.
 
         Raises:
             ConfigError: they are missing or damaged.
         """
-        return await asyncio.to_thread(_load, files, settings)
+        return await asyncio.to_thread(_load, model, settings)
 
     @property
     def eos_token_ids(self) -> list[int]:
@@ -141,12 +146,17 @@ class ModelText:
         self._threads.close()
 
 
-def _load(files: ModelFiles, settings: ModelSettings) -> ModelText:
+def _load(model: ServedModel, settings: ModelSettings) -> ModelText:
     from yeoul.model_files.tokenizer_files import load_tokenizer_source
     from yeoul.text.chat_template import ChatTemplate
     from yeoul.text.tokenizer import Tokenizer
 
-    source = load_tokenizer_source(files, settings.tokenizer)
+    source = load_tokenizer_source(model.files, settings.tokenizer)
+    # A file may name an end of answer that the model lacks, and so may a tokenizer of another model: it can never come.
+    eos_token_ids = [token_id for token_id in source.eos_token_ids if token_id < model.limits.vocab_size]
+    if lacking := [token_id for token_id in source.eos_token_ids if token_id >= model.limits.vocab_size]:
+        logger.warning("tokens %s end an answer by the files, but the model has %d tokens", lacking, model.limits.vocab_size)
+    source = msgspec.structs.replace(source, eos_token_ids=eos_token_ids)
     return ModelText(
         Tokenizer.load(source),
         ChatTemplate.load(source, settings.chat_template),

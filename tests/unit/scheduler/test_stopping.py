@@ -14,10 +14,11 @@ def rule(*, eos_token_ids: list[int] | None = None, max_num_tokens: int = 100, *
     return StopRule(message, max_num_tokens)
 
 
-def test_any_end_of_sequence_token_ends_the_request():
-    assert [rule(eos_token_ids=[2, 5]).find_ending(token_id, 11) for token_id in (2, 5, 3)] == [
+def test_any_end_of_sequence_token_ends_the_request_and_all_but_the_first_are_named():
+    assert [rule(eos_token_ids=[2, 5, 4]).find_ending(token_id, 11) for token_id in (2, 5, 4, 3)] == [
         Ending("stop"),
-        Ending("stop"),
+        Ending("stop", 5),
+        Ending("stop", 4),
         None,
     ]
 

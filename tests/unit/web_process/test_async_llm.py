@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 import pytest
 
 from tests.unit.web_process.fake_engine_client import MAX_MODEL_LEN, FakeEngine, settings, until
@@ -18,7 +19,7 @@ from yeoul.errors import (
 )
 from yeoul.messages.outputs import RequestFault, RequestOutput, StepOutputs
 from yeoul.messages.sampling import SamplingParams
-from yeoul.model_files.tokenizer_source import FAKE_BOS_TOKEN_ID, FAKE_EOS_TOKEN_ID
+from yeoul.model_files.tokenizer_source import FAKE_BOS_TOKEN_ID, FAKE_EOS_TOKEN_ID, fake_tokenizer_source
 from yeoul.text.detokenizer import IncrementalDetokenizer
 from yeoul.web_process.async_llm import AsyncLLM
 from yeoul.web_process.generation_output import GenerationOutput
@@ -407,3 +408,26 @@ def test_the_seed_of_the_server_repeats_the_drawn_seeds():
             return [(await whole(engine.llm, "hi")).seed for _ in range(3)]
 
     assert asyncio.run(drawn()) == asyncio.run(drawn())
+
+
+def test_an_embedding_may_have_as_many_tokens_as_the_context():
+    async def scene(engine: FakeEngine) -> None:
+        most = engine.llm.limits.max_model_len
+        await engine.llm.encode([1] * most)
+        assert len(engine.client.added[0].prompt_token_ids) == most
+        with pytest.raises(PromptTooLongError, match=f"at most {most} fit"):
+            await engine.llm.encode([1] * (most + 1))
+
+    run(scene)
+
+
+def test_an_end_of_answer_that_the_model_lacks_never_reaches_the_engine(monkeypatch):
+    """What holds it back until ``min_tokens`` would look for its logit."""
+    source = msgspec.structs.replace(fake_tokenizer_source(), eos_token_ids=[FAKE_EOS_TOKEN_ID, 10**6])
+    monkeypatch.setattr("yeoul.model_files.tokenizer_files.load_tokenizer_source", lambda files, tokenizer: source)
+
+    async def scene(engine: FakeEngine) -> None:
+        await whole(engine.llm, "hi", min_tokens=2)
+        assert engine.client.added[0].eos_token_ids == [FAKE_EOS_TOKEN_ID]
+
+    run(scene)
