@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import contextlib
 import functools
+import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -21,7 +23,8 @@ import msgspec
 from yeoul.config.build import build_settings
 from yeoul.config.machine import check_machine
 from yeoul.config.settings import Settings
-from yeoul.errors import InvalidRequestError, TooManyRequestsError, UnavailableError
+from yeoul.config.user_folders import ensure_home
+from yeoul.errors import InvalidRequestError, TooManyRequestsError, UnavailableError, UserError
 from yeoul.messages.outputs import FinishReason, TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
 from yeoul.progress import download_bars, prompt_bar
@@ -87,6 +90,9 @@ class EngineThread:
         self.engine = engine
         self._loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        self._lock = threading.Lock()  # between what is handed to the loop and its end
+        self._is_stopping = False
 
     def start(self) -> None:
         """Starts thread and engine; returns when requests can come.
@@ -105,34 +111,72 @@ class EngineThread:
             raise
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Runs a coroutine on the loop and waits for it; an interruption here cancels it there."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        """Runs a coroutine on the loop and waits for it; an interruption here cancels it there.
+
+        Raises:
+            UnavailableError: the engine was stopped, before or meanwhile.
+            UserError: it was started in another process, of which this one is a fork: the loop does not run here.
+        """
+        if self._pid != os.getpid():
+            work.close()
+            raise UserError(
+                f"this LLM was started in another process ({self._pid}), of which this one is a fork; make one here, or "
+                "start it after the fork"
+            )
+        with self._lock:
+            if self._is_stopping:
+                work.close()
+                raise _closed_meanwhile()
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return _wait_for(future)
 
     def stop(self) -> None:
-        """Ends the engine and all its processes, then the thread. Harmless when repeated."""
-        if self._thread is None:
-            return
-        thread, self._thread = self._thread, None
+        """Ends the engine and all its processes, then the thread. Harmless when repeated, and in a fork."""
+        with self._lock if self._pid == os.getpid() else contextlib.nullcontext():
+            thread, self._thread = self._thread, None
+            if thread is None or self._pid != os.getpid():
+                return
+            self._is_stopping = True
+            ending = asyncio.run_coroutine_threadsafe(self.engine.shutdown(), self._loop)
         _open_threads.discard(self)
         try:
-            self.run(self.engine.shutdown())
+            _wait_for(ending)
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join()
 
     def _run_loop(self) -> None:
         self._loop.run_forever()
+        self._loop.run_until_complete(_cancel_all())
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
 
+def _wait_for(future: concurrent.futures.Future[Result]) -> Result:
+    try:
+        return future.result()
+    except concurrent.futures.CancelledError:
+        raise _closed_meanwhile() from None
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def _cancel_all() -> None:
+    """Whoever still waits for an answer of a loop that ends gets one: that it was cancelled."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _closed_meanwhile() -> UnavailableError:
+    return UnavailableError("the engine was closed by another thread just now; call again to start it")
+
+
 _open_threads: weakref.WeakSet[EngineThread] = weakref.WeakSet()
+_llms: weakref.WeakSet[LLM] = weakref.WeakSet()
 
 
 def _stop_open_threads() -> None:
@@ -144,6 +188,16 @@ def _stop_open_threads() -> None:
 # At the interpreter's end, and before concurrent.futures closes the pools that an orderly stop still needs: atexit comes
 # after that, and has to do where Python lacks the earlier hook.
 getattr(threading, "_register_atexit", atexit.register)(_stop_open_threads)
+
+
+def _forget_threads() -> None:
+    """In a fork the threads of the parent do not run, so nothing waits for them; nor does anybody give its locks back."""
+    _open_threads.clear()
+    for llm in list(_llms):
+        llm.renew_lock()
+
+
+os.register_at_fork(after_in_child=_forget_threads)
 
 
 class LLM:
@@ -161,7 +215,8 @@ class LLM:
         settings: any setting by its field name, as in ``yeoul.config.settings``: ``dtype="float32"``.
 
     Nothing starts before the first use or the ``with``; ``close()``, or dropping the object, ends what was started. Methods
-    may be called from several threads.
+    may be called from several threads. A fork (``multiprocessing`` makes them) cannot use what its parent started, only start
+    its own.
 
     Raises:
         ConfigError: an unknown setting, or a value that cannot work.
@@ -171,6 +226,11 @@ class LLM:
         self.settings: Settings = build_settings({"model": model, **settings}, config, spell=str)
         self._lock = threading.Lock()
         self._thread: EngineThread | None = None
+        _llms.add(self)
+
+    def renew_lock(self) -> None:
+        """After a fork, in the child: some other thread of the parent may have held it."""
+        self._lock = threading.Lock()
 
     def __enter__(self) -> LLM:
         self.start()
@@ -189,6 +249,7 @@ class LLM:
         with self._lock:
             if self._thread is None:
                 check_machine()
+                ensure_home()
                 with download_bars() as on_progress:
                     thread = EngineThread(AsyncLLM(self.settings, on_progress=on_progress))
                     thread.start()
@@ -256,7 +317,7 @@ class LLM:
         self.start()
         thread = self._thread
         if thread is None:
-            raise UnavailableError("the engine was closed by another thread just now; call again to start it")
+            raise _closed_meanwhile()
         return thread
 
     def _answer_all(

@@ -155,3 +155,62 @@ def test_the_public_names_are_listed_before_their_first_use():
         [sys.executable, "-c", "import yeoul; print(*dir(yeoul))"], capture_output=True, text=True, check=True
     )
     assert {"LLM", "AsyncLLM", "SamplingParams"} <= set(names.stdout.split())
+
+
+FORKS = """
+import multiprocessing, os, sys, warnings
+from concurrent.futures import ProcessPoolExecutor
+from yeoul import LLM, SamplingParams
+warnings.simplefilter("ignore", DeprecationWarning)  # of the fork itself, from Python 3.12 on
+params, fork = SamplingParams(max_tokens=4, seed=1), multiprocessing.get_context("fork")
+
+def double(number):
+    return 2 * number
+
+def use(llm):
+    try:
+        return llm.generate("a", params, progress=False)[0].text
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+def answer(queue, llm):
+    queue.put(use(llm))
+
+idle = LLM("fake", max_model_len=512, recovery_reports=False)
+with LLM("fake", max_model_len=512, recovery_reports=False) as llm:
+    expected = use(llm)
+    child = fork.Process(target=double, args=(3,))
+    child.start(); child.join(20)
+    print("unconcerned", child.exitcode)
+    with fork.Pool(2) as pool:
+        print("pool", pool.map(double, [1, 2]))
+        pool.close(); pool.join()
+    with ProcessPoolExecutor(2, mp_context=fork) as pool:
+        print("executor", list(pool.map(double, [1, 2])))
+    queue = fork.Queue()
+    for name, one in (("used", llm), ("own", idle)):
+        child = fork.Process(target=answer, args=(queue, one))
+        child.start()
+        print(name, queue.get(timeout=60) if name == "used" else queue.get(timeout=60) == expected)
+        child.join(20)
+        print(name, child.exitcode)
+    if os.fork() == 0:
+        llm.close()
+        sys.exit(0)
+    print("closed in a fork", os.waitstatus_to_exitcode(os.wait()[1]))
+    print("parent", use(llm) == expected)
+"""
+
+
+def test_a_script_may_fork_while_its_llm_is_open(tmp_path):
+    path = tmp_path / "forks.py"
+    path.write_text(FORKS)
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "unconcerned 0" in lines
+    assert "pool [2, 4]" in lines
+    assert "executor [2, 4]" in lines
+    (refused,) = [line for line in lines if line.startswith("used UserError: ")]
+    assert "started in another process" in refused
+    assert lines[-5:] == ["used 0", "own True", "own 0", "closed in a fork 0", "parent True"]

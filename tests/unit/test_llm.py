@@ -10,7 +10,14 @@ import pytest
 
 import yeoul.llm
 from tests.unit.web_process.fake_engine_client import FakeEngineClient
-from yeoul.errors import ConfigError, InvalidRequestError, ProcessDeadError, PromptTooLongError, RequestFailedError
+from yeoul.errors import (
+    ConfigError,
+    InvalidRequestError,
+    ProcessDeadError,
+    PromptTooLongError,
+    RequestFailedError,
+    UnavailableError,
+)
 from yeoul.llm import LLM
 from yeoul.messages.outputs import RequestFault
 from yeoul.messages.sampling import SamplingParams
@@ -276,3 +283,43 @@ def test_the_bar_counts_prompts_and_tokens_on_a_terminal(llm, monkeypatch, capsy
     assert "prompts, 60 tokens" in capsys.readouterr().err
     llm.generate(["hi"] * 5, progress=False)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("round_", range(10))
+def test_whoever_races_with_a_close_gets_an_answer_or_an_error_and_never_waits(clients, round_):
+    llm = LLM("fake", max_model_len=256)
+    llm.start()
+    clients[-1].gate.clear()  # what has begun is never finished
+    ends: list[BaseException] = []
+    ready = threading.Barrier(9)
+
+    def ask() -> None:
+        ready.wait()
+        try:
+            llm.generate("hi", GREEDY, progress=False)
+        except Exception as error:
+            ends.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    llm.close()
+    for client in clients:
+        client.gate.set()  # a call that came after the end has started another engine
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    llm.close()
+    assert all(isinstance(error, (UnavailableError, ProcessDeadError)) for error in ends), ends
+    assert comes_true(lambda: llm_threads() == [])
+
+
+def test_a_stopped_engine_says_so_to_who_still_holds_it(clients):
+    llm = LLM("fake", max_model_len=256)
+    llm.start()
+    thread = llm._thread
+    assert thread is not None
+    llm.close()
+    with pytest.raises(UnavailableError, match="closed by another thread"):
+        thread.run(asyncio.sleep(0))
