@@ -177,16 +177,20 @@ class ProcessDeadError(InternalError):
         cause: one line, the child's own last error where it left one.
         exit_code: as ``subprocess`` counts: negative for a signal; None when it is not known.
         details: the child's last traceback, for the log; never shown to an HTTP client.
+        is_for_memory: the kernel ended it because there was none left.
     """
 
     is_final = False
 
-    def __init__(self, role: str, cause: str, *, exit_code: int | None = None, details: str = "") -> None:
+    def __init__(
+        self, role: str, cause: str, *, exit_code: int | None = None, details: str = "", is_for_memory: bool = False
+    ) -> None:
         super().__init__(f"{role} {cause}")
         self.role = role
         self.cause = cause
         self.exit_code = exit_code
         self.details = details
+        self.is_for_memory = is_for_memory
 
 
 class GivenUpError(ProcessDeadError):

@@ -19,7 +19,7 @@ import pytest
 
 from tests.processes.fake_engine import FILES
 from tests.running_server import alive, descendants, wait_gone
-from yeoul.config.settings import CacheSettings, FakeSettings, Settings, TimeSettings
+from yeoul.config.settings import CacheSettings, FakeSettings, ModelSettings, Settings, TimeSettings
 from yeoul.engine_process.client import AsyncMPClient
 from yeoul.engine_process.connection import EngineConnection
 from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError, UnavailableError
@@ -31,6 +31,7 @@ from yeoul.model_files.describe import describe
 
 def client_with(max_model_len=512, num_blocks=256, step_seconds=0.0, **time_settings):
     settings = Settings(
+        model=ModelSettings(max_model_len=max_model_len),
         cache=CacheSettings(num_blocks_override=num_blocks),
         fake=FakeSettings(fake_step_seconds=step_seconds),
         time=TimeSettings(**time_settings),

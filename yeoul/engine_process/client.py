@@ -11,6 +11,8 @@ import functools
 import traceback
 from collections.abc import Iterator
 
+import msgspec
+
 from yeoul.config.settings import Settings
 from yeoul.engine_process.connection import EngineConnection
 from yeoul.engine_process.launch import engine_settings
@@ -90,8 +92,17 @@ class AsyncMPClient:
                 f"the engine at {self._settings.transport.engine_address} serves another model than {self._files.name};"
                 " start both sides with the same MODEL and the same version of its files"
             )
+        if self.ready is None:
+            self._keep_what_was_found(ready)
         self.ready = ready
         return ready
+
+    def _keep_what_was_found(self, ready: EngineReady) -> None:
+        """Every later engine has the context and the cache of the first, whatever memory is left: requests go on in it."""
+        settings, self._max_model_len = self._settings, ready.max_model_len
+        model = msgspec.structs.replace(settings.model, max_model_len=ready.max_model_len)
+        cache = msgspec.structs.replace(settings.cache, num_blocks_override=ready.num_blocks)
+        self._settings = msgspec.structs.replace(settings, model=model, cache=cache)
 
     async def replace(self) -> EngineReady:
         """Ends what is left of EngineCore and starts another, which has heard of nothing; errors as for ``start``."""

@@ -130,6 +130,7 @@ class EngineCoreProc:
             try:
                 workers = self._await_workers()
                 cache, num_blocks = settings.cache, self._choose_num_blocks(workers)
+                settings = self._fit_context(num_blocks)
                 step_budget = self._try_workers(num_blocks)
                 self._cache = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching)
                 vocab_size, max_model_len = settings.description.vocab_size, settings.max_model_len
@@ -361,12 +362,26 @@ class EngineCoreProc:
     def _choose_num_blocks(self, workers: list[WorkerReady]) -> int:
         cache = self._settings.cache
         num_blocks = cache.num_blocks_override or min(worker.max_num_blocks for worker in workers)
-        if num_blocks * cache.block_size < self._settings.max_model_len:
+        is_asked_for = self._settings.model.max_model_len is not None
+        if num_blocks * cache.block_size < self._settings.max_model_len and is_asked_for:
             raise ConfigError(
                 f"the KV cache has room for {num_blocks * cache.block_size} tokens, less than one request of"
                 f" max_model_len, {self._settings.max_model_len}: raise --kv-cache-memory-bytes or lower --max-model-len"
             )
         return num_blocks
+
+    def _fit_context(self, num_blocks: int) -> EngineSettings:
+        """The settings with the longest context that the cache has room for, where nobody asked for one."""
+        settings, room = self._settings, num_blocks * self._settings.cache.block_size
+        if room < settings.max_model_len:
+            logger.warning(
+                "the KV cache has room for %d of the %d tokens of the model's context, so a request may have at most these; "
+                "more memory gives more, and --max-model-len says how many it has to be",
+                room,
+                settings.max_model_len,
+            )
+            self._settings = msgspec.structs.replace(settings, max_model_len=room)
+        return self._settings
 
     def _emit_statistics_if_changed(self) -> None:
         statistics = self._scheduler.statistics()

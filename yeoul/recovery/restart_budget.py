@@ -10,6 +10,7 @@ from yeoul.recovery.crash_inquiry import BLAMES_NOBODY, Verdict
 
 _FREE_RESTARTS = 2
 _FIRST_PAUSE_SECONDS = 0.25
+_MAX_NUM_MEMORY_DEATHS = 1  # once may be the fault of another process
 _LONGEST_PAUSE_SECONDS = 30.0
 _NUM_TRIALS_TO_SPARE = 4  # beyond two for each halving: the last suspect is tried twice, and some deaths are chance
 
@@ -20,11 +21,14 @@ class RestartBudget:
     One that brought us nearer to the request that is to blame is counted apart: finding it takes a few more, the logarithm
     of the number of suspects. All that led to a culprit count as one, and no more than ``max_restarts`` culprits are found
     in a row: where whatever is computed seems to be to blame, nothing that was computed is.
+
+    A death for lack of memory counts for good: the cache fills again, and what the kernel did once it does each time.
     """
 
     def __init__(self, max_restarts: int) -> None:
         self._max_restarts = max_restarts
         self._num_deaths = self._num_trials = self._num_suspects = self._num_culprits = 0
+        self._num_memory_deaths = 0
 
     def note_death(self, error: ProcessDeadError, verdict: Verdict = BLAMES_NOBODY) -> float:
         """Seconds to wait before the restart: none for the first two, then twice as long each time, up to half a minute.
@@ -32,6 +36,11 @@ class RestartBudget:
         Raises:
             GivenUpError: there were too many; ``error`` with a cause that says so.
         """
+        if error.is_for_memory:
+            self._num_memory_deaths += 1
+            if self._num_memory_deaths > _MAX_NUM_MEMORY_DEATHS:
+                cause = f"{error.cause}, and not for the first time; give it more memory, or less of it to the cache"
+                raise GivenUpError(error.role, f"{cause} (--kv-cache-memory-bytes)", exit_code=error.exit_code)
         self._num_suspects = max(self._num_suspects, verdict.num_suspects)
         if verdict.culprit is not None:
             self._num_culprits += 1

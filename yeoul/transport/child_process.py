@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 import yeoul
+from yeoul.config.control_groups import num_memory_kills
 from yeoul.errors import TransportError, TransportTimeoutError
 from yeoul.transport.child_side import (
     _FRAME,
@@ -63,6 +64,7 @@ class ChildProcess:
         self._report_bytes = bytearray()
         self._close_lock = threading.Lock()
         self._is_closed = False
+        self._num_memory_kills = num_memory_kills()
 
     @classmethod
     def spawn(cls, module: str, title: str, arguments: bytes, pass_fds: Sequence[int] = ()) -> ChildProcess:
@@ -172,10 +174,16 @@ class ChildProcess:
             return "is still running"
         if code >= 0:
             return f"ended with exit code {code}"
+        if self.was_killed_for_memory():
+            return "was killed by the kernel, which had no memory left for it (signal 9, SIGKILL)"
         try:
             return f"was killed by signal {-code} ({signal.Signals(-code).name})"
         except ValueError:
             return f"was killed by signal {-code}"
+
+    def was_killed_for_memory(self) -> bool:
+        """Whether SIGKILL ended the child, and the kernel has killed for memory in our control group since it was started."""
+        return self.poll() == -signal.SIGKILL and num_memory_kills() > self._num_memory_kills
 
     def close(self) -> None:
         """Kill the child if it lives, reap it, and give back all descriptors. May be called twice."""

@@ -95,7 +95,8 @@ def death_of(child: ChildProcess) -> ProcessDeadError:
         report = None
     if isinstance(report, Failure):
         return ProcessDeadError(report.role, report.cause, exit_code=exit_code, details=report.details)
-    return ProcessDeadError(child.role, child.describe_exit(), exit_code=exit_code)
+    is_for_memory = child.was_killed_for_memory()
+    return ProcessDeadError(child.role, child.describe_exit(), exit_code=exit_code, is_for_memory=is_for_memory)
 
 
 def as_error(failure: Failure) -> ConfigError | ProcessDeadError:

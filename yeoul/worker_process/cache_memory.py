@@ -5,8 +5,11 @@ Knows nothing of torch or of devices. Called by the model runners.
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
+from yeoul.config.control_groups import free_memory_bytes, read_counts, read_text
 from yeoul.config.parts import WorkerSettings
 from yeoul.errors import ConfigError
 
@@ -17,8 +20,10 @@ def plan_num_blocks(settings: WorkerSettings, block_bytes: int, default_bytes: i
     ``num_blocks_override`` counts first, then ``kv_cache_memory_bytes``. Otherwise it is ``default_bytes``, raised to one
     full context and cut to ``available_bytes`` (None: no limit is known) and to what all requests together could use.
 
+    Where nobody asked for a length of the context there may be fewer than one full context needs.
+
     Raises:
-        ConfigError: one request of ``max_model_len`` tokens would not fit.
+        ConfigError: one request of the length that was asked for, or any request at all, would not fit.
     """
     block_size = settings.cache.block_size
     blocks_per_context = -(-settings.max_model_len // block_size)
@@ -31,7 +36,7 @@ def plan_num_blocks(settings: WorkerSettings, block_bytes: int, default_bytes: i
         if available_bytes is not None:
             num_blocks = min(num_blocks, available_bytes // block_bytes)
         num_blocks = min(num_blocks, blocks_per_context * settings.max_num_seqs)
-    if num_blocks < blocks_per_context:
+    if num_blocks < (blocks_per_context if settings.model.max_model_len is not None else 1):
         raise ConfigError(
             f"the KV cache has room for {num_blocks * block_size} tokens ({_mebibytes(num_blocks * block_bytes)}), but one "
             f"request of max_model_len {settings.max_model_len} tokens needs {_mebibytes(blocks_per_context * block_bytes)}; "
@@ -41,34 +46,20 @@ def plan_num_blocks(settings: WorkerSettings, block_bytes: int, default_bytes: i
     return num_blocks
 
 
-def available_host_bytes() -> int | None:
-    """The host memory that can still be taken: the kernel's estimate, cut to the control group's limit; None if unknown."""
-    limits = [limit for limit in (_free_of_host(), _free_of_control_group()) if limit is not None]
-    return min(limits) if limits else None
+def available_host_bytes(root: str = "/") -> int | None:
+    """The memory that this process can still take: the least of what the kernel, control groups and ulimit leave; or None."""
+    free_of_host = read_counts(Path(root, "proc/meminfo")).get("MemAvailable:")
+    limits = [None if free_of_host is None else free_of_host * 1024, free_memory_bytes(root), *_left_of_limits(root)]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _free_of_host() -> int | None:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        return None
-    return None
-
-
-def _free_of_control_group() -> int | None:
-    folder = Path("/sys/fs/cgroup")
-    for limit_name, used_name in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            limit = int((folder / limit_name).read_text())
-            return max(0, limit - int((folder / used_name).read_text()))
-        except (OSError, ValueError):  # no such control group, or "max"
-            continue
-    return None
+def _left_of_limits(root: str) -> Iterator[int]:
+    """What ``ulimit -v`` and ``ulimit -d`` leave, where they are set, as batch systems do."""
+    used_pages = read_text(Path(root, "proc/self/statm")).split()
+    for kind, index in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):
+        limit, _ = resource.getrlimit(kind)
+        if limit != resource.RLIM_INFINITY and len(used_pages) > index:
+            yield max(0, limit - int(used_pages[index]) * resource.getpagesize())
 
 
 def _mebibytes(num_bytes: int) -> str:

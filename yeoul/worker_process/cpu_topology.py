@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from yeoul.config.control_groups import control_groups, read_text
 from yeoul.errors import ConfigError
 
 
@@ -63,7 +64,7 @@ def read_topology(root: str = "/", usable: Collection[int] | None = None) -> Cpu
     node_of = _nodes(Path(root, "sys/devices/system/node"))
     cores = {number: _core(Path(root, f"sys/devices/system/cpu/cpu{number}/topology"), number) for number in numbers}
     cpus = tuple(Cpu(number, cores[number], node_of.get(number, 0)) for number in numbers)
-    return CpuTopology(cpus, _quota(Path(root)))
+    return CpuTopology(cpus, _quota(root))
 
 
 def parse_cpu_list(text: str) -> list[int]:
@@ -95,33 +96,24 @@ def format_cpu_list(numbers: Collection[int]) -> str:
 def _nodes(folder: Path) -> dict[int, int]:
     node_of: dict[int, int] = {}
     for path in folder.glob("node[0-9]*"):
-        text = _text(path / "cpulist")
+        text = read_text(path / "cpulist")
         if text:  # a node may have memory only
             node_of.update(dict.fromkeys(parse_cpu_list(text), int(path.name.removeprefix("node"))))
     return node_of
 
 
 def _core(folder: Path, number: int) -> int:
-    text = _text(folder / "core_cpus_list") or _text(folder / "thread_siblings_list")
+    text = read_text(folder / "core_cpus_list") or read_text(folder / "thread_siblings_list")
     return parse_cpu_list(text)[0] if text else number
 
 
-def _quota(root: Path) -> float | None:
+def _quota(root: str) -> float | None:
     """The smallest limit of the control groups that this process is in, of version 2 or 1."""
-    limits = [_limit(_text(folder / "cpu.max")) for folder in _control_groups(root)]
-    old = root / "sys/fs/cgroup/cpu"
-    limits.append(_limit(f"{_text(old / 'cpu.cfs_quota_us')} {_text(old / 'cpu.cfs_period_us')}"))
+    limits = []
+    for folder in control_groups("cpu", root):
+        limits.append(_limit(read_text(folder / "cpu.max")))
+        limits.append(_limit(f"{read_text(folder / 'cpu.cfs_quota_us')} {read_text(folder / 'cpu.cfs_period_us')}"))
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _control_groups(root: Path) -> list[Path]:
-    """This process's control group of version 2 and all above it; inside a container the mount's root is its own."""
-    top = root / "sys/fs/cgroup"
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        if line.startswith("0::/"):
-            group = top / line.removeprefix("0::/")
-            return [group, *(parent for parent in group.parents if parent.is_relative_to(top))]
-    return [top]
 
 
 def _limit(text: str) -> float | None:
@@ -130,13 +122,6 @@ def _limit(text: str) -> float | None:
         case [quota, period] if quota.isdecimal() and period.isdecimal() and int(period) > 0:
             return int(quota) / int(period)
     return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
 
 
 def _count(number: int, noun: str) -> str:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.unit.worker_process.fake_worker import Driver, fake_settings, fake_worker, seeded
-from yeoul.config.settings import CacheSettings, FakeSettings
+from yeoul.config.settings import CacheSettings, FakeSettings, ModelSettings
 from yeoul.errors import ConfigError, InvalidRequestError
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
 from yeoul.worker_process.fake_model import expected_tokens
@@ -32,8 +32,9 @@ def test_the_fingerprint_depends_on_the_model_alone():
     assert first.model_fingerprint == second.model_fingerprint
 
 
-def test_a_cache_too_small_for_one_context_is_refused_with_what_to_set():
-    settings = fake_settings(cache=CacheSettings(block_size=4, kv_cache_memory_bytes=1000))
+def test_a_cache_too_small_for_the_context_that_was_asked_for_is_refused_with_what_to_set():
+    cache, model = CacheSettings(block_size=4, kv_cache_memory_bytes=1000), ModelSettings(model="fake", max_model_len=256)
+    settings = fake_settings(cache=cache, model=model)
     with pytest.raises(ConfigError, match=r"--kv-cache-memory-bytes to at least 2048, or --max-model-len to at most 124"):
         Worker(settings).load()
 
