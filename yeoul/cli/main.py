@@ -24,6 +24,7 @@ from yeoul.cli.replay import replay
 from yeoul.cli.serve import serve
 from yeoul.cli.setting_flags import with_setting_flags
 from yeoul.config.fields import nearest
+from yeoul.config.user_folders import ensure_home
 from yeoul.errors import UserError, YeoulError
 
 EXIT_USER_ERROR = 2
@@ -70,6 +71,7 @@ def root(
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command line; its exit code: 0, 1 for a failure of ours, 2 for the user's mistake, 130 for Ctrl-C."""
+    ensure_home()
     try:
         result = app(args=list(arguments), prog_name="yeoul", standalone_mode=False)
     except UserError as error:
@@ -88,7 +90,19 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script."""
+    _open_standard_streams()
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_standard_streams() -> None:
+    """Where a supervisor has closed one, the next socket would have its number, and be written to in its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def _complain(message: str, exit_code: int) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from yeoul.config.user_folders import user_cache_folder
+from yeoul.config.user_folders import chosen_folder, user_cache_folder
 from yeoul.errors import ConfigError
 
 HASH_CHUNK_BYTES = 1 << 20
@@ -41,7 +41,7 @@ class CacheFolder:
     @classmethod
     def at(cls, download_dir: str | None) -> CacheFolder:
         """The folder that the user chose, or the user's cache folder."""
-        return cls(os.path.abspath(os.path.expanduser(download_dir)) if download_dir else user_cache_folder())
+        return cls(chosen_folder(download_dir) if download_dir else user_cache_folder())
 
     def model_path(self, name: str, file_name: str) -> str:
         """Where a model's file belongs."""

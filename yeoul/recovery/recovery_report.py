@@ -28,7 +28,7 @@ from yeoul.config.settings import (
     SchedulerSettings,
     Settings,
 )
-from yeoul.config.user_folders import user_cache_folder
+from yeoul.config.user_folders import chosen_folder, user_cache_folder
 from yeoul.errors import ConfigError, ProcessDeadError
 from yeoul.messages.requests import AddRequest
 
@@ -77,7 +77,7 @@ class RecoveryReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def report_folder(chosen: str | None) -> str:
     """Where reports go: the folder that the user chose, or ``recovery`` in the user's cache folder."""
-    return os.path.abspath(os.path.expanduser(chosen)) if chosen else os.path.join(user_cache_folder(), "recovery")
+    return chosen_folder(chosen) if chosen else os.path.join(user_cache_folder(), "recovery")
 
 
 def record_incident(

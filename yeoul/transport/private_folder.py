@@ -68,7 +68,9 @@ def sweep(base: str | None = None) -> int:
 
 
 def _default_base() -> str:
-    candidates = [*filter(None, [user_runtime_folder()]), tempfile.gettempdir(), "/tmp"]  # noqa: S108
+    candidates = [*filter(None, [user_runtime_folder()]), "/tmp"]  # noqa: S108
+    with contextlib.suppress(FileNotFoundError):  # where no folder of those that it knows can be written to
+        candidates.insert(-1, tempfile.gettempdir())
     for base in candidates:
         if len(os.fsencode(base)) <= _MAX_BASE_BYTES and os.access(base, os.W_OK | os.X_OK):
             return base
