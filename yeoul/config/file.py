@@ -9,7 +9,6 @@ Keys are field names, with dashes or underscores, at the top or in a table named
 
 from __future__ import annotations
 
-import importlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,10 +55,8 @@ def _parse(path: str, text: str) -> object:
 
 
 def _parse_yaml(path: str, text: str) -> object:
-    try:
-        yaml = importlib.import_module("yaml")  # comes with uvicorn[standard]; no dependency of our own
-    except ImportError as error:
-        raise ConfigError(f"{path} is YAML, and PyYAML is not installed; install pyyaml or write TOML") from error
+    import yaml
+
     try:
         return yaml.safe_load(text)
     except Exception as error:  # beside its own errors it lets through what Python says of a date, a number, a nesting, ...
