@@ -1,0 +1,77 @@
+"""deploy/yeoul.service and the Dockerfile, as far as this machine can try them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.running_server import YEOUL
+from yeoul.config.fields import setting_fields
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "deploy" / "yeoul.service"
+DOCKERFILE = ROOT / "Dockerfile"
+
+
+def values(key: str) -> list[str]:
+    return re.findall(rf"^{key}=(.*)$", UNIT.read_text(), re.MULTILINE)
+
+
+def container_tool() -> str | None:
+    """Docker or Podman, where one answers."""
+    for name in ("docker", "podman"):
+        if (
+            shutil.which(name)
+            and subprocess.run([name, "info"], capture_output=True, timeout=60, check=False).returncode == 0
+        ):
+            return name
+    return None
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_understands_the_unit(tmp_path):
+    copy = tmp_path / "yeoul.service"  # with a program that is there
+    copy.write_text(UNIT.read_text().replace("/opt/yeoul/bin/yeoul", str(YEOUL)))
+    found = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert [line for line in found.stderr.splitlines() if "yeoul.service" in line] == []
+
+
+def test_the_unit_starts_what_there_is():
+    command = shlex.split(values("ExecStart")[0])
+    assert command[:2] == ["/opt/yeoul/bin/yeoul", "serve"]
+    flags = {word for word in command if word.startswith("--")} - {"--config"}
+    assert flags <= {field.flag for field in setting_fields().values()}
+    assert values("Type") == ["exec"]  # nobody tells systemd when it is ready
+    assert values("RestartPreventExitStatus") == ["2"]
+    drain = setting_fields()["drain_timeout_seconds"].default
+    assert isinstance(drain, float)
+    assert float(values("TimeoutStopSec")[0]) > drain + 2 * 5
+
+
+def test_the_image_copies_what_is_there_and_runs_as_nobody_special():
+    text = DOCKERFILE.read_text()
+    copied = [name for line in re.findall(r"^COPY (?!--from)(.*) \S+$", text, re.MULTILINE) for name in line.split()]
+    assert copied
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for name in copied:
+        assert (ROOT / name).exists()
+        assert f"!{name}" in ignored
+    assert re.search(r"^USER \d+$", text, re.MULTILINE)
+    variables = set(re.findall(r"\b(YEOUL_\w+)=", text))
+    assert variables <= {field.variable for field in setting_fields().values()}
+
+
+def test_the_image_serves():
+    tool = container_tool()
+    if tool is None:
+        pytest.skip("neither Docker nor Podman answers")
+    subprocess.run([tool, "build", "-t", "yeoul-test", str(ROOT)], check=True, timeout=280)
+    command = [tool, "run", "--rm", "--read-only", "--tmpfs", "/tmp", "yeoul-test", "--help"]
+    assert b"Usage: yeoul serve" in subprocess.run(command, check=True, timeout=60, capture_output=True).stdout
