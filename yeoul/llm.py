@@ -4,6 +4,7 @@ Runs ``AsyncLLM`` on an event loop in a thread of its own, so that it works wher
 nothing of HTTP or of what is below ``AsyncLLM``.
 """
 
+# size: the class and the thread that its loop runs in, which have to agree on every end
 from __future__ import annotations
 
 import asyncio

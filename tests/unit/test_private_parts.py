@@ -106,7 +106,7 @@ def requirements() -> dict[str, str]:
 
 def imported() -> set[str]:
     """The packages that the sources import, wherever in a file."""
-    modules = set()
+    modules = {"yaml"}  # by importlib
     for path in (ROOT / "yeoul").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

