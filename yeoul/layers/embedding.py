@@ -57,4 +57,6 @@ class VocabularyMatrix:
         """
         mine = self._stack(hidden_states, torch.float32)
         logits = self._parallel.all_gather(mine, [len(share) for share in self._shares])
-        return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+        if softcap is None:
+            return logits
+        return torch.tanh(logits / softcap).mul_(softcap).add_(logits, alpha=0.0)  # an infinite logit is not hidden

@@ -124,6 +124,11 @@ inline Ints lane_numbers() {
 // What scores are still to be multiplied with after finish_scores.
 inline float late_scale(const AttentionCall& call) { return call.softcap > 0.0f ? 1.0f : call.scale; }
 
+// softcap * tanh(score / softcap), and NaN where the score is infinite.
+inline Floats cap(Floats score, float softcap) {
+  return multiply_add(hyperbolic_tangent(score / splat(softcap)), splat(softcap), score * splat(0.0f));
+}
+
 // Caps the scores of a row for the keys `first` to `end`, whole vectors, and hides those that it does not see; the largest,
 // times late_scale.
 float finish_scores(const AttentionCall& call, float* scores, int first, int end, int first_seen, int end_seen) {
@@ -132,7 +137,7 @@ float finish_scores(const AttentionCall& call, float* scores, int first, int end
   Floats largest = hidden;
   for (int column = first / kLanes * kLanes; column < end; column += kLanes) {
     Floats score = load(scores + column);
-    if (call.softcap > 0.0f) score = hyperbolic_tangent(score * splat(call.scale) / splat(call.softcap)) * splat(call.softcap);
+    if (call.softcap > 0.0f) score = cap(score * splat(call.scale), call.softcap);
     if (column < first_seen || column + kLanes > end_seen) {
       const Ints place = lanes + column;
       const Words is_seen = (Words)((place >= first_seen) & (place < end_seen));

@@ -144,7 +144,8 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, positions: Tensor, rule
 
     scores = torch.matmul(grouped, keys.transpose(-1, -2)).mul_(rule.scale)
     if rule.softcap is not None:
-        scores = scores.div_(rule.softcap).tanh_().mul_(rule.softcap)
+        capped = torch.tanh(scores / rule.softcap).mul_(rule.softcap)
+        scores = capped.add_(scores, alpha=0.0)  # an infinite score is not hidden
     key_positions = torch.arange(first_hidden, num_keys, device=query.device)
     hidden = _hidden(row_positions, key_positions, rule.sliding_window)
     scores[..., first_hidden:].masked_fill_(hidden.unsqueeze(1), -torch.inf)

@@ -86,6 +86,16 @@ inline Floats maximum(Floats a, Floats b) {
 #endif
 }
 
+inline Ints maximum(Ints a, Ints b) {
+#if defined(__AVX512F__)
+  return (Ints)_mm512_max_epi32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return (Ints)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#else
+  return (a & (Ints)(a > b)) | (b & ~(Ints)(a > b));
+#endif
+}
+
 // The smaller; b where either is NaN.
 inline Floats minimum(Floats a, Floats b) {
 #if defined(__AVX512F__)
@@ -223,6 +233,16 @@ inline float largest_lane(Floats value) {
   store(lanes, value);
   float largest = lanes[0];
   for (int lane = 1; lane < kLanes; ++lane) largest = lanes[lane] > largest ? lanes[lane] : largest;
+  return largest;
+#endif
+}
+
+inline int32_t largest_lane(Ints value) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_epi32((__m512i)value);
+#else
+  int32_t largest = value[0];
+  for (int lane = 1; lane < kLanes; ++lane) largest = value[lane] > largest ? value[lane] : largest;
   return largest;
 #endif
 }

@@ -52,7 +52,7 @@ class PackedStack:
         A result has the same bits whatever the other rows and the number of threads.
 
         Args:
-            rows: floating ``[num_rows, num_inputs]``, finite.
+            rows: floating ``[num_rows, num_inputs]``; where a number is not finite, nothing of its row's result is.
             dtype: the result's; None is that of ``rows``.
 
         Returns:

@@ -15,19 +15,24 @@ struct QuantizedBlock {
   int32_t sum;  // of the codes
 };
 
-// Quantises a block of 32 numbers; of them `count` exist, the others are zeros.
+// Quantises a block of 32 numbers; of them `count` exist, the others are zeros. Where one is NaN or infinite, the scale is NaN,
+// so that nothing that is multiplied with the block is a number.
 template <class Number>
 inline QuantizedBlock quantize_block(const Number* numbers, int64_t count, int8_t* codes) {
   constexpr int kVectors = kQuantizedBlock / kLanes;
   Floats values[kVectors];
-  Floats largest = splat(0.0f);
+  Ints largest = {};  // the bits: no number is larger than a NaN
 #pragma GCC unroll 16
   for (int i = 0; i < kVectors; ++i) {
     const int64_t left = count - i * kLanes;
     values[i] = left >= kLanes ? load(numbers + i * kLanes) : left > 0 ? load_some(numbers + i * kLanes, (int)left) : splat(0.0f);
-    largest = maximum(absolute(values[i]), largest);
+    largest = maximum((Ints)absolute(values[i]), largest);
   }
-  const float amax = largest_lane(largest);
+  const float amax = as_float((uint32_t)largest_lane(largest));
+  if (!(amax < __builtin_inff())) {
+    __builtin_memset(codes, 0, kQuantizedBlock);
+    return {__builtin_nanf(""), 0};
+  }
   const Floats inverse = splat(amax > 0.0f ? 127.0f / amax : 0.0f);
   const Floats shifter = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to the nearest integer, ties to even
   Ints sum = {};
@@ -73,6 +78,11 @@ inline void quantize_four_blocks(const Number* numbers, int8_t* const codes[4], 
     largest[block] = _mm512_max_epi32((__m512i)absolute(values[block][0]), (__m512i)absolute(values[block][1]));
   }
   const Floats amax = (Floats)join_lanes(largest, [](__m512i a, __m512i b) { return _mm512_max_epi32(a, b); });
+  if (_mm512_cmp_ps_mask((__m512)amax, _mm512_set1_ps(__builtin_inff()), _CMP_NLT_UQ) != 0) {
+    for (int block = 0; block < 4; ++block)
+      found[block] = quantize_block(numbers + block * kQuantizedBlock, kQuantizedBlock, codes[block]);
+    return;
+  }
   const Floats inverses = select_less(splat(0.0f), amax, splat(127.0f) / amax, splat(0.0f));
   const Floats scales = amax / splat(127.0f);
 #pragma GCC unroll 4

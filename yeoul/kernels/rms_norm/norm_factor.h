@@ -6,7 +6,8 @@
 
 namespace {
 
-// The factor that gives `size` floats a root mean square of one: four running sums, joined in pairs.
+// The factor that gives `size` floats a root mean square of one: four running sums, joined in pairs. NaN where their squares
+// have no finite sum, since zeros would look like numbers.
 inline float norm_factor(const float* numbers, int64_t size, float epsilon) {
   Floats sums[4] = {};
   int64_t place = 0;
@@ -20,7 +21,8 @@ inline float norm_factor(const float* numbers, int64_t size, float epsilon) {
     sums[part] = multiply_add(number, number, sums[part]);
   }
   const float total = sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
-  return 1.0f / __builtin_sqrtf(total / (float)size + epsilon);
+  const float factor = 1.0f / __builtin_sqrtf(total / (float)size + epsilon);
+  return total < __builtin_inff() ? factor : __builtin_nanf("");
 }
 
 }  // namespace

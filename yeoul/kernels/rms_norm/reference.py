@@ -18,10 +18,11 @@ def rms_norm(values: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         epsilon: added to the mean square.
 
     Returns:
-        ``[..., size]`` in the type of ``values``.
+        ``[..., size]`` in the type of ``values``; NaN where the squares have no finite sum: zeros would hide it.
     """
     wide = values.float()
     mean_square = wide.square().mean(dim=-1, keepdim=True)
+    mean_square = torch.where(mean_square.isfinite(), mean_square, torch.nan)
     return (wide * torch.rsqrt(mean_square + epsilon) * weight).to(values.dtype)
 
 
