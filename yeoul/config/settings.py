@@ -67,7 +67,9 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The KV cache. ``kv_cache_memory_bytes`` None lets the worker choose; ``kv_cache_dtype`` auto is the model's."""
 
-    block_size: Annotated[int, Meta(ge=1, le=1024, description="Tokens in a block of the KV cache.")] = 16
+    block_size: Annotated[
+        int, Meta(ge=1, le=1024, description="Tokens in a block of the KV cache; on a CPU a multiple of 16.")
+    ] = 16
     kv_cache_dtype: Annotated[CacheDtype, Meta(description="Type of the cached keys and values.")] = "auto"
     kv_cache_memory_bytes: Annotated[
         Count | None, Meta(description="Memory for the KV cache of one worker, such as 4GiB. Default: chosen by the worker.")

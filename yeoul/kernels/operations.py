@@ -19,6 +19,7 @@ from yeoul.kernels.cache_write.reference import write_cache
 from yeoul.kernels.dequantize.reference import dequantize
 from yeoul.kernels.linear.matrix_stack import Matrix, MatrixStack, look_up
 from yeoul.kernels.linear.reference import linear
+from yeoul.kernels.native.cache_layout import is_paired
 from yeoul.kernels.rms_norm import native as rms_norm_native
 from yeoul.kernels.rms_norm import reference as rms_norm_reference
 from yeoul.kernels.rotary import native as rotary_native
@@ -82,8 +83,7 @@ def rotate_and_write(
     norms: HeadNorms | None = None,
 ) -> Tensor:
     """See ``rotary.reference.rotate_and_write``."""
-    is_fast = _is_fast(heads) or _is_fast(kv_cache)
-    rotate = rotary_native.rotate_and_write if is_fast else rotary_reference.rotate_and_write
+    rotate = rotary_native.rotate_and_write if is_paired(kv_cache) else rotary_reference.rotate_and_write
     return rotate(heads, cosines, sines, kv_cache, slot_mapping, norms)
 
 
@@ -99,8 +99,7 @@ def paged_attention(
     softcap: float | None = None,
 ) -> Tensor:
     """See ``attention.reference.paged_attention``."""
-    is_fast = _is_fast(query) or _is_fast(kv_cache)
-    attend = attention_native.paged_attention if is_fast else attention_reference.paged_attention
+    attend = attention_native.paged_attention if is_paired(kv_cache) else attention_reference.paged_attention
     return attend(
         query,
         kv_cache,

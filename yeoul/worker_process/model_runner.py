@@ -16,6 +16,7 @@ from torch import Tensor
 
 from yeoul.config.parts import WorkerSettings
 from yeoul.errors import ConfigError
+from yeoul.kernels.native.cache_layout import check_cache_shape
 from yeoul.layers.attention_metadata import AttentionMetadata
 from yeoul.layers.logprobs import token_logprobs
 from yeoul.layers.parallel import TensorParallel, create_tensor_parallel
@@ -66,6 +67,8 @@ class GPUModelRunner:
         self._dtype = self._device.default_dtype() if wanted == "auto" else _DTYPES[wanted]
         wanted_cache = settings.cache.kv_cache_dtype
         self._cache_dtype = self._dtype if wanted_cache == "auto" else _DTYPES[wanted_cache]
+        if self._device.torch_device.type == "cpu":
+            check_cache_shape(settings.cache.block_size, settings.description.head_dim, self._cache_dtype)
         if self._dtype == torch.bfloat16 and settings.description.weights_dtype == "float16":
             logger.warning(
                 "the weights are float16 and become bfloat16, which keeps 8 of their 11 bits: as a rule nobody sees it; "

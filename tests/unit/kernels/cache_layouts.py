@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from yeoul.kernels.native.cache_layout import GROUP_KEYS, is_paired
+from yeoul.kernels.native.cache_layout import GROUP_KEYS
 
 
 def laid_out(kv_cache: Tensor) -> Tensor:
     """A cache whose blocks are ``[block_size, head_dim]``, as the native operations would have written it."""
-    if not is_paired(kv_cache):
-        return kv_cache.clone()
     *outer, block_size, head_dim = kv_cache.shape[1:]
     keys = kv_cache[0].reshape(*outer, block_size // GROUP_KEYS, GROUP_KEYS, head_dim // 2, 2).transpose(-3, -2)
     values = kv_cache[1].reshape(*outer, block_size // 2, 2, head_dim).transpose(-2, -1)
@@ -20,8 +18,6 @@ def laid_out(kv_cache: Tensor) -> Tensor:
 
 def plain(kv_cache: Tensor) -> Tensor:
     """The inverse of ``laid_out``."""
-    if not is_paired(kv_cache):
-        return kv_cache.clone()
     *outer, block_size, head_dim = kv_cache.shape[1:]
     keys = kv_cache[0].reshape(*outer, block_size // GROUP_KEYS, head_dim // 2, GROUP_KEYS, 2).transpose(-3, -2)
     values = kv_cache[1].reshape(*outer, block_size // 2, head_dim, 2).transpose(-2, -1)

@@ -1,4 +1,4 @@
-"""Paged attention, in every implementation, is the plain formula on one list of shapes."""
+"""Paged attention is the plain formula on one list of shapes; for the native one see ``test_native_attention.py``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,8 @@ import torch
 from torch import Tensor
 
 from yeoul.kernels import operations
-from yeoul.kernels.attention import native, reference
+from yeoul.kernels.attention import reference
 
-IMPLEMENTATIONS = {
-    "picked": operations.paged_attention,
-    "reference": reference.paged_attention,
-    "native": native.paged_attention,
-}
 # (rows, context) of each request
 BATCHES = {
     "one token": [(1, 1)],
@@ -70,29 +65,26 @@ def _formula(query: Tensor, keys: Tensor, values: Tensor, scale: float, rule: di
     return torch.einsum("hqk,khd->qhd", weights, values).float()
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("batch", BATCHES)
-def test_every_row_is_the_formula_over_its_own_request(batch, rule, implementation):
+def test_every_row_is_the_formula_over_its_own_request(batch, rule):
     for num_heads, num_kv_heads, head_dim in HEADS:
         sizes = BATCHES[batch]
         cache, starts, lengths, tables, known = _batch(sizes, num_kv_heads, head_dim, block_size=16)
         query = torch.randn(sum(rows for rows, _ in sizes), num_heads, head_dim)
-        attention = IMPLEMENTATIONS[implementation]
-        found = attention(query, cache, starts, lengths, tables, scale=0.3, **RULES[rule])
+        found = operations.paged_attention(query, cache, starts, lengths, tables, scale=0.3, **RULES[rule])
         for index, (keys, values) in enumerate(known):
             rows = slice(int(starts[index]), int(starts[index + 1]))
             expected = _formula(query[rows], keys, values, 0.3, RULES[rule])
             assert torch.allclose(found[rows], expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("attend", [reference.paged_attention, native.paged_attention])
-def test_a_cache_in_bfloat16_is_read_as_what_it_holds(attend):
+def test_a_cache_in_bfloat16_is_read_as_what_it_holds():
     cache, starts, lengths, tables, _ = _batch([(1, 40), (6, 30)], 2, 16, block_size=8)
     query = torch.randn(7, 4, 16)
     narrow = cache.bfloat16()
-    found = attend(query, narrow, starts, lengths, tables, scale=0.2)
-    assert torch.equal(found, attend(query, narrow.float(), starts, lengths, tables, scale=0.2))
+    found = reference.paged_attention(query, narrow, starts, lengths, tables, scale=0.2)
+    assert torch.equal(found, reference.paged_attention(query, narrow.float(), starts, lengths, tables, scale=0.2))
 
 
 def test_many_decodes_are_gathered_in_bounded_groups_with_the_same_bits(monkeypatch):

@@ -36,20 +36,21 @@ SHAPES = [
     (9, 3, 64, 16),
     (4, 1, 6, 16),
     (2, 2, 80, 48),
-    (4, 4, 80, 5),
+    (4, 4, 80, 16),
     (5, 1, 96, 32),
     (2, 1, 128, 16),
-    (4, 1, 256, 7),
-    (3, 1, 7, 3),
+    (4, 1, 256, 64),
+    (3, 1, 2, 16),
 ]
 TYPES = [
-    (torch.float32, torch.float32, 4e-5),
     (torch.bfloat16, torch.bfloat16, 3e-2),
     (torch.float16, torch.float16, 4e-3),
     (torch.float32, torch.bfloat16, 4e-5),
+    (torch.float32, torch.float16, 4e-5),
+    (torch.bfloat16, torch.float16, 3e-2),
+    (torch.float16, torch.bfloat16, 4e-3),
 ]
-TOLERANCES = {query_type: tolerance for query_type, cache_type, tolerance in TYPES if query_type == cache_type}
-SAME_TYPES = [(dtype, dtype) for dtype in TOLERANCES]
+PAIRS_OF_TYPES = [(query_type, cache_type) for query_type, cache_type, _ in TYPES]
 
 
 @pytest.fixture(params=instruction_sets(), autouse=True)
@@ -119,18 +120,16 @@ def test_every_shape_and_type_is_the_reference(batch, rule):
         assert torch.allclose(found.float(), expected.float(), atol=tolerance, rtol=tolerance), shape
 
 
-@pytest.mark.parametrize("query_type", TOLERANCES)
-@pytest.mark.parametrize("cache_type", TOLERANCES)
-def test_every_pair_of_types_is_the_reference(query_type, cache_type):
-    tolerance = max(TOLERANCES[query_type], TOLERANCES[cache_type] if query_type == cache_type else 0.0)
-    for shape in [(9, 3, 64, 16), (3, 1, 7, 3)]:
+@pytest.mark.parametrize(("query_type", "cache_type", "tolerance"), TYPES)
+def test_every_pair_of_types_is_the_reference(query_type, cache_type, tolerance):
+    for shape in [(9, 3, 64, 16), (3, 1, 14, 32)]:
         case = Case([(1, 70), (9, 200), (1, 600)], shape, query_type, cache_type)
         found, expected = case.attend(native.paged_attention), case.attend(reference.paged_attention)
         assert torch.allclose(found.float(), expected.float(), atol=tolerance, rtol=tolerance), shape
 
 
-# Groups of 1, 7 and 60 heads (more than a tile has rows), heads of odd sizes, blocks from 1 token to more than a tile.
-ODD_SHAPES = [(8, 8, 33, 1), (14, 2, 72, 64), (60, 1, 16, 16), (2, 1, 1, 2), (2, 2, 192, 144)]
+# Groups of 1, 7 and 60 heads (more than a tile has rows), heads that are no whole vectors, blocks of 16 to 144 tokens.
+ODD_SHAPES = [(8, 8, 34, 16), (14, 2, 72, 64), (60, 1, 16, 16), (2, 1, 2, 32), (2, 2, 192, 144)]
 BORDERS = [63, 64, 65, 127, 128, 129, 255, 256, 257, 512, 513, 1025]
 SIZES_AT_BORDERS = {
     "decodes": [(1, context) for context in BORDERS],
@@ -153,7 +152,7 @@ def test_contexts_and_windows_at_the_borders_of_tiles_and_sections_are_the_refer
 
 @pytest.mark.usefixtures("_two_threads")
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("types", [*SAME_TYPES, (torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)])
+@pytest.mark.parametrize("types", PAIRS_OF_TYPES)
 def test_a_row_has_the_same_bits_in_a_crowd_alone_and_in_any_chunk(rule, types):
     sizes = [(1, 700), (130, 640), (1, 3), (1, 1100), (20, 20)]
     case = Case(sizes, (9, 3, 64, 16), *types)
@@ -166,7 +165,7 @@ def test_a_row_has_the_same_bits_in_a_crowd_alone_and_in_any_chunk(rule, types):
                 assert torch.equal(case.attend_rows(request, first, count, **RULES[rule]), together[rows])
 
 
-@pytest.mark.parametrize("types", SAME_TYPES)
+@pytest.mark.parametrize("types", PAIRS_OF_TYPES[:2])
 @pytest.mark.parametrize("sizes", [[(1, 2000)], [(1, 900)] * 3, [(60, 600), (1, 300)]])
 def test_any_number_of_threads_gives_the_same_bits(sizes, types):
     case = Case(sizes, (9, 3, 64, 16), *types)
@@ -181,7 +180,7 @@ def test_any_number_of_threads_gives_the_same_bits(sizes, types):
 
 
 def test_queries_may_lie_between_the_keys_and_values_of_their_token():
-    case = Case([(5, 40), (1, 9)], (6, 2, 32, 8), torch.bfloat16, torch.bfloat16)
+    case = Case([(5, 40), (1, 9)], (6, 2, 32, 16), torch.bfloat16, torch.bfloat16)
     expected = case.attend(native.paged_attention)
     wide = torch.full((6, 10, 32), math.nan, dtype=torch.bfloat16)
     wide[:, :6] = case.query
@@ -190,7 +189,7 @@ def test_queries_may_lie_between_the_keys_and_values_of_their_token():
 
 
 def test_a_nan_stays_in_its_own_request():
-    case = Case([(1, 90), (3, 70)], (4, 2, 16, 16), torch.float32, torch.float32)
+    case = Case([(1, 90), (3, 70)], (4, 2, 16, 16), torch.float32, torch.bfloat16)
     clean = case.attend(native.paged_attention)
     case.query[0, 1, 3] = math.nan
     found = case.attend(native.paged_attention)

@@ -63,14 +63,13 @@ def test_a_gate_far_from_zero_neither_overflows_nor_turns_to_nan():
 
 
 @pytest.mark.parametrize("has_norms", [False, True])
-@pytest.mark.parametrize("cache_type", DTYPES)
+@pytest.mark.parametrize("cache_type", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rotation_and_cache_are_the_reference(dtype, cache_type, has_norms):
     for num_heads, num_kv_heads, head_dim, block_size in [
         (9, 3, 64, 16),
-        (4, 1, 6, 3),
         (4, 1, 6, 48),
-        (2, 2, 80, 5),
+        (2, 2, 80, 32),
         (4, 1, 256, 16),
     ]:
         angles = torch.randn(11, head_dim // 2)

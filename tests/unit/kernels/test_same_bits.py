@@ -95,8 +95,8 @@ def test_of_the_choice_of_tokens(numbers):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("cache_type", DTYPES)
-@pytest.mark.parametrize("shape", [(9, 3, 64, 16), (2, 1, 2, 7), (1, 1, 30, 5), (4, 1, 256, 3)])
+@pytest.mark.parametrize("cache_type", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(9, 3, 64, 16), (2, 1, 2, 48), (1, 1, 30, 32), (4, 1, 256, 16)])
 def test_of_rotation_and_of_what_is_written_to_the_cache(shape, cache_type, dtype):
     num_heads, num_kv_heads, head_dim, block_size = shape
     generator = torch.Generator().manual_seed(head_dim)

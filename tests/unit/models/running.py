@@ -12,6 +12,7 @@ from yeoul.layers.attention_metadata import AttentionMetadata
 from yeoul.layers.parallel import TensorParallel
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
+from yeoul.models.decoder import Decoder
 from yeoul.models.loading import load_model
 from yeoul.models.model import Model
 
@@ -31,7 +32,14 @@ def load(
 class Requests:
     """Some requests of one model, each with its tokens and blocks; ``step`` computes the next tokens of some of them."""
 
-    def __init__(self, model: Model, prompts: list[list[int]], *, block_size: int = 4, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self, model: Model, prompts: list[list[int]], *, block_size: int | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        """The cache is of the model's type; a block has 16 tokens, or 4 in float32, where it can be anything."""
+        if dtype is None:
+            assert isinstance(model, Decoder)
+            dtype = model._embedding._dtype
+        block_size = block_size or (4 if dtype == torch.float32 else 16)
         self.model = model
         self.tokens = prompts
         self.num_computed = [0] * len(prompts)

@@ -41,7 +41,7 @@ def test_it_shows_in_the_logits(files, instruction_set, number, monkeypatch):
     monkeypatch.setattr(VocabularyMatrix, "embed", spoil)
     prompts = [TOKENS, [*TOKENS[:20], POISON, *TOKENS[20:]], TOKENS[5:]]
     with using(instruction_set):
-        crowd = Requests(load(files, dtype=torch.bfloat16), prompts, block_size=16, dtype=torch.bfloat16)
+        crowd = Requests(load(files, dtype=torch.bfloat16), prompts)
         found = crowd.step({0: 40, 1: 40, 2: 35})
         assert crowd.step({1: 1})[1].amax().isfinite().logical_not()
     assert found[1][:20].isfinite().all()

@@ -243,7 +243,7 @@ def test_a_new_cache_is_made_once_the_old_one_is_gone(files, monkeypatch):
     monkeypatch.setattr(CPUDevice, "zeros", watch)
     for round_number in range(3):
         worker.allocate_cache(256)
-        Driver(worker, request(f"r{round_number}"), BLOCKS).run(3)
+        Driver(worker, request(f"r{round_number}"), BLOCKS, block_size=16).run(3)
     assert len(old) == 3
     assert left == []
 
@@ -293,7 +293,16 @@ def test_a_model_whose_numbers_do_not_fit_float16_is_refused_at_the_start(tmp_pa
 
 def test_float16_serves_a_model_that_fits_it(files, oracle):
     worker = tiny_worker(files, model=ModelSettings(dtype="float16", device="cpu"))
-    assert Driver(worker, request(), BLOCKS).run(8) == oracle.greedy_tokens(PROMPT, 8)
+    assert Driver(worker, request(), BLOCKS, block_size=16).run(8) == oracle.greedy_tokens(PROMPT, 8)
+
+
+@pytest.mark.parametrize(("dtype", "cache_dtype"), [("bfloat16", "auto"), ("float16", "auto"), ("float32", "bfloat16")])
+@pytest.mark.parametrize("block_size", [1, 8, 24])
+def test_a_block_that_is_not_whole_groups_of_keys_is_refused_at_the_start(files, dtype, cache_dtype, block_size):
+    cache = CacheSettings(block_size=block_size, kv_cache_dtype=cache_dtype)
+    settings = tiny_settings(files, model=ModelSettings(dtype=dtype, device="cpu"), cache=cache)
+    with pytest.raises(ConfigError, match=f"--block-size is {block_size}; expected a multiple of 16"):
+        Worker(settings).load()
 
 
 def test_weights_that_are_rounded_are_said_to_be(files, caplog):
@@ -307,12 +316,12 @@ def test_weights_that_are_rounded_are_said_to_be(files, caplog):
 
 
 def test_ready_counts_the_bytes_of_a_block_in_the_cache_s_own_type(files):
-    in_bfloat16 = CacheSettings(block_size=4, kv_cache_dtype="bfloat16")
-    for cache, size in ((CacheSettings(block_size=4), 4), (in_bfloat16, 2)):
+    in_bfloat16 = CacheSettings(kv_cache_dtype="bfloat16")
+    for cache, size in ((CacheSettings(), 4), (in_bfloat16, 2)):
         settings = tiny_settings(files, cache=cache)
         ready = Worker(settings).load()
-        assert ready.block_bytes == 2 * 2 * 2 * 8 * 4 * size  # keys and values, layers, heads, head size, tokens
-        assert ready.max_num_blocks == 8 * 64
+        assert ready.block_bytes == 2 * 2 * 2 * 8 * 16 * size  # keys and values, layers, heads, head size, tokens
+        assert ready.max_num_blocks == 8 * 16
         assert ready.device == "cpu float32, 1 thread"
 
 

@@ -68,11 +68,13 @@ def write_tiny_llama(folder: Path) -> ModelFiles:
 
 
 def tiny_settings(files: ModelFiles, **changes: Any) -> WorkerSettings:
+    """A block has 4 tokens in float32, and 16 in types whose caches on a CPU consist of groups of 16."""
+    in_float32 = "model" not in changes or changes["model"].dtype == "float32"
     settings = {
         "files": files,
         "description": describe(files),
         "model": ModelSettings(model=files.path, dtype="float32", device="cpu"),
-        "cache": CacheSettings(block_size=4),
+        "cache": CacheSettings(block_size=4 if in_float32 else 16),
     }
     return fake_settings(**(settings | changes))
 

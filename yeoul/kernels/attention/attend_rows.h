@@ -26,29 +26,35 @@ struct Softmax {
   float* output;
 };
 
-inline Words splat_word(const float* word) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, word, sizeof bits);
-  return bits - Words{};
+// How pairs of the cache are multiplied: number by number with floats...
+template <class Number>
+struct Numbers {
+  static constexpr bool kTogether = false;
+  static Floats first(Words pairs);
+  static Floats second(Words pairs) { return first(pairs >> 16); }
+};
+
+template <>
+inline Floats Numbers<BFloat16>::first(Words pairs) {
+  return (Floats)(pairs << 16);
 }
 
-// Keeps a loaded vector in its register: compilers like to load it again for each row, which costs more than multiplying.
-inline void hold(Words& value) {
-#if defined(__x86_64__)
-  asm("" : "+v"(value));
-#else
-  (void)value;
-#endif
+template <>
+inline Floats Numbers<BFloat16>::second(Words pairs) {
+  return (Floats)(pairs & 0xffff0000u);
 }
 
-// sum + the product of words: of floats, or of both numbers of a pair.
-template <bool kPairs>
-inline Floats multiply_words(Words a, Words b, Floats sum) {
-#if defined(__AVX512BF16__)
-  if constexpr (kPairs) return (Floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-#endif
-  return multiply_add((Floats)a, (Floats)b, sum);
+template <>
+inline Floats Numbers<Float16>::first(Words pairs) {
+  Float16 numbers[kLanes];
+  store_narrow(&numbers[0].bits, pairs & 0xffffu);
+  return load(numbers);
 }
+
+// ... or both at once with a pair of bfloat16.
+struct Pairs {
+  static constexpr bool kTogether = true;
+};
 
 inline Words load_words(const void* source) {
   Words words;
@@ -56,63 +62,115 @@ inline Words load_words(const void* source) {
   return words;
 }
 
-// The words of a vector of which only some exist; the others are zeros.
-struct KnownWords {
+// The first `count` words, zeros after them.
+inline Words load_some_words(const char* source, int count) {
 #if defined(__AVX512F__)
-  __mmask16 mask;
-  explicit KnownWords(int count) : mask(count >= kLanes ? (__mmask16)0xffff : count > 0 ? (__mmask16)((1 << count) - 1) : (__mmask16)0) {}
-  Words load(const char* source) const { return (Words)_mm512_maskz_loadu_epi32(mask, source); }
+  return (Words)_mm512_maskz_loadu_epi32((__mmask16)((1 << count) - 1), source);
 #else
-  explicit KnownWords(int) {}  // values are packed, and filled up to whole vectors
-  Words load(const char* source) const { return load_words(source); }
+  Words words = {};
+  __builtin_memcpy(&words, source, 4 * (size_t)count);
+  return words;
 #endif
-};
+}
 
-// Scores of kRows rows against kColumns columns of keys.
-template <int kRows, int kColumns, bool kPairs>
-inline void score_columns(const float* queries, int steps, const float* const* columns, int64_t stride, float* scores, Fetcher& fetcher) {
-  Floats sums[kRows][kColumns];
+// Keeps a vector in its register: compilers like to load it again for each row, which costs more than multiplying.
+template <class Vector>
+inline void hold(Vector& value) {
+#if defined(__x86_64__)
+  asm("" : "+v"(value));
+#else
+  (void)value;
+#endif
+}
+
+// Adds to sums[row][column] what the pairs that load(column) gives are with the factors of a row: a word that is a pair, or
+// two floats.
+template <class Way, int kRows, int kColumns, class Load>
+inline __attribute__((always_inline)) void multiply_pairs(const float* factors, int64_t row_stride, Load load, Floats (&sums)[kRows][kColumns]) {
+#if defined(__AVX512BF16__)
+  if constexpr (Way::kTogether) {
+    Words pairs[kColumns];
+#pragma GCC unroll 4
+    for (int column = 0; column < kColumns; ++column) {
+      pairs[column] = load(column);
+      hold(pairs[column]);
+    }
+#pragma GCC unroll 8
+    for (int row = 0; row < kRows; ++row) {
+      const Words factor = as_bits(factors[row * row_stride]) - Words{};
+#pragma GCC unroll 4
+      for (int column = 0; column < kColumns; ++column)
+        sums[row][column] = (Floats)_mm512_dpbf16_ps((__m512)sums[row][column], (__m512bh)factor, (__m512bh)pairs[column]);
+    }
+    return;
+  }
+#endif
+  if constexpr (!Way::kTogether) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      Floats numbers[kColumns];
+#pragma GCC unroll 4
+      for (int column = 0; column < kColumns; ++column) {
+        numbers[column] = half == 0 ? Way::first(load(column)) : Way::second(load(column));
+        hold(numbers[column]);
+      }
+#pragma GCC unroll 8
+      for (int row = 0; row < kRows; ++row) {
+        const Floats factor = splat(factors[row * row_stride + half]);
+#pragma GCC unroll 4
+        for (int column = 0; column < kColumns; ++column)
+          sums[row][column] = multiply_add(factor, numbers[column], sums[row][column]);
+      }
+    }
+  }
+}
+
+template <int kRows, int kColumns>
+inline void set_to_zero(Floats (&sums)[kRows][kColumns]) {
 #pragma GCC unroll 8
   for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 4
     for (int column = 0; column < kColumns; ++column) sums[row][column] = splat(0.0f);
-  int step = 0;
-  do {  // a head has a number at least
-    fetcher.fetch();
-    Words key[kColumns];
-#pragma GCC unroll 4
-    for (int column = 0; column < kColumns; ++column) {
-      key[column] = load_words(columns[column] + step * stride);
-      hold(key[column]);
-    }
-#pragma GCC unroll 8
-    for (int row = 0; row < kRows; ++row) {
-      const Words query = splat_word(queries + row * steps + step);
-#pragma GCC unroll 4
-      for (int column = 0; column < kColumns; ++column)
-        sums[row][column] = multiply_words<kPairs>(query, key[column], sums[row][column]);
-    }
-  } while (++step < steps);
+}
+
+template <int kRows, int kColumns>
+inline void store_sums(const Floats (&sums)[kRows][kColumns], float* target, int64_t row_stride) {
 #pragma GCC unroll 8
   for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 4
-    for (int column = 0; column < kColumns; ++column) store(scores + row * kSection + column * kLanes, sums[row][column]);
+    for (int column = 0; column < kColumns; ++column) store(target + row * row_stride + column * kLanes, sums[row][column]);
+}
+
+// Scores of kRows rows against kColumns vectors of keys, pair by pair of the head.
+template <class Way, int kRows, int kColumns>
+inline void score_columns(const Shape& shape, const float* queries, const KeySection& section, int first, float* scores, Fetcher& fetcher) {
+  constexpr int kWords = Way::kTogether ? 1 : 2;
+  const int num_pairs = (int)shape.call->head_dim / 2, query_words = shape.query_words;
+  const char* columns[kColumns];
+  for (int column = 0; column < kColumns; ++column) {
+    const int key = first + column * kLanes;
+    columns[column] = section.keys[key / kGroupKeys] + key % kGroupKeys * kPairBytes;
+  }
+  Floats sums[kRows][kColumns];
+  set_to_zero(sums);
+  int pair = 0;
+  do {  // a head has a pair at least
+    fetcher.fetch();
+    multiply_pairs<Way>(queries + pair * kWords, query_words,
+                        [&](int column) { return load_words(columns[column] + (int64_t)pair * kGroupKeys * kPairBytes); }, sums);
+  } while (++pair < num_pairs);
+  store_sums(sums, scores + first, kSection);
 }
 
 // Scores of kRows rows [kRows, kSection] for the keys `first` to `end`, whole vectors.
-template <int kRows, bool kPairs>
-void score_rows(const Shape& shape, const float* queries, const KeySection& keys, int first, int end, float* scores, Fetcher& fetcher) {
-  const int steps = shape.score_steps;
-  int column = first / kLanes;
-  const int last = (end + kLanes - 1) / kLanes;
-  for (; column + kBlockColumns <= last; column += kBlockColumns)
-    score_columns<kRows, kBlockColumns, kPairs>(queries, steps, keys.columns + column, keys.column_stride, scores + column * kLanes, fetcher);
-  if (column + 2 <= last) {
-    score_columns<kRows, 2, kPairs>(queries, steps, keys.columns + column, keys.column_stride, scores + column * kLanes, fetcher);
-    column += 2;
-  }
-  if (column < last)
-    score_columns<kRows, 1, kPairs>(queries, steps, keys.columns + column, keys.column_stride, scores + column * kLanes, fetcher);
+template <class Way, int kRows>
+void score_rows(const Shape& shape, const float* queries, const KeySection& section, int first, int end, float* scores, Fetcher& fetcher) {
+  int key = first / kLanes * kLanes;
+  for (; key + (kBlockColumns - 1) * kLanes < end; key += kBlockColumns * kLanes)
+    score_columns<Way, kRows, kBlockColumns>(shape, queries, section, key, scores, fetcher);
+  for (; kBlockColumns > 2 && key + kLanes < end; key += 2 * kLanes)
+    score_columns<Way, kRows, 2>(shape, queries, section, key, scores, fetcher);
+  if (key < end) score_columns<Way, kRows, 1>(shape, queries, section, key, scores, fetcher);
 }
 
 inline Ints lane_numbers() {
@@ -151,14 +209,14 @@ float finish_scores(const AttentionCall& call, float* scores, int first, int end
   return largest_lane(largest) * late_scale(call);
 }
 
-// Turns the scores of a row into weights, exact zeros where they are hidden; their sum. Where words are pairs they are rounded
-// to bfloat16, packed at the start of the row, and summed as rounded.
-template <bool kPairs>
+// Turns the scores of a row into weights, exact zeros where they are hidden; their sum. Where pairs are multiplied with pairs
+// they are rounded to bfloat16, packed at the start of the row, and summed as rounded.
+template <class Way>
 float weigh_scores(float* scores, int first, int end, float scale, float highest) {
   Floats sum = {};
   for (int column = first / kLanes * kLanes; column < end; column += kLanes) {
     Floats weight = exponential(multiply_add(load(scores + column), splat(scale), splat(-highest)));
-    if constexpr (kPairs) {
+    if constexpr (Way::kTogether) {
       BFloat16* target = (BFloat16*)scores + column;  // never past what was read
       store(target, weight);
       weight = load(target);
@@ -170,69 +228,52 @@ float weigh_scores(float* scores, int first, int end, float scale, float highest
   return sum_lanes(sum);
 }
 
-// The sum of weights times values for kRows rows and kColumns vectors of the head, unit by unit, from the word `place`.
-template <int kRows, int kColumns, bool kPairs>
-inline void weigh_columns(const KeySection& keys, const float* weights, int first_unit, int end_unit, bool ends_in_half, int place,
-                          int padded, float* output, Fetcher& fetcher) {
+// The sum of weights times values for kRows rows and kColumns vectors of the head from the number `place`, pair by pair of
+// the keys `first` to `end`. load(address) gives a vector of pairs.
+template <class Way, int kRows, int kColumns, class Load>
+inline void weigh_columns(const Shape& shape, const KeySection& section, const float* weights, int first, int end, int place, Load load,
+                          float* output, Fetcher& fetcher) {
+  constexpr int kWords = Way::kTogether ? 1 : 2;
+  const int64_t pair_bytes = shape.call->head_dim * kPairBytes;
+  const int end_whole = end / 2;
   Floats sums[kRows][kColumns];
-#pragma GCC unroll 8
-  for (int row = 0; row < kRows; ++row)
-#pragma GCC unroll 4
-    for (int column = 0; column < kColumns; ++column) sums[row][column] = splat(0.0f);
-  const KnownWords known[4] = {
-      KnownWords(keys.value_words - place),
-      KnownWords(keys.value_words - place - kLanes),
-      KnownWords(keys.value_words - place - 2 * kLanes),
-      KnownWords(keys.value_words - place - 3 * kLanes),
-  };
-  const auto add = [&](const char* source, int unit, uint32_t kept) __attribute__((always_inline)) {
-    Words value[kColumns];
-#pragma GCC unroll 4
-    for (int column = 0; column < kColumns; ++column) {
-      value[column] = known[column].load(source + 4 * (place + column * kLanes)) & kept;
-      hold(value[column]);
-    }
-#pragma GCC unroll 8
-    for (int row = 0; row < kRows; ++row) {
-      const Words weight = splat_word(weights + row * kSection + unit);
-#pragma GCC unroll 4
-      for (int column = 0; column < kColumns; ++column)
-        sums[row][column] = multiply_words<kPairs>(weight, value[column], sums[row][column]);
-    }
-  };
-  const int end_whole = end_unit - ends_in_half;
-  for (int unit = first_unit; unit < end_whole;) {
-    const int end_group = unit / kUnitGroup * kUnitGroup + kUnitGroup, end = end_group < end_whole ? end_group : end_whole;
-    const char* source = keys.value_of(unit);
-    for (; unit < end; ++unit, source += keys.value_stride) {
+  set_to_zero(sums);
+  int pair = first / 2;
+  while (pair < end_whole) {
+    const int group = pair / (kGroupKeys / 2), end_group = (group + 1) * (kGroupKeys / 2);
+    const char* source = section.values[group] + pair % (kGroupKeys / 2) * pair_bytes + place * kPairBytes;
+    for (const int stop = end_group < end_whole ? end_group : end_whole; pair < stop; ++pair, source += pair_bytes) {
       fetcher.fetch();
-      add(source, unit, 0xffffffffu);
+      multiply_pairs<Way>(weights + pair * kWords, kSection, [&](int column) { return load(source + column * kLanes * kPairBytes); }, sums);
     }
   }
-  if (ends_in_half) add(keys.value_of(end_unit - 1), end_unit - 1, 0xffffu);
-#pragma GCC unroll 8
-  for (int row = 0; row < kRows; ++row)
-#pragma GCC unroll 4
-    for (int column = 0; column < kColumns; ++column)
-      store(output + (int64_t)row * padded + place + column * kLanes, sums[row][column]);
+  if (end % 2 == 1) {  // what lies behind the last key may be anything
+    const char* source = section.values[end / kGroupKeys] + end % kGroupKeys / 2 * pair_bytes + place * kPairBytes;
+    multiply_pairs<Way>(weights + pair * kWords, kSection,
+                        [&](int column) { return load(source + column * kLanes * kPairBytes) & 0xffffu; }, sums);
+  }
+  store_sums(sums, output + place, shape.padded);
 }
 
-// The same for whole heads and the keys `first` to `end`.
-template <int kRows, bool kPairs>
-void weigh_rows(const Shape& shape, const KeySection& keys, const float* weights, int first, int end, float* output, Fetcher& fetcher) {
-  const int first_unit = kPairs ? first / 2 : first, end_unit = kPairs ? (end + 1) / 2 : end;
-  const bool ends_in_half = kPairs && end == keys.num_keys && end % 2 == 1 && end > first;
+// The same for whole heads.
+template <class Way, int kRows>
+void weigh_rows(const Shape& shape, const KeySection& section, const float* weights, int first, int end, float* output, Fetcher& fetcher) {
+  const int head_dim = (int)shape.call->head_dim;
+  const auto load_whole = [](const char* source) { return load_words(source); };
   int place = 0;
-  for (; place + kBlockColumns * kLanes <= shape.padded; place += kBlockColumns * kLanes)
-    weigh_columns<kRows, kBlockColumns, kPairs>(keys, weights, first_unit, end_unit, ends_in_half, place, shape.padded, output, fetcher);
-  for (; place < shape.padded; place += kLanes)
-    weigh_columns<kRows, 1, kPairs>(keys, weights, first_unit, end_unit, ends_in_half, place, shape.padded, output, fetcher);
+  for (; place + kBlockColumns * kLanes <= head_dim; place += kBlockColumns * kLanes)
+    weigh_columns<Way, kRows, kBlockColumns>(shape, section, weights, first, end, place, load_whole, output, fetcher);
+  for (; place + kLanes <= head_dim; place += kLanes)
+    weigh_columns<Way, kRows, 1>(shape, section, weights, first, end, place, load_whole, output, fetcher);
+  const int left = head_dim - place;
+  const auto load_left = [left](const char* source) { return load_some_words(source, left); };
+  if (left > 0) weigh_columns<Way, kRows, 1>(shape, section, weights, first, end, place, load_left, output, fetcher);
 }
 
 // Attention of kRows rows of a tile, from `row` on, over a section.
-template <int kRows, bool kPairs>
-void attend_rows(const Shape& shape, const RowTile& tile, int row, const SeenKeys& section, const float* queries, const KeySection& keys,
-                 float* scores, const Softmax& softmax, Fetcher& fetcher) {
+template <class Way, int kRows>
+void attend_rows(const Shape& shape, const RowTile& tile, int row, const KeySection& section, const float* queries, float* scores,
+                 const Softmax& softmax, Fetcher& fetcher) {
   const int64_t window = shape.call->sliding_window;
   int first_seen[kRows], end_seen[kRows], first = kSection, end = 0;
   for (int inner = 0; inner < kRows; ++inner) {
@@ -243,38 +284,30 @@ void attend_rows(const Shape& shape, const RowTile& tile, int row, const SeenKey
     if (first_seen[inner] < first) first = first_seen[inner];
     if (end_seen[inner] > end) end = end_seen[inner];
   }
-  score_rows<kRows, kPairs>(shape, queries + (int64_t)row * shape.score_steps, keys, first, end, scores, fetcher);
+  score_rows<Way, kRows>(shape, queries + (int64_t)row * shape.query_words, section, first, end, scores, fetcher);
   for (int inner = 0; inner < kRows; ++inner) {
     const float largest = finish_scores(*shape.call, scores + inner * kSection, first, end, first_seen[inner], end_seen[inner]);
     softmax.highest[row + inner] = largest > kNothingSeen ? largest : kNothingSeen;
   }
   for (int inner = 0; inner < kRows; ++inner)
     softmax.total[row + inner] =
-        weigh_scores<kPairs>(scores + inner * kSection, first, end, late_scale(*shape.call), softmax.highest[row + inner]);
-  weigh_rows<kRows, kPairs>(shape, keys, scores, first, end, softmax.output + (int64_t)row * shape.padded, fetcher);
-}
-
-template <int kRows>
-void attend_rows(const Shape& shape, const RowTile& tile, int row, const SeenKeys& section, const float* queries, const KeySection& keys,
-                 float* scores, const Softmax& softmax, Fetcher& fetcher) {
-#if defined(__AVX512BF16__)
-  if (shape.in_pairs) return attend_rows<kRows, true>(shape, tile, row, section, queries, keys, scores, softmax, fetcher);
-#endif
-  attend_rows<kRows, false>(shape, tile, row, section, queries, keys, scores, softmax, fetcher);
+        weigh_scores<Way>(scores + inner * kSection, first, end, late_scale(*shape.call), softmax.highest[row + inner]);
+  weigh_rows<Way, kRows>(shape, section, scores, first, end, softmax.output + (int64_t)row * shape.padded, fetcher);
 }
 
 // All rows of a tile.
-void attend_all_rows(const Shape& shape, const RowTile& tile, const SeenKeys& section, const float* queries, const KeySection& keys,
-                     float* scores, const Softmax& softmax, Fetcher& fetcher) {
+template <class Way>
+void attend_all_rows(const Shape& shape, const RowTile& tile, const KeySection& section, const float* queries, float* scores,
+                     const Softmax& softmax, Fetcher& fetcher) {
   int row = 0;
   for (; row + kBlockRows <= tile.num_rows; row += kBlockRows)
-    attend_rows<kBlockRows>(shape, tile, row, section, queries, keys, scores, softmax, fetcher);
+    attend_rows<Way, kBlockRows>(shape, tile, row, section, queries, scores, softmax, fetcher);
   switch (tile.num_rows - row) {
-    case 5: return attend_rows<5>(shape, tile, row, section, queries, keys, scores, softmax, fetcher);
-    case 4: return attend_rows<4>(shape, tile, row, section, queries, keys, scores, softmax, fetcher);
-    case 3: return attend_rows<3>(shape, tile, row, section, queries, keys, scores, softmax, fetcher);
-    case 2: return attend_rows<2>(shape, tile, row, section, queries, keys, scores, softmax, fetcher);
-    case 1: return attend_rows<1>(shape, tile, row, section, queries, keys, scores, softmax, fetcher);
+    case 5: return attend_rows<Way, 5>(shape, tile, row, section, queries, scores, softmax, fetcher);
+    case 4: return attend_rows<Way, 4>(shape, tile, row, section, queries, scores, softmax, fetcher);
+    case 3: return attend_rows<Way, 3>(shape, tile, row, section, queries, scores, softmax, fetcher);
+    case 2: return attend_rows<Way, 2>(shape, tile, row, section, queries, scores, softmax, fetcher);
+    case 1: return attend_rows<Way, 1>(shape, tile, row, section, queries, scores, softmax, fetcher);
     default: return;
   }
 }

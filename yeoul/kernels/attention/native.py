@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from yeoul.kernels.native.cache_layout import is_paired, strides_of
+from yeoul.kernels.native.cache_layout import strides_of
 from yeoul.kernels.native.calls import AttentionCall, BatchCall
 from yeoul.kernels.native_library import address, number_type
 from yeoul.kernels.native_operations import NativeOperation, new_tensor
@@ -54,7 +54,6 @@ def paged_attention(
             softcap=softcap or 0.0,
             query_type=number_type(query.dtype),
             cache_type=number_type(kv_cache.dtype),
-            is_paired=is_paired(kv_cache),
         )
     )
     return output

@@ -11,41 +11,38 @@
 
 namespace {
 
-constexpr int kTileRows = 48;            // rows (query times head of the group) that share packed keys
+constexpr int kTileRows = 48;            // rows (query times head of the group) that pass by the same keys
 constexpr int64_t kSerialWork = 150000;  // multiplications below which waking a thread costs more than it saves
 constexpr int64_t kFewUnits = 16;        // fewer than this, and sections of a long context are dealt out too
 
 inline int64_t whole_lines(int64_t numbers) { return (numbers + 15) / 16 * 16; }
 
-// What a thread works with: some softmaxes, packed queries, scores of a block of rows, and what it packs of a section.
+// What a thread works with: some softmaxes, packed queries, and scores of a block of rows.
 struct Workspace {
   Softmax softmaxes[2];
   float *queries, *scores;
-  SectionMemory memory;
 
   Workspace(const Shape& shape, int num_rows) {
     static thread_local Scratch scratch;
     const int64_t row_numbers = whole_lines(num_rows), output = whole_lines((int64_t)num_rows * shape.padded);
-    const int64_t num_queries = whole_lines((int64_t)num_rows * shape.score_steps), num_scores = kBlockRows * kSection;
-    const int64_t num_keys = SectionMemory::numbers_of_keys(shape), num_values = SectionMemory::numbers_of_values(shape);
-    float* next = scratch.at_least(2 * (2 * row_numbers + output) + num_queries + num_scores + num_keys + num_values);
+    const int64_t num_queries = whole_lines((int64_t)num_rows * shape.query_words);
+    float* next = scratch.at_least(2 * (2 * row_numbers + output) + num_queries + kBlockRows * kSection);
     for (Softmax& softmax : softmaxes) {
       softmax = Softmax{next, next + row_numbers, next + 2 * row_numbers};
       next += 2 * row_numbers + output;
     }
     queries = next;
     scores = queries + num_queries;
-    memory = SectionMemory{scores + num_scores, scores + num_scores + num_keys};
   }
 };
 
-// Packs the queries of a tile: [num_rows, score_steps] words.
+// Packs the queries of a tile: [num_rows, query_words].
 void pack_queries(const Shape& shape, const RowTile& tile, float* packed) {
   const AttentionCall& call = *shape.call;
   for (int row = 0; row < tile.num_rows; ++row) {
     const int64_t token = tile.first_token + row / shape.group, head = tile.kv_head * shape.group + row % shape.group;
     const char* source = address_of(call.query, token * call.query_stride + head * call.head_dim, call.query_type);
-    float* target = packed + (int64_t)row * shape.score_steps;
+    float* target = packed + (int64_t)row * shape.query_words;
     if (shape.in_pairs) {
       __builtin_memcpy(target, source, (size_t)call.head_dim * 2);
       continue;
@@ -71,21 +68,16 @@ void write_output(const Shape& shape, const RowTile& tile, const Softmax& softma
   }
 }
 
-// A section of a tile.
-struct Section {
-  RowTile tile;
-  int64_t number;
-};
-
 // `next` is what the thread computes afterwards, or null.
-void attend_section(const Shape& shape, const Section& section, const Section* next, const Workspace& space, const Softmax& softmax) {
-  const SeenKeys seen(shape, section.tile, section.number);
-  KeySection keys;
-  lay_out_section(shape, section.tile, seen, space.memory, keys);
-  Fetcher fetcher(*shape.call);
-  fetcher.add(shape, section.tile, section.number, 1);
-  if (next != nullptr) fetcher.add(shape, next->tile, next->number, 0);
-  attend_all_rows(shape, section.tile, seen, space.queries, keys, space.scores, softmax, fetcher);
+void attend_section(const Shape& shape, const RowTile& tile, const KeySection& section, const KeySection* next, const Workspace& space,
+                    const Softmax& softmax) {
+  Fetcher fetcher(shape, section, next);
+#if defined(__AVX512BF16__)
+  if (shape.in_pairs) return attend_all_rows<Pairs>(shape, tile, section, space.queries, space.scores, softmax, fetcher);
+#endif
+  if (shape.call->cache_type == kBFloat16)
+    return attend_all_rows<Numbers<BFloat16>>(shape, tile, section, space.queries, space.scores, softmax, fetcher);
+  attend_all_rows<Numbers<Float16>>(shape, tile, section, space.queries, space.scores, softmax, fetcher);
 }
 
 // All sections of a tile, joined. `next` is the thread's next tile, or null.
@@ -93,13 +85,15 @@ void attend_tile(const Shape& shape, const RowTile& tile, const RowTile* next) {
   const Workspace space(shape, tile.num_rows);
   pack_queries(shape, tile, space.queries);
   const int64_t first = first_section_of(shape, tile), last = last_section_of(tile);
+  KeySection section(shape, tile, first);
   for (int64_t number = first; number <= last; ++number) {
     const bool is_last = number == last;
-    Section following = {tile, number + 1};
-    if (is_last && next != nullptr) following = {*next, first_section_of(shape, *next)};
+    const RowTile& following = is_last && next != nullptr ? *next : tile;
+    const KeySection coming(shape, following, is_last ? first_section_of(shape, following) : number + 1);
     const Softmax& mine = space.softmaxes[number == first ? 0 : 1];
-    attend_section(shape, {tile, number}, is_last && next == nullptr ? nullptr : &following, space, mine);
+    attend_section(shape, tile, section, is_last && next == nullptr ? nullptr : &coming, space, mine);
     if (number != first) join(shape, tile.num_rows, space.softmaxes[0], mine);
+    section = coming;
   }
   write_output(shape, tile, space.softmaxes[0]);
 }
@@ -161,8 +155,9 @@ void attend_piece(const Shape& shape, int64_t unit, int64_t section, const Softm
   if (section < first_section_of(shape, tile) || section > last_section_of(tile)) return;
   const Workspace space(shape, tile.num_rows);
   pack_queries(shape, tile, space.queries);
-  const Section next = {tile, section + 1};
-  attend_section(shape, {tile, section}, section < last_section_of(tile) ? &next : nullptr, space, softmax);
+  const bool is_last = section == last_section_of(tile);
+  const KeySection keys(shape, tile, section), next(shape, tile, is_last ? section : section + 1);
+  attend_section(shape, tile, keys, is_last ? nullptr : &next, space, softmax);
 }
 
 void join_pieces(const Shape& shape, int64_t unit, float* partials, int64_t num_sections) {
@@ -223,11 +218,8 @@ Shape shape_of(const AttentionCall& call) {
   Shape shape{&call, call.batch, (int)(call.num_heads / call.num_kv_heads), 0, (int)call.head_dim, false};
   shape.padded = ((int)call.head_dim + kLanes - 1) / kLanes * kLanes;
 #if defined(__AVX512BF16__)
-  shape.in_pairs = call.query_type == kBFloat16 && call.cache_type == kBFloat16 && call.head_dim % 2 == 0;
-  if (shape.in_pairs) {
-    shape.score_steps = (int)call.head_dim / 2;
-    shape.padded = ((int)call.head_dim + 31) / 32 * 32;
-  }
+  shape.in_pairs = call.query_type == kBFloat16 && call.cache_type == kBFloat16;
+  if (shape.in_pairs) shape.query_words = (int)call.head_dim / 2;
 #endif
   return shape;
 }

@@ -1,9 +1,8 @@
 // How the numbers of a block of the KV cache lie; knows nothing of who writes or reads them.
 //
-// A block of a KV head is [block_size, head_dim], keys in one half of the cache and values in the other. Where the cache is
-// of bfloat16 and the block is whole groups of 16 keys, it is paired instead, as dot products of pairs want it, so that
-// nobody has to transpose what is read in every step: keys are [group][pair of head_dim][16 keys][2], values are
-// [pair of keys][head_dim][2]. Python decides it (see cache_layout.py) and says so in every call.
+// Numbers have 16 bits and lie in pairs, as products want them, so that nobody has to transpose what is read in every step: a
+// pair is two numbers of a key, or one number of two values. A block of a KV head is whole groups of 16 keys, in one half of
+// the cache [group][pair of head_dim][16 keys][2], and their values in the other, [pair of keys][head_dim][2].
 
 #pragma once
 

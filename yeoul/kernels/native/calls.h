@@ -58,8 +58,8 @@ struct BatchCall {
   int64_t num_requests;
 };
 
-// A layer's attention over its cache [2, num_blocks, num_kv_heads, block_size, head_dim], whose last three dimensions are
-// contiguous; how a block's numbers lie, see native/cache_layout.h.
+// A layer's attention over its cache [2, num_blocks, num_kv_heads, block_size, head_dim] of 16-bit numbers, whose last three
+// dimensions are contiguous; how a block's numbers lie, see native/cache_layout.h.
 struct AttentionCall {
   int64_t num_rows;
   int64_t num_heads;
@@ -79,7 +79,6 @@ struct AttentionCall {
   float softcap;  // 0: none
   int32_t query_type;
   int32_t cache_type;
-  int32_t is_paired;
 };
 
 // A layer's heads after projection, rotated in place; keys and values go to the cache, see AttentionCall.
@@ -102,7 +101,6 @@ struct RotaryCall {
   float epsilon;
   int32_t heads_type;
   int32_t cache_type;
-  int32_t is_paired;
 };
 
 // How a row's token is chosen; the same as SAMPLING_ROW in sampling/sampling_rows.py, which says what the fields mean.

@@ -101,7 +101,6 @@ class AttentionCall(Call):
         ("softcap", _float),
         ("query_type", _int32),
         ("cache_type", _int32),
-        ("is_paired", _int32),
     )
 
 
@@ -127,7 +126,6 @@ class RotaryCall(Call):
         ("epsilon", _float),
         ("heads_type", _int32),
         ("cache_type", _int32),
-        ("is_paired", _int32),
     )
 
 

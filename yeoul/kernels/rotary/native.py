@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from yeoul.kernels.native.cache_layout import is_paired, strides_of
+from yeoul.kernels.native.cache_layout import strides_of
 from yeoul.kernels.native.calls import RotaryCall
 from yeoul.kernels.native_library import address, number_type
 from yeoul.kernels.native_operations import NativeOperation
@@ -30,7 +30,6 @@ def rotate_and_write(
     num_kv_heads, block_size = kv_cache.shape[2:4]
     part_stride, block_stride = strides_of(kv_cache)
     num_heads = num_all_heads - 2 * num_kv_heads
-    assert head_dim in range(2, 1025, 2), f"a head of {head_dim} numbers cannot be rotated natively"
     assert cosines.dtype == sines.dtype == torch.float32
     assert slot_mapping.dtype == torch.int64
     _rotate_and_write(
@@ -53,7 +52,6 @@ def rotate_and_write(
             epsilon=0.0 if norms is None else norms.epsilon,
             heads_type=number_type(heads.dtype),
             cache_type=number_type(kv_cache.dtype),
-            is_paired=is_paired(kv_cache),
         )
     )
     return heads[:, :num_heads]

@@ -45,7 +45,8 @@ inline void make_head(const RotaryCall& call, const Number* source, const float*
 }
 
 // Writes every other of `size` numbers: another thread may be writing those between them.
-inline void write_every_other(const BFloat16* numbers, int64_t size, BFloat16* target) {
+template <class Number>
+inline void write_every_other(const Number* numbers, int64_t size, Number* target) {
   int64_t place = 0;
 #if defined(__AVX512BW__)
   for (; place + kLanes <= size; place += kLanes)
@@ -54,11 +55,10 @@ inline void write_every_other(const BFloat16* numbers, int64_t size, BFloat16* t
   for (; place < size; ++place) target[2 * place] = numbers[place];
 }
 
-// Writes a key (part 0) or value (1) to a paired block.
-inline void write_pairs(const RotaryCall& call, const BFloat16* numbers, int64_t part, int64_t offset, BFloat16* block) {
-  if (part == 1) return write_every_other(numbers, call.head_dim, block + paired_value_place(offset, call.head_dim));
-  BFloat16* target = block + 2 * paired_key_place(offset, call.head_dim);
-  for (int64_t pair = 0; pair < call.head_dim / 2; ++pair) __builtin_memcpy(target + 2 * pair * kGroupKeys, numbers + 2 * pair, 4);
+// Writes the pairs of a key, 16 keys apart.
+template <class Number>
+inline void write_pairs(const Number* numbers, int64_t size, Number* target) {
+  for (int64_t place = 0; place < size; place += 2) __builtin_memcpy(target + place * kGroupKeys, numbers + place, 4);
 }
 
 // Rotates the queries of a token in place and writes its keys, rotated, and its values to their slot.
@@ -67,34 +67,36 @@ void rotate_token(const RotaryCall& call, Number* heads, const float* cosines, c
   const int64_t size = call.head_dim;
   for (int64_t head = 0; head < call.num_heads; ++head, heads += size)
     make_head(call, heads, call.query_weight, cosines, sines, heads);
-  const int64_t block = slot / call.block_size, offset = slot % call.block_size;
-  for (int64_t part = 0; part < 2; ++part)
-    for (int64_t head = 0; head < call.num_kv_heads; ++head, heads += size) {
-      Cached* place = (Cached*)call.cache + part * call.part_stride + block * call.block_stride + head * call.block_size * size;
-      Cached made[kMaxHeadDim];
-      Cached* target = call.is_paired ? made : place + offset * size;
-      if (part == 0) {
-        make_head(call, heads, call.key_weight, cosines, sines, target);
-      } else {
-        copy_numbers(heads, size, target);
-      }
-      if (call.is_paired) write_pairs(call, (const BFloat16*)made, part, offset, (BFloat16*)place);
+  const int64_t block = slot / call.block_size, offset = slot % call.block_size, head_numbers = call.block_size * size;
+  Cached made[kMaxHeadDim];
+  Cached* keys = (Cached*)call.cache + block * call.block_stride;
+  for (int64_t head = 0; head < call.num_kv_heads; ++head, heads += size) {
+    make_head(call, heads, call.key_weight, cosines, sines, made);
+    write_pairs(made, size, keys + head * head_numbers + 2 * paired_key_place(offset, size));
+  }
+  Cached* values = keys + call.part_stride;
+  for (int64_t head = 0; head < call.num_kv_heads; ++head, heads += size) {
+    copy_numbers(heads, size, made);
+    write_every_other(made, size, values + head * head_numbers + paired_value_place(offset, size));
+  }
+}
+
+template <class Cached>
+void rotate_tokens(const RotaryCall& call, int64_t token, int64_t end) {
+  with_number_type(call.heads_type, [&](auto number) {
+    for (; token < end; ++token) {
+      const int64_t angle = token * (call.head_dim / 2);
+      rotate_token<decltype(number), Cached>(call, (decltype(number)*)call.heads + token * call.heads_stride, call.cosines + angle,
+                                             call.sines + angle, call.slots[token]);
     }
+  });
 }
 
 Plan plan_rotary(const RotaryCall& call) { return {call.num_rows * call.heads_stride <= kSerialNumbers / 2, 0}; }
 
 void run_rotary(const RotaryCall& call, Team& team) {
   team.share(call.num_rows, rows_of_a_piece(call.heads_stride), [&](int64_t token, int64_t end) {
-    with_number_type(call.heads_type, [&](auto number) {
-      with_number_type(call.cache_type, [&](auto cached) {
-        for (int64_t now = token; now < end; ++now) {
-          const int64_t angle = now * (call.head_dim / 2);
-          rotate_token<decltype(number), decltype(cached)>(call, (decltype(number)*)call.heads + now * call.heads_stride,
-                                                           call.cosines + angle, call.sines + angle, call.slots[now]);
-        }
-      });
-    });
+    call.cache_type == kBFloat16 ? rotate_tokens<BFloat16>(call, token, end) : rotate_tokens<Float16>(call, token, end);
   });
 }
 
