@@ -54,16 +54,16 @@ class NativeOperation:
         self._name = name
         self._kind = functools.cache(_kind_address)
 
-    def __call__(self, call: Call, absorbed: Call | None = None) -> None:
+    def __call__(self, call: Call, inner: Call | None = None) -> None:
         """Runs it, without the interpreter lock; or records it while there is a recording.
 
         Args:
             call: its structure.
-            absorbed: what ``absorb`` gave, to which the structure points.
+            inner: a structure that it points to.
         """
         kind = self._kind(f"{self._name}_{instruction_set_in_use()}", type(call))
         if _recordings:
-            _recordings[-1].add(kind, call, absorbed)
+            _recordings[-1].add(kind, call, inner)
             return
         operation = _Operation(kind, call.address)
         _run_operations(ctypes.addressof(operation), 1, 0)
@@ -81,21 +81,12 @@ def new_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return _recordings[-1].new_tensor(shape, dtype) if _recordings else torch.empty(shape, dtype=dtype)
 
 
-def absorb(rows: Tensor, types: tuple[type[Call], ...]) -> Call | None:
-    """The structure of the operation that makes ``rows``, for the next one to compute them itself.
-
-    It must be the one that was recorded last, and is taken off the recording. None where nothing is recorded, or the last
-    operation is of none of the types or makes something else.
-    """
-    return _recordings[-1].take_last(rows, types) if _recordings else None
-
-
 class _Recorded(NamedTuple):
-    """An operation, its structure, and that of an operation that it absorbed."""
+    """An operation, its structure, and one that it points to."""
 
     kind: int
     call: Call
-    absorbed: Call | None
+    inner: Call | None
 
 
 @dataclass
@@ -126,7 +117,7 @@ class Recording:
         self._operations: ctypes.Array[_Operation] = (_Operation * 0)()
 
     def __len__(self) -> int:
-        """Its operations, without those that others absorbed."""
+        """How many operations it has."""
         return len(self._recorded)
 
     def new_tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -136,19 +127,9 @@ class Recording:
         self._results.append(_Result(tensor, tensor.nbytes // shape[0]))
         return tensor
 
-    def add(self, kind: int, call: Call, absorbed: Call | None = None) -> None:
+    def add(self, kind: int, call: Call, inner: Call | None = None) -> None:
         """Takes an operation and its structures, which stay the recording's."""
-        self._recorded.append(_Recorded(kind, call, absorbed))
-
-    def take_last(self, rows: Tensor, types: tuple[type[Call], ...]) -> Call | None:
-        """See ``absorb``."""
-        if not self._recorded:
-            return None
-        call = self._recorded[-1].call
-        if not isinstance(call, types) or call.output != rows.data_ptr():
-            return None
-        self._recorded.pop()
-        return call
+        self._recorded.append(_Recorded(kind, call, inner))
 
     def finish(self, output: Tensor, max_num_rows: int) -> Tensor:
         """Finds memory for all results.
@@ -204,7 +185,7 @@ class Recording:
         """Every field that is the address of a result: the place in the list, the structure, the field, the result, and how
         far into a row."""
         for place, recorded in enumerate(self._recorded):
-            for call in filter(None, (recorded.absorbed, recorded.call)):
+            for call in filter(None, (recorded.inner, recorded.call)):
                 for field, kind, *_ in call._fields_:
                     address = getattr(call, field)
                     if kind is ctypes.c_void_p and address and (result := self._result_at(address)) is not None:

@@ -20,6 +20,7 @@ from yeoul.kernels.dequantize.reference import dequantize
 from yeoul.kernels.linear.matrix_stack import Matrix, MatrixStack, look_up
 from yeoul.kernels.linear.reference import linear
 from yeoul.kernels.native.cache_layout import is_paired
+from yeoul.kernels.native.calls import BatchCall
 from yeoul.kernels.rms_norm import native as rms_norm_native
 from yeoul.kernels.rms_norm import reference as rms_norm_reference
 from yeoul.kernels.rotary import native as rotary_native
@@ -38,9 +39,11 @@ __all__ = [
     "add_and_norm",
     "apply_rotary",
     "dequantize",
+    "gated_linear",
     "gelu_tanh_gate",
     "linear",
     "look_up",
+    "norm_linear",
     "paged_attention",
     "rms_norm",
     "rotate_and_write",
@@ -74,6 +77,22 @@ def gelu_tanh_gate(gate_and_up: Tensor) -> Tensor:
     return gate(gate_and_up)
 
 
+def norm_linear(stack: MatrixStack, stream: Tensor, addend: Tensor | None, weight: Tensor, epsilon: float) -> Tensor:
+    """The norm of ``stream``, to which ``addend`` is added first, **in place**, times the matrices of ``stack``."""
+    if stack.packed is not None and _is_fast(stream):
+        return stack.packed.after_norm(stream, addend, weight, epsilon)
+    if addend is None:
+        return stack(rms_norm(stream, weight, epsilon))
+    return stack(add_and_norm(stream, addend, weight, epsilon))
+
+
+def gated_linear(stack: MatrixStack, gate_and_up: Tensor, kind: str) -> Tensor:
+    """A gate, ``silu`` or ``gelu_tanh``, of ``gate_and_up``, times the matrices of ``stack``."""
+    if stack.packed is not None and _is_fast(gate_and_up):
+        return stack.packed.after_gate(gate_and_up, kind)
+    return stack(gelu_tanh_gate(gate_and_up) if kind == "gelu_tanh" else silu_gate(gate_and_up))
+
+
 def rotate_and_write(
     heads: Tensor,
     cosines: Tensor,
@@ -97,18 +116,16 @@ def paged_attention(
     scale: float,
     sliding_window: int = 0,
     softcap: float | None = None,
+    batch: BatchCall | None = None,
 ) -> Tensor:
-    """See ``attention.reference.paged_attention``."""
-    attend = attention_native.paged_attention if is_paired(kv_cache) else attention_reference.paged_attention
-    return attend(
-        query,
-        kv_cache,
-        query_start,
-        context_lengths,
-        block_tables,
-        scale=scale,
-        sliding_window=sliding_window,
-        softcap=softcap,
+    """See ``attention.reference.paged_attention``; ``batch`` is the step's shape for all its layers."""
+    shape = (query_start, context_lengths, block_tables)
+    if not is_paired(kv_cache):
+        return attention_reference.paged_attention(
+            query, kv_cache, *shape, scale=scale, sliding_window=sliding_window, softcap=softcap
+        )
+    return attention_native.paged_attention(
+        query, kv_cache, *shape, scale=scale, sliding_window=sliding_window, softcap=softcap, batch=batch
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from yeoul.kernels import operations
 from yeoul.layers.attention_metadata import AttentionMetadata
 from yeoul.layers.linear import ColumnParallelLinear, RowParallelLinear, RowsOfMatrix
+from yeoul.layers.norm import RmsNorm
 from yeoul.layers.parallel import TensorParallel
 from yeoul.layers.rotary import RotaryTable
 from yeoul.layers.weight_source import WeightSource
@@ -30,10 +31,11 @@ class AttentionRule:
 
 
 class Attention:
-    """Query, key and value projections, optional norms on heads, rotation, the cache, attention and the output projection."""
+    """A norm, projections to heads, optional norms on them, rotation, the cache, attention and the output projection."""
 
     def __init__(
         self,
+        norm: RmsNorm,
         query_key_value: ColumnParallelLinear,
         output: RowParallelLinear,
         share: HeadShare,
@@ -41,6 +43,7 @@ class Attention:
         rule: AttentionRule,
         head_norms: operations.HeadNorms | None = None,
     ) -> None:
+        self._norm = norm
         self._query_key_value = query_key_value
         self._output = output
         self._heads_shape = (-1, share.num_heads + 2 * share.num_kv_heads, head_dim)
@@ -49,9 +52,18 @@ class Attention:
 
     @classmethod
     def load(
-        cls, weights: WeightSource, prefix: str, description: ModelDescription, layer: int, parallel: TensorParallel
+        cls,
+        weights: WeightSource,
+        prefix: str,
+        description: ModelDescription,
+        layer: int,
+        parallel: TensorParallel,
+        norm: RmsNorm,
     ) -> Attention:
-        """Read this rank's heads of ``prefix``'s projections, and its head norms where the model has them."""
+        """Read this rank's heads of ``prefix``'s projections, and its head norms where the model has them.
+
+        ``norm`` is the one before the projections.
+        """
         share = deal_kv_groups(description.num_heads, description.num_kv_heads, parallel.size)[parallel.rank]
         head_dim, hidden = description.head_dim, description.hidden_size
         heads = range(share.first_head * head_dim, (share.first_head + share.num_heads) * head_dim)
@@ -68,11 +80,16 @@ class Attention:
         slides = description.sliding_window > 0 and description.sliding_layers[layer]
         window = description.sliding_window if slides else 0
         rule = AttentionRule(description.attention_scale, window, description.attention_logit_softcap)
-        return cls(query_key_value, output, share, head_dim, rule, _load_head_norms(weights, prefix, description))
+        return cls(norm, query_key_value, output, share, head_dim, rule, _load_head_norms(weights, prefix, description))
 
-    def __call__(self, hidden_states: Tensor, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor) -> Tensor:
-        """``[num_tokens, hidden_size]`` to the same, the same on every rank; writes the step's keys and values."""
-        heads = self._query_key_value(hidden_states).view(self._heads_shape)
+    def __call__(
+        self, stream: Tensor, addend: Tensor | None, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor
+    ) -> Tensor:
+        """Adds ``addend`` to the stream in place, and computes ``[num_tokens, hidden_size]`` from it, the same on every rank.
+
+        Writes the step's keys and values.
+        """
+        heads = self._query_key_value.after_norm(self._norm, stream, addend).view(self._heads_shape)
         query = operations.rotate_and_write(
             heads, rotary.cosines, rotary.sines, kv_cache, metadata.slot_mapping, self._head_norms
         )
@@ -85,6 +102,7 @@ class Attention:
             scale=self._rule.scale,
             sliding_window=self._rule.sliding_window,
             softcap=self._rule.softcap,
+            batch=metadata.batch,
         )
         return self._output(attended.flatten(1))
 

@@ -5,9 +5,12 @@ Built once a step by the model runner, handed to ``Model.forward``, read by ``la
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
+
+from yeoul.kernels.attention.native import fill_batch_call
+from yeoul.kernels.native.calls import BatchCall
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class AttentionMetadata:
         max_query_length: the largest number of rows that a request owns.
         max_context_length: the largest of ``context_lengths``.
         block_size: the number of tokens in a block of the cache.
+        batch: the first three as native attention reads them, the same for all layers.
     """
 
     query_start: Tensor
@@ -35,3 +39,8 @@ class AttentionMetadata:
     max_query_length: int
     max_context_length: int
     block_size: int
+    batch: BatchCall = field(default_factory=BatchCall)
+
+    def __post_init__(self) -> None:
+        """Lets ``batch`` point to the tensors."""
+        fill_batch_call(self.batch, self.query_start, self.context_lengths, self.block_tables)

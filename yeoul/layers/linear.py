@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from yeoul.kernels import operations
+from yeoul.layers.norm import RmsNorm
 from yeoul.layers.parallel import TensorParallel
 from yeoul.layers.weight_source import WeightSource
 
@@ -39,18 +40,16 @@ class ColumnParallelLinear:
         bias = torch.cat([weights.read(f"{part.name}.bias", (part.num_rows,), rows=part.rows) for part in parts])
         return cls(matrices, bias)
 
-    def __call__(self, rows: Tensor) -> Tensor:
-        """``[num_tokens, in_size]`` to ``[num_tokens, this rank's outputs]``."""
-        return self._stack(rows)
+    def after_norm(self, norm: RmsNorm, stream: Tensor, addend: Tensor | None) -> Tensor:
+        """Adds ``addend`` to ``stream`` in place, and turns its norm into ``[num_tokens, this rank's outputs]``."""
+        return operations.norm_linear(self._stack, stream, addend, norm.weight, norm.epsilon)
 
 
 class RowParallelLinear:
-    """All outputs of a matrix from this rank's inputs, summed over the ranks; the bias is added once, after the sum."""
+    """All outputs of a matrix from this rank's inputs, summed over the ranks; the first rank adds the bias."""
 
     def __init__(self, weight: operations.Matrix, bias: Tensor | None, parallel: TensorParallel) -> None:
-        is_alone = parallel.size == 1
-        self._stack = operations.MatrixStack([weight], bias if is_alone else None)
-        self._late_bias = None if is_alone else bias
+        self._stack = operations.MatrixStack([weight], bias if parallel.rank == 0 else None)
         self._parallel = parallel
 
     @classmethod
@@ -71,5 +70,8 @@ class RowParallelLinear:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """``[num_tokens, this rank's inputs]`` to ``[num_tokens, out_size]``, the same on every rank."""
-        total = self._parallel.all_reduce(self._stack(rows))
-        return total if self._late_bias is None else total + self._late_bias
+        return self._parallel.all_reduce(self._stack(rows))
+
+    def after_gate(self, gate_and_up: Tensor, kind: str) -> Tensor:
+        """The same for what a gate makes of ``[num_tokens, 2 * this rank's inputs]``."""
+        return self._parallel.all_reduce(operations.gated_linear(self._stack, gate_and_up, kind))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from yeoul.kernels import operations
 from yeoul.layers.linear import ColumnParallelLinear, RowParallelLinear, RowsOfMatrix
+from yeoul.layers.norm import RmsNorm
 from yeoul.layers.parallel import TensorParallel
 from yeoul.layers.weight_source import WeightSource
 from yeoul.model_files.description import ModelDescription
@@ -16,23 +16,26 @@ from yeoul.model_files.tensor_parallel_split import deal_intermediate
 
 
 class GatedMlp:
-    """``down(activation(gate(x)) * up(x))``."""
+    """``down(activation(gate(x)) * up(x))`` of a norm."""
 
-    def __init__(self, gate_and_up: ColumnParallelLinear, down: RowParallelLinear, activation: str) -> None:
+    def __init__(self, norm: RmsNorm, gate_and_up: ColumnParallelLinear, down: RowParallelLinear, activation: str) -> None:
+        self._norm = norm
         self._gate_and_up = gate_and_up
         self._down = down
-        self._activation = operations.gelu_tanh_gate if activation == "gelu_tanh" else operations.silu_gate
+        self._activation = activation
 
     @classmethod
-    def load(cls, weights: WeightSource, prefix: str, description: ModelDescription, parallel: TensorParallel) -> GatedMlp:
-        """Read this rank's share of ``prefix``'s ``gate_proj``, ``up_proj`` and ``down_proj``."""
+    def load(
+        cls, weights: WeightSource, prefix: str, description: ModelDescription, parallel: TensorParallel, norm: RmsNorm
+    ) -> GatedMlp:
+        """Read this rank's share of ``prefix``'s ``gate_proj``, ``up_proj`` and ``down_proj``; ``norm`` comes before them."""
         hidden, inner, bias = description.hidden_size, description.intermediate_size, description.mlp_bias
         mine = deal_intermediate(inner, parallel.size)[parallel.rank]
         parts = [RowsOfMatrix(f"{prefix}.{part}", inner, mine) for part in ("gate_proj", "up_proj")]
         gate_and_up = ColumnParallelLinear.load(weights, parts, hidden, has_bias=bias)
         down = RowParallelLinear.load(weights, f"{prefix}.down_proj", (hidden, inner), mine, parallel, has_bias=bias)
-        return cls(gate_and_up, down, description.activation)
+        return cls(norm, gate_and_up, down, description.activation)
 
-    def __call__(self, hidden_states: Tensor) -> Tensor:
-        """``[num_tokens, hidden_size]`` to the same, the same on every rank."""
-        return self._down(self._activation(self._gate_and_up(hidden_states)))
+    def __call__(self, stream: Tensor, addend: Tensor) -> Tensor:
+        """Adds ``addend`` to the stream in place; ``[num_tokens, hidden_size]``, the same on every rank."""
+        return self._down.after_gate(self._gate_and_up.after_norm(self._norm, stream, addend), self._activation)

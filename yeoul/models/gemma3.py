@@ -29,19 +29,18 @@ class Gemma3Layer:
             size, epsilon, offset = description.hidden_size, description.rms_norm_eps, description.norm_weight_offset
             return RmsNorm.load(weights, f"{prefix}.{name}", size, epsilon=epsilon, offset=offset)
 
-        self._before_attention = norm("input_layernorm")
-        self._attention = Attention.load(weights, f"{prefix}.self_attn", description, layer, parallel)
+        before_attention, before_mlp = norm("input_layernorm"), norm("pre_feedforward_layernorm")
+        self._attention = Attention.load(weights, f"{prefix}.self_attn", description, layer, parallel, before_attention)
         self._after_attention = norm("post_attention_layernorm")
-        self._before_mlp = norm("pre_feedforward_layernorm")
-        self._mlp = GatedMlp.load(weights, f"{prefix}.mlp", description, parallel)
+        self._mlp = GatedMlp.load(weights, f"{prefix}.mlp", description, parallel, before_mlp)
         self._after_mlp = norm("post_feedforward_layernorm")
 
     def __call__(
         self, stream: Tensor, addend: Tensor | None, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor
     ) -> Tensor:
         """See ``DecoderLayer``."""
-        attended = self._attention(self._before_attention.after(stream, addend), rotary, metadata, kv_cache)
-        computed = self._mlp(self._before_mlp.after(stream, self._after_attention(attended)))
+        attended = self._attention(stream, addend, rotary, metadata, kv_cache)
+        computed = self._mlp(stream, self._after_attention(attended))
         return self._after_mlp(computed)
 
 

@@ -26,17 +26,17 @@ class LlamaLayer:
     def __init__(self, weights: WeightSource, description: ModelDescription, layer: int, parallel: TensorParallel) -> None:
         prefix = f"model.layers.{layer}"
         size, epsilon = description.hidden_size, description.rms_norm_eps
-        self._attention_norm = RmsNorm.load(weights, f"{prefix}.input_layernorm", size, epsilon=epsilon)
-        self._attention = Attention.load(weights, f"{prefix}.self_attn", description, layer, parallel)
-        self._mlp_norm = RmsNorm.load(weights, f"{prefix}.post_attention_layernorm", size, epsilon=epsilon)
-        self._mlp = GatedMlp.load(weights, f"{prefix}.mlp", description, parallel)
+        norm = RmsNorm.load(weights, f"{prefix}.input_layernorm", size, epsilon=epsilon)
+        self._attention = Attention.load(weights, f"{prefix}.self_attn", description, layer, parallel, norm)
+        norm = RmsNorm.load(weights, f"{prefix}.post_attention_layernorm", size, epsilon=epsilon)
+        self._mlp = GatedMlp.load(weights, f"{prefix}.mlp", description, parallel, norm)
 
     def __call__(
         self, stream: Tensor, addend: Tensor | None, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor
     ) -> Tensor:
         """See ``DecoderLayer``."""
-        attended = self._attention(self._attention_norm.after(stream, addend), rotary, metadata, kv_cache)
-        return self._mlp(self._mlp_norm.after(stream, attended))
+        attended = self._attention(stream, addend, rotary, metadata, kv_cache)
+        return self._mlp(stream, attended)
 
 
 def build_llama(weights: WeightSource, description: ModelDescription, parallel: TensorParallel) -> Decoder:

@@ -1,23 +1,28 @@
 """RecordedLayers: a decoder's layers, walked through in Python once and run as one native call afterwards.
 
 Knows nothing of what is inside a layer. ``models.decoder`` runs its layers through it. Where a layer computes with anything
-else than native operations (on a GPU, in float32, over ranks on several hosts) they are walked through in every step.
+else than native operations (on a GPU, in float32, over ranks on several hosts) they are walked through in every step, and
+the log says why.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from yeoul.kernels.attention.native import batch_call, fill_batch_call
+from yeoul.kernels.attention.native import fill_batch_call
 from yeoul.kernels.native.calls import BatchCall
 from yeoul.kernels.native_library import InstructionSet, instruction_set_in_use
 from yeoul.kernels.native_operations import NotRecordableError, Recording, record
 from yeoul.layers.attention_metadata import AttentionMetadata
 from yeoul.layers.rotary import RotaryTable
+
+logger = logging.getLogger(__name__)
 
 _FIRST_MAX_ROWS = 256  # grows as steps do
 
@@ -46,7 +51,6 @@ class _RecordedStep(NamedTuple):
 
     recording: Recording
     inputs: LayerInputs
-    batch: BatchCall
     output: Tensor
     kv_caches: list[Tensor]
     instruction_set: InstructionSet
@@ -61,7 +65,9 @@ class _RecordedStep(NamedTuple):
         num_rows = len(step.stream)
         for mine, given in zip(_tensors_of(self.inputs), _tensors_of(step), strict=True):
             mine[:num_rows].copy_(given)
-        fill_batch_call(self.batch, step.metadata.query_start, step.metadata.context_lengths, step.metadata.block_tables)
+        fill_batch_call(
+            self.inputs.metadata.batch, step.metadata.query_start, step.metadata.context_lengths, step.metadata.block_tables
+        )
         self.recording.run(num_rows)
         return self.output[:num_rows]
 
@@ -86,7 +92,8 @@ class RecordedLayers:
         if self._recorded is None or not self._recorded.fits(len(step.stream), kv_caches):
             try:
                 self._recorded = _record(self._run_layers, step, kv_caches)
-            except NotRecordableError:
+            except NotRecordableError as reason:
+                logger.info("the layers run operation by operation, not as one native call, which is slower: %s", reason)
                 self._is_recordable = False
                 return self._run_layers(step, kv_caches)
         return self._recorded.run(step)
@@ -97,13 +104,10 @@ def _record(run_layers: RunLayers, step: LayerInputs, kv_caches: list[Tensor]) -
         raise NotRecordableError("the model is not on a CPU")
     max_num_rows = max(_FIRST_MAX_ROWS, 1 << (len(step.stream) - 1).bit_length())
     inputs = _like(step, max_num_rows)
-    metadata = inputs.metadata
-    batch = batch_call(metadata.query_start, metadata.context_lengths, metadata.block_tables)
     with record() as recording:
         output = run_layers(_first_row(inputs), kv_caches)
-    return _RecordedStep(
-        recording, inputs, batch, recording.finish(output, max_num_rows), kv_caches, instruction_set_in_use()
-    )
+    logger.debug("the layers are %d native operations, for steps of up to %d tokens", len(recording), max_num_rows)
+    return _RecordedStep(recording, inputs, recording.finish(output, max_num_rows), kv_caches, instruction_set_in_use())
 
 
 def _tensors_of(inputs: LayerInputs) -> list[Tensor]:
@@ -121,7 +125,8 @@ def _like(step: LayerInputs, num_rows: int) -> LayerInputs:
     def table_like(table: RotaryTable) -> RotaryTable:
         return RotaryTable(room_for(table.cosines), room_for(table.sines))
 
-    return _map_rows(step, room_for, table_like)
+    mine = step._replace(metadata=replace(step.metadata, batch=BatchCall()))  # which every step fills anew
+    return _map_rows(mine, room_for, table_like)
 
 
 def _first_row(inputs: LayerInputs) -> LayerInputs:
@@ -134,14 +139,5 @@ def _map_rows(
 ) -> LayerInputs:
     table = change_table(inputs.table)
     local_table = table if inputs.local_table is inputs.table else change_table(inputs.local_table)
-    old = inputs.metadata
-    metadata = AttentionMetadata(
-        query_start=old.query_start,
-        context_lengths=old.context_lengths,
-        block_tables=old.block_tables,
-        slot_mapping=change(old.slot_mapping),
-        max_query_length=old.max_query_length,
-        max_context_length=old.max_context_length,
-        block_size=old.block_size,
-    )
+    metadata = replace(inputs.metadata, slot_mapping=change(inputs.metadata.slot_mapping))
     return LayerInputs(change(inputs.stream), table, local_table, metadata)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from tests.unit.models.running import Requests, load
 from tests.unit.models.tiny_models import VOCAB_SIZE, make_model, save_folder, save_gguf
-from yeoul.kernels import native_operations
+from yeoul.kernels import native_operations, operations
 from yeoul.kernels.native_operations import NotRecordableError, record
 from yeoul.model_files.description import ModelFiles
 from yeoul.models.decoder import Decoder
@@ -61,11 +62,41 @@ def test_a_new_cache_is_not_taken_for_the_old_one(tmp_path):
     assert torch.equal(run_steps(model), first)
 
 
-def test_a_model_that_needs_torch_is_walked_through(tmp_path):
+def test_a_model_that_needs_torch_is_walked_through_and_says_why_once(tmp_path, caplog):
     model = load_decoder(save("qwen3", tmp_path), torch.float32)
     requests = Requests(model, [TOKENS[:8]])
-    requests.step({0: 8})
-    assert not model._run_layers._is_recordable
+    with caplog.at_level(logging.DEBUG, logger="yeoul.models.recorded_layers"):
+        requests.step({0: 4})
+        requests.step({0: 4})
+    (line,) = caplog.messages
+    assert "not as one native call" in line
+    assert "is not a native operation" in line
+
+
+@pytest.mark.parametrize(("architecture", "operations_a_layer"), [("llama", 6), ("gemma3", 8)])
+def test_a_layer_is_as_many_operations_as_it_says(tmp_path, caplog, architecture, operations_a_layer):
+    """Norm and product, rotation, attention, product, norm and product, gate and product; Gemma's two norms behind them."""
+    model = load_decoder(save(architecture, tmp_path))
+    with caplog.at_level(logging.DEBUG, logger="yeoul.models.recorded_layers"):
+        run_steps(model)
+    assert f"the layers are {operations_a_layer * model.num_layers + 1} native operations" in caplog.messages[0]
+
+
+def test_a_step_s_shape_is_its_own_whatever_is_computed_afterwards(tmp_path):
+    model = load_decoder(save("qwen3", tmp_path))
+    requests = Requests(model, [TOKENS, TOKENS[7:107]])
+    *_, first = inputs = requests.inputs({0: 30})
+    model.forward(*inputs, requests.caches)
+    query = torch.randn(30, model._description.num_heads, model.head_dim).bfloat16()
+
+    def attend() -> torch.Tensor:
+        shape = (first.query_start, first.context_lengths, first.block_tables)
+        return operations.paged_attention(query, requests.caches[0], *shape, scale=0.1, batch=first.batch)
+
+    expected = attend()
+    requests.num_computed[0] = 30
+    model.forward(*requests.inputs({0: 1, 1: 50}), requests.caches)
+    assert torch.equal(attend(), expected)
 
 
 def test_what_torch_would_compute_while_recording_is_refused():

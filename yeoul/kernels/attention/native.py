@@ -26,14 +26,21 @@ def paged_attention(
     scale: float,
     sliding_window: int = 0,
     softcap: float | None = None,
+    batch: BatchCall | None = None,
 ) -> Tensor:
-    """See ``reference.paged_attention``. A token's heads must be contiguous; from token to token there may be gaps."""
+    """See ``reference.paged_attention``. A token's heads must be contiguous; from token to token there may be gaps.
+
+    ``batch`` is the three tensors in one structure, for all calls of a step; None makes one for this call.
+    """
     num_tokens, num_heads, head_dim = query.shape
     num_kv_heads, block_size, key_size = kv_cache.shape[2:]
     part_stride, block_stride = strides_of(kv_cache)
     assert query.stride()[1:] == (head_dim, 1), "the heads of a token must be contiguous"
     assert key_size == head_dim, f"heads of {head_dim} numbers cannot meet keys of {key_size}"
     output = new_tensor(tuple(query.shape), query.dtype)
+    if batch is None:
+        batch = BatchCall()
+        fill_batch_call(batch, query_start, context_lengths, block_tables)
     _paged_attention(
         AttentionCall(
             num_rows=num_tokens,
@@ -46,7 +53,7 @@ def paged_attention(
             query_stride=query.stride(0),
             output_stride=num_heads * head_dim,
             sliding_window=sliding_window,
-            batch=batch_call(query_start, context_lengths, block_tables).address,
+            batch=batch.address,
             query=query.data_ptr(),
             cache=kv_cache.data_ptr(),
             output=address(output),
@@ -54,24 +61,10 @@ def paged_attention(
             softcap=softcap or 0.0,
             query_type=number_type(query.dtype),
             cache_type=number_type(kv_cache.dtype),
-        )
+        ),
+        batch,
     )
     return output
-
-
-_last_batch: tuple[Tensor, Tensor, Tensor, BatchCall] | None = None
-
-
-def batch_call(query_start: Tensor, context_lengths: Tensor, block_tables: Tensor) -> BatchCall:
-    """The structure of a step: every layer of a step brings the same tensors, which the last answer keeps alive."""
-    global _last_batch
-    last = _last_batch
-    if last is not None and last[0] is query_start and last[1] is context_lengths and last[2] is block_tables:
-        return last[3]
-    call = BatchCall()
-    fill_batch_call(call, query_start, context_lengths, block_tables)
-    _last_batch = (query_start, context_lengths, block_tables, call)
-    return call
 
 
 def fill_batch_call(call: BatchCall, query_start: Tensor, context_lengths: Tensor, block_tables: Tensor) -> None:

@@ -36,6 +36,12 @@ class MatrixStack:
             self._products.append(_packed_product(group, part) if is_packed else _dense_product(group, part))
             first_output += num_outputs
 
+    @property
+    def packed(self) -> PackedStack | None:
+        """All of it, where all of it is packed."""
+        first, *others = self._products
+        return first if isinstance(first, PackedStack) and not others else None
+
     def __call__(self, rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """``[num_rows, num_inputs]`` to ``[num_rows, num_outputs]``, of ``dtype`` or else that of ``rows``."""
         results = [product(rows, dtype or rows.dtype) for product in self._products]
@@ -55,8 +61,7 @@ def look_up(matrix: Matrix, indices: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _packed_product(matrices: list[Matrix], bias: Tensor | None) -> _Product:
-    stack = PackedStack([matrix for matrix in matrices if isinstance(matrix, PackedMatrix)], bias)
-    return stack.__call__
+    return PackedStack([matrix for matrix in matrices if isinstance(matrix, PackedMatrix)], bias)
 
 
 def _dense_product(matrices: list[Matrix], bias: Tensor | None) -> _Product:

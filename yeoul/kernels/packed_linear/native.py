@@ -11,10 +11,12 @@ import ctypes
 import torch
 from torch import Tensor
 
+from yeoul.kernels.activation.native import gate_call
 from yeoul.kernels.native.calls import GateCall, PackedLinearCall, RmsNormCall
 from yeoul.kernels.native_library import address, number_type
-from yeoul.kernels.native_operations import NativeOperation, absorb, new_tensor
+from yeoul.kernels.native_operations import NativeOperation, new_tensor
 from yeoul.kernels.pack_matrix.packed_matrix import PackedForm, PackedMatrix
+from yeoul.kernels.rms_norm.native import norm_call
 
 
 class _Segment(ctypes.Structure):
@@ -58,10 +60,28 @@ class PackedStack:
         Returns:
             ``[num_rows, num_outputs]``.
         """
-        rows = rows.contiguous()
+        return self._multiply(rows.contiguous(), dtype or rows.dtype)
+
+    def after_norm(self, stream: Tensor, addend: Tensor | None, weight: Tensor, epsilon: float) -> Tensor:
+        """The norm of ``stream``, to which ``addend`` is added first, in place, times the matrices: one operation.
+
+        The bits of ``rms_norm`` and of a product after it.
+        """
+        rows = new_tensor(tuple(stream.shape), stream.dtype)
+        addend = None if addend is None else addend.contiguous()
+        return self._multiply(rows, rows.dtype, norm=norm_call(stream, addend, weight, epsilon, rows))
+
+    def after_gate(self, gate_and_up: Tensor, kind: str) -> Tensor:
+        """A gate of one of the ``KINDS`` times the matrices: one operation, the bits of two."""
+        rows = new_tensor((len(gate_and_up), gate_and_up.shape[1] // 2), gate_and_up.dtype)
+        return self._multiply(rows, rows.dtype, gate=gate_call(kind, gate_and_up.contiguous(), rows))
+
+    def _multiply(
+        self, rows: Tensor, dtype: torch.dtype, *, norm: RmsNormCall | None = None, gate: GateCall | None = None
+    ) -> Tensor:
+        """``rows`` times the matrices; a norm or a gate makes the rows first."""
         assert rows.shape[1] == self.num_inputs
-        maker = absorb(rows, (RmsNormCall, GateCall))
-        result = new_tensor((rows.shape[0], self.num_outputs), dtype or rows.dtype)
+        result = new_tensor((rows.shape[0], self.num_outputs), dtype)
         _packed_linear(
             PackedLinearCall(
                 num_rows=rows.shape[0],
@@ -69,15 +89,15 @@ class PackedStack:
                 output_size=self.num_outputs,
                 segments=self._segments_address,
                 num_segments=len(self.matrices),
-                norm=maker.address if isinstance(maker, RmsNormCall) else None,
-                gate=maker.address if isinstance(maker, GateCall) else None,
+                norm=None if norm is None else norm.address,
+                gate=None if gate is None else gate.address,
                 input=address(rows),
                 bias=self._bias_address,
                 output=address(result),
                 input_type=number_type(rows.dtype),
                 output_type=number_type(result.dtype),
             ),
-            maker,
+            norm or gate,
         )
         return result
 

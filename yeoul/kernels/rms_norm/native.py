@@ -21,20 +21,23 @@ def add_and_norm(values: Tensor, addend: Tensor, weight: Tensor, epsilon: float)
     return _norm(values, addend.contiguous(), weight, epsilon)
 
 
+def norm_call(values: Tensor, addend: Tensor | None, weight: Tensor, epsilon: float, output: Tensor) -> RmsNormCall:
+    """The structure of a norm, for an operation that computes it by itself."""
+    size = values.shape[-1]
+    return RmsNormCall(
+        num_rows=values.numel() // size,
+        size=size,
+        weight=address(weight),
+        values=address(values),
+        addend=address(addend),
+        sum=address(values),
+        output=address(output),
+        epsilon=epsilon,
+        type=number_type(values.dtype),
+    )
+
+
 def _norm(values: Tensor, addend: Tensor | None, weight: Tensor, epsilon: float) -> Tensor:
     output = new_tensor(values.shape, values.dtype)
-    size = values.shape[-1]
-    _rms_norm(
-        RmsNormCall(
-            num_rows=values.numel() // size,
-            size=size,
-            weight=address(weight),
-            values=address(values),
-            addend=address(addend),
-            sum=address(values),
-            output=address(output),
-            epsilon=epsilon,
-            type=number_type(values.dtype),
-        )
-    )
+    _rms_norm(norm_call(values, addend, weight, epsilon, output))
     return output

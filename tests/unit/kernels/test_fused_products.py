@@ -1,4 +1,4 @@
-"""A recorded product makes its own rows, by the norm or gate before it: the bits of one after the other."""
+"""A product that makes its own rows, by the norm or gate before it, has the bits of one after the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from tests.unit.kernels.test_packed_linear import packed
+from yeoul.kernels import operations
 from yeoul.kernels.activation.native import gelu_tanh_gate, silu_gate
+from yeoul.kernels.linear.matrix_stack import MatrixStack
 from yeoul.kernels.native_library import instruction_sets, using
 from yeoul.kernels.native_operations import record
 from yeoul.kernels.pack_matrix.native import pack_bfloat16
@@ -45,38 +47,45 @@ def test_a_norm_before_a_product(instruction_set, num_threads, size, adds):
     weight, product = torch.randn(size, generator=torch.Generator().manual_seed(1)), stack(size)
     given, addend = numbers(MAX_ROWS, size, 1), numbers(MAX_ROWS, size, 2)
 
-    def compute(values: Tensor, others: Tensor) -> Tensor:
-        normed = add_and_norm(values, others, weight, 1e-5) if adds else rms_norm(values, weight, 1e-5)
-        return product(normed)
+    def fused(values: Tensor, others: Tensor) -> Tensor:
+        return product.after_norm(values, others if adds else None, weight, 1e-5)
+
+    def one_after_the_other(values: Tensor, others: Tensor) -> Tensor:
+        return product(add_and_norm(values, others, weight, 1e-5) if adds else rms_norm(values, weight, 1e-5))
 
     with using(instruction_set):
         stream = given.clone()
         with record() as recording:
-            output = compute(stream[:1], addend[:1])
+            output = fused(stream[:1], addend[:1])
         where = recording.finish(output, MAX_ROWS)
         assert len(recording) == 1
         for num_rows in NUM_ROWS:
             stream.copy_(given)
             recording.run(num_rows)
-            alone = given.clone()
-            assert torch.equal(where[:num_rows], compute(alone[:num_rows], addend[:num_rows]))
+            alone, at_once = given.clone(), given.clone()
+            expected = one_after_the_other(alone[:num_rows], addend[:num_rows])
+            assert torch.equal(where[:num_rows], expected)
+            assert torch.equal(fused(at_once[:num_rows], addend[:num_rows]), expected)
             assert torch.equal(stream, alone)
+            assert torch.equal(at_once, alone)
 
 
 @ON_EVERY_SET
 @pytest.mark.parametrize("num_threads", [1, 2], indirect=True)
 @pytest.mark.parametrize("size", [33, 576, 1120])
-@pytest.mark.parametrize("gate", [silu_gate, gelu_tanh_gate])
-def test_a_gate_before_a_product(instruction_set, num_threads, size, gate):
+@pytest.mark.parametrize(("kind", "gate"), [("silu", silu_gate), ("gelu_tanh", gelu_tanh_gate)])
+def test_a_gate_before_a_product(instruction_set, num_threads, size, kind, gate):
     product, both = stack(size), numbers(MAX_ROWS, 2 * size, 1)
     with using(instruction_set):
         with record() as recording:
-            output = product(gate(both[:1]))
+            output = product.after_gate(both[:1], kind)
         where = recording.finish(output, MAX_ROWS)
         assert len(recording) == 1
         for num_rows in NUM_ROWS:
             recording.run(num_rows)
-            assert torch.equal(where[:num_rows], product(gate(both[:num_rows])))
+            expected = product(gate(both[:num_rows]))
+            assert torch.equal(where[:num_rows], expected)
+            assert torch.equal(product.after_gate(both[:num_rows], kind), expected)
 
 
 def test_rows_that_another_operation_made_are_read():
@@ -89,3 +98,19 @@ def test_rows_that_another_operation_made_are_read():
     assert len(recording) == 3
     recording.run(4)
     assert torch.equal(where, product(rms_norm(values, weight, 1e-5)))
+
+
+@pytest.mark.parametrize("dense", [[0], [1], [0, 1], []])
+def test_stacks_of_any_kind_compute_the_same(dense):
+    """A stack of packed matrices computes norm and product at once; where a part is dense, one comes after the other."""
+    weights = [numbers(16, 64, seed) for seed in (1, 2)]
+    parts = [weight if index in dense else pack_bfloat16(weight) for index, weight in enumerate(weights)]
+    mixed, values, scale = MatrixStack(parts), numbers(5, 64, 3), torch.rand(64)
+    expected = (rms_norm(values, scale, 1e-5).float() @ torch.cat(weights).float().T).bfloat16()
+    found = operations.norm_linear(mixed, values.clone(), None, scale, 1e-5)
+    assert torch.allclose(found.float(), expected.float(), atol=0.1, rtol=0.02)
+    both = numbers(5, 128, 4)
+    for kind, gate in (("silu", silu_gate), ("gelu_tanh", gelu_tanh_gate)):
+        expected = (gate(both).float() @ torch.cat(weights).float().T).bfloat16()
+        found = operations.gated_linear(mixed, both, kind)
+        assert torch.allclose(found.float(), expected.float(), atol=0.1, rtol=0.02)
