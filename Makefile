@@ -24,7 +24,7 @@ SANITIZED_TESTS := tests/unit/kernels tests/unit/models/test_same_answer.py test
 SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CC) -print-file-name=lib$(name).so))" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 
-.PHONY: install install-dev serve check test test-long wheel oracle chaos fuzz sanitize fix clean
+.PHONY: install install-dev serve check test test-unit test-whole test-long wheel oracle chaos fuzz sanitize fix clean
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
@@ -51,11 +51,18 @@ check: install-dev
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/unit/test_architecture.py tests/unit/test_no_foreign_code.py
 
+# Side by side: those of tests/unit compute, the others mostly wait for processes.
 test: install-dev
-	$(BIN)/pytest -q tests
+	$(MAKE) --no-print-directory -j2 test-unit test-whole
+
+test-unit:
+	$(BIN)/pytest -q tests/unit
+
+test-whole:
+	$(BIN)/pytest -q tests --ignore tests/unit
 
 test-long: install-dev
-	$(BIN)/pytest -q -m "long and not gpu" tests
+	$(BIN)/pytest -q -m "long and not chaos and not fuzz and not oracle" tests
 
 wheel: install-dev
 	$(BIN)/python -m build --outdir dist .
@@ -64,10 +71,10 @@ oracle: install-dev
 	$(BIN)/pytest -q -s -m oracle tests/e2e
 
 chaos: install-dev
-	$(BIN)/pytest -q -m "chaos or not chaos" tests/chaos
+	$(BIN)/pytest -q -m "chaos or long or not chaos" tests/chaos
 
 fuzz: install-dev
-	$(BIN)/pytest -q -m "fuzz or not fuzz" tests/processes/test_openapi.py
+	$(BIN)/pytest -q -m "fuzz or long or not fuzz" tests/processes/test_openapi.py
 
 # An environment of its own that shares the packages of the ordinary one; an import takes libraries from the environment.
 sanitize: install-dev

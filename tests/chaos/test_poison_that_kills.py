@@ -20,7 +20,10 @@ def undisturbed() -> list[Answer]:
         return finish(send(server.url, MIXED))
 
 
-@pytest.mark.parametrize("token_id", POISON, ids=POISON.values())
+@pytest.mark.parametrize(
+    "token_id",
+    [pytest.param(token, id=kind, marks=[] if kind == "segfault" else pytest.mark.long) for token, kind in POISON.items()],
+)
 def test_one_poison_in_a_crowd(token_id, undisturbed):
     with RunningServer("--fake-poison", *SLOW, *QUICK_TO_NOTICE) as server:
         bodies = [*MIXED[:3], {"prompt": [65, token_id, 66], "max_tokens": 5}, *MIXED[3:]]

@@ -112,7 +112,9 @@ def quick_oracle():
     return Oracle(None, QUICK_LENGTHS, num_new_tokens=24)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize(
+    "name", ["crowd", *(pytest.param(name, marks=pytest.mark.long) for name in SCHEDULES if name != "crowd")]
+)
 def test_the_default_model_chooses_the_tokens_of_transformers(quick_oracle, name):
     check_schedules(quick_oracle, None, name)
 

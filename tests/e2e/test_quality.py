@@ -9,6 +9,7 @@ from benchmarks.quality import ORACLE_FLAGS, PERSUASION, compare, score
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_perplexity_of_a_novel_is_within_one_percent_of_float32(capsys):
     text = PERSUASION.read_text()

@@ -88,17 +88,24 @@ def test_who_leaves_while_waiting_or_while_being_served_costs_no_thread():
     asyncio.run(play())
 
 
-def test_who_leaves_in_the_moment_of_its_turn_passes_it_on():
+def test_who_leaves_in_the_moment_of_its_turn_passes_it_on(monkeypatch):
     async def play() -> str:
         bench, threads = Bench(), FairThreads(1, "test")
         first = asyncio.create_task(threads.run("a", bench.work("first")))
         leaver = asyncio.create_task(threads.run("a", bench.work("leaver")))
         heir = asyncio.create_task(threads.run("a", lambda: "heir"))
         await bench.until_begun(1)
+        pass_on = threads._pass_on
+
+        def pass_on_to_one_who_leaves() -> None:
+            pass_on()
+            leaver.cancel()
+
+        monkeypatch.setattr(threads, "_pass_on", pass_on_to_one_who_leaves)
         bench.finish("first")
-        first.add_done_callback(lambda _: leaver.cancel())
         await first
         result = await heir
+        assert bench.begun == ["first"]
         threads.close()
         return result
 
