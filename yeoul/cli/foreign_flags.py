@@ -147,7 +147,7 @@ _ADVICE: dict[str, str] = {
     "--root-path --api-prefix --fastapi-root-path": _not_built("a path before the API's; let the proxy cut it off"),
     "--uds": _not_built("a Unix socket; listen on 127.0.0.1"),
     "--middleware --allow-credentials --allowed-methods --allowed-headers": _needless(
-        "the web server takes no plug-ins, and answers to browsers allow what they need"
+        "--allowed-origins ORIGIN is all that browsers need"
     ),
     "--path --no-webui --webui --no-ui --ui": _needless("there is no page to turn off yet"),
     "-to --timeout --watchdog-timeout --dist-timeout": _here("--request-timeout-seconds and --step-timeout-seconds"),

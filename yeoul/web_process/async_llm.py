@@ -7,6 +7,7 @@ Turns text into tokens on the way in and tokens into text on the way out. Knows 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
@@ -295,26 +296,26 @@ class AsyncLLM:
         engine has heard of nothing.
         """
         sampling = check_sampling(sampling, self.limits)
-        if ticket is None:
-            num_tokens = sampling.n * _guess(prompts)
-            with self.take_ticket(terms, len(prompts) * sampling.n, num_tokens, request_id) as ticket:
-                return await self.submit(prompts, sampling, request_id, ticket=ticket, add_special_tokens=add_special_tokens)
-        async with ticket.in_time():
-            prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens, ticket.terms.tenant)
-        resolved = [resolve_max_tokens(sampling, len(token_ids), self.limits) for token_ids in prompt_token_ids]
-        num_prompt_tokens, max_tokens = sum(map(len, prompt_token_ids)), [params.max_tokens or 1 for params in resolved]
-        check_num_logprobs(sampling, num_prompt_tokens, sum(max_tokens))
-        seeds = self._new_requests.choose_seeds(sampling.seed, len(prompts))
-        stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seeds, self._requests.close)
-        states = await at_leisure(
-            state
-            for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True))
-            for state in self._new_requests.choices(
-                stream, token_ids, params, self.text, self.observer, prompt_index=index, ticket=ticket
+        with contextlib.ExitStack() as place:
+            if ticket is None:
+                num_tokens = sampling.n * _guess(prompts)
+                ticket = place.enter_context(self.take_ticket(terms, len(prompts) * sampling.n, num_tokens, request_id))
+            async with ticket.in_time():
+                prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens, ticket.terms.tenant)
+            resolved = [resolve_max_tokens(sampling, len(token_ids), self.limits) for token_ids in prompt_token_ids]
+            num_prompt_tokens, max_tokens = sum(map(len, prompt_token_ids)), [params.max_tokens or 1 for params in resolved]
+            check_num_logprobs(sampling, num_prompt_tokens, sum(max_tokens))
+            seeds = self._new_requests.choose_seeds(sampling.seed, len(prompts))
+            stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seeds, self._requests.close)
+            states = await at_leisure(
+                state
+                for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True))
+                for state in self._new_requests.choices(
+                    stream, token_ids, params, self.text, self.observer, prompt_index=index, ticket=ticket
+                )
             )
-        )
-        self.check_health()
-        ticket.admit(sampling.n * num_prompt_tokens, max(max_tokens))
+            self.check_health()
+            ticket.admit(sampling.n * num_prompt_tokens, max(max_tokens))
         self._requests.open(stream)
         try:
             stream.timer = self._requests.end_after(ticket.seconds_left(), ticket.missed, stream.engine_request_ids)

@@ -91,6 +91,21 @@ def test_the_bytes_of_a_body_count_as_tokens_until_those_are_counted():
     serve(scene, with_scheduler(max_num_waiting_tokens=1400))
 
 
+def test_a_full_queue_is_asked_before_a_template_is_rendered(monkeypatch):
+    async def scene(server: FakeServer) -> None:
+        gate = Gate(server)
+        held = asyncio.create_task(server.complete(prompt=LONG))
+        await until(lambda: gate.num_waiting == 1)
+        rendered: list[object] = []
+        monkeypatch.setattr(server.engine.llm.text, "render_chat", lambda *arguments, **named: rendered.append(arguments))
+        assert (await server.chat()).status_code == 429
+        assert rendered == []
+        gate.open()
+        assert (await held).status_code == 200
+
+    serve(scene, with_scheduler(max_num_waiting_requests=1))
+
+
 @pytest.mark.parametrize("path", [path for path in ROUTES if path.startswith("/v1")])
 def test_a_deadline_runs_while_a_text_is_tokenized(path):
     async def scene(server: FakeServer) -> None:
