@@ -31,7 +31,6 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.progress import download_bars, prompt_bar
 from yeoul.transport.thread_names import start_thread
 from yeoul.web_process.async_llm import AsyncLLM
-from yeoul.web_process.generation_output import GenerationOutput
 
 Prompt = str | list[int]
 Message = Mapping[str, Any]
@@ -71,17 +70,6 @@ class GenerationResult(msgspec.Struct, kw_only=True):
     def num_output_tokens(self) -> int:
         """Tokens of all answers together."""
         return sum(len(choice.token_ids) for choice in self.choices)
-
-    def add(self, delta: GenerationOutput) -> None:
-        """Takes in what a choice has gained."""
-        choice = self.choices[delta.choice_index]
-        choice.text += delta.text
-        choice.token_ids += delta.token_ids
-        choice.logprobs += delta.logprobs
-        choice.finish_reason = delta.finish_reason
-        choice.stop_reason = delta.stop_reason
-        self.num_cached_tokens = max(self.num_cached_tokens, delta.num_cached_tokens)
-        self.prompt_logprobs = self.prompt_logprobs or delta.prompt_logprobs
 
 
 class EngineThread:
@@ -343,19 +331,26 @@ class LLM:
 
 async def _answer(engine: AsyncLLM, prompt: Prompt, sampling: SamplingParams, add_special_tokens: bool) -> GenerationResult:
     stream = await engine.submit([prompt], sampling, add_special_tokens=add_special_tokens)
-    try:
-        result = GenerationResult(
-            request_id=stream.request_id,
-            prompt=prompt,
-            prompt_token_ids=stream.prompts[0],
-            seed=stream.seeds[0],
-            choices=[Choice(index=index) for index in range(sampling.n)],
-        )
-        async for delta in stream:
-            result.add(delta)
-        return result
-    finally:
-        stream.close()
+    outputs = await stream.collect()
+    return GenerationResult(
+        request_id=stream.request_id,
+        prompt=prompt,
+        prompt_token_ids=stream.prompts[0],
+        seed=stream.seeds[0],
+        choices=[
+            Choice(
+                index=output.choice_index,
+                text=output.text,
+                token_ids=output.token_ids,
+                logprobs=output.logprobs,
+                finish_reason=output.finish_reason,
+                stop_reason=output.stop_reason,
+            )
+            for output in outputs
+        ],
+        num_cached_tokens=max(output.num_cached_tokens for output in outputs),
+        prompt_logprobs=outputs[0].prompt_logprobs,
+    )
 
 
 async def _run_all(

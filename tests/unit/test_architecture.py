@@ -53,7 +53,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "llm": {
         "errors", "messages", "config", "progress", "transport.thread_names", "web_process.async_llm",
-        "web_process.generation_output",
     },
 }  # fmt: skip
 

@@ -116,7 +116,7 @@ def resolve_max_tokens(sampling: SamplingParams, num_prompt_tokens: int, limits:
     Raises:
         InvalidRequestError: ``min_tokens`` is more than that.
     """
-    room = limits.max_model_len - num_prompt_tokens
+    room = max(1, limits.max_model_len - num_prompt_tokens)  # none is left only beside a prompt whose answer is a vector
     max_tokens = room if sampling.max_tokens is None else min(sampling.max_tokens, room)
     if sampling.min_tokens > max_tokens:
         raise InvalidRequestError(

@@ -50,13 +50,6 @@ async def respond(
 
 
 async def collect(request: Request, stream: RequestStream) -> list[GenerationOutput]:
-    """A merged delta a choice, by prompt and choice; the stream is closed then, or at once when the client leaves.
-
-    Raises:
-        YeoulError: the request failed.
-    """
-    stream.final_only = True
+    """As ``RequestStream.collect``; the stream is closed at once when the client leaves."""
     with on_disconnect(request.receive, stream.close):
-        outputs = [output async for output in stream]
-    stream.close()
-    return sorted(outputs, key=lambda output: (output.prompt_index, output.choice_index))
+        return await stream.collect()

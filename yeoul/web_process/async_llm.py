@@ -25,7 +25,7 @@ from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.model_text import ModelText, Prompt
-from yeoul.web_process.new_requests import NewRequests, at_leisure
+from yeoul.web_process.new_requests import NewRequests
 from yeoul.web_process.request_observer import RequestObserver, SilentObserver
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.request_table import RequestTable
@@ -289,36 +289,31 @@ class AsyncLLM:
         terms: ServiceTerms = PLAIN_TERMS,
         ticket: Ticket | None = None,
         add_special_tokens: bool = True,
+        pooling: str | None = None,
     ) -> RequestStream:
         """Checks everything, hands the prompts to the engine, and returns the stream of all their choices.
 
-        The caller closes the stream. Who has a ticket gives it instead of terms. Errors as for ``generate``; on an error the
-        engine has heard of nothing.
+        The caller closes the stream. Who has a ticket gives it instead of terms. With ``pooling`` a vector comes back for
+        each prompt, see ``embed``. Errors as for ``generate``; on an error the engine has heard of nothing.
         """
-        sampling = check_sampling(sampling, self.limits)
+        limits = self.limits if pooling is None else msgspec.structs.replace(self.limits, num_answer_tokens=0)
+        sampling = check_sampling(sampling, limits)
         with contextlib.ExitStack() as place:
             if ticket is None:
                 num_tokens = sampling.n * _guess(prompts)
                 ticket = place.enter_context(self.take_ticket(terms, len(prompts) * sampling.n, num_tokens, request_id))
             async with ticket.in_time():
-                prompt_token_ids = await self.text.tokenize_all(prompts, self.limits, add_special_tokens, ticket.terms.tenant)
-            resolved = [resolve_max_tokens(sampling, len(token_ids), self.limits) for token_ids in prompt_token_ids]
+                prompt_token_ids = await self.text.tokenize_all(prompts, limits, add_special_tokens, ticket.terms.tenant)
+            resolved = [resolve_max_tokens(sampling, len(token_ids), limits) for token_ids in prompt_token_ids]
             num_prompt_tokens, max_tokens = sum(map(len, prompt_token_ids)), [params.max_tokens or 1 for params in resolved]
             check_num_logprobs(sampling, num_prompt_tokens, sum(max_tokens))
             seeds = self._new_requests.choose_seeds(sampling.seed, len(prompts))
             stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seeds, self._requests.close)
-            states = await at_leisure(
-                state
-                for index, (token_ids, params) in enumerate(zip(prompt_token_ids, resolved, strict=True))
-                for state in self._new_requests.choices(
-                    stream, token_ids, params, self.text, self.observer, prompt_index=index, ticket=ticket
-                )
-            )
+            states = await self._new_requests.make(stream, resolved, pooling, self.text, self.observer, ticket)
             self.check_health()
             ticket.admit(sampling.n * num_prompt_tokens, max(max_tokens))
-        self._requests.open(stream)
+        self._requests.open(stream, ticket.seconds_left(), ticket.missed)
         try:
-            stream.timer = self._requests.end_after(ticket.seconds_left(), ticket.missed, stream.engine_request_ids)
             for state in states:
                 stream.engine_request_ids.append(state.add.request_id)
                 self._requests.add(state)
@@ -329,36 +324,16 @@ class AsyncLLM:
 
     async def encode(self, prompt: Prompt, pooling: str = "last", *, terms: ServiceTerms = PLAIN_TERMS) -> list[float]:
         """The vector of a prompt, of length 1: of its last token (``last``) or of all its tokens (``mean``)."""
-        vectors, _ = await self.encode_many([prompt], pooling, terms=terms)
-        return vectors[0]
+        (output,) = await (await self.embed([prompt], pooling, terms=terms)).collect()
+        return output.vector
 
-    async def encode_many(
+    async def embed(
         self, prompts: Sequence[Prompt], pooling: str = "last", *, terms: ServiceTerms = PLAIN_TERMS
-    ) -> tuple[list[list[float]], int]:
-        """The vectors of several prompts, and how many tokens those have together. Errors as for ``generate``."""
+    ) -> RequestStream:
+        """The stream of the vectors of several prompts, which the caller closes. Errors as for ``generate``."""
         if pooling not in ("last", "mean"):
             raise InvalidRequestError(f"pooling is {pooling!r}; expected 'last' or 'mean'", param="pooling")
-        limits = msgspec.structs.replace(self.limits, num_answer_tokens=0)
-        name = uuid.uuid4().hex
-        with self.take_ticket(terms, len(prompts), _guess(prompts)) as ticket:
-            async with ticket.in_time():
-                prompt_token_ids = await self.text.tokenize_all(prompts, limits, True, terms.tenant)
-            num_tokens = sum(map(len, prompt_token_ids))
-            states = await at_leisure(
-                self._new_requests.embedding(name, ids, pooling, self.observer, ticket) for ids in prompt_token_ids
-            )
-            self.check_health()
-            ticket.admit(num_tokens, 1)
-        request_ids = [state.add.request_id for state in states]
-        timer = self._requests.end_after(ticket.seconds_left(), ticket.missed, request_ids)
-        try:
-            for state in states:
-                self._requests.add(state)
-            return await asyncio.gather(*(state.result for state in states)), num_tokens
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self._requests.give_up(request_ids)
+        return await self.submit(prompts, SamplingParams(max_tokens=1, seed=0), terms=terms, pooling=pooling)
 
     async def abort(self, request_id: str) -> None:
         """Ends a request; its reader sees ``finish_reason`` ``abort``. An unknown id is ignored."""

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import struct
+
 import msgspec
 
+from yeoul.errors import RequestFailedError
 from yeoul.messages.outputs import FinishReason, TokenLogprobs
 
 
@@ -17,6 +20,7 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
     Text is held back while it could be half a character or the beginning of a stop string, so tokens can come without
     text. ``prompt_logprobs`` comes once, with the first delta. ``num_output_tokens`` counts the choice's tokens so far.
     ``finish_reason`` is set in the last delta of a choice; ``stop_reason`` is then the stop string or the stop token's id.
+    ``embedding`` holds float32 values, little endian, where a vector was asked for.
     """
 
     request_id: str
@@ -32,6 +36,18 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
     num_cached_tokens: int = 0
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
+    embedding: bytes | None = None
+
+    @property
+    def vector(self) -> list[float]:
+        """The values of ``embedding``.
+
+        Raises:
+            RequestFailedError: there is none.
+        """
+        if self.embedding is None:
+            raise RequestFailedError(f"the request ended without a vector ({self.finish_reason})")
+        return list(struct.unpack(f"<{len(self.embedding) // 4}f", self.embedding))
 
     def merge(self, later: GenerationOutput) -> None:
         """Takes in the delta that came after this one, of the same choice."""
@@ -43,3 +59,4 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
         self.num_cached_tokens = later.num_cached_tokens
         self.finish_reason = later.finish_reason
         self.stop_reason = later.stop_reason
+        self.embedding = later.embedding

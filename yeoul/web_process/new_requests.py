@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Sequence
 
 import msgspec
 
@@ -17,11 +16,9 @@ from yeoul.messages.requests import AddRequest
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.model_text import ModelText
 from yeoul.web_process.request_observer import RequestObserver
-from yeoul.web_process.request_state import EmbeddingState, GenerationState
+from yeoul.web_process.request_state import RequestState
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.ticket import Ticket
-
-Value = TypeVar("Value")
 
 _NUM_STATES_AT_A_TIME = 64
 
@@ -40,56 +37,35 @@ class NewRequests:
         """
         return [wanted if wanted is not None else self._seeds.getrandbits(48) for _ in range(num_prompts)]
 
-    def choices(
+    async def make(
         self,
         stream: RequestStream,
-        prompt_token_ids: list[int],
-        sampling: SamplingParams,
+        samplings: Sequence[SamplingParams],
+        pooling: str | None,
         text: ModelText,
         observer: RequestObserver,
-        *,
-        prompt_index: int,
         ticket: Ticket,
-    ) -> Iterator[GenerationState]:
-        """A state for each of ``sampling.n`` choices of one prompt."""
+    ) -> list[RequestState]:
+        """A state for each choice of each prompt; others have their turn on the loop after every few."""
         terms = ticket.terms
-        one_choice = msgspec.structs.replace(sampling, n=1, seed=stream.seeds[prompt_index])
-        for choice_index in range(sampling.n):
-            add = AddRequest(
-                request_id=f"{stream.request_id}/{prompt_index}.{choice_index}#{next(self._serial_numbers)}",
-                prompt_token_ids=prompt_token_ids,
-                sampling=one_choice,
-                eos_token_ids=[] if sampling.ignore_eos else text.eos_token_ids,
-                choice_index=choice_index,
-                priority=terms.priority,
-                cache_salt=terms.cache_salt,
-                tenant=terms.tenant,
-            )
-            detokenizer = text.detokenizer(prompt_token_ids, sampling)
-            yield GenerationState(add, stream, detokenizer, observer, ticket.arrival, prompt_index=prompt_index)
-
-    def embedding(
-        self, name: str, prompt_token_ids: list[int], pooling: str, observer: RequestObserver, ticket: Ticket
-    ) -> EmbeddingState:
-        """The state that waits for the vector of one prompt."""
-        terms = ticket.terms
-        add = AddRequest(
-            request_id=f"{name}#{next(self._serial_numbers)}",
-            prompt_token_ids=prompt_token_ids,
-            sampling=SamplingParams(max_tokens=1, seed=0),
-            priority=terms.priority,
-            cache_salt=terms.cache_salt,
-            tenant=terms.tenant,
-            pooling=pooling,
-        )
-        return EmbeddingState(add, observer, ticket.arrival)
-
-
-async def at_leisure(values: Iterable[Value]) -> list[Value]:
-    """All of them; others have their turn on the loop after every few."""
-    made = []
-    for value in values:
-        made.append(value)
-        if len(made) % _NUM_STATES_AT_A_TIME == 0:
-            await asyncio.sleep(0)
-    return made
+        states: list[RequestState] = []
+        for prompt_index, (prompt_token_ids, sampling) in enumerate(zip(stream.prompts, samplings, strict=True)):
+            one_choice = msgspec.structs.replace(sampling, n=1, seed=stream.seeds[prompt_index])
+            for choice_index in range(sampling.n):
+                add = AddRequest(
+                    request_id=f"{stream.request_id}/{prompt_index}.{choice_index}#{next(self._serial_numbers)}",
+                    prompt_token_ids=prompt_token_ids,
+                    sampling=one_choice,
+                    eos_token_ids=[] if sampling.ignore_eos else text.eos_token_ids,
+                    choice_index=choice_index,
+                    priority=terms.priority,
+                    cache_salt=terms.cache_salt,
+                    tenant=terms.tenant,
+                    pooling=pooling,
+                )
+                detokenizer = text.detokenizer(prompt_token_ids, sampling)
+                state = RequestState(add, stream, detokenizer, observer, ticket.arrival, prompt_index=prompt_index)
+                states.append(state)
+                if len(states) % _NUM_STATES_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
+        return states

@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import abc
-import asyncio
 import logging
-import struct
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,33 +25,35 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class RequestState(abc.ABC):
-    """A request that the engine has not finished. ``add`` is what it was told, ``place`` where the request is.
+class RequestState:
+    """One choice of one prompt that the engine has not finished. ``add`` is what it was told, ``place`` where the request is.
 
     ``output_token_ids`` are all tokens received, those that the detokenizer still holds back included: with them an
     engine that took the place of a dead one can go on where it was. ``num_losses`` is how often in a row the engine did not
-    know the request when it was asked.
+    know the request when it was asked. ``stream`` is what its reader reads.
     """
 
-    def __init__(self, add: AddRequest, observer: RequestObserver, arrival: float) -> None:
+    def __init__(
+        self,
+        add: AddRequest,
+        stream: RequestStream,
+        detokenizer: IncrementalDetokenizer,
+        observer: RequestObserver,
+        arrival: float,
+        *,
+        prompt_index: int = 0,
+    ) -> None:
         self.add = add
+        self.stream = stream
         self.place = RequestPlace.HELD
         self.output_token_ids: list[int] = []
         self.num_losses = 0
         self._observer = observer
-        self._arrival = arrival
-
-    @abc.abstractmethod
-    def apply(self, output: RequestOutput, now: float) -> bool:
-        """Takes what the engine made, at ``now`` of the monotonic clock; True once nothing more is wanted of it."""
-
-    @abc.abstractmethod
-    def fail(self, error: Exception, now: float) -> None:
-        """The request has failed; its reader learns why."""
-
-    @abc.abstractmethod
-    def give_up(self, now: float) -> None:
-        """Nobody waits for it any longer."""
+        self._arrival = self._last_time = arrival
+        self._prompt_index = prompt_index
+        self._detokenizer = detokenizer
+        self._num_cached_tokens = 0
+        self._can_trim = bool(add.sampling.stop)
 
     def move_to(self, place: RequestPlace) -> None:
         """The request is there from now on."""
@@ -94,30 +93,11 @@ class RequestState(abc.ABC):
         except Exception:
             logger.exception("the end of request %s cannot be counted", self.add.request_id)
 
-
-class GenerationState(RequestState):
-    """One choice that is being generated: detokenizer, tokens so far, times, and the stream that reads it."""
-
-    def __init__(
-        self,
-        add: AddRequest,
-        stream: RequestStream,
-        detokenizer: IncrementalDetokenizer,
-        observer: RequestObserver,
-        arrival: float,
-        *,
-        prompt_index: int = 0,
-    ) -> None:
-        super().__init__(add, observer, arrival)
-        self.stream = stream
-        self._prompt_index = prompt_index
-        self._detokenizer = detokenizer
-        self._last_time = arrival
-        self._num_cached_tokens = 0
-        self._can_trim = bool(add.sampling.stop)
-
     def apply(self, output: RequestOutput, now: float) -> bool:
-        """See ``RequestState``: True at the engine's own end, or at a stop string, which only we can see."""
+        """Takes what the engine made, at ``now`` of the monotonic clock; True once nothing more is wanted of it.
+
+        That is at the engine's own end, or at a stop string, which only we can see.
+        """
         if output.fault is not None:
             self.fail(error_of(output.fault), now)
             return True
@@ -135,21 +115,9 @@ class GenerationState(RequestState):
         if self._can_trim and finish_reason == "stop" and isinstance(stop_reason, str):
             num_kept = max(0, self._detokenizer.num_tokens_used - num_before)
             token_ids, logprobs = token_ids[:num_kept], logprobs[:num_kept]
-        delta = GenerationOutput(
-            request_id=self.stream.request_id,
-            prompt_index=self._prompt_index,
-            choice_index=self.add.choice_index,
-            seed=self.add.sampling.seed or 0,
-            num_prompt_tokens=len(self.add.prompt_token_ids),
-            text=text,
-            token_ids=token_ids,
-            logprobs=logprobs,
-            prompt_logprobs=output.prompt_logprobs,
-            num_output_tokens=num_before + len(token_ids),
-            num_cached_tokens=self._num_cached_tokens,
-            finish_reason=finish_reason,
-            stop_reason=stop_reason,
-        )
+        delta = self._new_delta(num_before + len(token_ids), finish_reason)
+        delta.text, delta.token_ids, delta.logprobs, delta.stop_reason = text, token_ids, logprobs, stop_reason
+        delta.prompt_logprobs, delta.embedding = output.prompt_logprobs, output.embedding
         self.stream.push(delta, is_ready=bool(text) or finish_reason is not None)
         if finish_reason is None:
             return False
@@ -175,63 +143,27 @@ class GenerationState(RequestState):
             self._num_cached_tokens = output.num_cached_tokens
             self._observer.queued(output.queue_seconds)
 
+    def _new_delta(self, num_output_tokens: int, finish_reason: FinishReason | None) -> GenerationOutput:
+        return GenerationOutput(
+            request_id=self.stream.request_id,
+            prompt_index=self._prompt_index,
+            choice_index=self.add.choice_index,
+            seed=self.add.sampling.seed or 0,
+            num_prompt_tokens=len(self.add.prompt_token_ids),
+            num_output_tokens=num_output_tokens,
+            num_cached_tokens=self._num_cached_tokens,
+            finish_reason=finish_reason,
+        )
+
     def fail(self, error: Exception, now: float) -> None:
-        """See ``RequestState``; one failed choice ends the whole stream."""
+        """The request has failed; its reader learns why. One failed choice ends the whole stream."""
         self._observe_end("error", now, len(self.output_token_ids))
         self.stream.fail(error)
 
     def give_up(self, now: float) -> None:
-        """See ``RequestState``; the reader, should there be one, sees this choice end as ``abort``."""
-        num_output_tokens = len(self.output_token_ids)
-        self._observe_end("abort", now, num_output_tokens)
-        self.stream.push(
-            GenerationOutput(
-                request_id=self.stream.request_id,
-                prompt_index=self._prompt_index,
-                choice_index=self.add.choice_index,
-                seed=self.add.sampling.seed or 0,
-                num_prompt_tokens=len(self.add.prompt_token_ids),
-                num_output_tokens=num_output_tokens,
-                num_cached_tokens=self._num_cached_tokens,
-                finish_reason="abort",
-            ),
-            is_ready=True,
-        )
-
-
-class EmbeddingState(RequestState):
-    """One prompt whose vector is waited for."""
-
-    def __init__(self, add: AddRequest, observer: RequestObserver, arrival: float) -> None:
-        super().__init__(add, observer, arrival)
-        self.result: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
-
-    def apply(self, output: RequestOutput, now: float) -> bool:
-        """See ``RequestState``."""
-        if output.fault is not None:
-            self.fail(error_of(output.fault), now)
-        elif output.embedding is not None:
-            vector = list(struct.unpack(f"<{len(output.embedding) // 4}f", output.embedding))
-            if output.queue_seconds is not None:
-                self._observer.queued(output.queue_seconds)
-            self._observe_end("stop", now, 0)
-            if not self.result.done():
-                self.result.set_result(vector)
-        elif output.finish_reason is not None:
-            self.fail(RequestFailedError("the engine ended an embedding request without a vector"), now)
-        else:
-            return False
-        return True
-
-    def fail(self, error: Exception, now: float) -> None:
-        """See ``RequestState``."""
-        self._observe_end("error", now, 0)
-        if not self.result.done():
-            self.result.set_exception(error)
-
-    def give_up(self, now: float) -> None:
-        """See ``RequestState``."""
-        self._observe_end("abort", now, 0)
+        """Nobody waits for it any longer; the reader, should there be one, sees this choice end as ``abort``."""
+        self._observe_end("abort", now, len(self.output_token_ids))
+        self.stream.push(self._new_delta(len(self.output_token_ids), "abort"), is_ready=True)
 
 
 def error_of(fault: RequestFault) -> YeoulError:

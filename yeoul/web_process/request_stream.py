@@ -92,6 +92,19 @@ class RequestStream:
         self._ready.clear()
         return batch
 
+    async def collect(self) -> list[GenerationOutput]:
+        """Every choice whole, by prompt and choice; the stream is closed then.
+
+        Raises:
+            YeoulError: the request failed.
+        """
+        self.final_only = True
+        try:
+            outputs = [output async for output in self]
+        finally:
+            self.close()
+        return sorted(outputs, key=lambda output: (output.prompt_index, output.choice_index))
+
     def __aiter__(self) -> RequestStream:
         return self
 

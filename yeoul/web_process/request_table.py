@@ -76,17 +76,11 @@ class RequestTable:
         if request_id in self._streams:
             raise InvalidRequestError(f"request_id {request_id!r} is in use; choose another", param="request_id")
 
-    def open(self, stream: RequestStream) -> None:
-        """Notes a stream until it is closed."""
+    def open(self, stream: RequestStream, seconds: float | None, make_error: Callable[[], Exception]) -> None:
+        """Notes a stream until it is closed. What is unfinished of it after so many ``seconds`` then fails; None is never."""
         self._streams[stream.request_id] = stream
-
-    def end_after(
-        self, seconds: float | None, make_error: Callable[[], Exception], request_ids: list[str]
-    ) -> asyncio.TimerHandle | None:
-        """Lets what is unfinished of these requests then fail, unless the timer is cancelled; None sets none."""
-        if seconds is None:
-            return None
-        return asyncio.get_running_loop().call_later(seconds, self._miss_deadline, request_ids, make_error)
+        if seconds is not None:
+            stream.timer = asyncio.get_running_loop().call_later(seconds, self._miss_deadline, stream, make_error)
 
     def find(self, request_id: str) -> RequestStream | None:
         """The unclosed stream of this id."""
@@ -175,9 +169,9 @@ class RequestTable:
         for state in self._withdraw(request_ids):
             state.give_up(now)
 
-    def _miss_deadline(self, request_ids: list[str], make_error: Callable[[], Exception]) -> None:
+    def _miss_deadline(self, stream: RequestStream, make_error: Callable[[], Exception]) -> None:
         now, error = time.monotonic(), make_error()
-        for state in self._withdraw(request_ids):
+        for state in self._withdraw(stream.engine_request_ids):
             state.fail(error, now)
 
     def _withdraw(self, request_ids: list[str]) -> list[RequestState]:

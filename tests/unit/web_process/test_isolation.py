@@ -22,7 +22,7 @@ from yeoul.web_process.completion_format import CompletionFormat
 from yeoul.web_process.metrics import Metrics
 from yeoul.web_process.model_text import ModelText
 from yeoul.web_process.new_requests import NewRequests
-from yeoul.web_process.request_state import GenerationState
+from yeoul.web_process.request_state import RequestState
 
 POISON = "poison"
 NUM_LOGPROBS = 1
@@ -31,11 +31,11 @@ NUM_LOGPROBS = 1
 ACTIONS: dict[str, tuple[Any, str, bool | None]] = {
     "tokenizing": (Tokenizer, "encode", None),
     "making its detokenizer": (ModelText, "detokenizer", None),
-    "making what the engine is told": (NewRequests, "choices", None),
+    "making what the engine is told": (NewRequests, "make", None),
     "encoding what the engine is told": (FakeEngineClient, "send", None),
-    "taking an output": (GenerationState, "apply", None),
+    "taking an output": (RequestState, "apply", None),
     "detokenizing": (IncrementalDetokenizer, "push", None),
-    "finding its end": (GenerationState, "_find_end", None),
+    "finding its end": (RequestState, "_find_end", None),
     "beginning its answer": (CompletionFormat, "__init__", None),
     "writing an event": (CompletionFormat, "events", True),
     "writing the last event": (CompletionFormat, "closing", True),

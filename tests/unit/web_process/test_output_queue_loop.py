@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from yeoul.web_process.engine_recovery import EngineRecovery
 from yeoul.web_process.output_queue_loop import OutputQueueLoop
 from yeoul.web_process.request_observer import SilentObserver
 from yeoul.web_process.request_state import RequestState
+from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.request_table import RequestTable
 from yeoul.web_process.waiting_room import WaitingRoom
 
@@ -27,9 +29,10 @@ class Noted(RequestState):
     """A request that notes in which turn of the loop it was fed; done after its first output."""
 
     def __init__(self, request_id: str, turns: list[int], clock: list[int]) -> None:
-        super().__init__(
-            AddRequest(request_id=request_id, prompt_token_ids=[1], sampling=SamplingParams()), SilentObserver(), 0.0
-        )
+        add = AddRequest(request_id=request_id, prompt_token_ids=[1], sampling=SamplingParams())
+        stream = RequestStream(request_id, [[1]], add.sampling, [0], lambda stream: None)
+        detokenizer: Any = None  # nothing is asked of it
+        super().__init__(add, stream, detokenizer, SilentObserver(), 0.0)
         self._turns = turns
         self._clock = clock
 

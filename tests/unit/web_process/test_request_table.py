@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from yeoul.recovery.crash_inquiry import CrashCount
 from yeoul.web_process.request_observer import SilentObserver
 from yeoul.web_process.request_place import MAY_FOLLOW, RequestPlace
 from yeoul.web_process.request_state import RequestState
+from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.request_table import RequestTable
 from yeoul.web_process.waiting_room import WaitingRoom
 
@@ -27,9 +29,10 @@ class Plain(RequestState):
     """A request whose every output brings a token."""
 
     def __init__(self, request_id: str) -> None:
-        super().__init__(
-            AddRequest(request_id=request_id, prompt_token_ids=[1], sampling=SamplingParams()), SilentObserver(), 0.0
-        )
+        add = AddRequest(request_id=request_id, prompt_token_ids=[1], sampling=SamplingParams())
+        stream = RequestStream(request_id, [[1]], add.sampling, [0], lambda stream: None)
+        detokenizer: Any = None  # nothing is asked of it
+        super().__init__(add, stream, detokenizer, SilentObserver(), 0.0)
         self.ends: list[str] = []
 
     def apply(self, output: RequestOutput, now: float) -> bool:

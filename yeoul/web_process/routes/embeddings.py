@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import struct
 
 from fastapi import APIRouter, Request, Response
 
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.answer_parts import encode_json
-from yeoul.web_process.disconnect import on_disconnect
+from yeoul.web_process.answering import collect
 from yeoul.web_process.errors_http import named_as
+from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.routes.openapi import answers_of, body_of
 from yeoul.web_process.schemas.answers import EMBEDDINGS
 from yeoul.web_process.schemas.prompts import as_prompts
@@ -20,8 +19,6 @@ from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.writing import json_response, write_apart
 
 _FEW_VECTORS = 16
-# What other servers log for it; nobody reads this answer.
-_CLIENT_LEFT = 499
 
 
 def embeddings_router(context: ServerContext) -> APIRouter:
@@ -39,31 +36,25 @@ def embeddings_router(context: ServerContext) -> APIRouter:
             )
         prompts = as_prompts(body.input, "input")
         terms = context.terms(request, body.priority, body.cache_salt, body.deadline_seconds)
-        encoding = asyncio.ensure_future(context.llm.encode_many(prompts, body.pooling or "last", terms=terms))
-        try:
-            with on_disconnect(request.receive, encoding.cancel):
-                await asyncio.wait([encoding])
-        finally:
-            encoding.cancel()
-        if encoding.cancelled():
-            return Response(status_code=_CLIENT_LEFT)
         with named_as("input"):
-            vectors, num_tokens = encoding.result()
+            stream = await context.llm.embed(prompts, body.pooling or "last", terms=terms)
+        outputs = await collect(request, stream)
+        num_tokens = stream.num_prompt_tokens
 
         def written() -> bytes:
             data = (
-                encode_json({"object": "embedding", "index": index, "embedding": _written(vector, body.encoding_format)})
-                for index, vector in enumerate(vectors)
+                encode_json({"object": "embedding", "index": index, "embedding": _written(output, body.encoding_format)})
+                for index, output in enumerate(outputs)
             )
             usage = encode_json({"prompt_tokens": num_tokens, "total_tokens": num_tokens})
             return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (b",".join(data), encode_json(model), usage)
 
-        return json_response(written() if len(vectors) <= _FEW_VECTORS else await write_apart(written))
+        return json_response(written() if len(outputs) <= _FEW_VECTORS else await write_apart(written))
 
     return router
 
 
-def _written(vector: list[float], encoding_format: str | None) -> list[float] | str:
-    if encoding_format == "base64":
-        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-    return vector
+def _written(output: GenerationOutput, encoding_format: str | None) -> list[float] | str:
+    if encoding_format == "base64" and output.embedding is not None:
+        return base64.b64encode(output.embedding).decode()
+    return output.vector
