@@ -1,4 +1,5 @@
-"""The user's own folders, as the system names them; knows nothing of what lies in them. Caches and reports are kept there."""
+"""The user's own folders, as the system names them; knows nothing of what lies in them. Caches and reports are kept
+there, and sockets for as long as they are needed."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ import logging
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
 
 from yeoul.errors import ConfigError
 
@@ -28,14 +28,22 @@ def ensure_home() -> None:
     logger.warning("this user has no home folder (HOME is not set): what is kept goes to %s", home)
 
 
-def user_cache_folder(environment: Mapping[str, str] | None = None) -> str:
+def user_cache_folder() -> str:
     """``$XDG_CACHE_HOME/yeoul``, or ``~/.cache/yeoul`` where that is not set to an absolute path; it may not exist yet.
 
     Source: https://specifications.freedesktop.org/basedir-spec/latest/
     """
-    variables = os.environ if environment is None else environment
-    base = variables.get("XDG_CACHE_HOME", "")
+    base = os.environ.get("XDG_CACHE_HOME", "")
     return os.path.join(base if os.path.isabs(base) else chosen_folder("~/.cache"), "yeoul")
+
+
+def user_runtime_folder() -> str | None:
+    """``$XDG_RUNTIME_DIR``, where sockets lie, or None where that is not set to an absolute path; it may not exist.
+
+    Source: https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    return base if os.path.isabs(base) else None
 
 
 def chosen_folder(path: str) -> str:

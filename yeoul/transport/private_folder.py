@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-from yeoul.config.runtime_folder import user_runtime_folder
+from yeoul.config.user_folders import user_runtime_folder
 from yeoul.errors import ConfigError
 
 _MAX_BASE_BYTES = 60

@@ -15,18 +15,18 @@ from types import TracebackType
 import msgspec
 
 from yeoul.config.settings import Settings
+from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import InvalidRequestError, ProcessDeadError, UnavailableError
 from yeoul.messages.outputs import EngineReady
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.admission import Limits, check_num_logprobs, check_sampling, resolve_max_tokens
-from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.model_text import ModelText, Prompt
 from yeoul.web_process.new_requests import NewRequests
-from yeoul.web_process.request_observer import RequestObserver, SilentObserver
+from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.request_table import RequestTable
 from yeoul.web_process.served_model import Progress, ServedModel, find_served_model
@@ -34,14 +34,7 @@ from yeoul.web_process.service_terms import PLAIN_TERMS, ServiceTerms
 from yeoul.web_process.ticket import Ticket, guess_num_tokens
 from yeoul.web_process.waiting_room import WaitingRoom
 
-Connect = Callable[[Settings, ModelFiles, ModelDescription, int], EngineLink]
-
-
-def connect_engine(settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int) -> EngineLink:
-    """The engine client of a real engine."""
-    from yeoul.engine_process.client import AsyncMPClient
-
-    return AsyncMPClient(settings, files, description, max_model_len)
+Connect = Callable[[Settings, ModelFiles, ModelDescription, int], AsyncMPClient]
 
 
 class AsyncLLM:
@@ -58,14 +51,13 @@ class AsyncLLM:
         self,
         settings: Settings,
         *,
-        observer: RequestObserver | None = None,
         on_progress: Progress | None = None,
-        connect: Connect = connect_engine,
+        connect: Connect = AsyncMPClient,
     ) -> None:
         self.settings = settings
         self._on_progress = on_progress
         self._connect = connect
-        self._requests = RequestTable(WaitingRoom.for_server(settings), observer or SilentObserver())
+        self._requests = RequestTable(WaitingRoom.for_server(settings), RequestObserver())
         self._new_requests = NewRequests(settings.model.seed)
         self._model: ServedModel | None = None
         self._slot: EngineSlot | None = None
@@ -169,11 +161,6 @@ class AsyncLLM:
     def ready(self) -> EngineReady | None:
         """What the engine said when it was ready; None before."""
         return self._slot.engine.ready if self._slot is not None and self._text is not None else None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a request that comes now is computed soon (unless the queue is full)."""
-        return self.state == "ready"
 
     @property
     def state(self) -> EngineState:

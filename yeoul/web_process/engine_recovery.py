@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from yeoul.config.settings import Settings
+from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError
 from yeoul.messages.outputs import EngineReady, RequestOutput, WorkersLost, WorkersReplaced
 from yeoul.recovery.crash_inquiry import BLAMES_NOBODY, Verdict
 from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
-from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.request_table import RequestTable
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class EngineRecovery:
         self._settings = settings
         self._restarts = RestartBudget(settings.recovery.max_restarts)
 
-    async def start(self, engine: EngineLink) -> EngineReady:
+    async def start(self, engine: AsyncMPClient) -> EngineReady:
         """Waits until the engine takes requests; one that a signal ended meanwhile is started again.
 
         Raises:
@@ -55,7 +55,7 @@ class EngineRecovery:
         """Requests for which the engine should do something now; none while it starts workers: it says when it has."""
         return 0 if self.lost is not None else len(self._requests.states)
 
-    async def heal(self, engine: EngineLink, death: ProcessDeadError) -> bool:
+    async def heal(self, engine: AsyncMPClient, death: ProcessDeadError) -> bool:
         """Replaces an engine that has died, if one is still needed, and sends the new one what is unfinished.
 
         Returns:
@@ -85,7 +85,7 @@ class EngineRecovery:
         logger.info("EngineCore was replaced after %.1f s; %d requests go on", seconds, num_sent)
         return True
 
-    def _record(self, engine: EngineLink, death: ProcessDeadError) -> None:
+    def _record(self, engine: AsyncMPClient, death: ProcessDeadError) -> None:
         """Of a death of workers EngineCore has written more than is known here."""
         if death.role == "EngineCore" and engine.may_be_replaced and engine.ready is not None:
             record_incident(self._settings, engine.ready.max_model_len, death, self._requests.unfinished())
@@ -107,7 +107,7 @@ class EngineRecovery:
         if any(output.fault is None for output in outputs):
             self._restarts.note_progress()
 
-    async def take_stock(self, engine: EngineLink) -> None:
+    async def take_stock(self, engine: AsyncMPClient) -> None:
         """Asks the engine which requests it has, and sends those again that got lost on the way. Errors as for ``call``."""
         sent_before = self._requests.sent
         answer = await engine.call("unfinished_request_ids")
@@ -116,7 +116,7 @@ class EngineRecovery:
         if num_lost:
             logger.error("%d requests got lost on the way to the engine, and were sent again", num_lost)
 
-    async def _replace(self, engine: EngineLink, death: ProcessDeadError, verdict: Verdict) -> EngineReady:
+    async def _replace(self, engine: AsyncMPClient, death: ProcessDeadError, verdict: Verdict) -> EngineReady:
         while True:
             self._requests.observer.lost(death.role)
             if isinstance(death, GivenUpError) or not engine.may_be_replaced:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from yeoul.config.settings import Settings
+from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import ProcessDeadError
 from yeoul.messages.outputs import EngineReady
-from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.engine_recovery import EngineRecovery
 from yeoul.web_process.engine_watch import EngineWatch
 from yeoul.web_process.output_queue_loop import OutputQueueLoop
@@ -29,7 +29,7 @@ class EngineSlot:
     """One engine, and whichever takes its place when it dies. ``on_end`` is called when none does any longer: ``death``."""
 
     def __init__(
-        self, engine: EngineLink, requests: RequestTable, settings: Settings, on_end: Callable[[ProcessDeadError], None]
+        self, engine: AsyncMPClient, requests: RequestTable, settings: Settings, on_end: Callable[[ProcessDeadError], None]
     ) -> None:
         self.engine = engine
         self.death: ProcessDeadError | None = None

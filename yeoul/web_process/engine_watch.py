@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 
 from yeoul.config.settings import TimeSettings
+from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import ProcessDeadError, RequestFailedError, UnavailableError
-from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.engine_recovery import EngineRecovery
 
 _LOOK_SECONDS = 0.5
@@ -33,7 +33,7 @@ class EngineWatch:
     """
 
     def __init__(
-        self, engine: EngineLink, recovery: EngineRecovery, last_heard: Callable[[], float], limits: TimeSettings
+        self, engine: AsyncMPClient, recovery: EngineRecovery, last_heard: Callable[[], float], limits: TimeSettings
     ) -> None:
         self._engine = engine
         self._recovery = recovery

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from itertools import accumulate
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -15,19 +16,19 @@ from prometheus_client.registry import Collector
 
 from yeoul.messages.outputs import FinishReason
 from yeoul.messages.statistics import EngineStatistics
+from yeoul.web_process.engine_slot import EngineState
+from yeoul.web_process.request_observer import RequestObserver
 
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 _QUEUE_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _NUM_TOKENS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 131072)
 
-_STATES = ("starting", "ready", "stalled", "recovering", "draining", "dead")  # AsyncLLM's
-
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Metrics:
-    """A registry of its own, so that two servers in one process do not mix. A ``RequestObserver``."""
+class Metrics(RequestObserver):
+    """A registry of its own, so that two servers in one process do not mix."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -138,7 +139,7 @@ class _EngineCollector(Collector):
         now = self._statistics()
         usage = now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0
         state = GaugeMetricFamily("yeoul:engine_state", "1 for what the engine is doing.", labels=["state"])
-        for name in _STATES:
+        for name in get_args(EngineState):
             state.add_metric([name], name == self._state())
         yield state
         yield _gauge("num_requests_running", "Requests in the running batch.", now.num_running)

@@ -9,10 +9,10 @@ import asyncio
 import logging
 import time
 
+from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import GivenUpError, ProcessDeadError, RequestFailedError
 from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AbortRequests
-from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.engine_recovery import EngineRecovery
 from yeoul.web_process.request_table import RequestTable
 
@@ -25,7 +25,7 @@ _NUM_OUTPUTS_AT_A_TIME = 32
 class OutputQueueLoop:
     """Feeds the requests of the table and takes out those that are done; tells ``recovery`` of deaths, and of progress."""
 
-    def __init__(self, engine: EngineLink, requests: RequestTable, recovery: EngineRecovery) -> None:
+    def __init__(self, engine: AsyncMPClient, requests: RequestTable, recovery: EngineRecovery) -> None:
         self._engine = engine
         self._requests = requests
         self._recovery = recovery

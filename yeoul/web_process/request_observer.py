@@ -1,17 +1,18 @@
 """RequestObserver: what ``AsyncLLM`` tells whoever counts and times requests; knows nothing of Prometheus.
 
-``metrics.py`` implements it for the server; without a server nobody watches.
+``metrics.py`` does it for the server.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from yeoul.messages.outputs import FinishReason
 
 
-class RequestObserver(Protocol):
-    """Called on the event loop, once or so a token: each method takes a microsecond or two. Times are in seconds."""
+class RequestObserver:
+    """Watches nothing by itself, for an ``AsyncLLM`` without a server.
+
+    Called on the event loop, once or so a token: each method takes a microsecond or two. Times are in seconds.
+    """
 
     def first_token(self, seconds_since_arrival: float) -> None:
         """A choice got its first token."""
@@ -35,30 +36,3 @@ class RequestObserver(Protocol):
 
     def replaced(self, seconds: float) -> None:
         """New processes have taken its place, so long after."""
-
-
-class SilentObserver:
-    """Watches nothing: the observer of an ``AsyncLLM`` without a server."""
-
-    def first_token(self, seconds_since_arrival: float) -> None:
-        """See ``RequestObserver``."""
-
-    def next_tokens(self, num_tokens: int, seconds_since_last: float) -> None:
-        """See ``RequestObserver``."""
-
-    def queued(self, seconds: float) -> None:
-        """See ``RequestObserver``."""
-
-    def finished(
-        self, reason: FinishReason, seconds_since_arrival: float, num_prompt_tokens: int, num_output_tokens: int
-    ) -> None:
-        """See ``RequestObserver``."""
-
-    def refused(self, reason: str) -> None:
-        """See ``RequestObserver``."""
-
-    def lost(self, role: str) -> None:
-        """See ``RequestObserver``."""
-
-    def replaced(self, seconds: float) -> None:
-        """See ``RequestObserver``."""

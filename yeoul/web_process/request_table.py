@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
+from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import InvalidRequestError, RequestFailedError, TransportError
 from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.statistics import EngineStatistics, add_totals, totals_of
 from yeoul.recovery.crash_inquiry import Verdict, judge
-from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_place import RequestPlace
 from yeoul.web_process.request_state import RequestState
@@ -43,11 +43,11 @@ class RequestTable:
         self.observer = observer
         self.is_closed = False
         self._streams: dict[str, RequestStream] = {}
-        self._engine: EngineLink | None = None
+        self._engine: AsyncMPClient | None = None
         self._past = EngineStatistics()  # of engines that are dead
         self._change = asyncio.Event()
 
-    def attach(self, engine: EngineLink) -> int:
+    def attach(self, engine: AsyncMPClient) -> int:
         """From now on requests go to ``engine``, those that are held first: how many these are."""
         self._engine = engine
         held = list(self.states.values())
@@ -144,7 +144,7 @@ class RequestTable:
             if (state := self.states.get(request_id)) is not None:
                 state.note_begun()
 
-    def _try_to_send(self, engine: EngineLink, state: RequestState) -> None:
+    def _try_to_send(self, engine: AsyncMPClient, state: RequestState) -> None:
         """A request that cannot be encoded fails alone; a link that is closed is not its fault."""
         try:
             _send(engine, state)
@@ -211,6 +211,6 @@ class RequestTable:
             await self._change.wait()
 
 
-def _send(engine: EngineLink, state: RequestState) -> None:
+def _send(engine: AsyncMPClient, state: RequestState) -> None:
     engine.send(msgspec.structs.replace(state.add, age_seconds=state.age(time.monotonic())))
     state.move_to(RequestPlace.SENT)

@@ -136,6 +136,9 @@ def test_settings_choose_the_folder(tmp_path):
 
 def test_the_users_cache_folder_follows_the_system(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
-    assert user_cache_folder({"XDG_CACHE_HOME": "/caches"}) == "/caches/yeoul"
-    assert user_cache_folder({"XDG_CACHE_HOME": "relative"}) == "/home/someone/.cache/yeoul"
-    assert user_cache_folder({}) == "/home/someone/.cache/yeoul"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert user_cache_folder() == "/caches/yeoul"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert user_cache_folder() == "/home/someone/.cache/yeoul"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert user_cache_folder() == "/home/someone/.cache/yeoul"

@@ -17,6 +17,7 @@ from yeoul.config.settings import (
     Settings,
     TimeSettings,
 )
+from yeoul.engine_process.client import AsyncMPClient
 from yeoul.messages.outputs import (
     EngineDead,
     EngineMessage,
@@ -42,23 +43,25 @@ CHAT_TEMPLATE = (
 )
 
 
-class FakeEngineClient:
-    """The methods of AsyncMPClient. ``reply`` gives the tokens of a request; ``gate`` cleared holds every step back.
+class FakeEngineClient(AsyncMPClient):
+    """Does without any process what the real one does.
 
-    With ``may_be_replaced`` a dead engine is followed by another one, unless ``failures`` has an error for it.
+    ``reply`` gives the tokens of a request; ``gate`` cleared holds every step back. With ``may_be_replaced`` a dead engine is
+    followed by another one, unless ``failures`` has an error for it.
     """
 
+    may_be_replaced = False
+    engine_pid: int | None = None
+
     def __init__(self, settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int) -> None:
+        super().__init__(settings, files, description, max_model_len)
         self.max_model_len = max_model_len
-        self.ready: EngineReady | None = None
-        self.engine_pid: int | None = None
         self.sent: list[ClientMessage] = []
         self.faults: dict[str, RequestFault] = {}
         self.reply: Callable[[AddRequest], list[int]] = lambda add: [*b"hello world", FAKE_EOS_TOKEN_ID]
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_stopped = False
-        self.may_be_replaced = False
         self.failures: list[Exception] = []
         self.num_replaced = 0
         self.is_silent = False

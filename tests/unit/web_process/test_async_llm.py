@@ -313,7 +313,7 @@ def test_a_dead_engine_fails_what_runs_and_all_that_comes():
             engine.llm.check_health()
         with pytest.raises(ProcessDeadError):
             await engine.llm.submit(["hi"], SamplingParams())
-        assert not engine.llm.is_ready
+        assert engine.llm.state != "ready"
 
     run(scene)
 
@@ -322,7 +322,7 @@ def test_before_the_start_requests_are_unavailable():
     async def scene() -> None:
         llm = FakeEngine().llm
         llm.resolve()
-        assert not llm.is_ready
+        assert llm.state != "ready"
         with pytest.raises(UnavailableError):
             await llm.submit(["hi"], SamplingParams())
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.web_process.fake_engine_client import FakeEngineClient, settings, until
+from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import ProcessDeadError
 from yeoul.messages.outputs import EngineMessage, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AbortRequests, AddRequest
@@ -15,10 +16,9 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
-from yeoul.web_process.engine_link import EngineLink
 from yeoul.web_process.engine_recovery import EngineRecovery
 from yeoul.web_process.output_queue_loop import OutputQueueLoop
-from yeoul.web_process.request_observer import SilentObserver
+from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_state import RequestState
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.request_table import RequestTable
@@ -32,7 +32,7 @@ class Noted(RequestState):
         add = AddRequest(request_id=request_id, prompt_token_ids=[1], sampling=SamplingParams())
         stream = RequestStream(request_id, [[1]], add.sampling, [0], lambda stream: None)
         detokenizer: Any = None  # nothing is asked of it
-        super().__init__(add, stream, detokenizer, SilentObserver(), 0.0)
+        super().__init__(add, stream, detokenizer, RequestObserver(), 0.0)
         self._turns = turns
         self._clock = clock
 
@@ -56,7 +56,7 @@ class Nurse(EngineRecovery):
         self.deaths: list[ProcessDeadError] = []
         self.heard: list[WorkersLost | WorkersReplaced] = []
 
-    async def heal(self, engine: EngineLink, death: ProcessDeadError) -> bool:
+    async def heal(self, engine: AsyncMPClient, death: ProcessDeadError) -> bool:
         self.deaths.append(death)
         return len(self.deaths) < self.num_lives
 
@@ -75,7 +75,7 @@ class Scene:
     def __init__(self, client: FakeEngineClient, num_requests: int = 0, num_lives: int = 1) -> None:
         self.client = client
         self.clock, self.turns = [0], list[int]()
-        self.requests = RequestTable(WaitingRoom(1000, 1000), SilentObserver())
+        self.requests = RequestTable(WaitingRoom(1000, 1000), RequestObserver())
         self.requests.attach(client)
         for number in range(num_requests):
             self.requests.add(Noted(str(number), self.turns, self.clock))

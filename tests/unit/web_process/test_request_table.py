@@ -15,7 +15,7 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
 from yeoul.recovery.crash_inquiry import CrashCount
-from yeoul.web_process.request_observer import SilentObserver
+from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_place import MAY_FOLLOW, RequestPlace
 from yeoul.web_process.request_state import RequestState
 from yeoul.web_process.request_stream import RequestStream
@@ -32,7 +32,7 @@ class Plain(RequestState):
         add = AddRequest(request_id=request_id, prompt_token_ids=[1], sampling=SamplingParams())
         stream = RequestStream(request_id, [[1]], add.sampling, [0], lambda stream: None)
         detokenizer: Any = None  # nothing is asked of it
-        super().__init__(add, stream, detokenizer, SilentObserver(), 0.0)
+        super().__init__(add, stream, detokenizer, RequestObserver(), 0.0)
         self.ends: list[str] = []
 
     def apply(self, output: RequestOutput, now: float) -> bool:
@@ -54,7 +54,7 @@ def fake_engine() -> FakeEngineClient:
 
 
 def table() -> RequestTable:
-    return RequestTable(WaitingRoom(1000, 1000), SilentObserver())
+    return RequestTable(WaitingRoom(1000, 1000), RequestObserver())
 
 
 def with_requests(requests: RequestTable, *names: str) -> list[Plain]:
@@ -174,7 +174,7 @@ def test_whatever_happens_in_whatever_order_every_request_is_in_one_place(seed):
     asyncio.run(play())
 
 
-class Notes(SilentObserver):
+class Notes(RequestObserver):
     """Who ended, and how; how long they were in the queue."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul.config.settings import Settings
 from yeoul.errors import DeadlineMissedError, InvalidRequestError, TooManyRequestsError
-from yeoul.web_process.request_observer import SilentObserver
+from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_table import RequestTable
 from yeoul.web_process.service_terms import ServiceTerms
 from yeoul.web_process.ticket import Ticket
@@ -156,7 +156,7 @@ def test_bodies_are_bounded_together_and_give_their_room_back():
 
 
 def table() -> RequestTable:
-    return RequestTable(WaitingRoom(4, 1000), SilentObserver())
+    return RequestTable(WaitingRoom(4, 1000), RequestObserver())
 
 
 def test_a_guess_never_refuses_for_good_what_the_count_may_let_in():
