@@ -21,7 +21,7 @@ from yeoul.errors import ProcessDeadError, RequestFailedError, TransportClosedEr
 from yeoul.messages.outputs import EngineDead, EngineMessage, EngineReady, UtilityResult
 from yeoul.messages.requests import ClientMessage, Hello, Shutdown, UtilityCall
 from yeoul.transport.child_process import ChildProcess
-from yeoul.transport.child_reports import read_ready_on_loop
+from yeoul.transport.child_reports import read_ready
 from yeoul.transport.curve_keys import CurveKeys
 from yeoul.transport.death_watch import DeathWatch
 from yeoul.transport.link_watch import LinkWatch
@@ -98,7 +98,7 @@ class EngineConnection:
         """
         limit = self._limits.engine_ready_timeout_seconds
         if self._child is not None:
-            await read_ready_on_loop(self._child, limit)
+            await read_ready(self._child, limit)
         self._start_monitor()
         self.send(Hello(__version__))
         try:

@@ -112,6 +112,7 @@ class ChildProcess:
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while (report := self._take_report()) is None:
+            # The sentinel counts too: a process forked from the child may hold the pipe open after the child's death.
             if not _poll((self.report_fd, self.sentinel), deadline):
                 raise TransportTimeoutError(f"{self.role} (pid {self.pid}) said nothing for {timeout_seconds:g} seconds")
             piece = self._read_piece()
@@ -119,11 +120,6 @@ class ChildProcess:
                 return None
             self._report_bytes += piece
         return report
-
-    def wait_for_report(self, timeout_seconds: float | None) -> bool:
-        """Wait until something of a report, or its end, is there; False if nothing came in time."""
-        # The sentinel counts too: a process forked from the child may hold the pipe open after the child's death.
-        return _poll((self.report_fd, self.sentinel), None if timeout_seconds is None else time.monotonic() + timeout_seconds)
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal, or None while the child lives."""
@@ -142,7 +138,7 @@ class ChildProcess:
             _poll((self.sentinel,), None if timeout_seconds is None else time.monotonic() + timeout_seconds)
         return self.poll()
 
-    async def wait_on_loop(self, timeout_seconds: float, *, for_report: bool = False) -> bool:
+    async def wait_on_loop(self, timeout_seconds: float | None, *, for_report: bool = False) -> bool:
         """Wait, on the running loop, until the child has ended, or ``for_report`` has written; False if neither came in time.
 
         One at a time. No thread waits: one that a cancelled wait left behind would read what is closed by then.

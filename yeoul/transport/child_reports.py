@@ -1,4 +1,4 @@
-"""Reading what a child says on its report pipe: READY, or the error that it ends with; used by both parents."""
+"""Reading what a child says on its report pipe: READY, or the error that it ends with; used by its parents."""
 
 from __future__ import annotations
 
@@ -34,55 +34,31 @@ class StopLook:
             raise ProcessDeadError(self._child.role, "was stopped by a signal and does not go on", exit_code=-signal.SIGSTOP)
 
 
-class _ReadyWait:
-    """A wait for a child's READY that is made of looks, so that a thread may wait as well as an event loop."""
-
-    def __init__(self, child: ChildProcess, timeout_seconds: float) -> None:
-        self._child = child
-        self._timeout_seconds = timeout_seconds
-        self._deadline = time.monotonic() + timeout_seconds
-        self._stop_look = StopLook(child)
-
-    def look(self, *, is_late: bool) -> ChildReport | None:
-        """The report, or None where it is not there yet; ``is_late`` where it was waited for as long as a look is apart."""
-        try:
-            report = _read(self._child, timeout_seconds=0.0)
-        except TransportTimeoutError:
-            if self.seconds_to_next <= 0:
-                raise ProcessDeadError(self._child.role, f"was not ready within {self._timeout_seconds:g} s") from None
-            if is_late:
-                self._stop_look.look()
-            return None
-        if report is None:
-            raise death_of(self._child)
-        if isinstance(report, Failure):
-            raise as_error(report)
-        return report
-
-    @property
-    def seconds_to_next(self) -> float:
-        """How long to wait before the next look, if nothing comes."""
-        return max(0.0, min(LOOK_SECONDS, self._deadline - time.monotonic()))
-
-
-def read_ready(child: ChildProcess, timeout_seconds: float) -> ChildReport:
-    """The child's READY report.
+async def read_ready(child: ChildProcess, timeout_seconds: float) -> ChildReport:
+    """The child's READY report, waited for on the running loop; may be cancelled.
 
     Raises:
         ConfigError: the child ended because of the user's mistake.
         ProcessDeadError: it died, failed, was stopped, said nothing in time, or something that is no report.
     """
-    wait, is_late = _ReadyWait(child, timeout_seconds), False
-    while (report := wait.look(is_late=is_late)) is None:
-        is_late = not child.wait_for_report(wait.seconds_to_next)
-    return report
-
-
-async def read_ready_on_loop(child: ChildProcess, timeout_seconds: float) -> ChildReport:
-    """The same for an event loop; may be cancelled."""
-    wait, is_late = _ReadyWait(child, timeout_seconds), False
-    while (report := wait.look(is_late=is_late)) is None:
-        is_late = not await child.wait_on_loop(wait.seconds_to_next, for_report=True)
+    deadline = time.monotonic() + timeout_seconds
+    stop_look = StopLook(child)
+    while True:
+        try:
+            report = _read(child)
+            break
+        except TransportTimeoutError:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise ProcessDeadError(child.role, f"was not ready within {timeout_seconds:g} s") from None
+            if not await child.wait_on_loop(min(LOOK_SECONDS, remaining), for_report=True):
+                stop_look.look()
+    if report is None:
+        raise death_of(child)
+    if isinstance(report, Failure):
+        if report.is_user_error:
+            raise ConfigError(report.cause)
+        raise ProcessDeadError(report.role, report.cause, details=report.details)
     return report
 
 
@@ -90,7 +66,7 @@ def death_of(child: ChildProcess) -> ProcessDeadError:
     """Why a dead child died: its own last report where it left one, else its exit code or signal."""
     exit_code = child.wait(timeout_seconds=1.0)
     try:
-        report = _read(child, timeout_seconds=0.0)
+        report = _read(child)
     except (TransportTimeoutError, ProcessDeadError):  # it left nothing, or nothing that can be read
         report = None
     if isinstance(report, Failure):
@@ -99,16 +75,10 @@ def death_of(child: ChildProcess) -> ProcessDeadError:
     return ProcessDeadError(child.role, child.describe_exit(), exit_code=exit_code, is_for_memory=is_for_memory)
 
 
-def as_error(failure: Failure) -> ConfigError | ProcessDeadError:
-    """The exception that a child's Failure stands for in its parent."""
-    if failure.is_user_error:
-        return ConfigError(failure.cause)
-    return ProcessDeadError(failure.role, failure.cause, details=failure.details)
-
-
-def _read(child: ChildProcess, timeout_seconds: float) -> ChildReport | None:
+def _read(child: ChildProcess) -> ChildReport | None:
+    """The report that is here; None once the child is gone and has left none, TransportTimeoutError before that."""
     try:
-        payload = child.read_report(timeout_seconds)
+        payload = child.read_report(timeout_seconds=0.0)
         return None if payload is None else _decoder.decode(payload)
     except TransportTimeoutError:
         raise

@@ -5,9 +5,9 @@ Imports no torch: it runs in EngineCore. ``EngineCoreProc`` is its only caller.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-import select
 import time
 from collections import deque
 from collections.abc import Callable
@@ -166,7 +166,7 @@ class MultiprocExecutor:
         """
         if not self._workers:
             self.spawn()
-        ready = _await_ready(self._workers, self._settings.time.worker_ready_timeout_seconds)
+        ready = asyncio.run(_await_ready(self._workers, self._settings.time.worker_ready_timeout_seconds))
         self._remove_folder()  # everybody has met: nothing needs its name any longer
         self._monitor = MultiprocWorkerMonitor(self._workers, lambda error: self._on_worker_death(error, on_death))
         self._monitor.start()
@@ -339,28 +339,10 @@ class MultiprocExecutor:
         on_death(error)
 
 
-def _await_ready(workers: list[ChildProcess], timeout_seconds: float) -> list[WorkerReady]:
+async def _await_ready(workers: list[ChildProcess], timeout_seconds: float) -> list[WorkerReady]:
     """READY of every worker in rank order; the first failure ends the wait, whoever else is still loading."""
-    deadline = time.monotonic() + timeout_seconds
-    pending = {worker.report_fd: rank for rank, worker in enumerate(workers)}
-    stop_looks = [StopLook(worker) for worker in workers]
-    ready: dict[int, WorkerReady] = {}
-    poller = select.poll()
-    for descriptor in pending:
-        poller.register(descriptor, select.POLLIN | select.POLLHUP)
-    while pending:
-        remaining = max(0.0, deadline - time.monotonic())
-        events = [descriptor for descriptor, _ in poller.poll(min(LOOK_SECONDS, remaining) * 1000)]
-        if not events:
-            for rank in pending.values():
-                stop_looks[rank].look()
-        for descriptor in events or (list(pending)[:1] if remaining == 0 else []):
-            rank = pending.pop(descriptor)
-            poller.unregister(descriptor)
-            report = read_ready(workers[rank], remaining)
-            assert isinstance(report, WorkerReady)
-            ready[rank] = report
-    return [ready[rank] for rank in range(len(workers))]
+    reports = await asyncio.gather(*(read_ready(worker, timeout_seconds) for worker in workers))
+    return [report for report in reports if isinstance(report, WorkerReady)]
 
 
 def _worker_settings(settings: EngineSettings, rank: int, folder: str, exchange_fd: int | None) -> WorkerSettings:

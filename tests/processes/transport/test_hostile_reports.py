@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import select
 import signal
 import struct
 import threading
@@ -44,7 +46,7 @@ def child(request: pytest.FixtureRequest) -> Iterator[ChildProcess]:
 
 def test_garbage_in_place_of_ready_is_told_as_the_childs_failure(child: ChildProcess) -> None:
     with pytest.raises(ProcessDeadError, match="Tester sent something that is no report"):
-        read_ready(child, 30.0)
+        asyncio.run(read_ready(child, 30.0))
 
 
 def test_a_child_that_left_garbage_and_died_is_reported_as_dead(child: ChildProcess) -> None:
@@ -57,7 +59,7 @@ def test_a_child_that_left_garbage_and_died_is_reported_as_dead(child: ChildProc
 
     watch = DeathWatch([child], on_death)
     watch.start()
-    child.wait_for_report(None)  # the garbage is here
+    assert select.select([child.report_fd], [], [], 30.0)[0], "the garbage is here"
     os.kill(child.pid, signal.SIGKILL)
     assert told.wait(10.0)
     watch.stop()
@@ -73,6 +75,6 @@ def test_half_a_report_is_no_report() -> None:
     child = ChildProcess.spawn(BODIES, "yeoul::Tester", b"garble " + half.hex().encode())
     try:
         with pytest.raises(ProcessDeadError, match=r"was not ready within 0\.5 s"):
-            read_ready(child, 0.5)
+            asyncio.run(read_ready(child, 0.5))
     finally:
         child.close()
