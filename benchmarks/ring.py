@@ -19,8 +19,6 @@ from yeoul.transport.channel import (
     ChannelHandle,
     ChannelReader,
     ChannelWriter,
-    attach_reader,
-    attach_writer,
     open_broadcast,
     open_inbound,
 )
@@ -44,7 +42,7 @@ def main() -> None:
     """The child: takes messages until the channel is closed."""
     child = enter_child()
     task = msgspec.msgpack.decode(child.arguments, type=Echo)
-    reader, writer = attach_reader(task.inward), attach_writer(task.outward)
+    reader, writer = ChannelReader(task.inward), ChannelWriter(task.outward)
     child.report(b"")
     count = num_bytes = 0
     while True:

@@ -1,34 +1,49 @@
-"""Channels between EngineCore and its workers: a ring, and ZeroMQ for what is larger than a slot; knows bytes only.
+"""Channels between EngineCore and its workers: a ring in shared memory, one writer and N readers on it, without locks.
 
-A channel is opened before the child starts; the child attaches by the handle among its arguments. Order is kept whatever the
-size. Called by ``worker_process.executor`` (opens) and ``worker_process.worker_proc`` (attaches).
+Knows bytes and nothing of what they mean. Every reader takes every message, in order; a full ring holds the writer back until
+the slowest reader has moved on. What is larger than a slot crosses on ZeroMQ, with its place in the ring. The memory is a
+memfd without a name. A channel is opened before the child starts; the child attaches by the handle among its arguments.
+Called by ``worker_process.executor`` (opens) and ``worker_process.worker_proc`` (attaches).
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 
-from yeoul.errors import TransportClosedError, TransportError
+from yeoul.errors import TransportClosedError, TransportError, TransportTimeoutError
 from yeoul.transport.overflow import OverflowReceiver, OverflowSender, overflow_address
-from yeoul.transport.ring import RingGeometry, RingReader, RingWriter, create_ring
+from yeoul.transport.ring_library import Message, Status, raise_status, ring_library
+from yeoul.transport.shared_memory import create_shared_memory
 
 _IN_SLOT = 0
 _IN_OVERFLOW = 1
-_WRITER_INDEX = -1
+_WRITER = -1
 _CLOSE_TIMEOUT_SECONDS = 1.0
+_FOR_EVER = -1
+
+
+class RingGeometry(msgspec.Struct, frozen=True):
+    """The memory of a ring: ``fd`` is its memfd, each of ``num_slots`` slots holds up to ``slot_bytes`` bytes."""
+
+    fd: int
+    num_slots: int
+    slot_bytes: int
+    num_readers: int
 
 
 class ChannelHandle(msgspec.Struct, frozen=True):
-    """What the far side needs to attach. ``reader_index`` is -1 for a writer; ``address`` is its overflow socket's."""
+    """What one end needs to attach. ``reader_index`` is -1 for a writer, which has an overflow address for each reader."""
 
     ring: RingGeometry
     reader_index: int
-    address: str
+    addresses: list[str]
 
     @property
     def fds(self) -> list[int]:
@@ -36,21 +51,41 @@ class ChannelHandle(msgspec.Struct, frozen=True):
         return [self.ring.fd]
 
 
-class _Channel:
-    """What both ends share. ``owned_fd`` is the ring's memfd where this side opened the channel."""
+class _End:
+    """What both ends share. One thread at a time uses an end; others may wake and close it.
 
-    def __init__(self, end: RingReader | RingWriter, link: OverflowReceiver | OverflowSender, owned_fd: int | None) -> None:
-        self._end = end
-        self._link = link
-        self._owned_fd = owned_fd
+    Whoever opened the channel owns its descriptor.
+    """
+
+    _overflow: OverflowReceiver | OverflowSender
+
+    def __init__(
+        self, handle: ChannelHandle, open_overflow: Callable[[], OverflowReceiver | OverflowSender], *, is_opener: bool
+    ) -> None:
+        self._geometry = handle.ring
+        self._library = ring_library()
+        self._ring = ctypes.c_void_p()
+        self._owned_fd = handle.ring.fd if is_opener else None
         self._use_lock = threading.Lock()
-        self._close_lock = threading.Lock()
-        self._is_interrupted = False
+        self._state_lock = threading.Lock()
+        self._is_interrupted = self._is_closed = False
+        sizes = (handle.ring.num_slots, handle.ring.slot_bytes, handle.ring.num_readers)
+        with contextlib.ExitStack() as on_error:
+            if is_opener:
+                on_error.callback(os.close, handle.ring.fd)
+            status = self._library.attach(handle.ring.fd, *sizes, handle.reader_index, ctypes.byref(self._ring))
+            if status != Status.OK:
+                raise_status(status, "other side")
+            on_error.callback(self._library.detach, self._ring)
+            self._overflow = open_overflow()
+            on_error.pop_all()
 
     def interrupt(self) -> None:
         """Wake the thread that waits here, from any thread, for good: it and later waits raise TransportClosedError."""
         self._is_interrupted = True
-        self._end.interrupt()
+        with self._state_lock:
+            if not self._is_closed:
+                self._library.interrupt(self._ring)
 
     def close(self) -> None:
         """Close this end: a thread that waits here, and those on the other side, get TransportClosedError.
@@ -58,14 +93,18 @@ class _Channel:
         From any thread; may be called twice. The other side still receives what was sent before.
         """
         self._is_interrupted = True
-        self._end.close()
-        with self._close_lock:
-            if self._owned_fd is not None:
-                os.close(self._owned_fd)
-                self._owned_fd = None
-        # Whoever was inside has been woken; sockets belong to one thread at a time.
+        with self._state_lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._library.close(self._ring)
+        if self._owned_fd is not None:
+            os.close(self._owned_fd)
+        # A thread that was inside leaves at once. If one does not, all stays: unmapping the memory would crash the thread,
+        # and sockets belong to one thread at a time.
         if self._use_lock.acquire(timeout=_CLOSE_TIMEOUT_SECONDS):
-            self._link.close()
+            self._library.detach(self._ring)
+            self._overflow.close()
             self._use_lock.release()
 
     def _check(self) -> None:
@@ -73,13 +112,16 @@ class _Channel:
             raise TransportClosedError("the channel was closed or interrupted on this side")
 
 
-class ChannelWriter(_Channel):
-    """The writing end. ``send`` may be called from any thread; messages are sent one after the other."""
+class ChannelWriter(_End):
+    """The writing end; only one can ever be attached. ``send`` may be called from any thread."""
 
-    def __init__(self, ring: RingWriter, overflow: OverflowSender, owned_fd: int | None = None) -> None:
-        super().__init__(ring, overflow, owned_fd)
-        self._ring = ring
-        self._overflow = overflow
+    _overflow: OverflowSender
+
+    def __init__(self, handle: ChannelHandle, *, is_opener: bool = False) -> None:
+        """Take the end that the handle names; errors as for ``ChannelReader``."""
+        if handle.reader_index != _WRITER:
+            raise TransportError("this handle is a reader's; expected a writer's")
+        super().__init__(handle, lambda: OverflowSender(handle.addresses, is_opener=is_opener), is_opener=is_opener)
 
     def send(self, payload: bytes, timeout_seconds: float | None = None) -> None:
         """Hand a message of any size to every reader.
@@ -92,25 +134,43 @@ class ChannelWriter(_Channel):
         deadline = _deadline(timeout_seconds)
         with self._use_lock:
             self._check()
-            if len(payload) <= self._ring.geometry.slot_bytes:
-                self._ring.publish(payload, _IN_SLOT, deadline)
+            if len(payload) <= self._geometry.slot_bytes:
+                self._publish(payload, _IN_SLOT, deadline)
                 return
-            number = self._ring.wait_for_room(deadline)
             self._overflow.wait_until_sendable(deadline, self._check)
-            self._overflow.send(number, payload)
-            self._ring.publish(b"", _IN_OVERFLOW, deadline)
+            self._publish(b"", _IN_OVERFLOW, deadline)
+            self._overflow.send(payload)
+
+    def _publish(self, payload: bytes, kind: int, deadline: float | None) -> None:
+        while (status := self._library.publish(self._ring, payload, len(payload), kind)) == Status.NOT_NOW:
+            status = self._library.wait_for_room(self._ring, _nanoseconds(deadline))
+            self._check()
+            if status == Status.TIMEOUT:
+                raise TransportTimeoutError(f"a reader left the ring's {self._geometry.num_slots} slots full for too long")
+            if status not in (Status.OK, Status.SIGNAL):  # Python has handled the signal by now
+                break
+        if status != Status.OK:
+            raise_status(status, "reader")
 
 
-class ChannelReader(_Channel):
-    """A reading end. One thread at a time receives."""
+class ChannelReader(_End):
+    """A reading end; each index can be attached once. One thread at a time receives."""
 
-    def __init__(self, ring: RingReader, overflow: OverflowReceiver, owned_fd: int | None = None) -> None:
-        super().__init__(ring, overflow, owned_fd)
-        self._ring = ring
-        self._overflow = overflow
+    _overflow: OverflowReceiver
+
+    def __init__(self, handle: ChannelHandle, *, is_opener: bool = False) -> None:
+        """Take the end that the handle names.
+
+        Raises:
+            TransportError: the handle is of the other kind, its descriptor no such ring, or somebody has taken this end
+                already.
+        """
+        if handle.reader_index == _WRITER:
+            raise TransportError("this handle is a writer's; expected a reader's")
+        super().__init__(handle, lambda: OverflowReceiver(handle.addresses[0], is_opener=is_opener), is_opener=is_opener)
 
     def receive(self, timeout_seconds: float | None = None) -> bytes:
-        """Wait for the next message.
+        """Wait for the next message. What the writer sent before it closed is still given.
 
         Raises:
             TransportTimeoutError: none came for ``timeout_seconds``.
@@ -120,13 +180,28 @@ class ChannelReader(_Channel):
         deadline = _deadline(timeout_seconds)
         with self._use_lock:
             self._check()
-            number, kind, payload = self._ring.peek(deadline)
-            if kind == _IN_OVERFLOW:
-                payload = self._overflow.receive(number, deadline, self._check)
-            elif kind != _IN_SLOT:
-                raise TransportError(f"the ring holds a message of the unknown kind {kind}")
-            self._ring.release()
+            message = self._wait_for_message(deadline)
+            if message.kind == _IN_SLOT:
+                payload = ctypes.string_at(message.payload, message.length)
+            elif message.kind == _IN_OVERFLOW:
+                payload = self._overflow.receive(deadline, self._check)
+            else:
+                raise TransportError(f"the ring holds a message of the unknown kind {message.kind}")
+            self._library.release(self._ring)
             return payload
+
+    def _wait_for_message(self, deadline: float | None) -> Message:
+        """The next message, which keeps its slot until it is released."""
+        message = Message()
+        status = self._library.look(self._ring, ctypes.byref(message))
+        while status in (Status.NOT_NOW, Status.SIGNAL):
+            status = self._library.wait_for_message(self._ring, ctypes.byref(message), _nanoseconds(deadline))
+            self._check()
+        if status == Status.TIMEOUT:
+            raise TransportTimeoutError("no message came in time")
+        if status != Status.OK:
+            raise_status(status, "writer")
+        return message
 
 
 def open_broadcast(
@@ -141,57 +216,28 @@ def open_broadcast(
     Raises:
         TransportError: the sizes are out of range, or the memory or the sockets cannot be had.
     """
+    ring = _create_ring(num_slots, slot_bytes, num_readers)
     addresses = [overflow_address(folder) for _ in range(num_readers)]
-    with contextlib.ExitStack() as on_error:
-        geometry = create_ring(num_slots, slot_bytes, num_readers)
-        on_error.callback(os.close, geometry.fd)
-        ring = RingWriter(geometry)
-        on_error.callback(ring.close)
-        writer = ChannelWriter(ring, OverflowSender(addresses, is_opener=True), geometry.fd)
-        on_error.pop_all()
-    return writer, [ChannelHandle(geometry, index, address) for index, address in enumerate(addresses)]
+    writer = ChannelWriter(ChannelHandle(ring, _WRITER, addresses), is_opener=True)
+    return writer, [ChannelHandle(ring, index, [address]) for index, address in enumerate(addresses)]
 
 
 def open_inbound(folder: str, *, num_slots: int, slot_bytes: int) -> tuple[ChannelReader, ChannelHandle]:
     """A channel on which one child writes and we read; arguments and errors are those of ``open_broadcast``."""
-    address = overflow_address(folder)
-    with contextlib.ExitStack() as on_error:
-        geometry = create_ring(num_slots, slot_bytes, num_readers=1)
-        on_error.callback(os.close, geometry.fd)
-        ring = RingReader(geometry, 0)
-        on_error.callback(ring.close)
-        reader = ChannelReader(ring, OverflowReceiver(address, is_opener=True), geometry.fd)
-        on_error.pop_all()
-    return reader, ChannelHandle(geometry, _WRITER_INDEX, address)
+    ring, address = _create_ring(num_slots, slot_bytes, num_readers=1), overflow_address(folder)
+    return ChannelReader(ChannelHandle(ring, 0, [address]), is_opener=True), ChannelHandle(ring, _WRITER, [address])
 
 
-def attach_reader(handle: ChannelHandle) -> ChannelReader:
-    """Take the reading end that a parent opened with ``open_broadcast``.
-
-    Raises:
-        TransportError: the handle's descriptor is no such ring, or somebody has taken this end already.
-    """
-    if handle.reader_index < 0:
-        raise TransportError("this handle is a writer's; expected a reader's")
-    with contextlib.ExitStack() as on_error:
-        ring = RingReader(handle.ring, handle.reader_index)
-        on_error.callback(ring.close)
-        reader = ChannelReader(ring, OverflowReceiver(handle.address, is_opener=False))
-        on_error.pop_all()
-    return reader
-
-
-def attach_writer(handle: ChannelHandle) -> ChannelWriter:
-    """Take the writing end that a parent opened with ``open_inbound``; errors as for ``attach_reader``."""
-    if handle.reader_index != _WRITER_INDEX:
-        raise TransportError("this handle is a reader's; expected a writer's")
-    with contextlib.ExitStack() as on_error:
-        ring = RingWriter(handle.ring)
-        on_error.callback(ring.close)
-        writer = ChannelWriter(ring, OverflowSender([handle.address], is_opener=False))
-        on_error.pop_all()
-    return writer
+def _create_ring(num_slots: int, slot_bytes: int, num_readers: int) -> RingGeometry:
+    num_bytes = ring_library().num_bytes(num_slots, slot_bytes, num_readers)
+    if num_bytes == 0:
+        raise TransportError(f"a ring cannot have {num_slots} slots of {slot_bytes} bytes for {num_readers} readers")
+    return RingGeometry(create_shared_memory("yeoul-ring", num_bytes), num_slots, slot_bytes, num_readers)
 
 
 def _deadline(timeout_seconds: float | None) -> float | None:
     return None if timeout_seconds is None else time.monotonic() + timeout_seconds
+
+
+def _nanoseconds(deadline: float | None) -> int:
+    return _FOR_EVER if deadline is None else max(0, int(deadline * 1e9))

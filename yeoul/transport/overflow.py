@@ -1,8 +1,7 @@
-"""The ZeroMQ link beside a ring, for messages larger than a slot; knows a number and bytes of each; used by ``channel``.
+"""The ZeroMQ link beside a ring, for messages larger than a slot; knows bytes only; used by ``channel``.
 
 The side that opens the channel binds an ipc socket in the private folder before the child starts; the child's side connects
-and then takes the name out of the file system. Each message carries its number in the ring, so that what an abandoned send
-left behind is recognised.
+and then takes the name out of the file system.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import secrets
-import struct
 import time
 from collections.abc import Callable, Sequence
 
@@ -21,7 +19,6 @@ from yeoul.transport.addresses import unlink_ipc
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _SLICE_SECONDS = 0.02
-_NUMBER = struct.Struct("<Q")
 
 
 def overflow_address(folder: str) -> str:
@@ -44,11 +41,11 @@ class OverflowSender:
         for socket in self._sockets:
             _poll(socket, zmq.POLLOUT, deadline, check)
 
-    def send(self, number: int, payload: bytes) -> None:
+    def send(self, payload: bytes) -> None:
         """Queue a message for every reader; never blocks after ``wait_until_sendable``."""
         for socket in self._sockets:
             try:
-                socket.send_multipart([_NUMBER.pack(number), payload], zmq.NOBLOCK, copy=False)
+                socket.send(payload, zmq.NOBLOCK, copy=False)
             except zmq.ZMQError as error:
                 raise TransportError(f"the overflow link broke: {error.strerror}") from error
 
@@ -64,23 +61,14 @@ class OverflowReceiver:
     def __init__(self, address: str, *, is_opener: bool) -> None:
         self._socket = _open(zmq.PULL, address, is_opener=is_opener)
 
-    def receive(self, number: int, deadline: float | None, check: Callable[[], None]) -> bytes:
-        """The message of this number; those with smaller ones are dropped. ``check`` raises where waiting is pointless.
+    def receive(self, deadline: float | None, check: Callable[[], None]) -> bytes:
+        """The next message; ``check`` raises where waiting is pointless.
 
         Raises:
             TransportTimeoutError: it did not come by ``deadline``.
-            TransportError: what came is no message of this link.
         """
-        while True:
-            _poll(self._socket, zmq.POLLIN, deadline, check)
-            frames = self._socket.recv_multipart()
-            if len(frames) != 2 or len(frames[0]) != _NUMBER.size:
-                raise TransportError(f"the overflow link carried {len(frames)} frames; expected a number and a payload")
-            (found,) = _NUMBER.unpack(frames[0])
-            if found == number:
-                return frames[1]
-            if found > number:
-                raise TransportError(f"the overflow link lost message {number}; the next one is {found}")
+        _poll(self._socket, zmq.POLLIN, deadline, check)
+        return self._socket.recv()
 
     def close(self) -> None:
         """Close the socket."""

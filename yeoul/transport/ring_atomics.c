@@ -45,7 +45,6 @@ enum status {
     RING_FAILED = 8,     /* a system call failed; see errno */
 };
 
-#define MAGIC UINT64_C(0x3167726c756f6579) /* yeoulrg1 */
 #define MAX_NUM_SLOTS 65536u
 #define MAX_NUM_READERS 1024u
 #define MAX_SLOT_BYTES (UINT64_C(1) << 30)
@@ -59,10 +58,6 @@ struct shared_reader {
 };
 
 struct shared_header {
-    ALIGNED uint64_t magic; /* this line is written once, before anybody else attaches */
-    uint64_t slot_bytes;
-    uint32_t num_slots;
-    uint32_t num_readers;
     ALIGNED _Atomic uint64_t position; /* messages published */
     _Atomic uint32_t writer_claimed;
     _Atomic uint32_t writer_closed;
@@ -226,24 +221,9 @@ static int64_t choose_max_spin_ns(void) {
     return sched_getaffinity(0, sizeof allowed, &allowed) == 0 && CPU_COUNT(&allowed) < 2 ? 0 : MAX_SPIN_NS;
 }
 
-/* A memfd with an empty ring in it, sealed in its size; -1 and errno where that fails. */
-EXPORT int ring_create(uint32_t num_slots, uint64_t slot_bytes, uint32_t num_readers) {
-    if (!is_possible(num_slots, slot_bytes, num_readers)) {
-        errno = EINVAL;
-        return -1;
-    }
-    struct shared_header header = {
-        .magic = MAGIC, .slot_bytes = slot_bytes, .num_slots = num_slots, .num_readers = num_readers};
-    int fd = memfd_create("yeoul-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0) return -1;
-    if (ftruncate(fd, (off_t)total_bytes(num_slots, slot_bytes, num_readers)) == 0 &&
-        pwrite(fd, &header, sizeof header, 0) == (ssize_t)sizeof header &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
-        return fd;
-    int error = errno;
-    close(fd);
-    errno = error;
-    return -1;
+/* The size of a ring's memory, all zeros while nobody has attached; 0 for sizes that a ring cannot have. */
+EXPORT uint64_t ring_num_bytes(uint32_t num_slots, uint64_t slot_bytes, uint32_t num_readers) {
+    return is_possible(num_slots, slot_bytes, num_readers) ? total_bytes(num_slots, slot_bytes, num_readers) : 0;
 }
 
 static int claim(struct ring *ring) {
@@ -251,14 +231,6 @@ static int claim(struct ring *ring) {
     _Atomic uint32_t *claimed = ring->reader_index < 0 ? &ring->header->writer_claimed
                                                        : &ring->header->readers[ring->reader_index].claimed;
     return atomic_compare_exchange_strong(claimed, &nobody, (uint32_t)getpid()) ? RING_OK : RING_CLAIMED;
-}
-
-static int check_header(const struct ring *ring) {
-    const struct shared_header *header = ring->header;
-    return header->magic == MAGIC && header->slot_bytes == ring->slot_bytes && header->num_slots == ring->num_slots &&
-                   header->num_readers == ring->num_readers
-               ? RING_OK
-               : RING_DAMAGED;
 }
 
 static int map(struct ring *ring, int fd) {
@@ -293,7 +265,6 @@ EXPORT int ring_attach(int fd, uint32_t num_slots, uint64_t slot_bytes, uint32_t
     ring->reader_index = reader_index;
     ring->max_spin_ns = choose_max_spin_ns();
     int status = map(ring, fd);
-    if (status == RING_OK) status = check_header(ring);
     if (status == RING_OK) status = claim(ring);
     if (status == RING_OK)
         *attached = ring;
@@ -344,9 +315,6 @@ EXPORT void ring_release(struct ring *ring) {
     atomic_thread_fence(memory_order_seq_cst); /* see wait_until */
     if (atomic_load_explicit(&ring->header->num_waiting_writers, memory_order_relaxed)) wake_all(&ring->header->release_event);
 }
-
-/* The number of messages that this end has published or released. */
-EXPORT uint64_t ring_position(const struct ring *ring) { return ring->position; }
 
 /* Wakes the thread of this process that waits here, now and whenever it would wait again. */
 EXPORT void ring_interrupt(struct ring *ring) {

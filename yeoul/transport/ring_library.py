@@ -1,4 +1,4 @@
-"""The ring's C helper as Python calls it: where the library lies, and the types of its functions; used by ``ring`` alone.
+"""The ring's C helper as Python calls it: where the library lies, and the types of its functions; used by ``channel`` alone.
 
 Calls that never sleep keep the interpreter lock: handing it over could cost a busy process milliseconds. Calls that may
 sleep release it.
@@ -50,7 +50,7 @@ class RingLibrary:
         sleeping, prompt = ctypes.CDLL(path, use_errno=True), ctypes.PyDLL(path, use_errno=True)
         geometry = (ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint32)
         ring, message = ctypes.c_void_p, ctypes.POINTER(Message)
-        self.create = _typed(sleeping.ring_create, ctypes.c_int, *geometry)
+        self.num_bytes = _typed(prompt.ring_num_bytes, ctypes.c_uint64, *geometry)
         self.attach = _typed(
             sleeping.ring_attach, ctypes.c_int, ctypes.c_int, *geometry, ctypes.c_int32, ctypes.POINTER(ctypes.c_void_p)
         )
@@ -60,7 +60,6 @@ class RingLibrary:
         self.publish = _typed(prompt.ring_publish, ctypes.c_int, ring, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint32)
         self.look = _typed(prompt.ring_look, ctypes.c_int, ring, message)
         self.release = _typed(prompt.ring_release, None, ring)
-        self.position = _typed(prompt.ring_position, ctypes.c_uint64, ring)
         self.interrupt = _typed(prompt.ring_interrupt, None, ring)
         self.close = _typed(prompt.ring_close, None, ring)
 
@@ -91,7 +90,7 @@ def raise_status(status: int, side: str) -> NoReturn:
         case Status.CLOSED:
             raise TransportClosedError(f"the {side} closed the ring")
         case Status.INTERRUPTED:
-            raise TransportClosedError("the ring was closed or interrupted on this side")
+            raise TransportClosedError("the channel was closed or interrupted on this side")
         case Status.DAMAGED:
             raise TransportError("the ring holds what its protocol does not allow; its processes have to be started again")
         case Status.CLAIMED:

@@ -12,7 +12,7 @@ import msgspec
 from yeoul.errors import YeoulError
 from yeoul.messages.encoding import encode_results
 from yeoul.messages.steps import AllocateCache, CallResult, EndWorker, ExecutorMessage, StepInput, WorkerCall
-from yeoul.transport.channel import ChannelReader, ChannelWriter, attach_reader, attach_writer
+from yeoul.transport.channel import ChannelReader, ChannelWriter
 from yeoul.worker_process.arguments import WorkerArguments
 from yeoul.worker_process.worker import Worker
 
@@ -24,8 +24,8 @@ class WorkerProc:
 
     def __init__(self, arguments: WorkerArguments, worker: Worker) -> None:
         self._worker = worker
-        self._steps: ChannelReader = attach_reader(arguments.step_channel)
-        self._answers: ChannelWriter = attach_writer(arguments.answer_channel)
+        self._steps = ChannelReader(arguments.step_channel)
+        self._answers = ChannelWriter(arguments.answer_channel)
         self._decoder = msgspec.msgpack.Decoder(ExecutorMessage)
         self._encoder = msgspec.msgpack.Encoder()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-import os
 import random
 import time
 import zlib
@@ -12,9 +11,9 @@ import zlib
 import msgspec
 
 from yeoul.errors import TransportError
-from yeoul.transport.channel import ChannelHandle, attach_reader, attach_writer
+from yeoul.transport.channel import ChannelHandle, ChannelReader, ChannelWriter, open_broadcast
 from yeoul.transport.child_process import ChildSide, enter_child
-from yeoul.transport.ring import RingReader, RingWriter, create_ring
+from yeoul.transport.private_folder import PrivateFolder
 
 
 class Task(msgspec.Struct):
@@ -48,7 +47,7 @@ def main() -> None:
 
 def _write(child: ChildSide, task: Task) -> None:
     """Write ``count`` messages (0: until killed)."""
-    writer = attach_writer(task.handle)
+    writer = ChannelWriter(task.handle)
     child.report(b"attached")
     number = 0
     while task.count == 0 or number < task.count:
@@ -59,7 +58,7 @@ def _write(child: ChildSide, task: Task) -> None:
 
 def _read(child: ChildSide, task: Task) -> None:
     """Read ``count`` messages (0: until killed) and report the next number after each hundred and at the end."""
-    reader = attach_reader(task.handle)
+    reader = ChannelReader(task.handle)
     child.report(b"attached")
     number = 0
     while task.count == 0 or number < task.count:
@@ -74,7 +73,7 @@ def _read(child: ChildSide, task: Task) -> None:
 
 def _idle(child: ChildSide, task: Task) -> None:
     """Wait for one message and report the processor time that the wait took, in microseconds."""
-    reader = attach_reader(task.handle)
+    reader = ChannelReader(task.handle)
     before = time.process_time()
     child.report(b"attached")
     reader.receive()
@@ -83,28 +82,29 @@ def _idle(child: ChildSide, task: Task) -> None:
 
 def _rewrite(child: ChildSide, task: Task) -> None:
     """Try to take a writing end that is somebody else's."""
-    attach_writer(task.handle)
+    ChannelWriter(task.handle)
 
 
 def _scribble(child: ChildSide, task: Task) -> None:
     """Use ``count`` rings while random bytes are written over their shared memory; only our own errors may come of it."""
-    attach_reader(task.handle).close()
+    ChannelReader(task.handle).close()
     source = random.Random(0)
-    for _ in range(task.count):
-        geometry = create_ring(2, 64, 2)
-        memory = mmap.mmap(geometry.fd, os.fstat(geometry.fd).st_size)
-        writer, readers = RingWriter(geometry), [RingReader(geometry, 0), RingReader(geometry, 1)]
-        for _ in range(8):
-            offset = source.randrange(0, len(memory) - 8)
-            memory[offset : offset + 8] = source.choice([source.randbytes(8), bytes(8), b"\xff" * 8])
-            with contextlib.suppress(TransportError):
-                writer.publish(b"x" * source.randint(0, 64), 0, 0.0)
-            with contextlib.suppress(TransportError):
-                reader = source.choice(readers)
-                assert len(reader.peek(0.0)[2]) <= geometry.slot_bytes
-                reader.release()
-        for side in (writer, *readers):
-            side.close()
-        memory.close()
-        os.close(geometry.fd)
+    with PrivateFolder.create() as folder:
+        for _ in range(task.count):
+            writer, handles = open_broadcast(folder.path, 2, num_slots=2, slot_bytes=64)
+            readers = [ChannelReader(handle) for handle in handles]
+            with mmap.mmap(handles[0].ring.fd, 0) as memory:
+                _use_and_scribble(source, memory, writer, readers)
+            for end in (writer, *readers):
+                end.close()
     child.report(b"survived")
+
+
+def _use_and_scribble(source: random.Random, memory: mmap.mmap, writer: ChannelWriter, readers: list[ChannelReader]) -> None:
+    for _ in range(8):
+        offset = source.randrange(0, len(memory) - 8)
+        memory[offset : offset + 8] = source.choice([source.randbytes(8), bytes(8), b"\xff" * 8])
+        with contextlib.suppress(TransportError):
+            writer.send(b"x" * source.randint(0, 64), 0.0)
+        with contextlib.suppress(TransportError):
+            assert len(source.choice(readers).receive(0.0)) <= 64

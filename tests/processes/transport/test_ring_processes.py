@@ -192,7 +192,7 @@ def test_waiting_costs_no_processor_time(spawn: Spawn, folder: str) -> None:
 
 def test_memory_that_somebody_scribbles_on_never_crashes_a_process(spawn: Spawn, folder: str) -> None:
     writer, handles = open_broadcast(folder, 1, num_slots=2, slot_bytes=64)
-    child = spawn("scribble", handles[0], 3000)
+    child = spawn("scribble", handles[0], 1000)
     assert child.read_report(60) == b"survived"
     assert child.wait(30) == 0
     writer.close()

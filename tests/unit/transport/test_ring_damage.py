@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-import os
 import random
 import struct
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yeoul.errors import TransportError
-from yeoul.transport.ring import RingGeometry, RingReader, RingWriter, create_ring
+from yeoul.transport.channel import ChannelReader, open_broadcast
 
 NUM_SLOTS, SLOT_BYTES, NUM_READERS = 3, 100, 2
 LIMIT_SECONDS = 0.01
 PATIENCE_SECONDS = 2.0  # of a call whose deadline is LIMIT_SECONDS away, on a machine that has other work
 
 NUMBERS = [0, 1, 2, 3, 4, 99, 100, 101, 1 << 16, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 63, (1 << 64) - 1]
-HEADER_BYTES = 256 + 64 * NUM_READERS
+HEADER_BYTES = 192 + 64 * NUM_READERS
 """As ring_atomics.c lays it out; the slots follow, each with a number, a length and a kind before its payload."""
 
 
@@ -33,22 +33,21 @@ class Ends:
     """A ring that has seen some honest traffic, and its memory as a hostile peer sees it."""
 
     def __init__(self) -> None:
-        self.geometry: RingGeometry = create_ring(NUM_SLOTS, SLOT_BYTES, NUM_READERS)
-        self.writer = RingWriter(self.geometry)
-        self.readers = [RingReader(self.geometry, index) for index in range(NUM_READERS)]
-        self.memory = mmap.mmap(self.geometry.fd, os.fstat(self.geometry.fd).st_size)
+        self.folder = tempfile.TemporaryDirectory()
+        self.writer, handles = open_broadcast(self.folder.name, NUM_READERS, num_slots=NUM_SLOTS, slot_bytes=SLOT_BYTES)
+        self.readers = [ChannelReader(handle) for handle in handles]
+        self.memory = mmap.mmap(handles[0].ring.fd, 0)
         for number in range(4):
-            self.writer.publish(b"honest %d" % number, 0, time.monotonic() + 1)
+            self.writer.send(b"honest %d" % number, 1)
             for reader in self.readers:
-                reader.peek(time.monotonic() + 1)
-                reader.release()
-        self.writer.publish(b"waits", 0, time.monotonic() + 1)
+                reader.receive(1)
+        self.writer.send(b"waits", 1)
 
     def close(self) -> None:
         for end in (self.writer, *self.readers):
             end.close()
         self.memory.close()
-        os.close(self.geometry.fd)
+        self.folder.cleanup()
 
 
 @contextlib.contextmanager
@@ -69,10 +68,7 @@ def use(ends: Ends) -> None:
         with contextlib.suppress(TransportError):
             for _ in range(NUM_SLOTS + 1):
                 start = time.monotonic()
-                _, kind, payload = reader.peek(start + LIMIT_SECONDS)
-                assert len(payload) <= SLOT_BYTES
-                assert 0 <= kind < 1 << 32
-                reader.release()
+                assert len(reader.receive(LIMIT_SECONDS)) <= SLOT_BYTES
         assert time.monotonic() - start < PATIENCE_SECONDS
     start = time.monotonic()
     with contextlib.suppress(TransportError):
@@ -82,7 +78,7 @@ def use(ends: Ends) -> None:
 
 def publish_until_full(ends: Ends) -> None:
     for _ in range(NUM_SLOTS + 1):
-        ends.writer.publish(b"x" * SLOT_BYTES, 1, time.monotonic() + LIMIT_SECONDS)
+        ends.writer.send(b"x" * SLOT_BYTES, LIMIT_SECONDS)
 
 
 changes = st.lists(
@@ -108,7 +104,7 @@ def test_a_ring_full_of_noise_is_an_error_not_a_crash(seed):
     with damaged([(0, noise)]) as ends:
         for reader in ends.readers:
             with pytest.raises(TransportError):
-                reader.peek(time.monotonic() + LIMIT_SECONDS)
+                reader.receive(LIMIT_SECONDS)
         with pytest.raises(TransportError):
             publish_until_full(ends)
 
@@ -118,29 +114,26 @@ def test_a_ring_wiped_or_filled_is_an_error_not_a_crash(value):
     with damaged([(0, bytes([value]) * 10_000)]) as ends:
         use(ends)
         with pytest.raises(TransportError):
-            ends.readers[0].peek(time.monotonic() + LIMIT_SECONDS)
+            ends.readers[0].receive(LIMIT_SECONDS)
 
 
 def test_noise_that_comes_while_a_reader_sleeps_is_seen_when_its_wait_ends():
     with damaged([]) as ends:
         reader = ends.readers[0]
-        reader.peek(time.monotonic() + 1)
-        reader.release()
-        ends.memory[64:72] = struct.pack("<Q", 1 << 40)  # and nobody is woken
+        reader.receive(1)
+        ends.memory[0:8] = struct.pack("<Q", 1 << 40)  # and nobody is woken
         with pytest.raises(TransportError):
-            reader.peek(time.monotonic() + LIMIT_SECONDS)
+            reader.receive(LIMIT_SECONDS)
 
 
 @given(st.binary(max_size=64), st.integers(0, HEADER_BYTES // 8 - 1).map(lambda word: 8 * word))
 @settings(max_examples=50, deadline=None)
 def test_a_header_of_anything_is_attached_to_or_refused(piece, position):
-    geometry = create_ring(NUM_SLOTS, SLOT_BYTES, NUM_READERS)
-    try:
-        with mmap.mmap(geometry.fd, os.fstat(geometry.fd).st_size) as memory:
+    with tempfile.TemporaryDirectory() as folder:
+        writer, handles = open_broadcast(folder, NUM_READERS, num_slots=NUM_SLOTS, slot_bytes=SLOT_BYTES)
+        with mmap.mmap(handles[0].ring.fd, 0) as memory:
             memory[position : position + len(piece)] = piece
-        with contextlib.suppress(TransportError):
-            RingReader(geometry, 0).close()
-        with contextlib.suppress(TransportError):
-            RingWriter(geometry).close()
-    finally:
-        os.close(geometry.fd)
+        for handle in handles:
+            with contextlib.suppress(TransportError):
+                ChannelReader(handle).close()
+        writer.close()
