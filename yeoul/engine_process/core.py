@@ -4,7 +4,6 @@ The main thread runs ``run_busy_loop`` and never touches a socket: ``process_inp
 do. Knows nothing of text, HTTP or torch. ``yeoul.engine_process.main`` runs it.
 """
 
-# size: the busy loop, and all that may happen to it
 from __future__ import annotations
 
 import logging
@@ -60,14 +59,6 @@ _LONG_STEP_SECONDS = 0.03
 _STEP_PATIENCE = 20  # times what a step should take
 
 
-class WorkersLostError(Exception):
-    """The workers of now died or hang: ``error`` tells it. What earlier ones leave behind raises nothing."""
-
-    def __init__(self, error: ProcessDeadError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
 class EngineCoreProc:
     """Takes requests, schedules, executes, updates, emits; sleeps on its queue while there is no work.
 
@@ -85,12 +76,10 @@ class EngineCoreProc:
         self._context: EngineContext | None = None
         self._client_id = b""
         self._is_stopping = False
+        self._thread_death: ProcessDeadError | None = None  # of a thread of this process: nobody can be served without it
         self._sent_statistics = EngineStatistics()
         self._last_step_seconds = 0.0
         self._in_flight: deque[StepInput] = deque()
-        self._num_calls = (
-            0  # that the workers are to answer; no step follows meanwhile, since a call may change what it finds
-        )
         self._step_log = StepLog()
         self._gains: list[RequestOutput] = []
         self._begun: list[str] = []
@@ -186,8 +175,10 @@ class EngineCoreProc:
                         self._start_steps()
                         self._emit_gains()
                     self._take_arrivals()
-                except WorkersLostError as lost:
-                    self._replace_workers(lost.error)
+                except ProcessDeadError as death:  # the workers of now died or hang
+                    self._replace_workers(death)
+            if self._thread_death is not None:
+                raise self._thread_death
         except Exception as error:
             if not isinstance(error, ProcessDeadError):  # of ours, maybe over a request that no step has been made of yet
                 self._begun += self._scheduler.computable_request_ids
@@ -239,10 +230,7 @@ class EngineCoreProc:
             self._in_flight.append(step)
             limit = self._limit_of(step)
             self._step_log.note_step(step, limit)
-            try:
-                answer = self._executor.execute(step, limit)
-            except ProcessDeadError as error:
-                raise WorkersLostError(error) from error
+            answer = self._executor.execute(step, limit)
             answer.add_done_callback(partial(self._note_answer, self._executor))
             self._begun += [new.request_id for new in step.new_requests]
 
@@ -265,13 +253,22 @@ class EngineCoreProc:
         while not self._arrivals.empty():
             self._take(*self._arrivals.get())
 
-    def _take_from_workers(self, event: Future[StepResult] | ProcessDeadError) -> None:
+    def _take_from_workers(self, executor: Executor, event: Future[StepResult] | CallAnswer | ProcessDeadError) -> None:
+        """What workers leave behind that have been replaced changes nothing; whoever called them is told, if still there.
+
+        Raises:
+            ProcessDeadError: the workers of now have died, or are of no more use.
+        """
+        if isinstance(event, CallAnswer) and event.client_id == self._client_id:
+            self._emit(self._calls.result_of(event))
+        if executor is not self._executor:
+            return
         if isinstance(event, ProcessDeadError):
-            raise WorkersLostError(event)
-        try:
-            result = event.result()
-        except ProcessDeadError as error:
-            raise WorkersLostError(error) from error
+            raise event
+        if isinstance(event, CallAnswer):
+            self._calls.finish(event)
+            return
+        result = event.result()
         self._last_step_seconds = result.compute_seconds
         self._step_log.note_result(result)
         gains = self._scheduler.update(self._in_flight.popleft(), result)
@@ -291,15 +288,12 @@ class EngineCoreProc:
         self, client_id: bytes, message: ClientMessage | ProcessDeadError | ClientGone | Unreadable | FromWorkers
     ) -> None:
         if isinstance(message, FromWorkers):
-            if isinstance(message.event, CallAnswer):
-                self._finish_call(message.executor, message.event)
-            elif message.executor is self._executor:
-                self._take_from_workers(message.event)
+            self._take_from_workers(message.executor, message.event)
             return
         self._emit_gains()  # what comes next may end requests, of which nothing is told afterwards
         if isinstance(message, ProcessDeadError):
-            raise message
-        if isinstance(message, Hello):
+            self._is_stopping, self._thread_death = True, message
+        elif isinstance(message, Hello):
             self._welcome(client_id, message)
         elif isinstance(message, ClientGone):
             if client_id == self._client_id:
@@ -314,7 +308,8 @@ class EngineCoreProc:
         elif isinstance(message, AbortRequests):
             self._scheduler.abort(message.request_ids, are_complete=message.are_complete)
         elif isinstance(message, UtilityCall):
-            self._answer(message)
+            if (result := self._calls.answer(client_id, message, self._executor)) is not None:
+                self._emit(result)
         elif isinstance(message, Shutdown):
             self._is_stopping = True
 
@@ -341,24 +336,6 @@ class EngineCoreProc:
 
     def _refuse(self, request_id: str, fault: RequestFault) -> None:
         self._emit(StepOutputs([RequestOutput(request_id=request_id, finish_reason="error", fault=fault)]))
-
-    def _answer(self, call: UtilityCall) -> None:
-        try:
-            result = self._calls.answer(self._client_id, call, self._executor)
-        except ProcessDeadError as error:
-            raise WorkersLostError(error) from error
-        if result is not None:
-            self._emit(result)
-
-    def _finish_call(self, executor: Executor, answer: CallAnswer) -> None:
-        """Whoever called is told, if still there."""
-        if answer.client_id == self._client_id:
-            self._emit(self._calls.result_of(answer))
-        if executor is self._executor:
-            try:
-                self._calls.finish(answer)
-            except ProcessDeadError as error:
-                raise WorkersLostError(error) from error
 
     def _choose_num_blocks(self, workers: list[WorkerReady]) -> int:
         cache = self._settings.cache

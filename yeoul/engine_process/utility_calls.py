@@ -10,7 +10,7 @@ import json
 import queue
 
 from yeoul.engine_process.input_sockets import Arrival, CallAnswer, FromWorkers
-from yeoul.errors import InvalidRequestError, ProcessDeadError, YeoulError
+from yeoul.errors import InvalidRequestError, ProcessDeadError
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.messages.outputs import UtilityResult
 from yeoul.messages.requests import UtilityCall
@@ -44,9 +44,7 @@ class UtilityCalls:
             if call.method == "collective_rpc":
                 self._ask_workers(client_id, call, executor)
                 return None
-        except ProcessDeadError:
-            raise
-        except YeoulError as error:
+        except InvalidRequestError as error:
             return UtilityResult(call.call_id, error=error.message)
         known = "ping, unfinished_request_ids, reset_prefix_cache, collective_rpc"
         return UtilityResult(call.call_id, error=f"EngineCore has no method {call.method!r}; it has {known}")

@@ -7,6 +7,7 @@ its way to report.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import signal
@@ -20,7 +21,6 @@ import setproctitle
 
 from yeoul.errors import ProcessDeadError, TransportError, UserError
 from yeoul.messages.reports import Failure
-from yeoul.transport.prctl import set_parent_death_signal
 from yeoul.transport.thread_names import set_thread_name, start_thread
 
 TITLE_PREFIX = "yeoul::"
@@ -33,6 +33,7 @@ _MAX_DETAILS_BYTES = 40 * 1024
 """With the cause less than the 64 KiB of any pipe: the parent may read only once this process has ended."""
 
 _FRAME = struct.Struct("<I")
+_PR_SET_PDEATHSIG = 1
 
 
 class ChildStart(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,8 +54,6 @@ class ChildSide:
     def __init__(self, start: ChildStart) -> None:
         self.role = start.role
         self.arguments = start.arguments
-        self.parent_pid = start.parent_pid
-        self.death_fd = start.death_fd
         self._report_fd = start.report_fd
         self._report_lock = threading.Lock()
 
@@ -93,11 +92,10 @@ class ChildSide:
 _child: ChildSide | None = None
 
 
-def enter_child(title: str | None = None, *, thread_name: str | None = None) -> ChildSide:
+def enter_child(*, thread_name: str | None = None) -> ChildSide:
     """Give the child's ``main()`` its arguments and its way to report; to be called first.
 
     Args:
-        title: replaces the title that the parent gave; ``yeoul::`` is put before it.
         thread_name: a name for the main thread in ``top -H``.
 
     Raises:
@@ -105,9 +103,6 @@ def enter_child(title: str | None = None, *, thread_name: str | None = None) -> 
     """
     if _child is None:
         raise TransportError("this module is the body of a child process; it is started by ChildProcess.spawn, not by hand")
-    if title is not None:
-        _child.role = title.removeprefix(TITLE_PREFIX)
-        setproctitle.setproctitle(TITLE_PREFIX + _child.role)
     if thread_name is not None:
         set_thread_name(thread_name)
     return _child
@@ -119,7 +114,7 @@ def run_child(start_fd: int) -> None:
     An error that ``main()`` lets out is reported as ``Failure``; the exit code is then 2 for a user's mistake, else 1.
     """
     global _child
-    set_parent_death_signal(signal.SIGKILL)
+    _set_parent_death_signal(signal.SIGKILL)
     start = _read_start(start_fd)
     if os.getppid() != start.parent_pid:
         os._exit(1)  # the parent died before the signal was set
@@ -133,6 +128,13 @@ def run_child(start_fd: int) -> None:
     start_thread("ParentDeathWatch", lambda: _end_with_parent(start.death_fd))
     sys.argv[1:] = []
     sys.exit(_run_main(_child, start.module))
+
+
+def _set_parent_death_signal(number: int) -> None:
+    """Have the kernel send it to this process when the *thread* that started it ends, or its whole process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _read_start(start_fd: int) -> ChildStart:

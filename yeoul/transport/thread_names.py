@@ -10,8 +10,9 @@ import threading
 import traceback
 from collections.abc import Callable
 
+import setproctitle
+
 from yeoul.errors import ProcessDeadError
-from yeoul.transport.prctl import set_kernel_thread_name
 
 logger = logging.getLogger(__name__)
 
@@ -22,21 +23,16 @@ def set_thread_name(name: str) -> None:
     On the main thread this is also the process's short name (``comm``); its title is left as it is.
     """
     threading.current_thread().name = name
-    set_kernel_thread_name(name.encode())
+    setproctitle.setthreadtitle(name)
 
 
 def start_thread(
-    name: str,
-    target: Callable[[], object],
-    on_failure: Callable[[ProcessDeadError], object] | None = None,
-    *,
-    role: str = "EngineCore",
-    daemon: bool = True,
+    name: str, target: Callable[[], object], on_failure: Callable[[ProcessDeadError], object] | None = None
 ) -> threading.Thread:
-    """Start a thread that carries ``name`` from its first moment, for Python and for the kernel, which Python leaves out.
+    """Start a daemon thread that carries ``name`` from its first moment, for Python and for the kernel.
 
-    ``on_failure`` hears of an error that ``target`` lets out, as the death of ``role``: whoever serves without one of its
-    threads has to end. A thread that serves nobody needs none.
+    ``on_failure`` hears of an error that ``target`` lets out, as the death of EngineCore: whoever serves without one of
+    its threads has to end. A thread that serves nobody needs none.
     """
 
     def run() -> None:
@@ -48,8 +44,8 @@ def start_thread(
                 raise
             logger.exception("the thread %s ends by an error", name)
             cause = f"lost its thread {name} ({type(error).__name__}: {error})"
-            on_failure(ProcessDeadError(role, cause, details="".join(traceback.format_exception(error))))
+            on_failure(ProcessDeadError("EngineCore", cause, details="".join(traceback.format_exception(error))))
 
-    thread = threading.Thread(target=run, name=name, daemon=daemon)
+    thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread

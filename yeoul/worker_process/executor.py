@@ -122,7 +122,7 @@ class MultiprocExecutor:
         self._readers: list[ChannelReader] = []
         self._writer: ChannelWriter | None = None
         self._folder: PrivateFolder | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="mp_exec_io", initializer=_name_pool_thread)
+        self._pool = ThreadPoolExecutor(1, "mp_exec_io", initializer=lambda: set_thread_name("mp_exec_io_0"))
         self._monitor: MultiprocWorkerMonitor | None = None
         self._questions: deque[_Question] = deque()
         self._last_call_id = 0
@@ -376,7 +376,3 @@ def _check_agreement(question: _Question, answers: list[StepResult | CallResult]
 def _has_overslept(start: float, seconds: float) -> bool:
     """Whether a wait for ``seconds`` took so long that nobody was there to wait: Ctrl-Z, ``docker pause``, a laptop's lid."""
     return time.monotonic() - start > seconds + _OVERSLEPT_SECONDS
-
-
-def _name_pool_thread() -> None:
-    set_thread_name("mp_exec_io_0")

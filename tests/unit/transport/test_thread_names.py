@@ -27,5 +27,5 @@ def test_the_calling_thread_can_be_renamed() -> None:
         set_thread_name("run_busy_loop")
         seen.append(kernel_name())
 
-    start_thread("before", rename, daemon=False).join()
+    start_thread("before", rename).join()
     assert seen == ["run_busy_loop"]
