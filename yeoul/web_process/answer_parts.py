@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import abc
 import time
 import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from yeoul.web_process.generation_output import GenerationOutput
-from yeoul.web_process.schemas.sampling_fields import StreamOptions
+from yeoul.web_process.request_stream import RequestStream
+from yeoul.web_process.schemas.sampling_fields import SamplingFields, StreamOptions
 
 if TYPE_CHECKING:
     from yeoul.text.tokenizer import Tokenizer
@@ -18,33 +21,6 @@ encode_json = msgspec.json.Encoder().encode
 
 # OpenAI's stand-in for the logarithm of a probability that rounds to nothing.
 LOWEST_LOGPROB = -9999.0
-
-
-class AnswerHead(msgspec.Struct, frozen=True, kw_only=True):
-    """What all chunks of an answer share."""
-
-    id: str
-    object: str
-    created: int
-    model: str
-    system_fingerprint: str
-    seed: int
-
-    def begin_json(self) -> bytes:
-        """The head as the beginning of a JSON object, to be followed by further fields."""
-        return encode_json(self)[:-1] + b","
-
-    @classmethod
-    def make(cls, prefix: str, kind: str, model: str, system_fingerprint: str, seed: int) -> AnswerHead:
-        """A head with a fresh id such as ``cmpl-3f...`` and the time of now."""
-        return cls(
-            id=f"{prefix}-{uuid.uuid4().hex}",
-            object=kind,
-            created=int(time.time()),
-            model=model,
-            system_fingerprint=system_fingerprint,
-            seed=seed,
-        )
 
 
 class Usage:
@@ -115,3 +91,67 @@ class TokenNames:
 def by_id(token_id: int) -> str:
     """vLLM's name of a token that is told by its id."""
     return f"token_id:{token_id}"
+
+
+class AnswerFormat(abc.ABC):
+    """How one answer is written, as events (see ``EventFormat``) or whole.
+
+    Args:
+        id_prefix: of the answer's fresh id, such as ``cmpl``.
+        kind: OpenAI's ``object``.
+        body: the request.
+        stream: what is to be written.
+        tokenizer: the model's.
+        model: its name, as the answer says it.
+        system_fingerprint: what the answer depends on besides the request.
+        marks_bytes: see ``TokenNames``.
+    """
+
+    def __init__(
+        self,
+        id_prefix: str,
+        kind: str,
+        body: SamplingFields,
+        stream: RequestStream,
+        tokenizer: Tokenizer,
+        *,
+        model: str,
+        system_fingerprint: str,
+        marks_bytes: bool = False,
+    ) -> None:
+        self._stream = stream
+        self._tokenizer = tokenizer
+        self._names = TokenNames(tokenizer, as_ids=body.return_tokens_as_token_ids is True, marks_bytes=marks_bytes)
+        self._usage = Usage(stream.num_prompt_tokens, body.stream_options)
+        self._beginnings: dict[int, bytes] = {}
+        head = {
+            "id": f"{id_prefix}-{uuid.uuid4().hex}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": model,
+            "system_fingerprint": system_fingerprint,
+            "seed": stream.seeds[0],
+        }
+        self._head = encode_json(head)[:-1] + b","
+
+    @abc.abstractmethod
+    def events(self, output: GenerationOutput) -> bytes:
+        """The events of a delta."""
+
+    @abc.abstractmethod
+    def _choice(self, output: GenerationOutput) -> bytes:
+        """A choice of the whole answer, as JSON."""
+
+    def closing(self) -> bytes:
+        """The event after the last delta: the usage, where it was asked for."""
+        if not self._usage.is_wanted:
+            return b""
+        return b'data: %b"choices":[],"usage":%b}\n\n' % (self._head, self._usage.to_json())
+
+    def whole(self, outputs: Iterable[GenerationOutput]) -> bytes:
+        """The whole answer as one JSON object."""
+        choices = []
+        for output in outputs:
+            choices.append(self._choice(output))
+            self._usage.add(output)
+        return b'%b"choices":[%b],"usage":%b}' % (self._head, b",".join(choices), self._usage.to_json())

@@ -5,29 +5,22 @@ The stream is closed whatever happens: a client that leaves, a format that fails
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
 
 from fastapi import Request, Response
 
+from yeoul.web_process.answer_parts import AnswerFormat
 from yeoul.web_process.disconnect import on_disconnect
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.request_stream import RequestStream
-from yeoul.web_process.sse import EventFormat, EventStream
+from yeoul.web_process.sse import EventStream
 from yeoul.web_process.writing import is_long, json_response, write_apart
-
-
-class AnswerFormat(EventFormat, Protocol):
-    """How one kind of answer is written."""
-
-    def whole(self, outputs: Iterable[GenerationOutput]) -> bytes:
-        """All of it as one JSON object."""
 
 
 async def respond(
     request: Request,
     stream: RequestStream,
-    make_format: Callable[[RequestStream], AnswerFormat],
+    make_format: Callable[[], AnswerFormat],
     *,
     streams: bool,
     keep_alive_seconds: float,
@@ -38,7 +31,7 @@ async def respond(
         YeoulError: the request failed.
     """
     try:
-        answer = make_format(stream)
+        answer = make_format()
         if not streams:
             outputs = await collect(request, stream)
             body = await write_apart(lambda: answer.whole(outputs)) if is_long(outputs) else answer.whole(outputs)

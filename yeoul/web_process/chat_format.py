@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from yeoul.messages.outputs import TokenLogprobs
-from yeoul.web_process.answer_parts import LOWEST_LOGPROB, AnswerHead, TokenNames, Usage, encode_json
+from yeoul.web_process.answer_parts import LOWEST_LOGPROB, AnswerFormat, encode_json
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.request_stream import RequestStream
+from yeoul.web_process.schemas.chat import ChatRequest
 
 if TYPE_CHECKING:
     from yeoul.text.tokenizer import Tokenizer
@@ -16,19 +16,15 @@ if TYPE_CHECKING:
 _NOT_FINISHED = b'},"logprobs":null,"finish_reason":null}]'
 
 
-class ChatFormat:
+class ChatFormat(AnswerFormat):
     """One answer."""
 
     def __init__(
-        self, head: AnswerHead, stream: RequestStream, tokenizer: Tokenizer, *, usage: Usage, names: TokenNames
+        self, body: ChatRequest, stream: RequestStream, tokenizer: Tokenizer, *, model: str, system_fingerprint: str
     ) -> None:
-        self._stream = stream
-        self._tokenizer = tokenizer
+        kind = "chat.completion.chunk" if body.stream else "chat.completion"
+        super().__init__("chatcmpl", kind, body, stream, tokenizer, model=model, system_fingerprint=system_fingerprint)
         self._has_logprobs = stream.sampling.logprobs is not None
-        self._usage = usage
-        self._names = names
-        self._head = head.begin_json()
-        self._beginnings: dict[int, bytes] = {}
 
     def events(self, output: GenerationOutput) -> bytes:
         """See ``EventFormat``: one event a delta; before a choice's first one, an event that says who speaks.
@@ -52,22 +48,9 @@ class ChatFormat:
             events += beginning + _ending(output, b"null") + b"]" + tail
         return events
 
-    def closing(self) -> bytes:
-        """See ``EventFormat``: the usage, where it was asked for."""
-        if not self._usage.is_wanted:
-            return b""
-        return b'data: %b"choices":[],"usage":%b}\n\n' % (self._head, self._usage.to_json())
-
-    def whole(self, outputs: Iterable[GenerationOutput]) -> bytes:
-        """The whole answer as one JSON object."""
-        choices = []
-        for output in outputs:
-            self._usage.add(output)
-            message = b'"role":"assistant","content":%b,"refusal":null' % encode_json(output.text)
-            choices.append(
-                b'{"index":%d,"message":{%b%b' % (output.choice_index, message, _ending(output, self._logprobs(output)))
-            )
-        return b'%b"choices":[%b],"usage":%b}' % (self._head, b",".join(choices), self._usage.to_json())
+    def _choice(self, output: GenerationOutput) -> bytes:
+        message = b'"role":"assistant","content":%b,"refusal":null' % encode_json(output.text)
+        return b'{"index":%d,"message":{%b%b' % (output.choice_index, message, _ending(output, self._logprobs(output)))
 
     def _logprobs(self, output: GenerationOutput) -> bytes:
         """Each on its own, so that no call of the encoder takes long."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from yeoul.messages.outputs import TokenLogprobs
-from yeoul.web_process.answer_parts import LOWEST_LOGPROB, AnswerHead, TokenNames, Usage, by_id, encode_json
+from yeoul.web_process.answer_parts import LOWEST_LOGPROB, AnswerFormat, by_id, encode_json
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.request_stream import RequestStream
+from yeoul.web_process.schemas.completions import CompletionRequest
 from yeoul.web_process.text_offsets import TextOffsets
 
 if TYPE_CHECKING:
@@ -17,35 +17,32 @@ if TYPE_CHECKING:
 _NOT_FINISHED = b',"logprobs":null,"finish_reason":null}]'
 
 
-class CompletionFormat:
-    """One answer. ``echo`` has the text of each prompt where it is to stand before the answer; else it is empty.
-
-    ``num_prompt_logprobs`` is the request's own ``prompt_logprobs``: what a whole answer says of each token of the prompt.
-    """
+class CompletionFormat(AnswerFormat):
+    """One answer. ``_echo`` has the text of each prompt where it is to stand before the answer; else it is empty."""
 
     def __init__(
-        self,
-        head: AnswerHead,
-        stream: RequestStream,
-        tokenizer: Tokenizer,
-        *,
-        echo: list[str],
-        usage: Usage,
-        names: TokenNames,
-        only_echoes: bool = False,
-        num_prompt_logprobs: int | None = None,
+        self, body: CompletionRequest, stream: RequestStream, tokenizer: Tokenizer, *, model: str, system_fingerprint: str
     ) -> None:
-        self._stream = stream
-        self._tokenizer = tokenizer
-        self._echo = echo
-        self._only_echoes = only_echoes
+        super().__init__(
+            "cmpl",
+            "text_completion",
+            body,
+            stream,
+            tokenizer,
+            model=model,
+            system_fingerprint=system_fingerprint,
+            marks_bytes=True,
+        )
+        self._echo = []
+        if body.echo:
+            self._echo = [
+                prompt if isinstance(prompt, str) else tokenizer.decode(prompt, skip_special_tokens=False)
+                for prompt in body.prompts()
+            ]
+        self._only_echoes = body.only_echoes
         self._num_logprobs = stream.sampling.logprobs
-        self._num_prompt_logprobs = num_prompt_logprobs
-        self._usage = usage
-        self._names = names
-        self._head = head.begin_json()
+        self._num_prompt_logprobs = body.prompt_logprobs  # what a whole answer says of each token of the prompt
         self._seeds_differ = len(set(stream.seeds)) > 1
-        self._beginnings: dict[int, bytes] = {}
         self._text_offsets: dict[int, TextOffsets] = {}
 
     def events(self, output: GenerationOutput) -> bytes:
@@ -62,24 +59,15 @@ class CompletionFormat:
             return beginning + encode_json(output.text) + _NOT_FINISHED + tail
         return beginning + encode_json(output.text) + self._rest_of_choice(index, output) + b"]" + tail
 
-    def closing(self) -> bytes:
-        """See ``EventFormat``: the usage, where it was asked for."""
-        if not self._usage.is_wanted:
-            return b""
-        return b'data: %b"choices":[],"usage":%b}\n\n' % (self._head, self._usage.to_json())
-
-    def whole(self, outputs: Iterable[GenerationOutput]) -> bytes:
-        """The whole answer as one JSON object."""
-        choices = []
-        for output in outputs:
-            index = output.prompt_index * self._stream.sampling.n + output.choice_index
-            self._put_echo_before(output)
-            self._usage.add(output)
-            choices.append(
-                b'{"index":%d,%b"text":%b%b'
-                % (index, self._about_prompt(output), encode_json(output.text), self._rest_of_choice(index, output))
-            )
-        return b'%b"choices":[%b],"usage":%b}' % (self._head, b",".join(choices), self._usage.to_json())
+    def _choice(self, output: GenerationOutput) -> bytes:
+        index = output.prompt_index * self._stream.sampling.n + output.choice_index
+        self._put_echo_before(output)
+        return b'{"index":%d,%b"text":%b%b' % (
+            index,
+            self._about_prompt(output),
+            encode_json(output.text),
+            self._rest_of_choice(index, output),
+        )
 
     def _put_echo_before(self, output: GenerationOutput) -> None:
         """Before a choice's first delta; where only the echo is wanted, in place of it."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from yeoul.web_process.answer_parts import AnswerHead, TokenNames, Usage
 from yeoul.web_process.answering import respond
 from yeoul.web_process.chat_format import ChatFormat
 from yeoul.web_process.errors_http import named_as
-from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.routes.openapi import answers_of, body_of
 from yeoul.web_process.schemas.answers import CHAT_COMPLETION
 from yeoul.web_process.schemas.chat import ChatRequest
@@ -49,17 +47,11 @@ def chat_router(context: ServerContext) -> APIRouter:
         return await respond(
             request,
             stream,
-            lambda stream: _format(context, body, model, stream),
+            lambda: ChatFormat(
+                body, stream, context.llm.text.tokenizer, model=model, system_fingerprint=context.system_fingerprint
+            ),
             streams=body.stream is True,
             keep_alive_seconds=context.settings.time.keep_alive_seconds,
         )
 
     return router
-
-
-def _format(context: ServerContext, body: ChatRequest, model: str, stream: RequestStream) -> ChatFormat:
-    kind = "chat.completion.chunk" if body.stream else "chat.completion"
-    head = AnswerHead.make("chatcmpl", kind, model, context.system_fingerprint, stream.seeds[0])
-    tokenizer = context.llm.text.tokenizer
-    names = TokenNames(tokenizer, as_ids=body.return_tokens_as_token_ids is True)
-    return ChatFormat(head, stream, tokenizer, usage=Usage(stream.num_prompt_tokens, body.stream_options), names=names)

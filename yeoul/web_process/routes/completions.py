@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from yeoul.web_process.answer_parts import AnswerHead, TokenNames, Usage
 from yeoul.web_process.answering import respond
 from yeoul.web_process.completion_format import CompletionFormat
-from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.routes.openapi import answers_of, body_of
 from yeoul.web_process.schemas.answers import COMPLETION
 from yeoul.web_process.schemas.completions import CompletionRequest
@@ -32,30 +30,11 @@ def completions_router(context: ServerContext) -> APIRouter:
         return await respond(
             request,
             stream,
-            lambda stream: _format(context, body, model, stream),
+            lambda: CompletionFormat(
+                body, stream, context.llm.text.tokenizer, model=model, system_fingerprint=context.system_fingerprint
+            ),
             streams=body.stream is True,
             keep_alive_seconds=context.settings.time.keep_alive_seconds,
         )
 
     return router
-
-
-def _format(context: ServerContext, body: CompletionRequest, model: str, stream: RequestStream) -> CompletionFormat:
-    tokenizer = context.llm.text.tokenizer
-    echo = []
-    if body.echo:
-        echo = [
-            prompt if isinstance(prompt, str) else tokenizer.decode(prompt, skip_special_tokens=False)
-            for prompt in body.prompts()
-        ]
-    head = AnswerHead.make("cmpl", "text_completion", model, context.system_fingerprint, stream.seeds[0])
-    return CompletionFormat(
-        head,
-        stream,
-        tokenizer,
-        echo=echo,
-        only_echoes=body.only_echoes,
-        usage=Usage(stream.num_prompt_tokens, body.stream_options),
-        names=TokenNames(tokenizer, as_ids=body.return_tokens_as_token_ids is True, marks_bytes=True),
-        num_prompt_logprobs=body.prompt_logprobs,
-    )
