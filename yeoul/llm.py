@@ -77,7 +77,8 @@ class EngineThread:
 
     def __init__(self, engine: AsyncLLM) -> None:
         self.engine = engine
-        self._loop = asyncio.new_event_loop()
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()  # between what is handed to the loop and its end
@@ -135,11 +136,9 @@ class EngineThread:
             thread.join()
 
     def _run_loop(self) -> None:
-        self._loop.run_forever()
-        self._loop.run_until_complete(_cancel_all())
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
+        """Whoever still waits for an answer of a loop that ends gets one: that it was cancelled."""
+        with self._runner:
+            self._loop.run_forever()
 
 
 def _wait_for(future: concurrent.futures.Future[Result]) -> Result:
@@ -150,14 +149,6 @@ def _wait_for(future: concurrent.futures.Future[Result]) -> Result:
     except BaseException:
         future.cancel()
         raise
-
-
-async def _cancel_all() -> None:
-    """Whoever still waits for an answer of a loop that ends gets one: that it was cancelled."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _closed_meanwhile() -> UnavailableError:

@@ -50,29 +50,23 @@ def url_of(listeners: Sequence[socket.socket], scheme: str = "http") -> str:
 def _bind_all(addresses: Sequence[tuple[int, tuple[Any, ...]]], port: int) -> list[socket.socket]:
     """Raises OSError where one of them is taken, or none is this machine's; then nothing stays open."""
     listeners: list[socket.socket] = []
-    missing: OSError | None = None
+    missing: OSError | None = None  # what the machine does not have: the address, or its kernel the family
+    is_alone = len(addresses) == 1 and socket.has_dualstack_ipv6()  # else every IPv4 address has a socket of its own
     with contextlib.ExitStack() as opened:
         for family, (host, _, *scope) in addresses:
             try:
-                listener = socket.socket(family, socket.SOCK_STREAM)
-            except OSError as error:  # a kernel without this family
+                listener = socket.create_server(
+                    (host, port, *scope),
+                    family=family,
+                    backlog=_BACKLOG,
+                    dualstack_ipv6=is_alone and family == socket.AF_INET6,
+                )
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
                 missing = error
                 continue
             opened.enter_context(listener)
-            try:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6 and len(addresses) > 1:
-                    listener.setsockopt(
-                        socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1
-                    )  # every IPv4 address has a socket of its own
-                listener.bind((host, port, *scope))
-            except OSError as error:
-                if error.errno != errno.EADDRNOTAVAIL:
-                    raise
-                missing = error
-                listener.close()
-                continue
-            listener.listen(_BACKLOG)
             listener.setblocking(False)
             port = port or listener.getsockname()[1]
             listeners.append(listener)
