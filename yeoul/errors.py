@@ -2,15 +2,12 @@
 
 YeoulError
 ├── UserError                the user's mistake: an HTTP 4xx, or exit code 2 on the command line
-│   ├── InvalidRequestError      400  a field is missing, malformed or out of range
+│   ├── InvalidRequestError      400  a field is missing, malformed or out of range; 413, 414, 415, 431 where HTTP has a
+│   │   │                             status of its own: what is too large, and a body that says that it is no JSON
 │   │   └── PromptTooLongError   400  the prompt does not fit the model's context
 │   ├── AuthenticationError      401  the API key is missing or wrong
 │   ├── ForbiddenError           403  a web page, or a host, that may not use this server
 │   ├── NotFoundError            404  no such model, request or route
-│   ├── PayloadTooLargeError     413  the body is larger than the server accepts
-│   ├── RequestLineTooLongError  414  the path and query are
-│   ├── UnsupportedTypeError     415  the body says that it is no JSON
-│   ├── HeadersTooLargeError     431  the headers are
 │   └── ConfigError                   a flag, a file or a setting that cannot work
 │       └── ModelFileError            a model file that is missing, damaged or of an unknown kind
 ├── BusyError                try again later: the answer carries Retry-After
@@ -57,7 +54,13 @@ class UserError(YeoulError):
 
 
 class InvalidRequestError(UserError):
-    """A field of a request is missing, malformed or out of range."""
+    """A field of a request is missing, malformed or out of range. ``status`` is another one where HTTP has it for this."""
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, status: int = UserError.status
+    ) -> None:
+        super().__init__(message, param=param, code=code)
+        self.status = status
 
 
 class PromptTooLongError(InvalidRequestError):
@@ -84,30 +87,6 @@ class NotFoundError(UserError):
     """No such model, request or route."""
 
     status = 404
-
-
-class PayloadTooLargeError(UserError):
-    """The body is larger than the server accepts."""
-
-    status = 413
-
-
-class RequestLineTooLongError(UserError):
-    """The path and query are longer than the server accepts."""
-
-    status = 414
-
-
-class UnsupportedTypeError(UserError):
-    """The body says that it is something else than JSON."""
-
-    status = 415
-
-
-class HeadersTooLargeError(UserError):
-    """The headers are larger, or more, than the server accepts."""
-
-    status = 431
 
 
 class ConfigError(UserError):

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yeoul.config.settings import ServerSettings
-from yeoul.errors import InvalidRequestError, PayloadTooLargeError, UnavailableError
+from yeoul.errors import InvalidRequestError, UnavailableError
 from yeoul.web_process.schemas.body import Body, parse_body
 from yeoul.web_process.schemas.unknown_fields import UnknownFields
 
@@ -36,9 +36,9 @@ class BodyReader:
         """The body as a ``model``.
 
         Raises:
-            PayloadTooLargeError: it is, or says that it is, larger than may be; the rest is not read.
+            InvalidRequestError: it is not JSON, not what the model expects, or is or says that it is larger than may be;
+                then the rest is not read.
             UnavailableError: there are too many others.
-            InvalidRequestError: it is not JSON, or not what the model expects.
         """
         body = bytearray()
         try:
@@ -75,9 +75,10 @@ class BodyReader:
             raise InvalidRequestError("the body is empty; expected a JSON object", code="invalid_json")
 
 
-def _too_large(num_bytes: int, max_body_bytes: int) -> PayloadTooLargeError:
-    return PayloadTooLargeError(
-        f"the body has {num_bytes} bytes or more; this server reads at most {max_body_bytes} (--max-body-bytes)"
+def _too_large(num_bytes: int, max_body_bytes: int) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"the body has {num_bytes} bytes or more; this server reads at most {max_body_bytes} (--max-body-bytes)",
+        status=413,
     )
 
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from yeoul.config.settings import Settings
-from yeoul.errors import HeadersTooLargeError, InvalidRequestError, RequestLineTooLongError, UnavailableError, YeoulError
+from yeoul.errors import InvalidRequestError, UnavailableError, YeoulError
 from yeoul.web_process.errors_http import error_response
 
 MAX_HEADER_BYTES = 64 << 10
@@ -123,8 +123,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """A part of the path and query; the error ends the parser's work."""
         super().on_url(url)
         if len(self.url) > MAX_URL_BYTES:
-            self._refusal = RequestLineTooLongError(
-                f"the path and query have more than {MAX_URL_BYTES} bytes; send what is long in the body"
+            self._refusal = InvalidRequestError(
+                f"the path and query have more than {MAX_URL_BYTES} bytes; send what is long in the body", status=414
             )
             raise self._refusal
 
@@ -251,5 +251,5 @@ class _WithoutChunks:
         await self._app(scope, receive, send_plain)
 
 
-def _too_large(what: str, most: int) -> HeadersTooLargeError:
-    return HeadersTooLargeError(f"the request has more than {most} {what}; send fewer")
+def _too_large(what: str, most: int) -> InvalidRequestError:
+    return InvalidRequestError(f"the request has more than {most} {what}; send fewer", status=431)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yeoul.config.settings import ServerSettings
-from yeoul.errors import ForbiddenError, UnsupportedTypeError, UserError
+from yeoul.errors import ForbiddenError, InvalidRequestError, UserError
 from yeoul.web_process.authentication import OPEN_PATHS
 from yeoul.web_process.errors_http import error_response
 
@@ -107,8 +107,8 @@ def _wrong_type(headers: Headers) -> UserError | None:
     kind = (given or "application/json").partition(";")[0].strip().lower()
     if kind.endswith(("/json", "+json")):
         return None
-    return UnsupportedTypeError(
-        f"the body's type is {kind[:100]!r}; send JSON with the header content-type: application/json"
+    return InvalidRequestError(
+        f"the body's type is {kind[:100]!r}; send JSON with the header content-type: application/json", status=415
     )
 
 
