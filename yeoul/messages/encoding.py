@@ -5,41 +5,44 @@ Knows no process. A worker encodes its results with it, EngineCore's output thre
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from yeoul.messages.outputs import RequestFault, RequestOutput, StepOutputs
 from yeoul.messages.steps import RequestResult, StepResult
 
+Part = RequestResult | RequestOutput
+
 
 def encode_results(encoder: msgspec.msgpack.Encoder, message: StepResult) -> bytes:
     """msgpack; the results that cannot be encoded are faults in it."""
-    try:
-        return encoder.encode(message)
-    except Exception:
-        results = [
-            result if (flaw := _find_flaw(encoder, result)) is None else RequestResult(result.request_id, fault=flaw)
-            for result in message.results
-        ]
-        return encoder.encode(msgspec.structs.replace(message, results=results))
+    return _encode(encoder, message, "results", lambda name, flaw: RequestResult(name, fault=flaw))
 
 
 def encode_outputs(encoder: msgspec.msgpack.Encoder, message: StepOutputs) -> bytes:
     """msgpack; the outputs that cannot be encoded are errors in it."""
+
+    def error(name: str, flaw: str) -> RequestOutput:
+        return RequestOutput(request_id=name, finish_reason="error", fault=RequestFault(flaw))
+
+    return _encode(encoder, message, "outputs", error)
+
+
+def _encode(
+    encoder: msgspec.msgpack.Encoder, message: StepResult | StepOutputs, field: str, error_of: Callable[[str, str], Part]
+) -> bytes:
     try:
         return encoder.encode(message)
     except Exception:
-        outputs = [
-            output if (flaw := _find_flaw(encoder, output)) is None else _error(output.request_id, flaw)
-            for output in message.outputs
+        parts = [
+            part if (flaw := _find_flaw(encoder, part)) is None else error_of(part.request_id, flaw)
+            for part in getattr(message, field)
         ]
-        return encoder.encode(msgspec.structs.replace(message, outputs=outputs))
+        return encoder.encode(msgspec.structs.replace(message, **{field: parts}))
 
 
-def _error(request_id: str, flaw: str) -> RequestOutput:
-    return RequestOutput(request_id=request_id, finish_reason="error", fault=RequestFault(flaw))
-
-
-def _find_flaw(encoder: msgspec.msgpack.Encoder, part: RequestResult | RequestOutput) -> str | None:
+def _find_flaw(encoder: msgspec.msgpack.Encoder, part: Part) -> str | None:
     try:
         encoder.encode(part)
     except Exception as error:

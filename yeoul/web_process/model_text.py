@@ -71,27 +71,24 @@ class ModelText:
     async def tokenize_all(
         self, prompts: Sequence[Prompt], limits: Limits, add_special_tokens: bool, tenant: str
     ) -> list[list[int]]:
-        """The tokens of several prompts; others have their turn on the loop in between. Errors as for ``tokenize``."""
+        """The tokens of several prompts, checked against the limits; others have their turn on the loop in between.
+
+        Raises:
+            InvalidRequestError: one is empty, or has a token that the vocabulary lacks; PromptTooLongError: it does not fit.
+        """
         token_ids = []
         for index, prompt in enumerate(prompts, start=1):
-            token_ids.append(await self.tokenize(prompt, limits, add_special_tokens, tenant))
+            its_token_ids: object = prompt
+            if isinstance(prompt, str):
+                check_text_length(prompt, limits)
+                its_token_ids = await self.encode(prompt, add_special_tokens, tenant)
+            # Tokens from our own tokenizer are checked too: it can know some that the model lacks.
+            token_ids.append(check_token_ids(its_token_ids, limits))
             if index % _NUM_PROMPTS_AT_A_TIME == 0:
                 await asyncio.sleep(0)
         return token_ids
 
-    async def tokenize(self, prompt: Prompt, limits: Limits, add_special_tokens: bool, tenant: str = "") -> list[int]:
-        """The tokens of a prompt, checked against the limits.
-
-        Raises:
-            InvalidRequestError: empty, or a token that the vocabulary lacks; PromptTooLongError: it does not fit.
-        """
-        if not isinstance(prompt, str):
-            return check_token_ids(prompt, limits)
-        check_text_length(prompt, limits)
-        # Tokens from our own tokenizer are checked too: it can know some that the model lacks.
-        return check_token_ids(await self.encode(prompt, add_special_tokens, tenant), limits)
-
-    async def encode(self, text: str, add_special_tokens: bool, tenant: str = "") -> list[int]:
+    async def encode(self, text: str, add_special_tokens: bool, tenant: str) -> list[int]:
         """The tokens of any text, an empty one too."""
 
         def work() -> list[int]:

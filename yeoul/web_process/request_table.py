@@ -128,9 +128,8 @@ class RequestTable:
 
     def fail(self, request_id: str, error: Exception) -> None:
         """One request fails, of which the engine knows nothing any longer."""
-        self.take_out(request_id).fail(error, time.monotonic())
-        self.room.note_gone([request_id])
-        self._change.set()
+        for state in self._take_out([request_id]):
+            state.fail(error, time.monotonic())
 
     def take_out(self, request_id: str) -> RequestState:
         """Nothing more will come of this one."""
@@ -177,21 +176,22 @@ class RequestTable:
     def _withdraw(self, request_ids: list[str]) -> list[RequestState]:
         """Takes out those of these requests that are unfinished, and lets the engine forget them."""
         unfinished = [request_id for request_id in request_ids if request_id in self.states]
-        states = [self.take_out(request_id) for request_id in unfinished]
-        if unfinished:
-            if self._engine is not None:
-                self._engine.send(AbortRequests(unfinished))
-            self.room.note_gone(unfinished)
-            self._change.set()
+        states = self._take_out(unfinished)
+        if unfinished and self._engine is not None:
+            self._engine.send(AbortRequests(unfinished))
         return states
+
+    def _take_out(self, request_ids: list[str]) -> list[RequestState]:
+        """Nothing more will come of these, and whoever waits for room or for the end learns of it."""
+        self.room.note_gone(request_ids)
+        self._change.set()
+        return [self.take_out(request_id) for request_id in request_ids]
 
     def fail_all(self, error: Exception) -> None:
         """Every unfinished request fails with ``error``; the engine is told nothing."""
         now = time.monotonic()
-        self.room.note_gone(self.states)
-        for state in [self.take_out(request_id) for request_id in list(self.states)]:
+        for state in self._take_out(list(self.states)):
             state.fail(error, now)
-        self._change.set()
 
     def take_statistics(self, statistics: EngineStatistics) -> None:
         """Notes the engine's snapshot; its counters go on where a dead engine's ended."""

@@ -52,10 +52,6 @@ class Ticket:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.give_back()
-
-    def give_back(self) -> None:
-        """Gives the place back; harmless when repeated."""
         self._requests.room.note_gone([self])
 
     def admit(self, num_tokens: int, max_tokens: int) -> None:
@@ -70,7 +66,7 @@ class Ticket:
             TooManyRequestsError: there is no room for so many, or its answer would hardly be complete in time.
             UnavailableError, InvalidRequestError: as when it came.
         """
-        self.give_back()
+        self._requests.room.note_gone([self])
         self._check(num_tokens, is_guess=False)
         if (seconds_left := self.seconds_left()) is not None:
             with self._counting("deadline"):

@@ -15,8 +15,6 @@ from yeoul.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-_CERTIFICATE = re.compile(rb"-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----")
-_PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
 _MISMATCHES = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}
 
 
@@ -69,11 +67,11 @@ def make_tls_context(server: ServerSettings) -> ssl.SSLContext | None:
     if server.ssl_certfile is None:
         return None
     certificate, key = server.ssl_certfile, server.ssl_keyfile
-    _check_file("--ssl-certfile", certificate, _CERTIFICATE, "a certificate")
+    _check_file("--ssl-certfile", certificate, "CERTIFICATE", "a certificate")
     if key is not None:
-        _check_file("--ssl-keyfile", key, _PRIVATE_KEY, "a private key")
+        _check_file("--ssl-keyfile", key, "PRIVATE KEY", "a private key")
     else:
-        _check_file("--ssl-certfile", certificate, _PRIVATE_KEY, "a private key too where there is no --ssl-keyfile")
+        _check_file("--ssl-certfile", certificate, "PRIVATE KEY", "a private key too where there is no --ssl-keyfile")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -109,7 +107,7 @@ def _load_certificate(context: ssl.SSLContext, certificate: str, key: str | None
 
 
 def _load_authorities(context: ssl.SSLContext, path: str) -> None:
-    _check_file("--ssl-ca-certs", path, _CERTIFICATE, "a certificate")
+    _check_file("--ssl-ca-certs", path, "CERTIFICATE", "a certificate")
     try:
         context.load_verify_locations(path)
     except ssl.SSLError as error:
@@ -127,7 +125,7 @@ def _identity(path: str) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _check_file(flag: str, path: str, expected: re.Pattern[bytes], what: str) -> None:
+def _check_file(flag: str, path: str, label: str, what: str) -> None:
     param = flag.removeprefix("--").replace("-", "_")
     try:
         with open(path, "rb") as file:
@@ -135,12 +133,8 @@ def _check_file(flag: str, path: str, expected: re.Pattern[bytes], what: str) ->
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{flag} {path} cannot be read ({reason}); expected a PEM file", param=param) from None
-    if not expected.search(content):
-        raise ConfigError(f"{flag} {path} is no PEM file with {what}; expected a line {_first_line(expected)}", param=param)
-
-
-def _first_line(pattern: re.Pattern[bytes]) -> str:
-    return "-----BEGIN CERTIFICATE-----" if pattern is _CERTIFICATE else "-----BEGIN PRIVATE KEY-----"
+    if not re.search(rb"-----BEGIN ([A-Z0-9]+ )*%b-----" % label.encode(), content):
+        raise ConfigError(f"{flag} {path} is no PEM file with {what}; expected a line -----BEGIN {label}-----", param=param)
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -157,10 +157,10 @@ def test_functions_may_be_there_where_none_is_to_be_called(lasting):
 def test_strict_requests_refuses_unknown_fields_and_names_the_nearest_known_one():
     async def scene(server: FakeServer) -> None:
         for fields, message in (
-            ({"temprature": 1}, "the field 'temprature' is not known here; did you mean 'temperature'?"),
+            ({"temprature": 1}, "the field 'temprature' is not known here. Did you mean temperature?"),
             ({"xyzzy": 1}, "the field 'xyzzy' is not known here"),
             ({"tempo": 1}, "the field 'tempo' is not known here"),
-            ({"stream_options": {"include_usages": True}}, "did you mean 'include_usage'?"),
+            ({"stream_options": {"include_usages": True}}, "Did you mean include_usage?"),
         ):
             answer = await server.complete(**fields)
             assert answer.status_code == 400

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
+import msgspec
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
@@ -61,19 +62,13 @@ class ChatMessage(RequestBody, kw_only=True):
 
     def for_template(self) -> dict[str, Any]:
         """The message as chat templates know it: without nulls, and ``developer`` under its older name."""
-        content: Any = self.content or ""
+        fields = msgspec.structs.asdict(self)
+        fields["role"] = "system" if self.role == "developer" else self.role
+        reasoning = fields.pop("reasoning")
+        fields["reasoning_content"] = self.reasoning_content or reasoning
+        fields["content"] = self.content or ""
         if isinstance(self.content, list):
-            content = [{"type": "text", "text": part.written} for part in self.content]
-        fields = {
-            "role": "system" if self.role == "developer" else self.role,
-            "content": content,
-            "name": self.name,
-            "refusal": self.refusal,
-            "reasoning_content": self.reasoning_content or self.reasoning,
-            "tool_calls": self.tool_calls,
-            "tool_call_id": self.tool_call_id,
-            "function_call": self.function_call,
-        }
+            fields["content"] = [{"type": "text", "text": part.written} for part in self.content]
         return {name: value for name, value in fields.items() if value is not None}
 
 

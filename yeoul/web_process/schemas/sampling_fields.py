@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
+import msgspec
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
@@ -80,32 +81,16 @@ class SamplingFields(RequestBody, kw_only=True):
         Raises:
             InvalidRequestError: a key of ``logit_bias`` is no token id.
         """
-        wanted: dict[str, Any] = {
-            "n": self.n,
-            "temperature": _first(self.temperature, defaults.temperature),
-            "top_k": _first(self.top_k, defaults.top_k),
-            "top_p": _first(self.top_p, defaults.top_p),
-            "min_p": _first(self.min_p, defaults.min_p),
-            "repetition_penalty": _first(self.repetition_penalty, defaults.repetition_penalty),
-            "presence_penalty": self.presence_penalty,
-            "frequency_penalty": self.frequency_penalty,
+        said = msgspec.structs.asdict(self) | {
             "logit_bias": _logit_bias(self.logit_bias or {}),
-            "seed": self.seed,
             "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
-            "stop_token_ids": self.stop_token_ids,
-            "include_stop_str_in_output": self.include_stop_str_in_output,
             "max_tokens": max_tokens,
-            "min_tokens": self.min_tokens,
-            "ignore_eos": self.ignore_eos,
             "logprobs": logprobs,
             "prompt_logprobs": prompt_logprobs,
-            "skip_special_tokens": self.skip_special_tokens,
         }
-        return SamplingParams(**{name: value for name, value in wanted.items() if value is not None})
-
-
-def _first(*values: Any) -> Any:
-    return next((value for value in values if value is not None), None)
+        wanted = msgspec.structs.asdict(defaults) | {name: value for name, value in said.items() if value is not None}
+        names = SamplingParams.__struct_fields__
+        return SamplingParams(**{name: wanted[name] for name in names if wanted.get(name) is not None})
 
 
 def _logit_bias(biases: dict[str, float]) -> dict[int, float]:

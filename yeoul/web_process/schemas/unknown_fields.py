@@ -7,13 +7,13 @@ nothing. ``parse_body`` calls it.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import logging
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from yeoul.config.fields import nearest
 from yeoul.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ MAX_NUM_UNKNOWN = 256  # different names
 MAX_NAME_CHARACTERS = 256
 _MAX_NUM_NAMED = 16  # in the header
 _MAX_NUM_LOGGED = 256  # in a server's life
-_NEAR = 0.8
 
 # What asks for nothing, besides null -> names.
 _STEERING: list[tuple[tuple[object, ...], str]] = [
@@ -133,9 +132,9 @@ class UnknownFields:
                 f"{path} is not supported and would change the answer: leave it out{instead}", param=path
             )
         if self._is_strict and (place or name not in PLATFORM_FIELDS):
-            close = difflib.get_close_matches(name, model.__struct_fields__, n=1, cutoff=_NEAR)
-            nearest = f"; did you mean {close[0]!r}?" if close else ""
-            raise InvalidRequestError(f"the field {path!r} is not known here{nearest}", param=path)
+            raise InvalidRequestError(
+                f"the field {path!r} is not known here.{nearest(name, model.__struct_fields__)}", param=path
+            )
         self.note(path)
 
 
