@@ -24,7 +24,7 @@ from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.admission import Limits, check_num_logprobs, check_sampling, resolve_max_tokens
 from yeoul.web_process.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.generation_output import GenerationOutput
-from yeoul.web_process.model_text import ModelText, Prompt
+from yeoul.web_process.model_text import ModelText, Prompt, load_text
 from yeoul.web_process.new_requests import NewRequests
 from yeoul.web_process.request_observer import RequestObserver
 from yeoul.web_process.request_stream import RequestStream
@@ -108,7 +108,7 @@ class AsyncLLM:
             await asyncio.to_thread(self.resolve)
         self.spawn()
         assert self._slot is not None
-        loading = asyncio.create_task(ModelText.load(self.model, self.settings.model), name="load_text")
+        loading = asyncio.create_task(asyncio.to_thread(load_text, self.model, self.settings.model), name="load_text")
         starting = asyncio.create_task(self._slot.start(), name="start_engine")
         try:
             await asyncio.wait((loading, starting), return_when=asyncio.FIRST_EXCEPTION)
@@ -202,11 +202,6 @@ class AsyncLLM:
     def num_unfinished(self) -> int:
         """Requests (choices) inside the engine as this process knows it."""
         return len(self._requests.states)
-
-    @property
-    def engine_pid(self) -> int | None:
-        """The pid of EngineCore, where it is known."""
-        return self._slot.engine.engine_pid if self._slot is not None else None
 
     @property
     def lost(self) -> str | None:

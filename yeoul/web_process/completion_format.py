@@ -37,7 +37,7 @@ class CompletionFormat(AnswerFormat):
         if body.echo:
             self._echo = [
                 prompt if isinstance(prompt, str) else tokenizer.decode(prompt, skip_special_tokens=False)
-                for prompt in body.prompts()
+                for prompt in body.prompt
             ]
         self._only_echoes = body.only_echoes
         self._num_logprobs = stream.sampling.logprobs

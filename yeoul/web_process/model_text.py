@@ -38,7 +38,7 @@ _NUM_THREADS = 2
 
 
 class ModelText:
-    """Made by ``load``; its threads start with the first long prompt."""
+    """Made by ``load_text``; its threads start with the first long prompt."""
 
     def __init__(
         self,
@@ -53,15 +53,6 @@ class ModelText:
         self.sampling_defaults = sampling_defaults
         """What the model's authors recommend."""
         self._threads = FairThreads(_NUM_THREADS, "long_prompts")
-
-    @classmethod
-    async def load(cls, model: ServedModel, settings: ModelSettings) -> ModelText:
-        """Reads the tokenizer's files in a thread.
-
-        Raises:
-            ConfigError: they are missing or damaged.
-        """
-        return await asyncio.to_thread(_load, model, settings)
 
     @property
     def eos_token_ids(self) -> list[int]:
@@ -143,7 +134,12 @@ class ModelText:
         self._threads.close()
 
 
-def _load(model: ServedModel, settings: ModelSettings) -> ModelText:
+def load_text(model: ServedModel, settings: ModelSettings) -> ModelText:
+    """Reads the tokenizer's files, which takes long.
+
+    Raises:
+        ConfigError: they are missing or damaged.
+    """
     from yeoul.model_files.tokenizer_files import load_tokenizer_source
     from yeoul.text.chat_template import ChatTemplate
     from yeoul.text.tokenizer import Tokenizer

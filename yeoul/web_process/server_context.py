@@ -13,6 +13,7 @@ from yeoul.errors import NotFoundError
 from yeoul.web_process.async_llm import AsyncLLM
 from yeoul.web_process.body_reader import BodyReader
 from yeoul.web_process.metrics import Metrics
+from yeoul.web_process.schemas.body import ServedBody
 from yeoul.web_process.service_terms import ServiceTerms
 
 
@@ -59,25 +60,18 @@ class ServerContext:
             )
         return name
 
-    def terms(
-        self,
-        request: Request,
-        priority: int | None = None,
-        cache_salt: str | None = None,
-        deadline_seconds: float | None = None,
-    ) -> ServiceTerms:
+    def terms(self, request: Request, body: ServedBody | None = None) -> ServiceTerms:
         """The terms of a request: what its body says, its key where there are several, and the server's own deadline.
 
         Prefix caches are kept apart by the key and by what the body adds.
         """
         tenant = getattr(request.state, "tenant", "") if len(self.settings.server.api_key) > 1 else ""
-        deadlines = [
-            seconds for seconds in (deadline_seconds, self.settings.time.request_deadline_seconds) if seconds is not None
-        ]
+        said = body or ServedBody()
+        deadlines = (said.deadline_seconds, self.settings.time.request_deadline_seconds)
         return ServiceTerms(
-            priority=priority or 0,
-            cache_salt=f"{tenant}:{cache_salt}" if cache_salt else tenant,
+            priority=said.priority or 0,
+            cache_salt=f"{tenant}:{said.cache_salt}" if said.cache_salt else tenant,
             tenant=tenant,
-            deadline_seconds=min(deadlines, default=None),
+            deadline_seconds=min(filter(None, deadlines), default=None),
             arrival=getattr(request.state, "arrival", None),
         )

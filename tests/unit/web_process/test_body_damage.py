@@ -53,7 +53,7 @@ def take(raw: bytes, model: type[RequestBody]) -> None:
             sampling = check_sampling(body.to_sampling(SamplingDefaults()), LIMITS)
             assert msgspec.msgpack.decode(msgspec.msgpack.encode(sampling), type=type(sampling)) == sampling
         if isinstance(body, CompletionRequest):
-            for prompt in body.prompts():
+            for prompt in body.prompt:
                 if not isinstance(prompt, str):
                     check_token_ids(prompt, LIMITS)
         if isinstance(body, ChatRequest | TokenizeRequest) and body.messages is not None:

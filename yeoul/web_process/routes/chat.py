@@ -25,7 +25,7 @@ def chat_router(context: ServerContext) -> APIRouter:
         """Answers the last message of a chat."""
         body = await context.bodies.read(request, ChatRequest)
         model = context.check_model(body.model)
-        terms = context.terms(request, body.priority, body.cache_salt, body.deadline_seconds)
+        terms = context.terms(request, body)
         sampling = body.to_sampling(context.llm.text.sampling_defaults)
         num_tokens = sampling.n * guess_num_tokens(request.state.num_body_bytes)
         with context.llm.take_ticket(terms, sampling.n, num_tokens) as ticket:

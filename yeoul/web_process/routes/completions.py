@@ -22,9 +22,9 @@ def completions_router(context: ServerContext) -> APIRouter:
         body = await context.bodies.read(request, CompletionRequest)
         model = context.check_model(body.model)
         stream = await context.llm.submit(
-            body.prompts(),
+            body.prompt,
             body.to_sampling(context.llm.text.sampling_defaults),
-            terms=context.terms(request, body.priority, body.cache_salt, body.deadline_seconds),
+            terms=context.terms(request, body),
             add_special_tokens=body.add_special_tokens is not False,
         )
         return await respond(

@@ -13,7 +13,6 @@ from yeoul.web_process.errors_http import named_as
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.routes.openapi import answers_of, body_of
 from yeoul.web_process.schemas.answers import EMBEDDINGS
-from yeoul.web_process.schemas.prompts import as_prompts
 from yeoul.web_process.schemas.texts import EmbeddingRequest
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.writing import json_response, write_apart
@@ -34,10 +33,9 @@ def embeddings_router(context: ServerContext) -> APIRouter:
             raise InvalidRequestError(
                 "the vectors of this model cannot be shortened; leave dimensions out", param="dimensions"
             )
-        prompts = as_prompts(body.input, "input")
-        terms = context.terms(request, body.priority, body.cache_salt, body.deadline_seconds)
+        terms = context.terms(request, body)
         with named_as("input"):
-            stream = await context.llm.embed(prompts, body.pooling or "last", terms=terms)
+            stream = await context.llm.embed(body.input, body.pooling or "last", terms=terms)
         outputs = await collect(request, stream)
         num_tokens = stream.num_prompt_tokens
 

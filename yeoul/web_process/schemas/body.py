@@ -52,6 +52,15 @@ class RequestBody(msgspec.Struct, kw_only=True):
     inner: ClassVar[dict[str, type[RequestBody]]] = {}
 
 
+class ServedBody(RequestBody, kw_only=True):
+    """What every request to the engine may say of the terms on which it is served."""
+
+    model: str | None = None
+    priority: Priority | None = None
+    cache_salt: Label | None = None
+    deadline_seconds: Deadline | None = None
+
+
 Body = TypeVar("Body", bound=RequestBody)
 
 

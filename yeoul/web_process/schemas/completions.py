@@ -5,7 +5,6 @@ from __future__ import annotations
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import Int64, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
-from yeoul.web_process.model_text import Prompt
 from yeoul.web_process.schemas.prompts import Prompts, as_prompts
 from yeoul.web_process.schemas.sampling_fields import SamplingFields
 
@@ -22,13 +21,8 @@ class CompletionRequest(SamplingFields, kw_only=True):
     prompt_logprobs: NumLogprobs | None = None
     best_of: Int64 | None = None
 
-    def prompts(self) -> list[Prompt]:
-        """One prompt or several, as a list.
-
-        Raises:
-            InvalidRequestError: neither strings nor lists of token ids, or none at all.
-        """
-        return as_prompts(self.prompt, "prompt")
+    def __post_init__(self) -> None:
+        self.prompt = as_prompts(self.prompt, "prompt")
 
     def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:
         """The sampling parameters; with ``echo`` and ``logprobs`` those of the prompt are wanted as well.

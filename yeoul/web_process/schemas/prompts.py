@@ -21,7 +21,7 @@ _SCHEMA: dict[str, Any] = {
     ],
 }
 Prompts = Annotated[Any, Meta(extra_json_schema=_SCHEMA)]
-"""What ``as_prompts`` takes."""
+"""What ``as_prompts`` takes, and what it makes of that once the body is read."""
 
 
 def as_prompts(value: object, field: str) -> list[Prompt]:

@@ -25,7 +25,7 @@ from yeoul.messages.sampling import (
     TopP,
 )
 from yeoul.model_files.tokenizer_source import SamplingDefaults
-from yeoul.web_process.schemas.body import Deadline, Label, Priority, RequestBody
+from yeoul.web_process.schemas.body import RequestBody, ServedBody
 
 
 class StreamOptions(RequestBody, kw_only=True):
@@ -36,10 +36,9 @@ class StreamOptions(RequestBody, kw_only=True):
     continuous_usage_stats: bool | None = None
 
 
-class SamplingFields(RequestBody, kw_only=True):
+class SamplingFields(ServedBody, kw_only=True):
     """OpenAI's sampling fields, and those that vLLM added."""
 
-    model: str | None = None
     n: NumChoices | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
@@ -62,9 +61,6 @@ class SamplingFields(RequestBody, kw_only=True):
     skip_special_tokens: bool | None = None
     add_special_tokens: bool | None = None
     return_tokens_as_token_ids: bool | None = None
-    priority: Priority | None = None
-    cache_salt: Label | None = None
-    deadline_seconds: Deadline | None = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"stream_options": StreamOptions}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from yeoul.messages.sampling import Int64
-from yeoul.web_process.schemas.body import Deadline, Label, Priority, RequestBody
+from yeoul.web_process.schemas.body import RequestBody, ServedBody
 from yeoul.web_process.schemas.chat import ChatMessage, Messages, Tools
-from yeoul.web_process.schemas.prompts import Prompts
+from yeoul.web_process.schemas.prompts import Prompts, as_prompts
 
 
 class TokenizeRequest(RequestBody, kw_only=True):
@@ -36,14 +36,13 @@ class DetokenizeRequest(RequestBody, kw_only=True):
     tokens: list[int]
 
 
-class EmbeddingRequest(RequestBody, kw_only=True):
+class EmbeddingRequest(ServedBody, kw_only=True):
     """OpenAI's fields; ``input`` is a string, a list of token ids, or a list of either."""
 
-    model: str | None = None
     input: Prompts
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Int64 | None = None
     pooling: Literal["last", "mean"] | None = None
-    priority: Priority | None = None
-    cache_salt: Label | None = None
-    deadline_seconds: Deadline | None = None
+
+    def __post_init__(self) -> None:
+        self.input = as_prompts(self.input, "input")
