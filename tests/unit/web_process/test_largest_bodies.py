@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
 import time
 import tracemalloc
@@ -55,6 +56,14 @@ class Turns:
         watching = asyncio.create_task(watch())
         yield
         watching.cancel()
+
+
+@pytest.fixture(autouse=True)
+def _settled():
+    """As in a server that has started, the collector looks at nothing that was there before, here all other tests' things."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", [name for name in BODIES if name not in SLOW_TO_RENDER])
