@@ -1,7 +1,7 @@
 """The native kernels as Python calls them: finding the library, one OpenMP runtime, the best instruction set.
 
 Knows nothing of any operation: each operation's folder asks for its functions by name and types. The library holds every
-function once for each instruction set (``quantize_rows_avx512``); none links to an OpenMP runtime, all use torch's.
+function once for each instruction set (``pack_matrix_avx512``); none links to an OpenMP runtime, all use torch's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The operations that layers compute with, each picked from its implementations; knows nothing of layers or models.
 
-The one place where a layer's call meets an implementation. Every operation has ``<operation>/reference.py``, plain torch
+The one place where a layer's call meets an implementation. Every operation here has ``<operation>/reference.py``, plain torch
 that runs on any device and is the truth; a faster implementation joins its folder, keeps the signature and is picked here
 by device and type: native ones for numbers of 16 bits on a CPU. What is float32 throughout stays with the references: that
 is the mode in which the engine is compared with others.
@@ -15,17 +15,15 @@ from yeoul.kernels.activation import native as activation_native
 from yeoul.kernels.activation import reference as activation_reference
 from yeoul.kernels.attention import native as attention_native
 from yeoul.kernels.attention import reference as attention_reference
-from yeoul.kernels.cache_write.reference import write_cache
 from yeoul.kernels.dequantize.reference import dequantize
 from yeoul.kernels.linear.matrix_stack import Matrix, MatrixStack, look_up
-from yeoul.kernels.linear.reference import linear
 from yeoul.kernels.native.cache_layout import is_paired
 from yeoul.kernels.native.calls import BatchCall
 from yeoul.kernels.rms_norm import native as rms_norm_native
 from yeoul.kernels.rms_norm import reference as rms_norm_reference
 from yeoul.kernels.rotary import native as rotary_native
 from yeoul.kernels.rotary import reference as rotary_reference
-from yeoul.kernels.rotary.reference import HeadNorms, apply_rotary
+from yeoul.kernels.rotary.reference import HeadNorms
 from yeoul.kernels.sampling import native as sampling_native
 from yeoul.kernels.sampling import reference as sampling_reference
 from yeoul.kernels.sampling.sampling_rows import SAMPLING_ROW, SamplingRows
@@ -36,61 +34,42 @@ __all__ = [
     "Matrix",
     "MatrixStack",
     "SamplingRows",
-    "add_and_norm",
-    "apply_rotary",
     "dequantize",
+    "gate",
     "gated_linear",
-    "gelu_tanh_gate",
-    "linear",
     "look_up",
     "norm_linear",
     "paged_attention",
     "rms_norm",
     "rotate_and_write",
     "sample",
-    "silu_gate",
-    "write_cache",
 ]
 
 
-def rms_norm(values: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+def rms_norm(values: Tensor, weight: Tensor, epsilon: float, addend: Tensor | None = None) -> Tensor:
     """See ``rms_norm.reference.rms_norm``."""
     norm = rms_norm_native.rms_norm if _is_fast(values) else rms_norm_reference.rms_norm
-    return norm(values, weight, epsilon)
+    return norm(values, weight, epsilon, addend)
 
 
-def add_and_norm(values: Tensor, addend: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """See ``rms_norm.reference.add_and_norm``."""
-    norm = rms_norm_native.add_and_norm if _is_fast(values) else rms_norm_reference.add_and_norm
-    return norm(values, addend, weight, epsilon)
-
-
-def silu_gate(gate_and_up: Tensor) -> Tensor:
-    """See ``activation.reference.silu_gate``."""
-    gate = activation_native.silu_gate if _is_fast(gate_and_up) else activation_reference.silu_gate
-    return gate(gate_and_up)
-
-
-def gelu_tanh_gate(gate_and_up: Tensor) -> Tensor:
-    """See ``activation.reference.gelu_tanh_gate``."""
-    gate = activation_native.gelu_tanh_gate if _is_fast(gate_and_up) else activation_reference.gelu_tanh_gate
-    return gate(gate_and_up)
+def gate(gate_and_up: Tensor, kind: str) -> Tensor:
+    """See ``activation.reference.gate``."""
+    activate = activation_native.gate if _is_fast(gate_and_up) else activation_reference.gate
+    return activate(gate_and_up, kind)
 
 
 def norm_linear(stack: MatrixStack, stream: Tensor, addend: Tensor | None, weight: Tensor, epsilon: float) -> Tensor:
     """The norm of ``stream``, to which ``addend`` is added first, **in place**, times the matrices of ``stack``."""
     if stack.packed is not None and _is_fast(stream):
         return stack.packed.after_norm(stream, addend, weight, epsilon)
-    if addend is None:
-        return stack(rms_norm(stream, weight, epsilon))
-    return stack(add_and_norm(stream, addend, weight, epsilon))
+    return stack(rms_norm(stream, weight, epsilon, addend))
 
 
 def gated_linear(stack: MatrixStack, gate_and_up: Tensor, kind: str) -> Tensor:
     """A gate, ``silu`` or ``gelu_tanh``, of ``gate_and_up``, times the matrices of ``stack``."""
     if stack.packed is not None and _is_fast(gate_and_up):
         return stack.packed.after_gate(gate_and_up, kind)
-    return stack(gelu_tanh_gate(gate_and_up) if kind == "gelu_tanh" else silu_gate(gate_and_up))
+    return stack(gate(gate_and_up, kind))
 
 
 def rotate_and_write(

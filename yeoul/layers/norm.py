@@ -21,12 +21,6 @@ class RmsNorm:
         """Read the weight ``name`` (without ``.weight``); ``offset`` is 1.0 where the file stores it less one."""
         return cls(weights.read(f"{name}.weight", (size,), dtype=torch.float32) + offset, epsilon)
 
-    def __call__(self, values: Tensor) -> Tensor:
-        """``[..., size]`` to the same shape and type."""
-        return operations.rms_norm(values, self.weight, self.epsilon)
-
-    def after(self, stream: Tensor, addend: Tensor | None) -> Tensor:
-        """Adds ``addend``, where there is one, to the residual stream **in place**; normalises the sum."""
-        if addend is None:
-            return operations.rms_norm(stream, self.weight, self.epsilon)
-        return operations.add_and_norm(stream, addend, self.weight, self.epsilon)
+    def __call__(self, values: Tensor, addend: Tensor | None = None) -> Tensor:
+        """``[..., size]`` to the same shape and type; ``addend``, if there is one, is first added to it, **in place**."""
+        return operations.rms_norm(values, self.weight, self.epsilon, addend)

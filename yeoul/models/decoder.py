@@ -105,7 +105,7 @@ class Decoder:
         for index, (layer, kv_cache) in enumerate(zip(self._layers, kv_caches, strict=True)):
             rotary = step.local_table if self._slides(index) else step.table
             addend = layer(step.stream, addend, rotary, step.metadata, kv_cache)
-        return self._norm.after(step.stream, addend)
+        return self._norm(step.stream, addend)
 
     def _slides(self, layer: int) -> bool:
         return bool(self._description.sliding_layers) and self._description.sliding_layers[layer]

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from tests.unit.kernels.test_packed_linear import packed
 from yeoul.kernels import operations
-from yeoul.kernels.activation.native import gelu_tanh_gate, silu_gate
+from yeoul.kernels.activation.native import KINDS, gate
 from yeoul.kernels.linear.matrix_stack import MatrixStack
 from yeoul.kernels.native_library import instruction_sets, using
 from yeoul.kernels.native_operations import record
 from yeoul.kernels.pack_matrix.native import pack_bfloat16
 from yeoul.kernels.packed_linear.native import PackedStack
-from yeoul.kernels.rms_norm.native import add_and_norm, rms_norm
+from yeoul.kernels.rms_norm.native import rms_norm
 
 MAX_ROWS = 40
 NUM_ROWS = (1, 2, 6, 8, 9, 13, 40)
@@ -51,7 +51,7 @@ def test_a_norm_before_a_product(instruction_set, num_threads, size, adds):
         return product.after_norm(values, others if adds else None, weight, 1e-5)
 
     def one_after_the_other(values: Tensor, others: Tensor) -> Tensor:
-        return product(add_and_norm(values, others, weight, 1e-5) if adds else rms_norm(values, weight, 1e-5))
+        return product(rms_norm(values, weight, 1e-5, others if adds else None))
 
     with using(instruction_set):
         stream = given.clone()
@@ -73,8 +73,8 @@ def test_a_norm_before_a_product(instruction_set, num_threads, size, adds):
 @ON_EVERY_SET
 @pytest.mark.parametrize("num_threads", [1, 2], indirect=True)
 @pytest.mark.parametrize("size", [33, 576, 1120])
-@pytest.mark.parametrize(("kind", "gate"), [("silu", silu_gate), ("gelu_tanh", gelu_tanh_gate)])
-def test_a_gate_before_a_product(instruction_set, num_threads, size, kind, gate):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gate_before_a_product(instruction_set, num_threads, size, kind):
     product, both = stack(size), numbers(MAX_ROWS, 2 * size, 1)
     with using(instruction_set):
         with record() as recording:
@@ -83,7 +83,7 @@ def test_a_gate_before_a_product(instruction_set, num_threads, size, kind, gate)
         assert len(recording) == 1
         for num_rows in NUM_ROWS:
             recording.run(num_rows)
-            expected = product(gate(both[:num_rows]))
+            expected = product(gate(both[:num_rows], kind))
             assert torch.equal(where[:num_rows], expected)
             assert torch.equal(product.after_gate(both[:num_rows], kind), expected)
 
@@ -110,7 +110,7 @@ def test_stacks_of_any_kind_compute_the_same(dense):
     found = operations.norm_linear(mixed, values.clone(), None, scale, 1e-5)
     assert torch.allclose(found.float(), expected.float(), atol=0.1, rtol=0.02)
     both = numbers(5, 128, 4)
-    for kind, gate in (("silu", silu_gate), ("gelu_tanh", gelu_tanh_gate)):
-        expected = (gate(both).float() @ torch.cat(weights).float().T).bfloat16()
+    for kind in KINDS:
+        expected = (gate(both, kind).float() @ torch.cat(weights).float().T).bfloat16()
         found = operations.gated_linear(mixed, both, kind)
         assert torch.allclose(found.float(), expected.float(), atol=0.1, rtol=0.02)

@@ -18,7 +18,7 @@ import ctypes, os, shutil, sys
 from pathlib import Path
 import torch
 from yeoul.kernels.native_library import openmp_runtime
-from yeoul.kernels.quantize_rows.native import quantize_rows
+from yeoul.kernels.rms_norm.native import rms_norm
 
 def runtimes():
     return {line.split(maxsplit=5)[5] for line in Path("/proc/self/maps").read_text().splitlines() if "/libgomp" in line}
@@ -31,7 +31,7 @@ if len(sys.argv) > 1:
     assert len(runtimes()) == 2, runtimes()
 before, threads = runtimes(), os.listdir("/proc/self/task")
 assert openmp_runtime() == mine, openmp_runtime()
-quantize_rows(torch.ones(64, 64))
+rms_norm(torch.ones(1024, 128), torch.ones(128), 1e-5)  # enough for a team
 assert runtimes() == before, runtimes()
 assert os.listdir("/proc/self/task") == threads, "a second team of threads was started"
 """

@@ -43,8 +43,8 @@ def test_norms_are_the_reference(dtype):
         heads = norm_native.rms_norm(values.view(1, 5, size), weight, 1e-6)
         assert torch.equal(heads[0], norm_native.rms_norm(values, weight, 1e-6))
         stream, expected_stream = values.clone(), values.clone()
-        expected = norm_reference.add_and_norm(expected_stream, addend, weight, 1e-6)
-        assert_close(norm_native.add_and_norm(stream, addend, weight, 1e-6), expected, DTYPES[dtype])
+        expected = norm_reference.rms_norm(expected_stream, weight, 1e-6, addend)
+        assert_close(norm_native.rms_norm(stream, weight, 1e-6, addend), expected, DTYPES[dtype])
         assert torch.equal(stream, expected_stream)
 
 
@@ -52,14 +52,14 @@ def test_norms_are_the_reference(dtype):
 def test_gates_are_the_reference(dtype):
     for size in SIZES:
         both = (torch.randn(4, 2 * size) * 6).to(dtype)
-        assert_close(gate_native.silu_gate(both), gate_reference.silu_gate(both), DTYPES[dtype])
-        assert_close(gate_native.gelu_tanh_gate(both), gate_reference.gelu_tanh_gate(both), DTYPES[dtype])
+        for kind in gate_native.KINDS:
+            assert_close(gate_native.gate(both, kind), gate_reference.gate(both, kind), DTYPES[dtype])
 
 
 def test_a_gate_far_from_zero_neither_overflows_nor_turns_to_nan():
     both = torch.tensor([[-1e4, 1e4, -200.0, 3.0, 3.0, 3.0]])
-    assert gate_native.silu_gate(both).tolist() == [[0.0, 3e4, 0.0]]
-    assert gate_native.gelu_tanh_gate(both).tolist() == [[0.0, 3e4, 0.0]]
+    assert gate_native.gate(both, "silu").tolist() == [[0.0, 3e4, 0.0]]
+    assert gate_native.gate(both, "gelu_tanh").tolist() == [[0.0, 3e4, 0.0]]
 
 
 @pytest.mark.parametrize("has_norms", [False, True])
@@ -102,8 +102,8 @@ def test_a_row_has_the_same_bits_whatever_the_rows_beside_it(num_threads):
 
     operations = (
         lambda part: norm_native.rms_norm(part, weight, 1e-6),
-        gate_native.silu_gate,
-        gate_native.gelu_tanh_gate,
+        lambda part: gate_native.gate(part, "silu"),
+        lambda part: gate_native.gate(part, "gelu_tanh"),
         rotate,
     )
     for compute in operations:
@@ -118,8 +118,8 @@ def test_a_nan_or_an_infinity_shows_in_its_row_alone():
     rows[1, 5] = math.nan
     for found in (
         norm_native.rms_norm(rows, torch.ones(64), 1e-6),
-        gate_native.silu_gate(rows),
-        gate_native.gelu_tanh_gate(rows),
+        gate_native.gate(rows, "silu"),
+        gate_native.gate(rows, "gelu_tanh"),
     ):
         assert found[1].isnan().any()
         assert found[[0, 2]].isfinite().all()

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.unit.kernels.packed_linear_reference import integers, packed_linear, unpack
 from yeoul.kernels.dequantize.reference import block_format, dequantize
 from yeoul.kernels.native_library import InstructionSet, instruction_sets, using
 from yeoul.kernels.pack_matrix.native import can_pack, pack_bfloat16, pack_int8, pack_matrix, unpack_rows
 from yeoul.kernels.pack_matrix.packed_matrix import BLOCK_TYPES, PackedMatrix
 from yeoul.kernels.packed_linear.native import PackedStack
-from yeoul.kernels.packed_linear.reference import integers, packed_linear, unpack
 
 ON_EVERY_SET = pytest.mark.parametrize("instruction_set", instruction_sets())
 ON_EVERY_TYPE = pytest.mark.parametrize("type_name", BLOCK_TYPES)

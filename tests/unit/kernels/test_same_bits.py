@@ -20,7 +20,6 @@ from yeoul.kernels.native_library import instruction_sets, using
 from yeoul.kernels.pack_matrix.native import pack_bfloat16, unpack_rows
 from yeoul.kernels.pack_matrix.packed_matrix import BLOCK_TYPES
 from yeoul.kernels.packed_linear.native import PackedStack
-from yeoul.kernels.quantize_rows import native as quantize_native
 from yeoul.kernels.rms_norm import native as norm_native
 from yeoul.kernels.rotary import native as rotary_native
 from yeoul.kernels.rotary.reference import HeadNorms
@@ -59,27 +58,21 @@ def check(compute: Compute) -> None:
 
 def add_and_norm(values: Tensor, addend: Tensor, weight: Tensor) -> Tensor:
     stream = values.clone()
-    normalised = norm_native.add_and_norm(stream, addend.contiguous(), weight, 1e-6)
+    normalised = norm_native.rms_norm(stream, weight, 1e-6, addend.contiguous())
     return torch.cat((normalised, stream), dim=1)
-
-
-def quantize_rows(rows: Tensor) -> Tensor:
-    found = quantize_native.quantize_rows(rows)
-    return torch.cat([part.double() for part in found], dim=1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", SIZES)
-def test_of_norms_gates_and_quantisation(size, dtype):
+def test_of_norms_and_gates(size, dtype):
     generator = torch.Generator().manual_seed(size)
     values, addend = (torch.randn(NUM_ROWS, size, generator=generator).to(dtype) for _ in range(2))
     both = torch.randn(NUM_ROWS, 2 * size, generator=generator).to(dtype) * 4
     weight = torch.randn(size, generator=generator)
     check(lambda rows: norm_native.rms_norm(values[rows], weight, 1e-6))
     check(lambda rows: add_and_norm(values[rows], addend[rows], weight))
-    check(lambda rows: gate_native.silu_gate(both[rows]))
-    check(lambda rows: gate_native.gelu_tanh_gate(both[rows]))
-    check(lambda rows: quantize_rows(values[rows]))
+    check(lambda rows: gate_native.gate(both[rows], "silu"))
+    check(lambda rows: gate_native.gate(both[rows], "gelu_tanh"))
 
 
 @pytest.mark.parametrize("numbers", [GREEDY, *FILTERS])

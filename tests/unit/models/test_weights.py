@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.unit.kernels.packed_linear_reference import unpack
 from tests.unit.models.running import load
 from tests.unit.models.tiny_models import make_model, save_folder, save_gguf
 from yeoul.errors import ModelFileError
 from yeoul.kernels.linear.matrix_stack import MatrixStack
 from yeoul.kernels.pack_matrix.packed_matrix import PackedMatrix
-from yeoul.kernels.packed_linear.reference import unpack
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
 from yeoul.models.tensor_files import GgufTensors, SafetensorsTensors

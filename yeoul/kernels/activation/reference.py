@@ -16,28 +16,18 @@ _GELU_SCALE = math.sqrt(2.0 / math.pi)
 _GELU_CUBIC = 0.044715
 
 
-def silu_gate(gate_and_up: Tensor) -> Tensor:
-    """``silu(gate) * up`` (Shazeer 2020, arXiv:2002.05202), computed in float32.
+def gate(gate_and_up: Tensor, kind: str) -> Tensor:
+    """``activation(gate) * up`` (Shazeer 2020, arXiv:2002.05202), computed in float32.
 
     Args:
         gate_and_up: ``[num_tokens, 2 * size]``, the gate first.
+        kind: ``silu``, or ``gelu_tanh``: gelu by the tanh formula (Hendrycks and Gimpel 2016, arXiv:1606.08415).
 
     Returns:
         ``[num_tokens, size]`` in the same type.
     """
     gate, up = gate_and_up.float().chunk(2, dim=-1)
-    return (gate / (1.0 + torch.exp(-gate)) * up).to(gate_and_up.dtype)
-
-
-def gelu_tanh_gate(gate_and_up: Tensor) -> Tensor:
-    """``gelu(gate) * up`` by the tanh formula (Hendrycks and Gimpel 2016, arXiv:1606.08415), computed in float32.
-
-    Args:
-        gate_and_up: ``[num_tokens, 2 * size]``, the gate first.
-
-    Returns:
-        ``[num_tokens, size]`` in the same type.
-    """
-    gate, up = gate_and_up.float().chunk(2, dim=-1)
+    if kind == "silu":
+        return (gate / (1.0 + torch.exp(-gate)) * up).to(gate_and_up.dtype)
     inner = _GELU_SCALE * (gate + _GELU_CUBIC * gate * gate * gate)
     return (0.5 * gate * (1.0 + torch.tanh(inner)) * up).to(gate_and_up.dtype)

@@ -9,14 +9,13 @@
 
 #include "yeoul/kernels/packed_linear/packed_format.h"
 
-// sum = values + addend, rounded to the type, where there is an addend (sum may be values); output = norm(sum).
+// values += addend, rounded to the type, where there is an addend; output = norm(values).
 struct RmsNormCall {
   int64_t num_rows;
   int64_t size;
   const float* weight;
-  const void* values;
+  void* values;
   const void* addend;
-  void* sum;
   void* output;
   float epsilon;
   int32_t type;

@@ -20,7 +20,7 @@ class Call(ctypes.Structure):
 
 
 class RmsNormCall(Call):
-    """Values, an addend or null, and where their sum and its norm go."""
+    """Values, an addend or null, and where the norm of their sum goes."""
 
     _fields_ = (
         ("num_rows", _int64),
@@ -28,7 +28,6 @@ class RmsNormCall(Call):
         ("weight", _address),
         ("values", _address),
         ("addend", _address),
-        ("sum", _address),
         ("output", _address),
         ("epsilon", _float),
         ("type", _int32),

@@ -1,7 +1,7 @@
 """Packing matrices for the native kernels, and looking packed rows up.
 
 Knows nothing of files. ``models.weights`` packs, ``layers.embedding`` looks up. The truth is ``dequantize.reference`` for
-what a matrix is, and ``packed_linear.reference`` for what is made of it.
+what a matrix is.
 """
 
 from __future__ import annotations

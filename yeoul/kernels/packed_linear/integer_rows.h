@@ -7,7 +7,7 @@
 
 #include "yeoul/kernels/packed_linear/integer_dot.h"
 #include "yeoul/kernels/packed_linear/packed_format.h"
-#include "yeoul/kernels/quantize_rows/quantize_rows.h"
+#include "yeoul/kernels/packed_linear/quantize_rows.h"
 
 namespace {
 

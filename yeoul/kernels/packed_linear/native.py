@@ -1,7 +1,8 @@
 """Rows times packed quantised weights, natively: one call for all matrices that share their input, and for the norm or the
 gate that makes it.
 
-Knows nothing of sharding. See ``reference.py`` for what it computes. Called through ``kernels.operations``.
+Knows nothing of sharding. Integer weights meet rows that are quantised, see ``quantize_rows.h``, bfloat16 ones bfloat16 rows.
+Called through ``kernels.operations``. The truth that it is tested against is tests/unit/kernels/packed_linear_reference.py.
 """
 
 from __future__ import annotations
@@ -68,13 +69,12 @@ class PackedStack:
         The bits of ``rms_norm`` and of a product after it.
         """
         rows = new_tensor(tuple(stream.shape), stream.dtype)
-        addend = None if addend is None else addend.contiguous()
-        return self._multiply(rows, rows.dtype, norm=norm_call(stream, addend, weight, epsilon, rows))
+        return self._multiply(rows, rows.dtype, norm=norm_call(stream, weight, epsilon, addend, rows))
 
     def after_gate(self, gate_and_up: Tensor, kind: str) -> Tensor:
         """A gate of one of the ``KINDS`` times the matrices: one operation, the bits of two."""
         rows = new_tensor((len(gate_and_up), gate_and_up.shape[1] // 2), gate_and_up.dtype)
-        return self._multiply(rows, rows.dtype, gate=gate_call(kind, gate_and_up.contiguous(), rows))
+        return self._multiply(rows, rows.dtype, gate=gate_call(gate_and_up.contiguous(), kind, rows))
 
     def _multiply(
         self, rows: Tensor, dtype: torch.dtype, *, norm: RmsNormCall | None = None, gate: GateCall | None = None

@@ -1,4 +1,4 @@
-// Rows times packed weights, as integers or as bfloat16, for one instruction set; see reference.py. Called by native.py.
+// Rows times packed weights, as integers or as bfloat16, for one instruction set; called by native.py.
 //
 // A number of the result is summed over the blocks of its row in their order, whatever the other rows, the tile that it is
 // computed in and the number of threads: alone or in a crowd it has the same bits.

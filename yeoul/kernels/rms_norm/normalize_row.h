@@ -14,14 +14,14 @@ inline void normalize_typed_row(const RmsNormCall& call, int64_t row) {
   static thread_local Scratch scratch;
   float* numbers = scratch.at_least(call.size + kLanes);
   const int64_t start = row * call.size;
-  const Number *values = (const Number*)call.values + start, *addend = (const Number*)call.addend + start;
-  Number *sum = (Number*)call.sum + start, *output = (Number*)call.output + start;
+  const Number* addend = (const Number*)call.addend + start;
+  Number *values = (Number*)call.values + start, *output = (Number*)call.output + start;
   for_each_vector(call.size, [&](int64_t place, int count) {
     Floats number = load_some(values + place, count);
     if constexpr (kAdds) {
       number = number + load_some(addend + place, count);
-      store_some(sum + place, number, count);
-      number = load_some(sum + place, count);
+      store_some(values + place, number, count);
+      number = load_some(values + place, count);
     }
     store_some(numbers + place, number, count);
   });

@@ -1,6 +1,6 @@
 // Rows of numbers to 8-bit integers with a scale for each 32 consecutive ones; knows nothing of weights.
 //
-// Included by the operations that multiply with quantised weights.
+// The truth that it is tested against is in tests/unit/kernels/quantize_rows_reference.py.
 
 #pragma once
 

@@ -1,7 +1,4 @@
-"""Rows to 8-bit integers with a scale for each 32 consecutive numbers, in plain torch: the truth for the native kernel.
-
-Knows nothing of weights. Used by the quantised linear's reference.
-"""
+"""Rows to 8-bit integers with a scale for each 32 consecutive numbers, in plain torch: what products make of theirs."""
 
 from __future__ import annotations
 

@@ -1,15 +1,12 @@
-"""Rows times packed weights in plain torch: the truth that the native kernels are tested against.
-
-Knows nothing of sharding. Slow: it unpacks the weights.
-"""
+"""Rows times packed weights in plain torch: the truth that the native kernels are tested against. Slow: it unpacks them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from tests.unit.kernels.quantize_rows_reference import BLOCK_SIZE, quantize_rows
 from yeoul.kernels.pack_matrix.packed_matrix import EIGHT_BITS, SCALE_INPUTS, TILE_OUTPUTS, PackedForm, PackedMatrix
-from yeoul.kernels.quantize_rows.reference import BLOCK_SIZE, quantize_rows
 
 
 def packed_linear(rows: Tensor, matrices: list[PackedMatrix], bias: Tensor | None = None) -> Tensor:
