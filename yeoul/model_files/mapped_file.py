@@ -12,7 +12,7 @@ import stat
 from yeoul.errors import ModelFileError
 
 # Python names it from 3.13 on; the value is the same on x86-64 and ARM.
-_MAP_NORESERVE = 0x4000
+MAP_NORESERVE = 0x4000
 
 
 def map_file(path: str) -> memoryview:
@@ -33,7 +33,7 @@ def map_file(path: str) -> memoryview:
         if status.st_size == 0:
             raise ModelFileError(f"{path} is empty (0 bytes); fetch it again")
         protection = mmap.PROT_READ | mmap.PROT_WRITE
-        return memoryview(mmap.mmap(descriptor, status.st_size, flags=mmap.MAP_PRIVATE | _MAP_NORESERVE, prot=protection))
+        return memoryview(mmap.mmap(descriptor, status.st_size, flags=mmap.MAP_PRIVATE | MAP_NORESERVE, prot=protection))
     except OSError as error:
         raise ModelFileError(f"cannot map the model file {path}: {error.strerror}") from error
     finally:

@@ -15,7 +15,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
-from typing import Annotated
+from typing import IO, Annotated
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ import xxhash
 from yeoul.errors import ModelFileError
 from yeoul.model_files.cache_folder import FREE_SPACE_RESERVE_BYTES
 from yeoul.model_files.file_identity import FileIdentity
+from yeoul.model_files.mapped_file import MAP_NORESERVE
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -35,8 +36,6 @@ MAX_HEADER_BYTES = 64 << 20
 
 _PREFIX = struct.Struct("<8sQ16s")
 _CHUNK_BYTES = 1 << 20
-_MIN_SEGMENT_BYTES = 64 << 20
-_MAP_NORESERVE = 0x4000  # Python names it from 3.13 on; the value is the same on x86-64 and ARM
 _LOCK_SECONDS, _LOCK_PAUSE_SECONDS = 1.0, 0.01
 
 
@@ -49,7 +48,7 @@ class PackedKey(msgspec.Struct, frozen=True, kw_only=True):
         dtype: the type that the model computes in.
         rank: the worker's place among those that share the model.
         size: how many they are.
-        packing: a name for the packed layout and everything that leads to it, see ``models.packing_fingerprint``.
+        packing: a name for the code that packs, see ``models.packed_loading``.
     """
 
     files: list[FileIdentity]
@@ -86,16 +85,17 @@ class PackedHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PackedFile:
-    """A file that was checked and is mapped: ``header``, and the arrays. Its lock ends with the last array taken from it."""
+    """A file that was checked and is mapped: ``weights`` and their arrays. Its lock ends with the last array taken from it."""
 
-    def __init__(self, header: PackedHeader, content: Bytes) -> None:
-        self.header = header
-        self.weights = header.weights
+    def __init__(self, weights: dict[str, StoredWeight], content: Bytes) -> None:
+        self.weights = weights
         self._content = content
 
     @classmethod
-    def open(cls, path: str) -> PackedFile:
+    def open(cls, path: str, key: PackedKey) -> PackedFile | None:
         """Checks everything and maps the file: header, length, and the arrays' checksum, at the speed of memory.
+
+        None where it is of another key.
 
         Raises:
             ModelFileError: it is damaged, or of another version.
@@ -104,10 +104,11 @@ class PackedFile:
         with _opened(path) as descriptor:
             _lock_shared(descriptor, path)
             header, end = _read_header(descriptor, path)
+            if header.key != key:
+                return None
             if _checksum(descriptor, end) != header.checksum:
                 raise _damaged(path, "its content is not what was written")
-            content = _map_private(descriptor, 0, end)
-        return cls(header, content)
+            return cls(header.weights, _map_private(descriptor, end))
 
     def data(self, array: StoredArray) -> Bytes:
         """The bytes of an array, shape ``[num_bytes]``, in the map."""
@@ -115,18 +116,14 @@ class PackedFile:
 
 
 class PackedFileWriter:
-    """A file that is being written: ``put`` arrays as they come, note in ``weights`` what they are, and ``finish``.
+    """A file that is being written: ``put`` arrays as they come, note in ``weights`` what they are, and ``finish``."""
 
-    What was put is there to be read at once, in a map, so that nobody has to keep it in memory.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        """``descriptor`` is an empty file's; it stays the caller's to close."""
+    def __init__(self, file: IO[bytes]) -> None:
+        """``file`` is empty; it stays the caller's to close."""
         self.weights: dict[str, StoredWeight] = {}
-        self._descriptor = descriptor
-        self._end = PAGE_BYTES
+        self._file = file
         self._checksum = xxhash.xxh3_128()
-        self._segments: list[tuple[int, Bytes]] = [(0, np.empty(0, np.uint8))]
+        file.seek(PAGE_BYTES)
 
     def put(self, type_name: str, shape: list[int], content: Bytes) -> StoredArray:
         """Writes an array, ``[num_bytes]``.
@@ -134,41 +131,29 @@ class PackedFileWriter:
         Raises:
             OSError: the disk is full, or nearly so, or refuses otherwise.
         """
-        status = os.fstatvfs(self._descriptor)
+        status = os.fstatvfs(self._file.fileno())
         free = status.f_bavail * status.f_frsize
         if free < content.nbytes + FREE_SPACE_RESERVE_BYTES:
             raise OSError(errno.ENOSPC, f"{content.nbytes >> 20} MiB more need free disk space, found {free >> 20} MiB")
-        self._append(np.zeros(-self._end % ARRAY_ALIGNMENT, np.uint8))
-        array = StoredArray(type_name, shape, self._end, content.nbytes)
-        self._append(content)
+        self._append(bytes(-self._file.tell() % ARRAY_ALIGNMENT))
+        array = StoredArray(type_name, shape, self._file.tell(), content.nbytes)
+        self._append(content.data)
         return array
-
-    def data(self, array: StoredArray) -> Bytes:
-        """The bytes of an array that was put, shape ``[num_bytes]``, in a map of the file."""
-        start, segment = next(found for found in reversed(self._segments) if found[0] <= array.offset)
-        return segment[array.offset - start :][: array.num_bytes]
 
     def finish(self, model: str, key: PackedKey) -> None:
         """Writes the header and waits until the disk has everything."""
         header = PackedHeader(model=model, key=key, weights=self.weights, checksum=self._checksum.digest())
-        encoded = msgspec.msgpack.encode(header)
-        prefix = _PREFIX.pack(MAGIC, self._end, xxhash.xxh3_128_digest(encoded))
-        os.ftruncate(self._descriptor, self._end + len(encoded))
-        _write_at(self._descriptor, self._end, memoryview(encoded))
-        _write_at(self._descriptor, 0, memoryview(prefix))
+        encoded, end = msgspec.msgpack.encode(header), self._file.tell()
+        self._file.write(encoded)
+        self._file.seek(0)
+        self._file.write(_PREFIX.pack(MAGIC, end, xxhash.xxh3_128_digest(encoded)))
+        self._file.flush()
         # A page whose writing fails later may be read back as something else: the disk must have it all.
-        os.fsync(self._descriptor)
+        os.fsync(self._file.fileno())
 
-    def _append(self, content: Bytes) -> None:
-        start, segment = self._segments[-1]
-        if self._end + content.nbytes > start + segment.nbytes:
-            start = self._end // PAGE_BYTES * PAGE_BYTES
-            num_bytes = max(_MIN_SEGMENT_BYTES, content.nbytes + PAGE_BYTES, self._end)  # few maps, each with a descriptor
-            os.ftruncate(self._descriptor, start + num_bytes)
-            self._segments.append((start, _map_private(self._descriptor, start, num_bytes)))
-        _write_at(self._descriptor, self._end, content.data)
-        self._checksum.update(content.data)
-        self._end += content.nbytes
+    def _append(self, content: bytes | memoryview) -> None:
+        self._file.write(content)
+        self._checksum.update(content)
 
 
 def read_packed_header(path: str) -> PackedHeader:
@@ -237,20 +222,13 @@ def _checksum(descriptor: int, end: int) -> bytes:
     return checksum.digest() if position == end else b"cut off"
 
 
-def _map_private(descriptor: int, offset: int, num_bytes: int) -> Bytes:
+def _map_private(descriptor: int, num_bytes: int) -> Bytes:
     """Private, so that torch may wrap it without a warning and nobody can change the file.
 
     The map keeps a duplicate of the descriptor, and with it the lock.
     """
-    flags, protection = mmap.MAP_PRIVATE | _MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
-    return np.frombuffer(mmap.mmap(descriptor, num_bytes, flags=flags, prot=protection, offset=offset), dtype=np.uint8)
-
-
-def _write_at(descriptor: int, position: int, content: memoryview) -> None:
-    while content:
-        num_written = os.pwrite(descriptor, content, position)
-        position += num_written
-        content = content[num_written:]
+    flags, protection = mmap.MAP_PRIVATE | MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+    return np.frombuffer(mmap.mmap(descriptor, num_bytes, flags=flags, prot=protection), dtype=np.uint8)
 
 
 def _damaged(path: str, what: str) -> ModelFileError:

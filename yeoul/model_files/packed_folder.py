@@ -57,15 +57,12 @@ class PackedFolder:
         """
         path = self.path_of(key)
         try:
-            if read_packed_header(path).key != key:
-                return None
-            file = PackedFile.open(path)
+            file = PackedFile.open(path, key)
         except FileNotFoundError:
             return None
-        if file.header.key != key:  # replaced since
-            return None
-        with contextlib.suppress(OSError):  # a cache that cannot be written to remembers no use
-            os.utime(path)
+        if file is not None:
+            with contextlib.suppress(OSError):  # a cache that cannot be written to remembers no use
+                os.utime(path)
         return file
 
     @contextlib.contextmanager
@@ -77,19 +74,18 @@ class PackedFolder:
         """
         os.makedirs(self.path, exist_ok=True)
         self.sweep()
-        descriptor, partial = tempfile.mkstemp(PARTIAL_ENDING, f"{_name_of(key)}.", self.path)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            writer = PackedFileWriter(descriptor)
-            yield writer
-            writer.finish(model, key)
-            os.replace(partial, self.path_of(key))
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
-            raise
-        finally:
-            os.close(descriptor)
+        prefix = f"{_name_of(key)}."
+        with tempfile.NamedTemporaryFile("wb", suffix=PARTIAL_ENDING, prefix=prefix, dir=self.path, delete=False) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                writer = PackedFileWriter(file)
+                yield writer
+                writer.finish(model, key)
+                os.replace(file.name, self.path_of(key))
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(file.name)
+                raise
 
     def entries(self) -> list[PackedEntry]:
         """All packed files, the last used first."""

@@ -6,15 +6,22 @@ damaged costs a conversion and one line in the log, never a start and never a wr
 
 from __future__ import annotations
 
-import gc
+import functools
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import torch
+import xxhash
 
+import yeoul.kernels
+import yeoul.layers
+import yeoul.model_files
+import yeoul.models
 from yeoul.errors import ModelFileError
+from yeoul.kernels.native_library import instruction_set_in_use
 from yeoul.layers.parallel import TensorParallel
 from yeoul.layers.weight_source import WeightSource
 from yeoul.model_files.description import ModelDescription, ModelFiles, shape_digest
@@ -22,8 +29,7 @@ from yeoul.model_files.file_identity import are_settled, identify
 from yeoul.model_files.packed_file import PackedKey
 from yeoul.model_files.packed_folder import PackedFolder
 from yeoul.models.model import Model
-from yeoul.models.packed_weights import PackedWeights, WeightNotPackedError
-from yeoul.models.packing_fingerprint import packing_fingerprint
+from yeoul.models.packed_weights import PackedWeights
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +51,7 @@ def packed_key(
         dtype=str(dtype).removeprefix("torch."),
         rank=parallel.rank,
         size=parallel.size,
-        packing=packing_fingerprint(dtype, quantization),
+        packing=f"{quantization} {_code_digest()}",
     )
 
 
@@ -79,13 +85,22 @@ def load_packed(
                 if identify(files) != key.files:
                     raise OSError("the model's files were written to meanwhile")
             logger.info("packed the weights in %.2f s: %s", time.perf_counter() - start, folder.path_of(key))
-            gc.collect()  # what was built to be asked, which may hold itself in cycles
             model = _map(folder, key, dtype, build)
         except OSError as error:
             logger.warning("the packed weights are not kept in %s: %s", folder.path, error)
     elif model is None:
         logger.info("the packed weights are not kept: the model's files have just been written")
     return model or build(read_files())
+
+
+@functools.cache
+def _code_digest() -> str:
+    """A name for the code that decides what is asked of a file and how it is packed: a change of it cannot be forgotten."""
+    hasher = xxhash.xxh3_128(f"{torch.__version__} {instruction_set_in_use()}".encode())
+    folders = [folder for room in (yeoul.kernels, yeoul.layers, yeoul.model_files, yeoul.models) for folder in room.__path__]
+    for path in sorted(path for folder in folders for path in Path(folder).rglob("*") if path.suffix in (".py", ".so")):
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest()
 
 
 def _map(folder: PackedFolder, key: PackedKey, dtype: torch.dtype, build: Build) -> Model | None:
@@ -96,8 +111,6 @@ def _map(folder: PackedFolder, key: PackedKey, dtype: torch.dtype, build: Build)
         if file is None:
             return None
         model = build(PackedWeights(file, dtype, _CPU))
-    except WeightNotPackedError:
-        return None
     except (ModelFileError, OSError) as error:
         logger.warning("packing the weights again: %s", error)
         return None

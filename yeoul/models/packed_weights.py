@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,20 +17,16 @@ from torch import Tensor
 from yeoul.kernels.operations import Matrix
 from yeoul.kernels.pack_matrix.packed_matrix import PackedForm, PackedMatrix
 from yeoul.layers.weight_source import WeightSource
-from yeoul.model_files.packed_file import Bytes, PackedFile, PackedFileWriter, StoredArray, StoredWeight
+from yeoul.model_files.packed_file import PackedFile, PackedFileWriter, StoredArray, StoredWeight
 
 _TYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.uint8, torch.float32, torch.float16, torch.bfloat16)}
 
 
-class WeightNotPackedError(LookupError):
-    """The file was made by layers that asked for other weights; it is made again. Never leaves this room."""
-
-
 class PackedWeights:
-    """The weights of a packed file, in its map.
+    """The weights of a packed file, in its map; or, with a ``source``, the source's, on their way into a new file.
 
-    What is not in it is taken from ``source``, which fills the file: of what a model has nothing stays in memory. Without a
-    source it is a WeightNotPackedError.
+    Of what is written nothing stays in memory: matrices, which are only multiplied with or looked up in, are given without
+    their numbers (on the device ``meta``), so that a model can be built of them, and not run.
     """
 
     def __init__(
@@ -46,8 +43,7 @@ class PackedWeights:
 
     def has(self, name: str) -> bool:
         """See ``WeightSource.has``."""
-        stored = self._find(f"has {name}", lambda source: source.has(name))
-        return bool(stored.numbers[0])
+        return bool(self._answer(f"has {name}", lambda source: source.has(name)))
 
     def read(
         self,
@@ -59,47 +55,47 @@ class PackedWeights:
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """See ``WeightSource.read``."""
-        stored = self._find(
+        tensor = self._answer(
             f"read {name} {shape} {rows} {columns} {dtype or self.dtype}",
             lambda source: source.read(name, shape, rows=rows, columns=columns, dtype=dtype),
         )
-        return self._tensor(stored.arrays[0])
+        assert isinstance(tensor, Tensor)
+        return tensor
 
     def read_matrix(
         self, name: str, shape: tuple[int, int], *, rows: range | None = None, columns: range | None = None
     ) -> Matrix:
         """See ``WeightSource.read_matrix``."""
-        stored = self._find(
+        matrix = self._answer(
             f"matrix {name} {shape} {rows} {columns}",
             lambda source: source.read_matrix(name, shape, rows=rows, columns=columns),
         )
+        assert isinstance(matrix, Tensor | PackedMatrix)
+        return matrix if self._source is None else _without_numbers(matrix)
+
+    def _answer(self, question: str, ask: Callable[[WeightSource], Matrix | bool]) -> Matrix | bool:
+        if isinstance(self._file, PackedFile):
+            return self._restored(self._file, self._file.weights[question])
+        assert self._source is not None
+        answer = ask(self._source)
+        tensors, numbers = _parts_of(answer)
+        arrays = [None if tensor is None else _put(self._file, tensor) for tensor in tensors]
+        self._file.weights[question] = StoredWeight(arrays, numbers)
+        _give_memory_back()
+        return answer
+
+    def _restored(self, file: PackedFile, stored: StoredWeight) -> Matrix | bool:
+        """The opposite of ``_parts_of``."""
+        tensors = [None if array is None else _tensor(file, array) for array in stored.arrays]
+        if not tensors or tensors[0] is None:
+            return bool(stored.numbers[0])
         if not stored.numbers:
-            return self._tensor(stored.arrays[0])
+            return tensors[0]
         *form, num_outputs, num_inputs = stored.numbers
-        codes, scales = stored.arrays
-        scales_tensor = None if scales is None else self._tensor(scales)
-        return PackedMatrix(PackedForm(*form), num_outputs, num_inputs, self._tensor(codes), scales_tensor)
-
-    def _find(self, question: str, ask: Callable[[WeightSource], Matrix | bool]) -> StoredWeight:
-        stored = self._file.weights.get(question)
-        if stored is None:
-            if self._source is None or isinstance(self._file, PackedFile):
-                raise WeightNotPackedError(question)
-            tensors, numbers = parts_of(ask(self._source))
-            stored = StoredWeight([None if tensor is None else _put(self._file, tensor) for tensor in tensors], numbers)
-            self._file.weights[question] = stored
-            _give_memory_back()
-        return stored
-
-    def _tensor(self, array: StoredArray | None) -> Tensor:
-        assert array is not None
-        dtype = _TYPES[array.type_name]
-        if array.num_bytes == 0:
-            return torch.empty(array.shape, dtype=dtype)
-        return torch.from_numpy(self._file.data(array)).view(dtype).view(array.shape)
+        return PackedMatrix(PackedForm(*form), num_outputs, num_inputs, *tensors)
 
 
-def parts_of(answer: Matrix | bool) -> tuple[list[Tensor | None], list[int]]:
+def _parts_of(answer: Matrix | bool) -> tuple[list[Tensor | None], list[int]]:
     """The tensors of an answer, and the numbers that make it whole."""
     if isinstance(answer, bool):
         return [], [int(answer)]
@@ -110,15 +106,23 @@ def parts_of(answer: Matrix | bool) -> tuple[list[Tensor | None], list[int]]:
     return [answer.codes, answer.scales], [*layout, answer.num_outputs, answer.num_inputs]
 
 
-def bytes_of(tensor: Tensor) -> Bytes:
-    """The numbers of a tensor as they lie in memory, ``[num_bytes]``."""
-    if tensor.numel() == 0:
-        return np.empty(0, np.uint8)
-    return tensor.contiguous().flatten().view(torch.uint8).numpy()
+def _tensor(file: PackedFile, array: StoredArray) -> Tensor:
+    dtype = _TYPES[array.type_name]
+    if array.num_bytes == 0:
+        return torch.empty(array.shape, dtype=dtype)
+    return torch.from_numpy(file.data(array)).view(dtype).view(array.shape)
 
 
 def _put(file: PackedFileWriter, tensor: Tensor) -> StoredArray:
-    return file.put(str(tensor.dtype).removeprefix("torch."), list(tensor.shape), bytes_of(tensor))
+    content = tensor.contiguous().flatten().view(torch.uint8).numpy() if tensor.numel() else np.empty(0, np.uint8)
+    return file.put(str(tensor.dtype).removeprefix("torch."), list(tensor.shape), content)
+
+
+def _without_numbers(matrix: Matrix) -> Matrix:
+    if isinstance(matrix, Tensor):
+        return matrix.to("meta")
+    scales = None if matrix.scales is None else matrix.scales.to("meta")
+    return replace(matrix, codes=matrix.codes.to("meta"), scales=scales)
 
 
 def _give_memory_back() -> None:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
-from tests.unit.model_files.packed_samples import KEY, contents, fill, folder_at, store
+from tests.unit.model_files.packed_samples import KEY, NUM_BYTES, contents, fill, folder_at
 
 
 def hang_while_writing(path: str) -> None:
     """Writes the first array and then nothing more."""
-    write = os.pwrite
-
-    def pwrite(descriptor: int, content: memoryview, position: int) -> int:
-        written = write(descriptor, content, position)
+    with folder_at(path).write("tiny", KEY) as writer:
+        writer.put("uint8", [NUM_BYTES], contents()["matrix"])
         print("written", flush=True)
         time.sleep(600)
-        return written
-
-    os.pwrite = pwrite  # type: ignore[assignment]
-    store(folder_at(path))
 
 
 def hold(path: str) -> None:

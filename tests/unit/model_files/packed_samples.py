@@ -8,7 +8,7 @@ import numpy as np
 
 from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.file_identity import FileIdentity
-from yeoul.model_files.packed_file import Bytes, PackedFileWriter, PackedKey, StoredWeight
+from yeoul.model_files.packed_file import Bytes, PackedFile, PackedFileWriter, PackedKey, StoredWeight
 from yeoul.model_files.packed_folder import PackedFolder
 
 FILE = FileIdentity("/models/tiny.gguf", 7, 1000, 1_600_000_000_000_000_001, 1_600_000_000_000_000_002)
@@ -30,13 +30,17 @@ def fill(writer: PackedFileWriter, seed: int = 1) -> None:
 
 def write_file(path: str | os.PathLike[str], seed: int = 1) -> None:
     """A whole file outside any folder."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        writer = PackedFileWriter(descriptor)
+    with open(path, "wb") as file:
+        writer = PackedFileWriter(file)
         fill(writer, seed)
         writer.finish("tiny", KEY)
-    finally:
-        os.close(descriptor)
+
+
+def opened(path: str | os.PathLike[str], key: PackedKey = KEY) -> PackedFile:
+    """A file that is of the key."""
+    file = PackedFile.open(str(path), key)
+    assert file is not None
+    return file
 
 
 def folder_at(path: str | os.PathLike[str]) -> PackedFolder:

@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import resource
+import shutil
 import weakref
 
 import msgspec
@@ -16,9 +17,8 @@ import torch
 
 from tests.unit.models.running import all_logits
 from tests.unit.models.tiny_models import VOCAB_SIZE, make_model, save_folder, save_gguf
+from yeoul import models
 from yeoul.errors import ModelFileError
-from yeoul.kernels.native_library import instruction_sets, using
-from yeoul.kernels.pack_matrix.native import pack_matrix
 from yeoul.kernels.pack_matrix.packed_matrix import PackedMatrix
 from yeoul.layers.parallel import TensorParallel
 from yeoul.model_files import file_identity
@@ -26,10 +26,10 @@ from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.describe import describe
 from yeoul.model_files.packed_file import PAGE_BYTES
 from yeoul.model_files.packed_folder import PackedFolder
-from yeoul.models import packed_loading, packing_fingerprint
+from yeoul.models import packed_loading
 from yeoul.models.loading import load_model
 from yeoul.models.packed_loading import packed_key
-from yeoul.models.packed_weights import PackedWeights, WeightNotPackedError
+from yeoul.models.packed_weights import PackedWeights
 from yeoul.models.tensor_files import GgufTensors
 from yeoul.models.weights import FileWeights
 
@@ -120,8 +120,6 @@ def test_every_packed_tensor_is_bitwise_the_freshly_packed_one(tmp_path, folder)
             here, there = getattr(made, part), getattr(mapped, part)
             assert here.dtype == there.dtype
             assert torch.equal(here, there)
-    with pytest.raises(WeightNotPackedError):
-        packed.read_matrix("model.layers.0.self_attn.q_proj.weight", (96, 96), rows=range(5))
 
 
 def test_ranks_have_files_of_their_own(tmp_path):
@@ -170,43 +168,25 @@ def test_a_damaged_file_is_made_again_with_one_line(tmp_path, folder, caplog):
     assert lines(caplog) == []
 
 
-def test_a_layout_that_changed_is_packed_again_though_nobody_thought_of_it(tmp_path, folder, monkeypatch):
+def test_code_that_changed_packs_again_though_nobody_thought_of_it(tmp_path, folder, monkeypatch):
     files = gguf(tmp_path)
     load(files, folder)
     key = packed_key(files, describe(files), torch.bfloat16, TensorParallel())
-    real = pack_matrix
-
-    def other_layout(*arguments):
-        packed = real(*arguments)
-        packed.codes.bitwise_not_()
-        return packed
-
-    monkeypatch.setattr("yeoul.models.weights.pack_matrix", other_layout)
+    room = tmp_path / "room"
+    shutil.copytree(models.__path__[0], room)
+    (room / "weights.py").write_text((room / "weights.py").read_text() + "# changed")
+    packed_loading._code_digest.cache_clear()
+    monkeypatch.setattr(models, "__path__", [str(room)])
     changed = packed_key(files, describe(files), torch.bfloat16, TensorParallel())
+    packed_loading._code_digest.cache_clear()
     assert changed == msgspec.structs.replace(key, packing=changed.packing) != key
     assert folder.open(changed) is None
 
 
-def test_the_fingerprint_shows_versions_and_types_and_nothing_else(monkeypatch):
-    name = packing_fingerprint.packing_fingerprint
-    assert name(torch.bfloat16) == name(torch.bfloat16) != name(torch.float16)
-    for instruction_set in instruction_sets():  # one layout for all of them today; if not, one file for each
-        with using(instruction_set):
-            assert name(torch.bfloat16) == name(torch.bfloat16)
-    before = name(torch.bfloat16)
-    monkeypatch.setattr(packing_fingerprint, "PACKING_VERSION", 2)
-    assert name(torch.bfloat16) != before
-
-
-def test_layers_that_ask_for_something_else_get_a_new_file(tmp_path, folder, monkeypatch, caplog):
-    files = gguf(tmp_path)
-    expected = all_logits(load(files, folder), TOKENS)
-    find = PackedWeights._find
-    monkeypatch.setattr(PackedWeights, "_find", lambda self, question, ask: find(self, f"otherwise {question}", ask))
-    assert torch.equal(all_logits(load(files, folder), TOKENS), expected)
-    forbid_files(monkeypatch)
-    assert torch.equal(all_logits(load(files, folder), TOKENS), expected)
-    assert lines(caplog) == []
+def test_a_quantization_is_of_another_key(tmp_path):
+    files = gguf(tmp_path, "BF16")
+    arguments = (files, describe(files), torch.bfloat16, TensorParallel())
+    assert packed_key(*arguments) == packed_key(*arguments) != packed_key(*arguments, "int8")
 
 
 def test_a_file_that_has_just_been_written_is_not_remembered_yet(tmp_path, folder, monkeypatch):
@@ -270,7 +250,7 @@ def test_a_damaged_model_leaves_nothing_behind(tmp_path, folder):
 
 
 def test_a_first_start_holds_one_matrix_at_a_time_and_not_the_model(tmp_path, folder, monkeypatch):
-    """What a layer was given must lie in the file's map: nothing else may be alive when the next matrix is made."""
+    """Of what a layer was given nothing may be alive when the next matrix is made."""
     files = gguf(tmp_path)
     alive: list[weakref.ref[torch.Tensor]] = []
     real = FileWeights.read_matrix
@@ -282,7 +262,6 @@ def test_a_first_start_holds_one_matrix_at_a_time_and_not_the_model(tmp_path, fo
         alive.append(weakref.ref(made.codes))
         return made
 
-    monkeypatch.setattr(packed_loading, "packing_fingerprint", lambda *_: "packing")
     monkeypatch.setattr(FileWeights, "read_matrix", watch)
     load(files, folder)
     assert len(alive) > 10
