@@ -5,8 +5,6 @@ Knows nothing of what surrounds it in a layer, nor of requests but through ``Att
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -18,16 +16,7 @@ from yeoul.layers.parallel import TensorParallel
 from yeoul.layers.rotary import RotaryTable
 from yeoul.layers.weight_source import WeightSource
 from yeoul.model_files.description import ModelDescription
-from yeoul.model_files.tensor_parallel_split import HeadShare, deal_kv_groups
-
-
-@dataclass(frozen=True)
-class AttentionRule:
-    """How scores are made and how far back a row sees (0: everything)."""
-
-    scale: float
-    sliding_window: int = 0
-    softcap: float | None = None
+from yeoul.model_files.tensor_parallel_split import deal_kv_groups
 
 
 class Attention:
@@ -35,31 +24,13 @@ class Attention:
 
     def __init__(
         self,
-        norm: RmsNorm,
-        query_key_value: ColumnParallelLinear,
-        output: RowParallelLinear,
-        share: HeadShare,
-        head_dim: int,
-        rule: AttentionRule,
-        head_norms: operations.HeadNorms | None = None,
-    ) -> None:
-        self._norm = norm
-        self._query_key_value = query_key_value
-        self._output = output
-        self._heads_shape = (-1, share.num_heads + 2 * share.num_kv_heads, head_dim)
-        self._rule = rule
-        self._head_norms = head_norms
-
-    @classmethod
-    def load(
-        cls,
         weights: WeightSource,
         prefix: str,
         description: ModelDescription,
         layer: int,
         parallel: TensorParallel,
         norm: RmsNorm,
-    ) -> Attention:
+    ) -> None:
         """Read this rank's heads of ``prefix``'s projections, and its head norms where the model has them.
 
         ``norm`` is the one before the projections.
@@ -74,13 +45,17 @@ class Attention:
             RowsOfMatrix(f"{prefix}.k_proj", num_kv_rows, kv_heads),
             RowsOfMatrix(f"{prefix}.v_proj", num_kv_rows, kv_heads),
         ]
-        query_key_value = ColumnParallelLinear.load(weights, parts, hidden, has_bias=description.attention_bias)
+        self._norm = norm
+        self._query_key_value = ColumnParallelLinear(weights, parts, hidden, has_bias=description.attention_bias)
         has_bias = description.attention_output_bias
-        output = RowParallelLinear.load(weights, f"{prefix}.o_proj", (hidden, num_rows), heads, parallel, has_bias=has_bias)
+        shape = (hidden, num_rows)
+        self._output = RowParallelLinear.load(weights, f"{prefix}.o_proj", shape, heads, parallel, has_bias=has_bias)
+        self._heads_shape = (-1, share.num_heads + 2 * share.num_kv_heads, head_dim)
+        self._head_norms = _load_head_norms(weights, prefix, description)
+        self._scale = description.attention_scale
+        self._softcap = description.attention_logit_softcap
         slides = description.sliding_window > 0 and description.sliding_layers[layer]
-        window = description.sliding_window if slides else 0
-        rule = AttentionRule(description.attention_scale, window, description.attention_logit_softcap)
-        return cls(norm, query_key_value, output, share, head_dim, rule, _load_head_norms(weights, prefix, description))
+        self._sliding_window = description.sliding_window if slides else 0
 
     def __call__(
         self, stream: Tensor, addend: Tensor | None, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor
@@ -99,9 +74,9 @@ class Attention:
             metadata.query_start,
             metadata.context_lengths,
             metadata.block_tables,
-            scale=self._rule.scale,
-            sliding_window=self._rule.sliding_window,
-            softcap=self._rule.softcap,
+            scale=self._scale,
+            sliding_window=self._sliding_window,
+            softcap=self._softcap,
             batch=metadata.batch,
         )
         return self._output(attended.flatten(1))

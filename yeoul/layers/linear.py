@@ -28,17 +28,11 @@ class RowsOfMatrix(NamedTuple):
 class ColumnParallelLinear:
     """This rank's outputs of one matrix, or of several that share their input, stacked so that one product makes all."""
 
-    def __init__(self, parts: list[operations.Matrix], bias: Tensor | None = None) -> None:
-        self._stack = operations.MatrixStack(parts, bias)
-
-    @classmethod
-    def load(cls, weights: WeightSource, parts: list[RowsOfMatrix], in_size: int, *, has_bias: bool) -> ColumnParallelLinear:
+    def __init__(self, weights: WeightSource, parts: list[RowsOfMatrix], in_size: int, *, has_bias: bool) -> None:
         """Read this rank's rows of each part and stack them in the order of ``parts``."""
         matrices = [weights.read_matrix(f"{part.name}.weight", (part.num_rows, in_size), rows=part.rows) for part in parts]
-        if not has_bias:
-            return cls(matrices)
-        bias = torch.cat([weights.read(f"{part.name}.bias", (part.num_rows,), rows=part.rows) for part in parts])
-        return cls(matrices, bias)
+        biases = [weights.read(f"{part.name}.bias", (part.num_rows,), rows=part.rows) for part in parts] if has_bias else []
+        self._stack = operations.MatrixStack(matrices, torch.cat(biases) if has_bias else None)
 
     def after_norm(self, norm: RmsNorm, stream: Tensor, addend: Tensor | None) -> Tensor:
         """Adds ``addend`` to ``stream`` in place, and turns its norm into ``[num_tokens, this rank's outputs]``."""

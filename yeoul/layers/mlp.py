@@ -18,23 +18,17 @@ from yeoul.model_files.tensor_parallel_split import deal_intermediate
 class GatedMlp:
     """``down(activation(gate(x)) * up(x))`` of a norm."""
 
-    def __init__(self, norm: RmsNorm, gate_and_up: ColumnParallelLinear, down: RowParallelLinear, activation: str) -> None:
-        self._norm = norm
-        self._gate_and_up = gate_and_up
-        self._down = down
-        self._activation = activation
-
-    @classmethod
-    def load(
-        cls, weights: WeightSource, prefix: str, description: ModelDescription, parallel: TensorParallel, norm: RmsNorm
-    ) -> GatedMlp:
+    def __init__(
+        self, weights: WeightSource, prefix: str, description: ModelDescription, parallel: TensorParallel, norm: RmsNorm
+    ) -> None:
         """Read this rank's share of ``prefix``'s ``gate_proj``, ``up_proj`` and ``down_proj``; ``norm`` comes before them."""
         hidden, inner, bias = description.hidden_size, description.intermediate_size, description.mlp_bias
         mine = deal_intermediate(inner, parallel.size)[parallel.rank]
         parts = [RowsOfMatrix(f"{prefix}.{part}", inner, mine) for part in ("gate_proj", "up_proj")]
-        gate_and_up = ColumnParallelLinear.load(weights, parts, hidden, has_bias=bias)
-        down = RowParallelLinear.load(weights, f"{prefix}.down_proj", (hidden, inner), mine, parallel, has_bias=bias)
-        return cls(norm, gate_and_up, down, description.activation)
+        self._norm = norm
+        self._gate_and_up = ColumnParallelLinear(weights, parts, hidden, has_bias=bias)
+        self._down = RowParallelLinear.load(weights, f"{prefix}.down_proj", (hidden, inner), mine, parallel, has_bias=bias)
+        self._activation = description.activation
 
     def __call__(self, stream: Tensor, addend: Tensor) -> Tensor:
         """Adds ``addend`` to the stream in place; ``[num_tokens, hidden_size]``, the same on every rank."""

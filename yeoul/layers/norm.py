@@ -12,14 +12,10 @@ from yeoul.layers.weight_source import WeightSource
 class RmsNorm:
     """Root mean square normalisation over the last dimension; the weight stays float32 in every model type."""
 
-    def __init__(self, weight: Tensor, epsilon: float) -> None:
-        self.weight = weight
-        self.epsilon = epsilon
-
-    @classmethod
-    def load(cls, weights: WeightSource, name: str, size: int, *, epsilon: float, offset: float = 0.0) -> RmsNorm:
+    def __init__(self, weights: WeightSource, name: str, size: int, *, epsilon: float, offset: float = 0.0) -> None:
         """Read the weight ``name`` (without ``.weight``); ``offset`` is 1.0 where the file stores it less one."""
-        return cls(weights.read(f"{name}.weight", (size,), dtype=torch.float32) + offset, epsilon)
+        self.weight = weights.read(f"{name}.weight", (size,), dtype=torch.float32) + offset
+        self.epsilon = epsilon
 
     def __call__(self, values: Tensor, addend: Tensor | None = None) -> Tensor:
         """``[..., size]`` to the same shape and type; ``addend``, if there is one, is first added to it, **in place**."""

@@ -85,7 +85,7 @@ class PackedHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PackedFile:
-    """A file that was checked and is mapped: ``weights`` and their arrays. Its lock ends with the last array taken from it."""
+    """A file that was checked and is mapped: ``weights``, their arrays. Its lock ends with the last array taken from it."""
 
     def __init__(self, weights: dict[str, StoredWeight], content: Bytes) -> None:
         self.weights = weights

@@ -1,11 +1,13 @@
-"""Decoder: embedding, layers, final norm and logits, the frame that all our architectures share; see ``models.model``.
+"""Decoder: embedding, layers, final norm and logits, the frame that all our architectures share.
 
-Knows nothing of what is inside a layer. Built by the architectures' files, called by the model runner.
+Knows nothing of what is inside a layer, nor of requests, scheduling or sampling. ``models.loading.load_model`` returns it;
+``worker_process.model_runner`` calls it.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -42,25 +44,37 @@ class DecoderLayer(Protocol):
         ...
 
 
+LayerBuilder: TypeAlias = Callable[[WeightSource, ModelDescription, int, TensorParallel], DecoderLayer]
+"""Reads this rank's share of the layer of a number."""
+
+
 class Decoder:
-    """Implements ``models.model.Model`` for any list of layers."""
+    """A model with its weights in place, this rank's shard of it.
+
+    With tensor parallelism every rank calls the same methods with the same arguments, in the same order, and gets the
+    same results. Both computations run under ``torch.inference_mode``: change their results in place only under it too.
+
+    Attributes:
+        num_layers: the number of layers, which is the number of KV cache tensors.
+        num_local_kv_heads: the KV heads that this rank holds; ranks may differ.
+        head_dim: the size of one head.
+        hidden_size: the width of a token's hidden state.
+        vocab_size: the number of token ids, which is the length of a row of logits.
+    """
 
     def __init__(
-        self,
-        weights: WeightSource,
-        description: ModelDescription,
-        layers: list[DecoderLayer],
-        parallel: TensorParallel,
+        self, weights: WeightSource, description: ModelDescription, parallel: TensorParallel, layer: LayerBuilder
     ) -> None:
+        """Read this rank's share of the weights; ``layer`` builds each layer."""
         shape = (description.vocab_size, description.hidden_size)
         self._description = description
-        self._layers = layers
+        self._layers = [layer(weights, description, index, parallel) for index in range(description.num_layers)]
         self._parallel = parallel
         self._embedding = VocabularyMatrix.load(weights, "model.embed_tokens", shape, parallel)
         self._output = self._embedding
         if not description.tie_word_embeddings:
             self._output = VocabularyMatrix.load(weights, "lm_head", shape, parallel)
-        self._norm = RmsNorm.load(
+        self._norm = RmsNorm(
             weights,
             "model.norm",
             description.hidden_size,
@@ -80,7 +94,18 @@ class Decoder:
 
     @torch.inference_mode()
     def forward(self, token_ids: Tensor, positions: Tensor, metadata: AttentionMetadata, kv_caches: list[Tensor]) -> Tensor:
-        """See ``Model.forward``."""
+        """Compute the step's tokens and write their keys and values to the cache.
+
+        Args:
+            token_ids: int64 ``[num_tokens]``.
+            positions: int64 ``[num_tokens]``, each token's place in its own request, from 0.
+            metadata: where the tokens' requests begin and where their cache lies.
+            kv_caches: a tensor a layer, ``[2, num_blocks, num_local_kv_heads, block_size, head_dim]``, keys first;
+                of the model's dtype or another floating one. The blocks of a layer need not lie side by side.
+
+        Returns:
+            ``[num_tokens, hidden_size]`` after the final norm, in the model's dtype.
+        """
         stream = self._embedding.embed(token_ids)
         if self._description.embedding_scale != 1.0:
             stream = stream * self._embedding_scale
@@ -92,12 +117,12 @@ class Decoder:
         return hidden_states
 
     def forget_cache(self) -> None:
-        """See ``Model.forget_cache``."""
+        """Hold no cache any longer, so that its memory can be given back before another is made."""
         self._run_layers.forget_cache()
 
     @torch.inference_mode()
     def compute_logits(self, hidden_states: Tensor) -> Tensor:
-        """See ``Model.compute_logits``."""
+        """Turn ``[num_rows, hidden_size]`` into float32 logits ``[num_rows, vocab_size]``, whole on all ranks."""
         return self._output.logits(hidden_states, self._description.final_logit_softcap)
 
     def _walk_layers(self, step: LayerInputs, kv_caches: list[Tensor]) -> Tensor:

@@ -16,7 +16,6 @@ from yeoul.layers.parallel import TensorParallel
 from yeoul.layers.rotary import RotaryTable
 from yeoul.layers.weight_source import WeightSource
 from yeoul.model_files.description import ModelDescription
-from yeoul.models.decoder import Decoder
 
 
 class Gemma3Layer:
@@ -27,12 +26,12 @@ class Gemma3Layer:
 
         def norm(name: str) -> RmsNorm:
             size, epsilon, offset = description.hidden_size, description.rms_norm_eps, description.norm_weight_offset
-            return RmsNorm.load(weights, f"{prefix}.{name}", size, epsilon=epsilon, offset=offset)
+            return RmsNorm(weights, f"{prefix}.{name}", size, epsilon=epsilon, offset=offset)
 
         before_attention, before_mlp = norm("input_layernorm"), norm("pre_feedforward_layernorm")
-        self._attention = Attention.load(weights, f"{prefix}.self_attn", description, layer, parallel, before_attention)
+        self._attention = Attention(weights, f"{prefix}.self_attn", description, layer, parallel, before_attention)
         self._after_attention = norm("post_attention_layernorm")
-        self._mlp = GatedMlp.load(weights, f"{prefix}.mlp", description, parallel, before_mlp)
+        self._mlp = GatedMlp(weights, f"{prefix}.mlp", description, parallel, before_mlp)
         self._after_mlp = norm("post_feedforward_layernorm")
 
     def __call__(
@@ -42,9 +41,3 @@ class Gemma3Layer:
         attended = self._attention(stream, addend, rotary, metadata, kv_cache)
         computed = self._mlp(stream, self._after_attention(attended))
         return self._after_mlp(computed)
-
-
-def build_gemma3(weights: WeightSource, description: ModelDescription, parallel: TensorParallel) -> Decoder:
-    """Read this rank's share of the weights into a decoder."""
-    layers = [Gemma3Layer(weights, description, layer, parallel) for layer in range(description.num_layers)]
-    return Decoder(weights, description, list(layers), parallel)

@@ -17,7 +17,6 @@ from yeoul.layers.parallel import TensorParallel
 from yeoul.layers.rotary import RotaryTable
 from yeoul.layers.weight_source import WeightSource
 from yeoul.model_files.description import ModelDescription
-from yeoul.models.decoder import Decoder
 
 
 class LlamaLayer:
@@ -26,10 +25,10 @@ class LlamaLayer:
     def __init__(self, weights: WeightSource, description: ModelDescription, layer: int, parallel: TensorParallel) -> None:
         prefix = f"model.layers.{layer}"
         size, epsilon = description.hidden_size, description.rms_norm_eps
-        norm = RmsNorm.load(weights, f"{prefix}.input_layernorm", size, epsilon=epsilon)
-        self._attention = Attention.load(weights, f"{prefix}.self_attn", description, layer, parallel, norm)
-        norm = RmsNorm.load(weights, f"{prefix}.post_attention_layernorm", size, epsilon=epsilon)
-        self._mlp = GatedMlp.load(weights, f"{prefix}.mlp", description, parallel, norm)
+        norm = RmsNorm(weights, f"{prefix}.input_layernorm", size, epsilon=epsilon)
+        self._attention = Attention(weights, f"{prefix}.self_attn", description, layer, parallel, norm)
+        norm = RmsNorm(weights, f"{prefix}.post_attention_layernorm", size, epsilon=epsilon)
+        self._mlp = GatedMlp(weights, f"{prefix}.mlp", description, parallel, norm)
 
     def __call__(
         self, stream: Tensor, addend: Tensor | None, rotary: RotaryTable, metadata: AttentionMetadata, kv_cache: Tensor
@@ -37,9 +36,3 @@ class LlamaLayer:
         """See ``DecoderLayer``."""
         attended = self._attention(stream, addend, rotary, metadata, kv_cache)
         return self._mlp(stream, attended)
-
-
-def build_llama(weights: WeightSource, description: ModelDescription, parallel: TensorParallel) -> Decoder:
-    """Read this rank's share of the weights into a decoder."""
-    layers = [LlamaLayer(weights, description, layer, parallel) for layer in range(description.num_layers)]
-    return Decoder(weights, description, list(layers), parallel)

@@ -10,12 +10,13 @@ from typing import Literal
 import torch
 
 from yeoul.layers.parallel import TensorParallel
+from yeoul.layers.weight_source import WeightSource
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.model_files.packed_folder import PackedFolder
 from yeoul.model_files.tensor_parallel_split import check_tensor_parallel_size
-from yeoul.models.model import Model
+from yeoul.models.decoder import Decoder
 from yeoul.models.packed_loading import load_packed, packed_key
-from yeoul.models.registry import builder_of
+from yeoul.models.registry import layer_of
 from yeoul.models.tensor_files import GgufTensors, SafetensorsTensors
 from yeoul.models.weights import FileWeights, TensorFile
 
@@ -29,7 +30,7 @@ def load_model(
     parallel: TensorParallel,
     packed: PackedFolder | None = None,
     quantization: Literal["int8"] | None = None,
-) -> Model:
+) -> Decoder:
     """Read this rank's share of every weight, decoded to ``dtype`` on ``device``.
 
     Args:
@@ -46,7 +47,7 @@ def load_model(
         ModelFileError: a tensor is missing, of another shape, or of a type that cannot be decoded; names it.
         ConfigError: this many ranks cannot share the model, or ``quantization`` makes no sense here.
     """
-    build = builder_of(description.architecture)
+    layer = layer_of(description.architecture)
     check_tensor_parallel_size(description, parallel.size)
 
     def read_files() -> FileWeights:
@@ -58,8 +59,11 @@ def load_model(
         )
         return FileWeights(file, dtype, device, quantization)
 
+    def build(weights: WeightSource) -> Decoder:
+        return Decoder(weights, description, parallel, layer)
+
     with torch.inference_mode():
         if packed is None or device.type != "cpu" or dtype == torch.float32:
-            return build(read_files(), description, parallel)
+            return build(read_files())
         key = packed_key(files, description, dtype, parallel, quantization)
-        return load_packed(packed, files, key, dtype, lambda weights: build(weights, description, parallel), read_files)
+        return load_packed(packed, files, key, dtype, build, read_files)

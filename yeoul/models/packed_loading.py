@@ -28,12 +28,12 @@ from yeoul.model_files.description import ModelDescription, ModelFiles, shape_di
 from yeoul.model_files.file_identity import are_settled, identify
 from yeoul.model_files.packed_file import PackedKey
 from yeoul.model_files.packed_folder import PackedFolder
-from yeoul.models.model import Model
+from yeoul.models.decoder import Decoder
 from yeoul.models.packed_weights import PackedWeights
 
 logger = logging.getLogger(__name__)
 
-Build = Callable[[WeightSource], Model]
+Build = Callable[[WeightSource], Decoder]
 _CPU = torch.device("cpu")
 
 
@@ -62,7 +62,7 @@ def load_packed(
     dtype: torch.dtype,
     build: Build,
     read_files: Callable[[], WeightSource],
-) -> Model:
+) -> Decoder:
     """The model over mapped weights; over its own where they cannot be kept.
 
     Args:
@@ -103,7 +103,7 @@ def _code_digest() -> str:
     return hasher.hexdigest()
 
 
-def _map(folder: PackedFolder, key: PackedKey, dtype: torch.dtype, build: Build) -> Model | None:
+def _map(folder: PackedFolder, key: PackedKey, dtype: torch.dtype, build: Build) -> Decoder | None:
     """The model over the map; None where there is none, or it does not fit."""
     start = time.perf_counter()
     try:

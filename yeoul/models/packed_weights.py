@@ -87,12 +87,14 @@ class PackedWeights:
     def _restored(self, file: PackedFile, stored: StoredWeight) -> Matrix | bool:
         """The opposite of ``_parts_of``."""
         tensors = [None if array is None else _tensor(file, array) for array in stored.arrays]
-        if not tensors or tensors[0] is None:
+        if not tensors:
             return bool(stored.numbers[0])
+        first = tensors[0]
+        assert first is not None
         if not stored.numbers:
-            return tensors[0]
+            return first
         *form, num_outputs, num_inputs = stored.numbers
-        return PackedMatrix(PackedForm(*form), num_outputs, num_inputs, *tensors)
+        return PackedMatrix(PackedForm(*form), num_outputs, num_inputs, first, tensors[1])
 
 
 def _parts_of(answer: Matrix | bool) -> tuple[list[Tensor | None], list[int]]:

@@ -27,8 +27,8 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, RequestResult, ScheduledRequest, StepInput
 from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.packed_folder import PackedFolder
+from yeoul.models.decoder import Decoder
 from yeoul.models.loading import load_model
-from yeoul.models.model import Model
 from yeoul.worker_process.cache_memory import plan_num_blocks
 from yeoul.worker_process.devices import Device
 from yeoul.worker_process.fingerprint import model_fingerprint
@@ -51,7 +51,7 @@ class GPUModelRunner:
         self._dtype = torch.float32
         self._cache_dtype = torch.float32
         self._parallel = TensorParallel()
-        self._loaded_model: Model | None = None
+        self._loaded_model: Decoder | None = None
         self._batch: InputBatch | None = None
         self._kv_caches: list[Tensor] = []
 
@@ -159,7 +159,7 @@ class GPUModelRunner:
         return results
 
     @property
-    def _model(self) -> Model:
+    def _model(self) -> Decoder:
         assert self._loaded_model is not None, "the model runner was used before load()"
         return self._loaded_model
 

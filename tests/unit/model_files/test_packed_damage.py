@@ -56,11 +56,9 @@ def open_and_read(raw: bytes) -> None:
         with contextlib.suppress(ModelFileError):
             read_packed_header(path)
         with contextlib.suppress(ModelFileError):
-            file = PackedFile.open(path, KEY)
-            for weight in {} if file is None else file.weights.values():
-                for array in weight.arrays:
-                    if array is not None:
-                        assert file.data(array).nbytes == array.num_bytes
+            if (file := PackedFile.open(path, KEY)) is not None:
+                for array in [array for weight in file.weights.values() for array in weight.arrays if array is not None]:
+                    assert file.data(array).nbytes == array.num_bytes
 
 
 def test_the_whole_file_is_read():

@@ -14,7 +14,6 @@ from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
 from yeoul.models.decoder import Decoder
 from yeoul.models.loading import load_model
-from yeoul.models.model import Model
 
 
 def load(
@@ -23,7 +22,7 @@ def load(
     parallel: TensorParallel | None = None,
     dtype: torch.dtype = torch.float32,
     quantization: Literal["int8"] | None = None,
-) -> Model:
+) -> Decoder:
     parallel = parallel or TensorParallel()
     cpu = torch.device("cpu")
     return load_model(files, describe(files), dtype=dtype, device=cpu, parallel=parallel, quantization=quantization)
@@ -33,7 +32,7 @@ class Requests:
     """Some requests of one model, each with its tokens and blocks; ``step`` computes the next tokens of some of them."""
 
     def __init__(
-        self, model: Model, prompts: list[list[int]], *, block_size: int | None = None, dtype: torch.dtype | None = None
+        self, model: Decoder, prompts: list[list[int]], *, block_size: int | None = None, dtype: torch.dtype | None = None
     ) -> None:
         """The cache is of the model's type; a block has 16 tokens, or 4 in float32, where it can be anything."""
         if dtype is None:
@@ -83,7 +82,7 @@ class Requests:
         return torch.tensor(token_ids), torch.tensor(positions), metadata
 
 
-def all_logits(model: Model, tokens: list[int], *, chunk: int | None = None) -> Tensor:
+def all_logits(model: Decoder, tokens: list[int], *, chunk: int | None = None) -> Tensor:
     """The logits of every position of one request, computed ``chunk`` tokens a step."""
     requests = Requests(model, [tokens])
     chunk = chunk or len(tokens)

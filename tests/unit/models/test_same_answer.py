@@ -10,7 +10,7 @@ import torch
 
 from tests.unit.models.running import Requests, all_logits, load
 from tests.unit.models.tiny_models import VOCAB_SIZE, make_model, save_folder, save_gguf
-from yeoul.models.model import Model
+from yeoul.models.decoder import Decoder
 
 PROMPTS = [random.Random(length).choices(range(VOCAB_SIZE), k=length) for length in (1, 3, 70, 40, 7, 140)]
 
@@ -24,7 +24,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma3", "llama in bfloat16", "llama in Q4_1", "llama in Q8_0"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     options = {"gemma3": {"head_dim": 16, "sliding_window": 30, "query_pre_attn_scalar": 16}}.get(request.param, {})
     architecture, _, type_name = request.param.partition(" in ")
     folder, dtype = tmp_path_factory.mktemp("model"), torch.bfloat16 if type_name else torch.float32
@@ -35,7 +35,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return load(save_folder(oracle, str(folder)), dtype=dtype)
 
 
-def test_a_request_in_a_crowd_has_the_bits_that_it_has_alone(model: Model, threads: int) -> None:
+def test_a_request_in_a_crowd_has_the_bits_that_it_has_alone(model: Decoder, threads: int) -> None:
     alone = [all_logits(model, prompt) for prompt in PROMPTS]
     crowd = Requests(model, PROMPTS)
     found: list[list[torch.Tensor]] = [[] for _ in PROMPTS]
@@ -47,17 +47,17 @@ def test_a_request_in_a_crowd_has_the_bits_that_it_has_alone(model: Model, threa
 
 
 @pytest.mark.parametrize("chunk", [1, 64])
-def test_a_prompt_in_chunks_has_the_bits_of_the_whole(model: Model, chunk: int) -> None:
+def test_a_prompt_in_chunks_has_the_bits_of_the_whole(model: Decoder, chunk: int) -> None:
     assert torch.equal(all_logits(model, PROMPTS[2], chunk=chunk), all_logits(model, PROMPTS[2]))
 
 
-def test_the_number_of_threads_changes_no_bit(model: Model, threads: int) -> None:
+def test_the_number_of_threads_changes_no_bit(model: Decoder, threads: int) -> None:
     found = all_logits(model, PROMPTS[5])
     torch.set_num_threads(1)
     assert torch.equal(found, all_logits(model, PROMPTS[5]))
 
 
-def test_the_block_size_changes_no_bit(model: Model) -> None:
+def test_the_block_size_changes_no_bit(model: Decoder) -> None:
     in_float32 = Requests(model, [[1]]).caches[0].dtype == torch.float32
     for block_size in (1 if in_float32 else 32, 16, 48):
         requests = Requests(model, [PROMPTS[2]], block_size=block_size)

@@ -17,8 +17,8 @@ from yeoul.layers.attention_metadata import AttentionMetadata
 from yeoul.layers.parallel import TensorParallel
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
+from yeoul.models.decoder import Decoder
 from yeoul.models.loading import load_model
-from yeoul.models.model import Model
 from yeoul.worker_process.worker import Worker
 
 VOCAB_SIZE = 96
@@ -90,7 +90,7 @@ class WithoutCache:
     """The same model, run over the whole context at once in a cache of one block: no chunks, no blocks, no crowd."""
 
     def __init__(self, files: ModelFiles) -> None:
-        self.model: Model = load_model(
+        self.model: Decoder = load_model(
             files, describe(files), dtype=torch.float32, device=torch.device("cpu"), parallel=TensorParallel()
         )
 
