@@ -14,11 +14,10 @@ import typer
 
 from yeoul import __version__
 from yeoul.cli.benchmark.commands import bench
-from yeoul.cli.cache import cache
+from yeoul.cli.cache import cache, list_models, remove_models
 from yeoul.cli.chat import chat
 from yeoul.cli.foreign_flags import FOREIGN_COMMANDS, foreign_in
 from yeoul.cli.grouped_help import GroupedHelpCommand
-from yeoul.cli.models import list_models, remove_models
 from yeoul.cli.pull import pull
 from yeoul.cli.replay import replay
 from yeoul.cli.serve import serve

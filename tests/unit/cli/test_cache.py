@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.unit.model_files.packed_samples import FILE, KEY, folder_at, store
-from yeoul.cli.amounts import age
+from yeoul.cli.cache import age
 from yeoul.cli.main import run
 from yeoul.model_files.packed_file import PackedFile
 
