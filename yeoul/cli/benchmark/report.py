@@ -6,11 +6,11 @@ Called by ``commands``; ``report_views`` and ``plot`` show what it makes.
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import msgspec
+import numpy as np
 
 from yeoul.cli.benchmark.distribution import Distribution, distribution
 from yeoul.cli.benchmark.machine import Machine
@@ -19,29 +19,15 @@ from yeoul.cli.benchmark.plan import LoadPlan, RequestTimes
 _NUM_INTERVALS = 60
 
 
-class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One request; seconds, ``sent_seconds`` from the load's start, the others from its sending."""
-
-    number: int
-    client: int
-    planned_seconds: float | None
-    sent_seconds: float
-    first_token_seconds: float | None
-    total_seconds: float
-    prompt_tokens: int
-    output_tokens: int
-    error: str | None
-
-
 class Course(msgspec.Struct, frozen=True, kw_only=True):
     """The load over time, in equal intervals. An answer that was not streamed counts as if its tokens had come evenly.
 
-    ``requests_in_flight`` is the most at a time within each.
+    ``requests_in_flight`` is their mean within each.
     """
 
     interval_seconds: float
     output_tokens_per_second: list[float]
-    requests_in_flight: list[int]
+    requests_in_flight: list[float]
 
 
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +65,7 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     request_duration: Distribution | None
     send_delay: Distribution | None
     course: Course
-    requests: list[RequestSummary]
+    requests: list[RequestTimes]
 
 
 def sum_up(
@@ -100,7 +86,6 @@ def sum_up(
     output_tokens = sum(times.output_tokens for times in good)
     num_events = sum(sum(times.arrival_events) for times in good)
     num_shared = sum(events for times in good for events in times.arrival_events if events > 1)
-    changes = _changes_in_flight(results)
     return LoadReport(
         started_at=started_at,
         yeoul_version=version,
@@ -117,7 +102,7 @@ def sum_up(
         requests_per_second=round(len(good) / duration_seconds, 4),
         output_tokens_per_second=round(output_tokens / duration_seconds, 3),
         total_tokens_per_second=round((prompt_tokens + output_tokens) / duration_seconds, 3),
-        most_in_flight=max((num for _, num in changes), default=0),
+        most_in_flight=_most_in_flight(results),
         output_tokens_per_event=round(output_tokens / num_events, 4) if num_events else None,
         shared_arrival_share=round(num_shared / num_events, 4) if num_events else None,
         client_busy_shares=[round(share, 3) for share in busy_shares],
@@ -131,8 +116,8 @@ def sum_up(
         ),
         request_duration=distribution(times.total_seconds for times in good),
         send_delay=distribution(t.sent_seconds - t.planned_seconds for t in results if t.planned_seconds is not None),
-        course=course_of(good, changes, duration_seconds),
-        requests=[_summary(times) for times in results],
+        course=course_of(results, duration_seconds),
+        requests=list(results),
     )
 
 
@@ -153,64 +138,28 @@ def inter_token_seconds(times: RequestTimes) -> Iterator[float]:
         yield from [gap / num_events] * num_events
 
 
-def course_of(good: Sequence[RequestTimes], changes: Sequence[tuple[float, int]], duration_seconds: float) -> Course:
-    """Tokens and requests over time."""
-    interval = max(duration_seconds, 1e-3) / _NUM_INTERVALS
-    tokens = [0.0] * _NUM_INTERVALS
-    for times in good:
-        for seconds, num_tokens in _tokens_in_time(times, interval):
-            tokens[min(int(seconds / interval), _NUM_INTERVALS - 1)] += num_tokens
+def course_of(results: Sequence[RequestTimes], duration_seconds: float) -> Course:
+    """Tokens of the requests that went well, and all requests, over time."""
+    edges = np.linspace(0, max(duration_seconds, 1e-3), _NUM_INTERVALS + 1)
+    tokens, seconds_in_flight = np.zeros(_NUM_INTERVALS), np.zeros(_NUM_INTERVALS)
+    for times in results:
+        seconds = np.diff(np.clip(edges, times.sent_seconds, times.sent_seconds + times.total_seconds))
+        seconds_in_flight += seconds
+        if times.error is None:
+            weights = seconds
+            if times.arrival_events:
+                moments = np.minimum(times.sent_seconds + np.array(times.arrival_microseconds) / 1e6, edges[-1])
+                weights, _ = np.histogram(moments, edges, weights=times.arrival_events)
+            tokens += times.output_tokens * weights / weights.sum()
     return Course(
-        interval_seconds=round(interval, 6),
-        output_tokens_per_second=[round(num / interval, 3) for num in tokens],
-        requests_in_flight=_most_in_each(changes, interval),
+        interval_seconds=round(float(edges[1]), 6),
+        output_tokens_per_second=(tokens / edges[1]).round(3).tolist(),
+        requests_in_flight=(seconds_in_flight / edges[1]).round(3).tolist(),
     )
 
 
-def _tokens_in_time(times: RequestTimes, interval: float) -> Iterator[tuple[float, float]]:
-    """(seconds from the load's start, tokens) of one answer."""
-    num_events = sum(times.arrival_events)
-    if num_events:
-        for stamp, events in zip(times.arrival_microseconds, times.arrival_events, strict=True):
-            yield times.sent_seconds + stamp / 1e6, times.output_tokens * events / num_events
-        return
-    num_pieces = math.ceil(4 * times.total_seconds / interval) or 1
-    for piece in range(num_pieces):
-        yield times.sent_seconds + times.total_seconds * (piece + 0.5) / num_pieces, times.output_tokens / num_pieces
-
-
-def _changes_in_flight(results: Sequence[RequestTimes]) -> list[tuple[float, int]]:
-    """(seconds, requests in flight from then on), in order of time; at one time the ends come before the beginnings."""
+def _most_in_flight(results: Sequence[RequestTimes]) -> int:
+    """At one time the ends come before the beginnings."""
     steps = [(times.sent_seconds, 1) for times in results]
     steps += [(times.sent_seconds + times.total_seconds, -1) for times in results]
-    changes, num_in_flight = [], 0
-    for seconds, step in sorted(steps):
-        num_in_flight += step
-        changes.append((seconds, num_in_flight))
-    return changes
-
-
-def _most_in_each(changes: Sequence[tuple[float, int]], interval: float) -> list[int]:
-    most, current, waiting = [], 0, list(reversed(changes))
-    for place in range(_NUM_INTERVALS):
-        highest = current
-        while waiting and waiting[-1][0] < (place + 1) * interval:
-            current = waiting.pop()[1]
-            highest = max(highest, current)
-        most.append(highest)
-    return most
-
-
-def _summary(times: RequestTimes) -> RequestSummary:
-    first = first_token_seconds(times)
-    return RequestSummary(
-        number=times.number,
-        client=times.client,
-        planned_seconds=None if times.planned_seconds is None else round(times.planned_seconds, 6),
-        sent_seconds=round(times.sent_seconds, 6),
-        first_token_seconds=first,
-        total_seconds=round(times.total_seconds, 6),
-        prompt_tokens=times.prompt_tokens,
-        output_tokens=times.output_tokens,
-        error=times.error,
-    )
+    return max(itertools.accumulate(step for _, step in sorted(steps)))

@@ -44,6 +44,26 @@ def load_in_words(report: LoadReport) -> str:
     return f"{plan.request_rate:g} requests/s due{kind}, up to {report.most_in_flight} at a time"
 
 
+def circumstances(report: LoadReport) -> str:
+    """What was sent, and from where to where, in two lines."""
+    plan, machine = report.settings, report.client_machine
+    shared = f" after {plan.prefix_len} shared" if plan.prefix_len else ""
+    prompts = f"prompts of a file ({plan.prompts_file})" if plan.prompts_file else f"{plan.input_len} tokens in{shared}"
+    kind = ("chat" if plan.is_chat else "completions") + (", streamed" if plan.streams else ", not streamed")
+    server = " ".join(["server", *filter(None, [report.server]), "at", plan.url])
+    clients = f"{plan.num_clients} client process{'es' if plan.num_clients > 1 else ''} on {machine.processor}"
+    return (
+        f"yeoul bench {plan.mode}: {prompts}, {plan.output_len} out, {kind}\n"
+        f"{server}; {clients}, {machine.num_cpus} CPUs; {report.started_at}, yeoul {report.yeoul_version}"
+    )
+
+
+def short(value: float) -> str:
+    """The number for a table or a caption."""
+    size = abs(value)
+    return f"{value:,.{2 if size < 10 else 1 if size < 1000 else 0}f}"
+
+
 def has_token_events(report: LoadReport) -> bool:
     """Whether the server sent, by and large, an event a token."""
     per_event = report.output_tokens_per_event
@@ -93,10 +113,5 @@ def as_table(report: LoadReport) -> Table:
         ("sent late by", report.send_delay),
     ):
         if row is not None:
-            table.add_row(label, *(_number(getattr(row, column)) for column in _COLUMNS))
+            table.add_row(label, *(short(getattr(row, column)) for column in _COLUMNS))
     return table
-
-
-def _number(milliseconds: float) -> str:
-    size = abs(milliseconds)
-    return f"{milliseconds:,.{2 if size < 10 else 1 if size < 1000 else 0}f}"

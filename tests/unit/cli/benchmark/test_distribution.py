@@ -4,14 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yeoul.cli.benchmark.distribution import distribution, percentile
+from yeoul.cli.benchmark.distribution import distribution
 
 
 def test_a_percentile_lies_between_its_neighbours():
-    assert percentile([1.0], 0.99) == 1.0
-    assert percentile([1.0, 2.0, 3.0], 0.5) == 2.0
-    assert percentile([0.0, 10.0], 0.9) == pytest.approx(9.0)
-    assert percentile(list(map(float, range(101))), 0.99) == pytest.approx(99.0)
+    one, three, many = distribution([0.001]), distribution([0.003, 0.001, 0.002]), distribution(n / 1000 for n in range(101))
+    assert one is not None
+    assert three is not None
+    assert many is not None
+    assert (one.p50, one.p99) == (1.0, 1.0)
+    assert (three.p50, three.p90) == (2.0, 2.8)
+    assert many.every_percentile == list(map(float, range(101)))
+    assert (many.p95, many.p99_9) == (95.0, 99.9)
 
 
 def test_times_become_milliseconds():

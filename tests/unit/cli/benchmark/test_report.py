@@ -7,7 +7,7 @@ import pytest
 from tests.unit.cli.benchmark.sample_report import answer, report_on
 from yeoul.cli.benchmark.plan import RequestTimes
 from yeoul.cli.benchmark.report import LoadReport, inter_token_seconds
-from yeoul.cli.benchmark.report_views import as_json, as_table, headline, remarks
+from yeoul.cli.benchmark.report_views import as_json, as_table, headline, remarks, short
 
 FAILED = RequestTimes(error="no", total_seconds=9.0)
 
@@ -57,7 +57,9 @@ def test_the_course_holds_every_token_and_no_more():
     total = sum(rate * course.interval_seconds for rate in course.output_tokens_per_second)
     assert total == pytest.approx(report.total_output_tokens, rel=0.001)
     assert len(course.requests_in_flight) == len(course.output_tokens_per_second)
-    assert max(course.requests_in_flight) == report.most_in_flight == 3
+    assert report.most_in_flight == 3
+    assert 2 < max(course.requests_in_flight) <= 3
+    assert sum(course.requests_in_flight) * course.interval_seconds == pytest.approx(2.2 + 2.2 + 3.5, rel=0.001)
 
 
 def test_a_request_that_begins_as_another_ends_is_not_beside_it():
@@ -89,3 +91,14 @@ def test_the_json_is_read_back_whole():
 
     report = report_on(answer(), answer(1.0), FAILED)
     assert msgspec.json.decode(as_json(report), type=LoadReport) == report
+
+
+def test_numbers_have_the_digits_that_tell_something():
+    assert [short(value) for value in (0, 0.012, 5.1, 12.34, 390.2, 12345.6)] == [
+        "0.00",
+        "0.01",
+        "5.10",
+        "12.3",
+        "390.2",
+        "12,346",
+    ]
