@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         "errors", "log", "messages", "config", "model_files", "llm", "web_process.server", "engine_process.headless",
         "engine_process.replay", "recovery",
-        "progress", "transport.child_process",
+        "progress", "transport.child_process", "transport.child_reports",
     },
     "llm": {
         "errors", "messages", "config", "progress", "transport.thread_names", "web_process.async_llm",

@@ -82,13 +82,13 @@ def chat(
     check_machine()
     # A failure is reported by the chat; the server's own log would run into the conversation.
     settings = build_settings({"log_level": "error", **flags}, config)
-    from yeoul.cli.chat_server import OwnServer
+    from yeoul.cli.chat_server import own_server
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     typer.echo("Starting the model ...", err=True)
     start = time.monotonic()
-    with OwnServer(settings) as server:
+    with own_server(settings) as server:
         typer.echo(f"ready after {time.monotonic() - start:.1f} s", err=True)
         options = ChatOptions(
             url=server.url, api_key=server.api_key, system=system, temperature=temperature, max_tokens=max_tokens

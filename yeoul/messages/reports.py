@@ -18,6 +18,12 @@ class WorkerReady(msgspec.Struct, frozen=True, kw_only=True, tag="worker_ready")
     model_fingerprint: str
 
 
+class ServerReady(msgspec.Struct, frozen=True, tag="server_ready"):
+    """A chat's own server answers at ``url``."""
+
+    url: str
+
+
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
     """The child ends because of an error: ``cause`` in one line, ``details`` the traceback.
 
@@ -30,4 +36,4 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
     is_user_error: bool = False
 
 
-ChildReport = EngineReady | WorkerReady | Failure
+ChildReport = EngineReady | WorkerReady | ServerReady | Failure
