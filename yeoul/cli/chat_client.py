@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from typing import Any
 
 import httpx
 import msgspec
 
-from yeoul.cli.event_stream import DONE, EventStreamParser
-from yeoul.cli.server_address import authorization, connection_hint, is_on_this_host, trusted_authorities
-from yeoul.errors import ConfigError, InternalError, UnavailableError, UserError, YeoulError
-
-_MAX_ERROR_CHARACTERS = 500
+from yeoul.cli.event_stream import COMPLETION_DECODER, DONE, Delta, EventStreamParser
+from yeoul.cli.server import find_model, message_of, open_client, server_error
+from yeoul.cli.server_address import is_on_this_host
+from yeoul.errors import InternalError, YeoulError
 
 
 class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +23,6 @@ class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):
     system: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
-    seed: int | None = None
     timeout_seconds: float = 600.0
 
 
@@ -52,27 +49,6 @@ class AnswerPiece(msgspec.Struct, frozen=True):
     is_reasoning: bool = False
 
 
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    completion_tokens: int | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
-    error: Any = None
-
-
 class ChatClient:
     """One conversation: its messages so far, and the connection. ``close()`` ends the connection.
 
@@ -84,12 +60,8 @@ class ChatClient:
         self.messages: list[dict[str, str]] = []
         self.options = options
         self._model = options.model
-        self._client = httpx.Client(
-            base_url=options.url,
-            headers=authorization(options.api_key),
-            timeout=httpx.Timeout(options.timeout_seconds, connect=10.0),
-            trust_env=not is_on_this_host(options.url),
-            verify=trusted_authorities(),
+        self._client = open_client(
+            options.url, options.api_key, options.timeout_seconds, uses_proxy=not is_on_this_host(options.url)
         )
         self.clear()
 
@@ -105,22 +77,9 @@ class ChatClient:
         """Asks the server for its models; the name of the one that answers.
 
         Raises:
-            ConfigError: no server there, or none that speaks the OpenAI API.
+            YeoulError: as of ``find_model``.
         """
-        try:
-            response = self._client.get("/v1/models")
-        except httpx.HTTPError as error:
-            raise ConfigError(f"no server answers at {self.options.url}: {error}; {connection_hint(error)}") from error
-        if response.status_code != 200:
-            raise _server_error(response.status_code, response.content)
-        try:
-            names = [str(model["id"]) for model in response.json()["data"]]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ConfigError(f"{self.options.url} is no OpenAI-compatible server; check --url") from error
-        if self._model is None:
-            if not names:
-                raise ConfigError(f"{self.options.url} serves no model")
-            self._model = names[0]
+        self._model = find_model(self._client, self._model)
         return self._model
 
     def ask(self, text: str) -> Generator[AnswerPiece, None, None]:
@@ -154,14 +113,14 @@ class ChatClient:
 
     def _stream(self) -> Iterator[AnswerPiece]:
         body = {"model": self._model, "messages": self.messages, "stream": True, "stream_options": {"include_usage": True}}
-        for name in ("temperature", "max_tokens", "seed"):
+        for name in ("temperature", "max_tokens"):
             if (value := getattr(self.options, name)) is not None:
                 body[name] = value
         start = time.perf_counter()
         try:
             with self._client.stream("POST", "/v1/chat/completions", json=body) as response:
                 if response.status_code != 200:
-                    raise _server_error(response.status_code, response.read())
+                    raise server_error(response.status_code, response.read())
                 yield from self._read(response, start)
         except httpx.HTTPError as error:
             raise InternalError(f"the connection to {self.options.url} broke: {error or type(error).__name__}") from error
@@ -169,43 +128,29 @@ class ChatClient:
             raise InternalError(f"{self.options.url} sent what is no chat completion: {error}") from error
 
     def _read(self, response: httpx.Response, start: float) -> Iterator[AnswerPiece]:
-        parser, decoder, times = EventStreamParser(), msgspec.json.Decoder(_Chunk), AnswerTimes()
+        parser, times = EventStreamParser(), AnswerTimes()
         self.times = times
         for received in response.iter_bytes():
             for data in parser.feed(received):
                 times.total_seconds = time.perf_counter() - start
                 if data == DONE:
                     return
-                chunk = decoder.decode(data)
+                chunk = COMPLETION_DECODER.decode(data)
                 if chunk.error is not None:
-                    raise InternalError(_message_of(chunk.error))
+                    raise InternalError(message_of(chunk.error))
                 if chunk.usage is not None:
                     times.num_tokens = chunk.usage.completion_tokens
                 for choice in chunk.choices:
                     times.finish_reason = choice.finish_reason or times.finish_reason
-                    for piece in _pieces_of(choice.delta):
+                    for piece in _pieces_of(choice.delta or Delta()):
                         times.first_token_seconds = times.first_token_seconds or times.total_seconds
                         yield piece
         if times.finish_reason is None:  # some servers say this and no [DONE]
             raise InternalError(f"{self.options.url} ended the answer in the middle")
 
 
-def _pieces_of(delta: _Delta | None) -> Iterator[AnswerPiece]:
-    if delta is not None and (reasoning := delta.reasoning or delta.reasoning_content):
+def _pieces_of(delta: Delta) -> Iterator[AnswerPiece]:
+    if reasoning := delta.reasoning or delta.reasoning_content:
         yield AnswerPiece(reasoning, is_reasoning=True)
-    if delta is not None and delta.content:
+    if delta.content:
         yield AnswerPiece(delta.content)
-
-
-def _server_error(status: int, body: bytes) -> YeoulError:
-    try:
-        message = _message_of(msgspec.json.decode(body)["error"])
-    except (msgspec.DecodeError, UnicodeError, RecursionError, KeyError, TypeError):
-        message = body.decode(errors="replace")[:_MAX_ERROR_CHARACTERS]
-    if status in (429, 503):
-        return UnavailableError(f"the server is busy ({status}): {message}")
-    return UserError(f"the server answers {status}: {message}") if status < 500 else InternalError(message)
-
-
-def _message_of(error: Any) -> str:
-    return str(error["message"] if isinstance(error, dict) and "message" in error else error)[:_MAX_ERROR_CHARACTERS]

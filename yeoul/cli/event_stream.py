@@ -1,11 +1,50 @@
-"""Server-sent events as bytes come in: what an OpenAI-compatible server streams; knows nothing of HTTP or of the payload.
+"""What an OpenAI-compatible server answers: server-sent events as bytes come in, and what one holds; knows nothing of HTTP.
 
 Used by ``yeoul chat`` and ``yeoul bench``, which read from any server.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 DONE = b"[DONE]"
+
+
+class Delta(msgspec.Struct):
+    """What an event of a chat adds to its message."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[Any] | None = None
+
+
+class Choice(msgspec.Struct):
+    """``text`` of a completion, ``delta`` of a chat."""
+
+    text: str | None = None
+    delta: Delta | None = None
+    finish_reason: str | None = None
+
+
+class Usage(msgspec.Struct):
+    """Tokens, where the server counts them."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Completion(msgspec.Struct):
+    """The parts of an answer, or of one event of its stream, that a client needs."""
+
+    choices: list[Choice] = []
+    usage: Usage | None = None
+    error: Any = None
+
+
+COMPLETION_DECODER = msgspec.json.Decoder(Completion)
 
 
 class EventStreamParser:

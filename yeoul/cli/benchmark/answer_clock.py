@@ -2,49 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from yeoul.cli.benchmark.plan import RequestTimes
-from yeoul.cli.event_stream import DONE, EventStreamParser
+from yeoul.cli.event_stream import COMPLETION_DECODER, DONE, Choice, Delta, EventStreamParser, Usage
 
 _MAX_ERROR_CHARACTERS = 300
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[Any] | None = None
-
-
-class _Choice(msgspec.Struct):
-    text: str | None = None
-    delta: _Delta | None = None
-
-    @property
-    def has_text(self) -> bool:
-        delta = self.delta
-        if delta is None:
-            return bool(self.text)
-        return bool(delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls)
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Body(msgspec.Struct):
-    """The parts of a completion, or of one event of its stream, that a clock needs."""
-
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
-    error: Any = None
-
-
-_DECODER = msgspec.json.Decoder(_Body)
 
 
 class AnswerClock:
@@ -93,19 +54,24 @@ class AnswerClock:
         if data == DONE:
             self._is_done = True
             return False
-        event = _DECODER.decode(data)
+        event = COMPLETION_DECODER.decode(data)
         if event.error is not None and self.times.error is None:
             self.times.error = str(event.error)[:_MAX_ERROR_CHARACTERS]
         self._take_usage(event.usage)
-        return any(choice.has_text for choice in event.choices)
+        return any(map(_has_text, event.choices))
 
     def _read_whole(self) -> None:
-        body = _DECODER.decode(b"".join(self._whole))
+        body = COMPLETION_DECODER.decode(b"".join(self._whole))
         self._take_usage(body.usage)
         if not self.times.output_tokens:
             self.times.error = "the answer tells no usage, so its tokens cannot be counted; give --stream"
 
-    def _take_usage(self, usage: _Usage | None) -> None:
+    def _take_usage(self, usage: Usage | None) -> None:
         if usage is not None:
             self.times.prompt_tokens = usage.prompt_tokens or 0
             self.times.output_tokens = usage.completion_tokens or 0
+
+
+def _has_text(choice: Choice) -> bool:
+    delta = choice.delta or Delta()
+    return bool(choice.text or delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls)

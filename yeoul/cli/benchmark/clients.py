@@ -6,18 +6,17 @@ Called by ``commands``.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import os
-import select
-import time
-from collections.abc import Callable, Iterator, Sequence
+import random
+import selectors
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from yeoul.cli.benchmark.arrivals import arrival_seconds
 from yeoul.cli.benchmark.plan import (
-    START_TIME,
     ClientEnd,
-    ClientReady,
     ClientReport,
     ClientStart,
     LoadPlan,
@@ -25,11 +24,10 @@ from yeoul.cli.benchmark.plan import (
     Prompt,
     RequestTimes,
 )
-from yeoul.errors import ConfigError, ProcessDeadError, TransportTimeoutError
+from yeoul.errors import ConfigError, TransportTimeoutError
 from yeoul.messages.reports import Failure
 from yeoul.transport.child_process import ChildProcess
-
-_START_DELAY_SECONDS = 0.02  # from the word to the start: time for all clients to have heard it
+from yeoul.transport.child_reports import as_error, death_of
 
 
 class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,17 +47,21 @@ def run_load(
         ProcessDeadError: a client process died.
     """
     with contextlib.ExitStack() as ends:
-        clients = [_start_client(ends, number, start) for number, start in enumerate(share_out(plan, warmups, prompts))]
+        child_fd, go_fd = os.pipe()
+        ends.callback(os.close, child_fd)
+        go = ends.enter_context(open(go_fd, "wb"))
+        clients = [
+            ends.enter_context(contextlib.closing(_start_client(number, part)))
+            for number, part in enumerate(share_out(plan, warmups, prompts, child_fd))
+        ]
         for client in clients:
-            client.wait_until_ready()
-        start_time = time.perf_counter() + _START_DELAY_SECONDS
-        for client in clients:
-            os.write(client.go_fd, START_TIME.pack(start_time))
+            _read(client)  # it is ready
+        go.close()
         return _collect(clients, on_done)
 
 
-def share_out(plan: LoadPlan, warmups: Sequence[Prompt], prompts: Sequence[Prompt]) -> list[ClientStart]:
-    """Each client's part: requests, warm-ups and concurrency are dealt in turn. ``go_fd`` is not known yet.
+def share_out(plan: LoadPlan, warmups: Sequence[Prompt], prompts: Sequence[Prompt], go_fd: int = -1) -> list[ClientStart]:
+    """Each client's part: requests, warm-ups and concurrency are dealt in turn.
 
     Raises:
         ConfigError: there are more clients than requests, or than may be sent at a time.
@@ -68,98 +70,85 @@ def share_out(plan: LoadPlan, warmups: Sequence[Prompt], prompts: Sequence[Promp
     if plan.num_clients > lanes:
         what = "requests" if lanes == len(prompts) else "requests at a time (--max-concurrency)"
         raise ConfigError(f"--num-clients is {plan.num_clients}; expected at most the number of {what}, {lanes}")
-    due: Sequence[float | None] = [None] * len(prompts)
+    due: Iterable[float | None] = itertools.repeat(None)
     if plan.request_rate is not None:
         due = arrival_seconds(len(prompts), plan.request_rate, plan.burstiness, plan.seed)
     requests = [
-        PlannedRequest(number=number, prompt=prompt, max_tokens=plan.output_len, planned_seconds=seconds)
-        for number, (prompt, seconds) in enumerate(zip(prompts, due, strict=True))
+        PlannedRequest(number=number, prompt=prompt, planned_seconds=seconds)
+        for number, (prompt, seconds) in enumerate(zip(prompts, due, strict=False))
     ]
-    warming = [PlannedRequest(number=-1, prompt=prompt, max_tokens=plan.output_len) for prompt in warmups]
+    warming = [PlannedRequest(number=-1, prompt=prompt) for prompt in warmups]
     return [
         ClientStart(
             plan=plan,
             max_concurrency=len(range(number, lanes, plan.num_clients)),
             warmups=warming[number :: plan.num_clients],
             requests=requests[number :: plan.num_clients],
-            go_fd=-1,
+            go_fd=go_fd,
         )
         for number in range(plan.num_clients)
     ]
 
 
-class _Client:
-    """One client process. ``go_fd`` takes the time of the start."""
+def arrival_seconds(num_requests: int, request_rate: float, burstiness: float, seed: int) -> list[float]:
+    """When each request is due, in seconds from the load's start; the first at once; at an infinite rate all of them.
 
-    def __init__(self, process: ChildProcess, go_fd: int) -> None:
-        self.process = process
-        self.go_fd = go_fd
-        self.busy_share: float | None = None
-        self._pieces: list[bytes] = []
-
-    def wait_until_ready(self) -> None:
-        while not isinstance(self.read(None), ClientReady):
-            pass
-
-    def read(self, timeout_seconds: float | None) -> ClientReport | None:
-        """The next report; None if none is whole within ``timeout_seconds``."""
-        while True:
-            try:
-                piece = self.process.read_report(timeout_seconds)
-            except TransportTimeoutError:
-                return None
-            if piece is None:
-                self.process.wait(1.0)
-                raise ProcessDeadError(self.process.role, self.process.describe_exit())
-            self._pieces.append(piece[1:])
-            if piece[0] == 0:
-                break
-        data, self._pieces = b"".join(self._pieces), []
-        report = msgspec.msgpack.decode(data, type=ClientReport)
-        if isinstance(report, Failure):
-            raise ProcessDeadError(report.role, report.cause, details=report.details)
-        return report  # type: ignore[no-any-return]
-
-    def read_all(self) -> Iterator[ClientReport]:
-        """What is here, until the client's last report."""
-        while self.busy_share is None and (report := self.read(0.0)) is not None:
-            if isinstance(report, ClientEnd):
-                self.busy_share = report.busy_share
-            yield report
+    The times between two are gamma-distributed with mean ``1 / request_rate`` and shape ``burstiness``: 1 makes them
+    exponential and the arrivals a Poisson process, less makes bursts, more makes them even.
+    """
+    source = random.Random(seed)
+    if math.isinf(request_rate):
+        return [0.0] * num_requests
+    scale = 1.0 / (request_rate * burstiness)
+    gaps = (source.gammavariate(burstiness, scale) for _ in range(num_requests - 1))
+    return list(itertools.accumulate(gaps, initial=0.0))[:num_requests]
 
 
-def _start_client(ends: contextlib.ExitStack, number: int, start: ClientStart) -> _Client:
-    child_fd, go_fd = os.pipe()
-    ends.callback(os.close, go_fd)
-    try:
-        arguments = msgspec.msgpack.encode(msgspec.structs.replace(start, go_fd=child_fd))
-        process = ChildProcess.spawn(
-            "yeoul.cli.benchmark.client_process", f"yeoul::BenchClient_{number}", arguments, pass_fds=(child_fd,)
-        )
-    finally:
-        os.close(child_fd)
-    ends.callback(process.close)
-    return _Client(process, go_fd)
+def _start_client(number: int, start: ClientStart) -> ChildProcess:
+    return ChildProcess.spawn(
+        "yeoul.cli.benchmark.client_process",
+        f"yeoul::BenchClient_{number}",
+        msgspec.msgpack.encode(start),
+        pass_fds=(start.go_fd,),
+    )
 
 
-def _collect(clients: Sequence[_Client], on_done: Callable[[RequestTimes], None]) -> LoadResult:
+def _read(client: ChildProcess, timeout_seconds: float | None = None) -> ClientReport | None:
+    """The next report; None if none has begun within ``timeout_seconds``."""
+    data, has_more = b"", 1
+    while has_more:
+        try:
+            piece = client.read_report(None if data else timeout_seconds)
+        except TransportTimeoutError:
+            return None
+        if piece is None:
+            raise death_of(client)
+        if piece[0] > 1:
+            raise as_error(msgspec.msgpack.decode(piece, type=Failure))
+        has_more, data = piece[0], data + piece[1:]
+    return msgspec.msgpack.decode(data, type=ClientReport)  # type: ignore[no-any-return]
+
+
+def _collect(clients: Sequence[ChildProcess], on_done: Callable[[RequestTimes], None]) -> LoadResult:
     requests: list[RequestTimes] = []
-    poller = select.poll()
-    by_fd = {client.process.report_fd: client for client in clients}
-    for fd in by_fd:
-        poller.register(fd, select.POLLIN)
-    while by_fd:
-        for fd, _ in poller.poll():
-            for report in by_fd[fd].read_all():
-                if isinstance(report, RequestTimes):
-                    requests.append(report)
-                    on_done(report)
-            if by_fd[fd].busy_share is not None:
-                poller.unregister(fd)
-                del by_fd[fd]
+    busy_shares: dict[int, float] = {}
+    with selectors.DefaultSelector() as selector:
+        for number, client in enumerate(clients):
+            selector.register(client.report_fd, selectors.EVENT_READ, number)
+        while len(busy_shares) < len(clients):
+            for key, _ in selector.select():
+                while (report := _read(clients[key.data], 0.0)) is not None:
+                    if isinstance(report, RequestTimes):
+                        report.client = key.data
+                        requests.append(report)
+                        on_done(report)
+                    elif isinstance(report, ClientEnd):
+                        busy_shares[key.data] = report.busy_share
+                        selector.unregister(key.fd)
+                        break
     requests.sort(key=lambda times: times.number)
     return LoadResult(
         requests=requests,
         duration_seconds=max(times.sent_seconds + times.total_seconds for times in requests),
-        busy_shares=[client.busy_share or 0.0 for client in clients],
+        busy_shares=[busy_shares[number] for number in range(len(clients))],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import cast
@@ -18,10 +17,6 @@ OnBody = Callable[[int, bytes, float], None]
 _CONNECT_TIMEOUT_SECONDS = 10.0
 
 
-class SilenceError(Exception):
-    """The server has sent nothing for the time that was given."""
-
-
 class Connection(asyncio.Protocol):
     """One connection, on which one exchange goes on at a time. Pieces of a body get their time as soon as they are read."""
 
@@ -29,30 +24,31 @@ class Connection(asyncio.Protocol):
         self.is_lost = False
         self.has_answered = False
         self._transport: asyncio.Transport | None = None
-        self._response = HttpResponse()
-        self._on_body: OnBody | None = None
-        self._ended: asyncio.Future[None] | None = None
-        self._last_heard = 0.0
+        self._ended: asyncio.Future[None] | None = None  # of the exchange that goes on
+        self._response: HttpResponse
+        self._on_body: OnBody
+        self._timeout_seconds: float
+        self._patience: asyncio.Timeout
 
     async def exchange(self, request: bytes, on_body: OnBody, timeout_seconds: float) -> bool:
         """Sends ``request`` and hands on its response's body; whether the connection can be used again.
 
         Raises:
             BadResponseError: the response is none, or ended in its middle.
-            SilenceError: nothing came for ``timeout_seconds``.
+            TimeoutError: nothing came for ``timeout_seconds``.
         """
         assert self._transport is not None
         loop = asyncio.get_running_loop()
         self._response, self._on_body, self.has_answered = HttpResponse(), on_body, False
-        self._ended = loop.create_future()
-        self._last_heard = loop.time()
-        self._watcher = loop.call_later(timeout_seconds, self._watch, timeout_seconds)
+        self._ended, self._timeout_seconds = loop.create_future(), timeout_seconds
         try:
-            self._transport.write(request)
-            await self._ended
+            async with asyncio.timeout(timeout_seconds) as self._patience:
+                self._transport.write(request)
+                await self._ended
+        except TimeoutError as error:
+            raise TimeoutError(f"the server sent nothing for {timeout_seconds:g} s") from error
         finally:
-            self._watcher.cancel()
-            self._ended = self._on_body = None
+            self._ended = None
         return self._response.keeps_alive and not self.is_lost
 
     def close(self) -> None:
@@ -67,10 +63,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
         now = time.perf_counter()
-        if self._ended is None or self._ended.done() or self._on_body is None:
+        if self._ended is None or self._ended.done():
             self.close()  # nothing was asked: this server is out of step
             return
-        self.has_answered, self._last_heard = True, asyncio.get_running_loop().time()
+        self.has_answered = True
+        self._patience.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
         try:
             body = self._response.feed(data)
             if body or self._response.is_complete:
@@ -93,14 +90,6 @@ class Connection(asyncio.Protocol):
             error.__cause__ = exc
             self._ended.set_exception(error)
 
-    def _watch(self, timeout_seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        rest = self._last_heard + timeout_seconds - loop.time()
-        if rest > 0:
-            self._watcher = loop.call_later(rest, self._watch, timeout_seconds)
-        elif self._ended is not None and not self._ended.done():
-            self._ended.set_exception(SilenceError(f"the server sent nothing for {timeout_seconds:g} s"))
-
 
 class ConnectionPool:
     """The connections of one client to the server at ``url``."""
@@ -119,8 +108,8 @@ class ConnectionPool:
         """Sends ``request`` on an idle connection, or a new one; a kept one that the server has just closed is replaced.
 
         Raises:
-            OSError, TimeoutError: no connection could be made.
-            BadResponseError, SilenceError: as of ``Connection.exchange``.
+            OSError, TimeoutError: no connection could be made, or nothing came.
+            BadResponseError: as of ``Connection.exchange``.
         """
         while self._idle:
             connection = self._idle.pop()
@@ -148,6 +137,10 @@ class ConnectionPool:
 
     async def _exchange_on(self, connection: Connection, request: bytes, on_body: OnBody) -> None:
         is_kept = False
-        with contextlib.ExitStack() as always:
-            always.callback(lambda: self._idle.append(connection) if is_kept else connection.close())
+        try:
             is_kept = await connection.exchange(request, on_body, self._timeout_seconds)
+        finally:
+            if is_kept:
+                self._idle.append(connection)
+            else:
+                connection.close()

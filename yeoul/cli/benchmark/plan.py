@@ -5,7 +5,6 @@ The structs that cross between ``yeoul bench`` and its clients stand here, not i
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 import msgspec
@@ -14,11 +13,8 @@ from yeoul.messages.reports import Failure
 
 Prompt = str | list[int]
 
-START_TIME = struct.Struct("<d")
-"""When the load starts, of ``time.perf_counter``: Linux has one such clock for all processes."""
-
 MAX_PIECE_BYTES = 256 * 1024
-"""A report longer than a piece goes in several; a first byte of 1 tells that more follow."""
+"""A report longer than a piece goes in several: a first byte of 1 tells that more follow, 0 that none does."""
 
 
 class PlannedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +22,6 @@ class PlannedRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     prompt: Prompt
-    max_tokens: int
     planned_seconds: float | None = None
 
 
@@ -61,7 +56,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClientStart(msgspec.Struct, frozen=True, kw_only=True):
-    """One client's part. At the far end of ``go_fd`` the parent writes when the load starts, once all clients are ready."""
+    """One client's part. The load starts when the far end of ``go_fd`` is closed: all clients are ready."""
 
     plan: LoadPlan
     max_concurrency: int
@@ -89,16 +84,13 @@ class RequestTimes(msgspec.Struct, kw_only=True, tag="request_times"):
     error: str | None = None
 
 
-class ClientReady(msgspec.Struct, frozen=True, kw_only=True, tag="client_ready"):
+class ClientReady(msgspec.Struct, frozen=True, tag="client_ready"):
     """The client has warmed up and waits for the start."""
-
-    client: int
 
 
 class ClientEnd(msgspec.Struct, frozen=True, kw_only=True, tag="client_end"):
     """The client has reported all its requests. ``busy_share`` (0 to 1) is its CPU time by the load's time."""
 
-    client: int
     busy_share: float
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from yeoul.cli.benchmark.plan import LoadPlan, Prompt
-from yeoul.cli.benchmark.server import tokens_of
+from yeoul.cli.server import tokens_of
 from yeoul.errors import ConfigError
 
 # Prompts are made of these; most are one token in most vocabularies.

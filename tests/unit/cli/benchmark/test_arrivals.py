@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from yeoul.cli.benchmark.arrivals import arrival_seconds
+from yeoul.cli.benchmark.clients import arrival_seconds
 
 
 def gaps(burstiness):

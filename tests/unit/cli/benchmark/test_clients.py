@@ -56,6 +56,11 @@ def test_a_client_that_is_killed_ends_the_load_and_the_others(monkeypatch):
     assert_gone(pids, 2)
 
 
+def test_a_client_that_fails_says_why():
+    with pytest.raises(ProcessDeadError, match=r"BenchClient_0 ValueError: .*IPv6"):
+        run_load(plan(url="http://[::1"), [], PROMPTS[:1], lambda _: None)
+
+
 def test_an_answer_of_very_many_tokens_is_reported_whole():
     with StreamingServer(words=["word "] * 3) as server:
         words = 100_000

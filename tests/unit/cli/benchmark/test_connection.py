@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from yeoul.cli.benchmark.connection import ConnectionPool, SilenceError
+from yeoul.cli.benchmark.connection import ConnectionPool
 from yeoul.cli.benchmark.http_response import BadResponseError
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
@@ -68,5 +68,5 @@ def test_a_status_without_a_body_is_handed_on():
 
 
 def test_a_server_that_falls_silent_is_given_up():
-    with pytest.raises(SilenceError, match=r"nothing for 0\.02 s"):
+    with pytest.raises(TimeoutError, match=r"nothing for 0\.02 s"):
         exchange_with(lambda _: (ANSWER[:-1], False), timeout_seconds=0.02)
