@@ -93,20 +93,10 @@ def bench_load(
 ) -> None:
     """The body of all three: a flag that is not given is left to the mode, and else to the plan."""
     given = {name: value for name, value in locals().items() if value is not None}
-    from yeoul.cli.benchmark.plan import LoadPlan
-
     if plot_path is not None:
         _check_plot(plot_path)
     _check_writable(json_path, plot_path)
-    name = str(context.info_name)
-    fields = {"mode": name, **_MODES[name]}
-    if request_rate is not None:
-        fields["max_concurrency"] = None
-    if prompts_file is not None:
-        fields["num_prompts"] = 0
-    fields |= {field: given[field] for field in LoadPlan.__struct_fields__ if field in given}
-    fields |= {"url": server_root(url), "extra_body": _read_json_fields(extra_body)}
-    report = _measure(LoadPlan(**{"api_key": environment_api_key()} | fields))
+    report = _measure(_plan(str(context.info_name), given))
     _show(report, json_path, plot_path)
     if report.num_failed:
         typer.echo(f"yeoul: {report.num_failed} requests failed; the first one with {report.first_error}", err=True)
@@ -115,6 +105,18 @@ def bench_load(
 
 for _name, _help in _HELP.items():
     bench.command(_name, cls=GroupedHelpCommand, help=_help)(bench_load)
+
+
+def _plan(mode: str, given: dict[str, Any]) -> LoadPlan:
+    from yeoul.cli.benchmark.plan import LoadPlan
+
+    fields = {"mode": mode, "api_key": environment_api_key(), **_MODES[mode]}
+    if "request_rate" in given:
+        fields["max_concurrency"] = None
+    if "prompts_file" in given:
+        fields["num_prompts"] = 0
+    fields |= {field: given[field] for field in LoadPlan.__struct_fields__ if field in given}
+    return LoadPlan(**fields | {"url": server_root(given["url"]), "extra_body": _read_json_fields(given["extra_body"])})
 
 
 def _read_json_fields(text: str) -> dict[str, Any]:
