@@ -11,9 +11,8 @@ import shlex
 
 from yeoul import __version__
 from yeoul.config.settings import Settings
+from yeoul.config.values import as_size
 from yeoul.messages.outputs import EngineReady
-
-_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 def server_banner(settings: Settings, model_name: str, ready: EngineReady, url: str) -> str:
@@ -59,7 +58,7 @@ def _memory(settings: Settings, ready: EngineReady) -> list[str]:
     chosen = "as set" if settings.cache.kv_cache_memory_bytes is not None else "--kv-cache-memory-bytes sets it"
     tokens = ready.num_blocks * ready.block_size
     return [
-        f"KV cache:  {_as_size(ready.cache_bytes)} for {tokens:,} tokens "
+        f"KV cache:  {as_size(ready.cache_bytes)} for {tokens:,} tokens "
         f"({ready.num_blocks:,} blocks of {ready.block_size}); {chosen}"
     ]
 
@@ -68,10 +67,3 @@ def _curl(settings: Settings, name: str, url: str) -> str:
     body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello!"}]}, ensure_ascii=False)
     key = " -H 'Authorization: Bearer YOUR_API_KEY'" if settings.server.api_key else ""
     return f"Try:\n  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} -d {shlex.quote(body)}"
-
-
-def _as_size(num_bytes: int) -> str:
-    for name, unit in _UNITS:
-        if num_bytes >= unit:
-            return f"{num_bytes / unit:.1f} {name}"
-    return f"{num_bytes} bytes"

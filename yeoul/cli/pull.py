@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -27,6 +26,7 @@ def pull(
 ) -> None:
     """Fetch a model, verify it and print where it is; a model that is already here is checked again."""
     from yeoul.model_files.describe import describe
+    from yeoul.model_files.file_identity import identify
     from yeoul.model_files.registry_models import REGISTRY_MODELS
     from yeoul.model_files.resolve import ModelResolver
     from yeoul.model_files.tokenizer_files import load_tokenizer_source
@@ -37,18 +37,11 @@ def pull(
         files = ModelResolver.for_settings(settings).resolve(settings.model, on_progress, refresh=True)
     description = describe(files)
     load_tokenizer_source(files, settings.tokenizer)
+    num_bytes = sum(file.num_bytes for file in identify(files)) if files.path else 0
     typer.echo(f"{files.name}: {description.architecture}, {description.num_layers} layers, ", nl=False)
-    typer.echo(f"context {description.max_position_embeddings}, {_size_on_disk(files.path) / 1e6:.0f} MB")
+    typer.echo(f"context {description.max_position_embeddings}, {num_bytes / 1e6:.0f} MB")
     if files.name in REGISTRY_MODELS:
         known = REGISTRY_MODELS[files.name]
         typer.echo(f"sha256 {known.sha256}, as pinned; license: {known.license_note}")
     if files.path:
         typer.echo(files.path)
-
-
-def _size_on_disk(path: str) -> int:
-    from yeoul.model_files.gguf_names import existing_parts
-
-    if not os.path.isdir(path):
-        return sum(map(os.path.getsize, existing_parts(path))) if path else 0
-    return sum(os.path.getsize(entry.path) for entry in os.scandir(path) if entry.is_file())

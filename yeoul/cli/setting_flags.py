@@ -13,9 +13,7 @@ import typer
 
 from yeoul.cli.grouped_help import HelpAll
 from yeoul.config.fields import SettingField, setting_fields
-
-# Longest first, so that 16777216 is 16MiB and not 16384KiB.
-_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+from yeoul.config.values import as_size
 
 COMMON_SETTINGS = frozenset(
     (
@@ -83,7 +81,7 @@ def _help(field: SettingField) -> str:
     if isinstance(default, bool):
         shown = "on" if default else "off"
     elif field.is_size and isinstance(default, int):
-        shown = _as_size(default)
+        shown = as_size(default)
     else:
         shown = f"{default:g}" if isinstance(default, float) else str(default)
     return f"{field.description} (default: {shown})"
@@ -95,10 +93,3 @@ def _metavar(field: SettingField) -> str:
     if field.is_size:
         return "SIZE"
     return {"int": "INTEGER", "float": "SECONDS" if field.name.endswith("_seconds") else "NUMBER"}.get(field.kind, "TEXT")
-
-
-def _as_size(num_bytes: int) -> str:
-    for unit, name in _UNITS:
-        if num_bytes % unit == 0:
-            return f"{num_bytes // unit}{name}"
-    return str(num_bytes)

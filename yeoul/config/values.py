@@ -38,6 +38,12 @@ def read_value(field: SettingField, value: object, origin: str) -> object:
     return _read_single(field, value, origin)
 
 
+def as_size(num_bytes: int) -> str:
+    """A number of bytes as ``read_value`` reads it: ``1.5GiB``."""
+    power = min(max(num_bytes.bit_length() - 1, 0) // 10, 3)
+    return f"{num_bytes / (1 << 10 * power):.4g}{('', 'KiB', 'MiB', 'GiB')[power]}"
+
+
 def expected(field: SettingField) -> str:
     """What ``field`` accepts, in words: ``a whole number from 0 to 65535``."""
     if field.kind == "choice":

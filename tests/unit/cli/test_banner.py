@@ -45,10 +45,10 @@ def test_one_worker_closes_the_tree():
 def test_model_memory_and_address_are_named():
     banner = server_banner(Settings(), "some/model", ready(), URL)
     assert "serves some/model, 8,192 tokens of context" in banner
-    assert "KV cache:  1.5 GiB for 65,536 tokens (4,096 blocks of 16); --kv-cache-memory-bytes sets it" in banner
+    assert "KV cache:  1.5GiB for 65,536 tokens (4,096 blocks of 16); --kv-cache-memory-bytes sets it" in banner
     assert f"Address:   {URL}" in banner
     set_by_hand = build_settings({"kv_cache_memory_bytes": "1.5GiB"}, None, {})
-    assert "1.5 GiB for 65,536 tokens (4,096 blocks of 16); as set" in server_banner(set_by_hand, "m", ready(), URL)
+    assert "1.5GiB for 65,536 tokens (4,096 blocks of 16); as set" in server_banner(set_by_hand, "m", ready(), URL)
 
 
 @pytest.mark.parametrize("name", ["m", 'it\'s a "model"; rm -rf /', "여울"])

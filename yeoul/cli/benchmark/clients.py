@@ -20,6 +20,7 @@ from yeoul.cli.benchmark.plan import (
     ClientReport,
     ClientStart,
     LoadPlan,
+    LoadResult,
     PlannedRequest,
     Prompt,
     RequestTimes,
@@ -28,14 +29,6 @@ from yeoul.errors import ConfigError, TransportTimeoutError
 from yeoul.messages.reports import Failure
 from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.child_reports import as_error, death_of
-
-
-class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
-    """All requests in the order of their numbers; ``duration_seconds`` from the start to the last answer's end."""
-
-    requests: list[RequestTimes]
-    duration_seconds: float
-    busy_shares: list[float]
 
 
 def run_load(

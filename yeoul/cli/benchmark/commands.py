@@ -133,7 +133,6 @@ def _measure(plan: LoadPlan) -> LoadReport:
 
     import msgspec
 
-    from yeoul import __version__
     from yeoul.cli.benchmark.clients import run_load
     from yeoul.cli.benchmark.machine import this_machine
     from yeoul.cli.benchmark.prompts import file_prompts, random_prompts, repeat
@@ -153,16 +152,7 @@ def _measure(plan: LoadPlan) -> LoadReport:
     machine, started_at = this_machine(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     with prompt_bar("requests", len(prompts)) as count:
         result = run_load(plan, warmups, prompts, lambda times: count(times.output_tokens))
-    return sum_up(
-        plan,
-        result.requests,
-        result.duration_seconds,
-        busy_shares=result.busy_shares,
-        machine=machine,
-        server=server,
-        started_at=started_at,
-        version=__version__,
-    )
+    return sum_up(plan, result, machine=machine, server=server, started_at=started_at)
 
 
 def _show(report: LoadReport, json_path: str | None, plot_path: str | None) -> None:

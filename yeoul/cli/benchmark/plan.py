@@ -84,6 +84,14 @@ class RequestTimes(msgspec.Struct, kw_only=True, tag="request_times"):
     error: str | None = None
 
 
+class LoadResult(msgspec.Struct, frozen=True, kw_only=True):
+    """All requests in the order of their numbers; ``duration_seconds`` from the start to the last answer's end."""
+
+    requests: list[RequestTimes]
+    duration_seconds: float
+    busy_shares: list[float]
+
+
 class ClientReady(msgspec.Struct, frozen=True, tag="client_ready"):
     """The client has warmed up and waits for the start."""
 

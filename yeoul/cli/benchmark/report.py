@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
+from yeoul import __version__
 from yeoul.cli.benchmark.distribution import Distribution, distribution
 from yeoul.cli.benchmark.machine import Machine
-from yeoul.cli.benchmark.plan import LoadPlan, RequestTimes
+from yeoul.cli.benchmark.plan import LoadPlan, LoadResult, RequestTimes
 
 _NUM_INTERVALS = 60
 
@@ -68,18 +69,9 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     requests: list[RequestTimes]
 
 
-def sum_up(
-    plan: LoadPlan,
-    results: Sequence[RequestTimes],
-    duration_seconds: float,
-    *,
-    busy_shares: Sequence[float],
-    machine: Machine,
-    server: str | None,
-    started_at: str,
-    version: str,
-) -> LoadReport:
-    """The report on a load of which each request is in ``results``, one at least."""
+def sum_up(plan: LoadPlan, result: LoadResult, *, machine: Machine, server: str | None, started_at: str) -> LoadReport:
+    """The report on a load of at least one request."""
+    results, duration_seconds = result.requests, result.duration_seconds
     good = [times for times in results if times.error is None]
     errors = [times.error for times in results if times.error is not None]
     prompt_tokens = sum(times.prompt_tokens for times in good)
@@ -88,7 +80,7 @@ def sum_up(
     num_shared = sum(events for times in good for events in times.arrival_events if events > 1)
     return LoadReport(
         started_at=started_at,
-        yeoul_version=version,
+        yeoul_version=__version__,
         settings=msgspec.structs.replace(plan, api_key=None),
         server=server,
         client_machine=machine,
@@ -105,7 +97,7 @@ def sum_up(
         most_in_flight=_most_in_flight(results),
         output_tokens_per_event=round(output_tokens / num_events, 4) if num_events else None,
         shared_arrival_share=round(num_shared / num_events, 4) if num_events else None,
-        client_busy_shares=[round(share, 3) for share in busy_shares],
+        client_busy_shares=[round(share, 3) for share in result.busy_shares],
         time_to_first_token=distribution(first for times in good if (first := first_token_seconds(times)) is not None),
         inter_token=distribution(gap for times in good for gap in inter_token_seconds(times)),
         between_arrivals=distribution(gap for times in good for gap in arrival_gaps_seconds(times)),
@@ -117,7 +109,7 @@ def sum_up(
         request_duration=distribution(times.total_seconds for times in good),
         send_delay=distribution(t.sent_seconds - t.planned_seconds for t in results if t.planned_seconds is not None),
         course=course_of(results, duration_seconds),
-        requests=list(results),
+        requests=results,
     )
 
 

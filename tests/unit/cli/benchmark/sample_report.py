@@ -1,7 +1,7 @@
 """A report on requests that a test makes up."""
 
 from yeoul.cli.benchmark.machine import Machine
-from yeoul.cli.benchmark.plan import LoadPlan, RequestTimes
+from yeoul.cli.benchmark.plan import LoadPlan, LoadResult, RequestTimes
 from yeoul.cli.benchmark.report import LoadReport, sum_up
 
 MACHINE = Machine(processor="Abacus <9> & Co", num_cpus=2, memory_bytes=1, system="Linux", python="3", load_average=0.0)
@@ -28,13 +28,5 @@ def answer(sent_seconds: float = 0.0, arrivals: tuple[float, ...] = (1.0, 1.5, 2
 def report_on(
     *requests: RequestTimes, duration_seconds: float = 4.0, busy_shares: tuple[float, ...] = (0.1,), **changes: object
 ) -> LoadReport:
-    return sum_up(
-        plan(**changes),
-        requests,
-        duration_seconds,
-        busy_shares=busy_shares,
-        machine=MACHINE,
-        server="uvicorn 1",
-        started_at="2030-01-01T00:00:00+00:00",
-        version="1",
-    )
+    result = LoadResult(requests=list(requests), duration_seconds=duration_seconds, busy_shares=list(busy_shares))
+    return sum_up(plan(**changes), result, machine=MACHINE, server="uvicorn 1", started_at="2030-01-01T00:00:00+00:00")
