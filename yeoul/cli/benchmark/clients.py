@@ -25,10 +25,10 @@ from yeoul.cli.benchmark.plan import (
     Prompt,
     RequestTimes,
 )
-from yeoul.errors import ConfigError, TransportTimeoutError
+from yeoul.errors import ConfigError, ProcessDeadError, TransportTimeoutError
 from yeoul.messages.reports import Failure
 from yeoul.transport.child_process import ChildProcess
-from yeoul.transport.child_reports import as_error, death_of
+from yeoul.transport.child_reports import death_of
 
 
 def run_load(
@@ -117,7 +117,8 @@ def _read(client: ChildProcess, timeout_seconds: float | None = None) -> ClientR
         if piece is None:
             raise death_of(client)
         if piece[0] > 1:
-            raise as_error(msgspec.msgpack.decode(piece, type=Failure))
+            failure = msgspec.msgpack.decode(piece, type=Failure)
+            raise ProcessDeadError(failure.role, failure.cause, details=failure.details)
         has_more, data = piece[0], data + piece[1:]
     return msgspec.msgpack.decode(data, type=ClientReport)  # type: ignore[no-any-return]
 
