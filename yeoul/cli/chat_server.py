@@ -6,6 +6,7 @@ ends, the child and all below it end with it. Knows nothing of the conversation.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -60,7 +61,7 @@ def own_server(settings: Settings) -> Iterator[OwnServer]:
     time = msgspec.structs.replace(settings.time, drain_delay_seconds=0.0, drain_timeout_seconds=0.0)
     arguments = msgspec.msgpack.encode(msgspec.structs.replace(settings, server=server, time=time))
     with contextlib.closing(ChildProcess.spawn("yeoul.cli.chat_server", "Web", arguments)) as child:
-        ready = read_ready(child, time.engine_ready_timeout_seconds)
+        ready = asyncio.run(read_ready(child, time.engine_ready_timeout_seconds))
         assert isinstance(ready, ServerReady)
         try:
             yield OwnServer(ready.url, api_key, child)
