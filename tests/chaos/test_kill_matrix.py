@@ -13,7 +13,7 @@ from tests.chaos.traffic import MIXED, Answer, finish, send
 from tests.leftovers import nothing_is_left_behind  # noqa: F401
 from tests.running_server import RunningServer, wait_gone
 from yeoul.recovery.recovery_report import read_report
-from yeoul.transport.private_folder import sweep
+from yeoul.transport.private_folder import PrivateFolder
 
 SLOW = ("--fake-step-seconds", "0.02", "--fake-token-seconds", "0.0005", "--max-num-batched-tokens", "64")
 QUICK_TO_NOTICE = ("--min-step-timeout-seconds", "1", "--engine-answer-timeout-seconds", "1")
@@ -165,7 +165,8 @@ def test_a_start_that_is_disturbed_succeeds_or_says_why_not(size, victim, how, d
         start = time.monotonic()
         if fails_by_itself(server, how):
             assert victim in server.log().strip().splitlines()[-1]
-            sweep()  # an exception that comes from nowhere may come just before a folder is known to be ours
+            # An exception that comes from nowhere may come just before a folder is known to be ours.
+            PrivateFolder.create().remove()
             return
         server.wait_ready()
         if how.startswith("SIG"):
@@ -205,4 +206,4 @@ def test_without_its_web_process_nothing_lives_for_longer_than_a_second(size, ho
         assert server.wait_exit(1.0) == -HOW[how]
         assert wait_gone(pids, 1.0) == set()
         assert all(answer.error for answer in finish(clients))
-    sweep()  # as the next start does: before the processes have met, they need names
+    PrivateFolder.create().remove()  # as the next start does: before the processes have met, they need names

@@ -20,8 +20,9 @@ from yeoul.messages.outputs import UtilityResult
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import shape_digest
+from yeoul.transport.addresses import tcp_addresses
 from yeoul.transport.curve_keys import CurveKeys, load_or_create_keys
-from yeoul.transport.sockets import EngineContext, EngineInput, EngineOutput, tcp_addresses
+from yeoul.transport.sockets import EngineContext, EngineInput, EngineOutput
 from yeoul.web_process.async_llm import AsyncLLM
 
 
@@ -36,7 +37,7 @@ class LyingEngine:
 
     def greet(self, *payloads: bytes) -> None:
         """Answers the client's Hello with these."""
-        client_id, _ = self.input.receive(10.0)
+        client_id, _ = self.input.receive()
         for payload in payloads:
             assert self.output.send(client_id, payload)
 

@@ -20,8 +20,8 @@ from yeoul.errors import ConfigError, ProcessDeadError, UnavailableError
 from yeoul.messages.outputs import EngineMessage, EngineReady
 from yeoul.messages.requests import ClientMessage
 from yeoul.model_files.description import ModelDescription, ModelFiles, shape_digest
+from yeoul.transport.addresses import tcp_addresses
 from yeoul.transport.curve_keys import load_keys
-from yeoul.transport.sockets import tcp_addresses
 
 
 class AsyncMPClient:

@@ -20,13 +20,14 @@ from yeoul.engine_process.launch import spawn_engine
 from yeoul.errors import ProcessDeadError, RequestFailedError, TransportClosedError
 from yeoul.messages.outputs import EngineDead, EngineMessage, EngineReady, UtilityResult
 from yeoul.messages.requests import ClientMessage, Hello, Shutdown, UtilityCall
+from yeoul.transport.addresses import ipc_addresses
 from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.child_reports import read_ready
 from yeoul.transport.curve_keys import CurveKeys
 from yeoul.transport.death_watch import DeathWatch
 from yeoul.transport.link_watch import LinkWatch
 from yeoul.transport.private_folder import PrivateFolder
-from yeoul.transport.sockets import ClientSockets, ipc_addresses
+from yeoul.transport.sockets import ClientSockets
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(EngineMessage)

@@ -19,9 +19,9 @@ from yeoul.messages.outputs import EngineReady
 from yeoul.model_files.context_length import choose_max_model_len
 from yeoul.model_files.describe import describe
 from yeoul.model_files.resolve import resolve_model
+from yeoul.transport.addresses import tcp_addresses
 from yeoul.transport.child_reports import death_of, read_ready
 from yeoul.transport.curve_keys import load_or_create_keys
-from yeoul.transport.sockets import tcp_addresses
 
 
 def run_headless(settings: Settings, on_ready: Callable[[EngineReady], None] | None = None) -> int:

@@ -14,7 +14,6 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
-from types import TracebackType
 
 from yeoul.config.user_folders import user_runtime_folder
 from yeoul.errors import ConfigError
@@ -40,7 +39,7 @@ class PrivateFolder:
             ConfigError: no folder can be made there, or somebody else owns the one that ours go into.
         """
         parent = _make_parent(base or _default_base())
-        _sweep_parent(parent)
+        _sweep(parent)
         while True:
             path = os.path.join(parent, f"{os.getpid()}-{secrets.token_hex(4)}")
             os.mkdir(path, 0o700)
@@ -58,13 +57,8 @@ class PrivateFolder:
     def __enter__(self) -> PrivateFolder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.remove()
-
-
-def sweep(base: str | None = None) -> int:
-    """Remove the folders under ``base`` whose owner is gone; returns how many. Called by each ``create``."""
-    return _sweep_parent(_make_parent(base or _default_base()))
 
 
 def _default_base() -> str:
@@ -113,11 +107,9 @@ def _lock(path: str) -> int | None:
     return None
 
 
-def _sweep_parent(parent: str) -> int:
-    num_removed = 0
+def _sweep(parent: str) -> None:
+    """Remove the folders whose owner is gone."""
     for path in Path(parent).iterdir():
         if (lock_fd := _lock(str(path))) is not None:
             shutil.rmtree(path, ignore_errors=True)
             os.close(lock_fd)
-            num_removed += 1
-    return num_removed

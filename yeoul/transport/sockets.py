@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import secrets
 import time
@@ -18,12 +17,10 @@ from collections.abc import Callable
 
 import zmq
 
-from yeoul.errors import ConfigError, ProcessDeadError, TransportClosedError, TransportError, TransportTimeoutError
-from yeoul.transport.addresses import ipc_addresses, is_ipc, tcp_addresses, unlink_ipc
+from yeoul.errors import ConfigError, ProcessDeadError, TransportClosedError, TransportError
+from yeoul.transport.addresses import is_ipc, unlink_ipc
 from yeoul.transport.authenticator import start_authenticator
 from yeoul.transport.curve_keys import CurveKeys
-
-__all__ = ["ClientSockets", "EngineContext", "EngineInput", "EngineOutput", "ipc_addresses", "tcp_addresses", "unlink_ipc"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +29,7 @@ _RETRY_SECONDS = 0.002
 _IPC_RECONNECT_MILLISECONDS = 20  # while the engine starts, that is: a link that breaks later is closed
 _NUM_DESCRIPTORS = 32  # more than a context with two sockets opens; ZeroMQ aborts the process where it gets none
 _HEARTBEAT_MILLISECONDS = 5_000
+_LINGER_MILLISECONDS = 500
 _MAX_MESSAGE_BYTES = 1 << 30
 
 
@@ -151,23 +149,16 @@ class EngineInput:
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._wake_fd, zmq.POLLIN)
-        self._is_closed = False
 
-    def receive(self, timeout_seconds: float | None = None) -> tuple[bytes, bytes]:
+    def receive(self) -> tuple[bytes, bytes]:
         """Wait for the next message: (client id, payload). Frames of another form are logged and dropped.
 
         Raises:
-            TransportTimeoutError: nothing came for ``timeout_seconds``.
             TransportClosedError: ``interrupt()`` was called; also for every call after it.
         """
-        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
-            remaining = None if deadline is None else math.ceil(max(0.0, deadline - time.monotonic()) * 1000)
-            ready = dict(self._poller.poll(remaining))
-            if self._wake_fd in ready:
+            if self._wake_fd in dict(self._poller.poll()):
                 raise TransportClosedError("the engine's input was interrupted")
-            if not ready:
-                raise TransportTimeoutError(f"no client said anything for {timeout_seconds:g} seconds")
             frames = self._socket.recv_multipart()
             if len(frames) == 2:
                 return frames[0], frames[1]
@@ -178,11 +169,9 @@ class EngineInput:
         os.eventfd_write(self._wake_fd, 1)
 
     def close(self) -> None:
-        """Close the socket, on the thread that receives or after it has ended. May be called twice."""
-        if not self._is_closed:
-            self._is_closed = True
-            self._socket.close(linger=0)
-            os.close(self._wake_fd)
+        """Close the socket, once, on the thread that receives or after it has ended."""
+        self._socket.close(linger=0)
+        os.close(self._wake_fd)
 
 
 class EngineOutput:
@@ -216,9 +205,9 @@ class EngineOutput:
         self._reached.add(client_id)
         return True
 
-    def close(self, linger_seconds: float = 0.5) -> None:
-        """Close the socket; what is still unsent gets ``linger_seconds``. May be called twice."""
-        self._socket.close(linger=int(linger_seconds * 1000))
+    def close(self) -> None:
+        """Close the socket; what is still unsent gets a moment. May be called twice."""
+        self._socket.close(linger=_LINGER_MILLISECONDS)
 
     def _try_send(self, client_id: bytes, payload: bytes) -> bool:
         try:

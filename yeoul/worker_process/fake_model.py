@@ -1,7 +1,7 @@
 """The fake model's arithmetic: the next token is a hash of all tokens before it. Numpy and plain integers, never torch.
 
 Knows nothing of caches or requests. ``FakeModelRunner`` computes with it through the KV cache's blocks; tests compute the
-same answer with ``expected_tokens``, which knows no cache, so that a wrong block or counter anywhere shows as wrong text.
+same answer without a cache, so that a wrong block or counter anywhere shows as wrong text.
 
 The hash of a prefix is ``h(p) = h(p - 1) * MULTIPLIER + mix(token(p))`` modulo 2**64, with ``h(-1) = START``. The next
 token is drawn from ``h(p)``, from the hash at one earlier position that ``h(p)`` picks (a model looks at all of its
@@ -50,11 +50,8 @@ def sampling_noise(sampling: SamplingParams, choice_index: int) -> int:
     return mix(mix(noise) + choice_index) | 1
 
 
-def draw(last_hash: Hash, earlier_hash: Hash, noise: Hash, position: Hash) -> Hash:
+def draw(last_hash: UInt64Array, earlier_hash: UInt64Array, noise: UInt64Array, position: UInt64Array) -> UInt64Array:
     """64 random bits for the token at output ``position``."""
-    if isinstance(last_hash, int):
-        arrays = [np.array([value & _MASK], dtype=np.uint64) for value in (last_hash, earlier_hash, noise, position)]
-        return int(draw(*arrays)[0])
     noise_here = np.where(noise == 0, np.uint64(0), mix(noise + position))
     return mix(last_hash ^ mix(earlier_hash + np.uint64(1)) ^ noise_here)
 
@@ -97,26 +94,3 @@ def constrain(token_id: int, sampling: SamplingParams, eos_token_ids: list[int],
         while token_id in banned:
             token_id = (token_id + 1) % VOCAB_SIZE
     return token_id
-
-
-def expected_tokens(
-    prompt_token_ids: list[int],
-    sampling: SamplingParams,
-    num_tokens: int,
-    *,
-    choice_index: int = 0,
-    eos_token_ids: list[int] | None = None,
-) -> list[int]:
-    """The first ``num_tokens`` tokens that the fake model answers, whatever the batch, the chunks or the cache."""
-    tokens = list(prompt_token_ids)
-    hashes: list[int] = []
-    noise = sampling_noise(sampling, choice_index)
-    while True:
-        for token in tokens[len(hashes) :]:
-            before = hashes[-1] if hashes else START
-            hashes.append((before * MULTIPLIER + mix(token)) & _MASK)
-        position = len(tokens) - len(prompt_token_ids)
-        if position >= num_tokens:
-            return tokens[len(prompt_token_ids) :]
-        bits = draw(hashes[-1], hashes[hashes[-1] % len(hashes)], noise, position)
-        tokens.append(constrain(token_from_bits(bits, tokens[-1]), sampling, eos_token_ids or [], position))

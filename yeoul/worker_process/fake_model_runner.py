@@ -26,7 +26,7 @@ _EMBEDDING_SIZE = 16
 
 
 class FakeModelRunner:
-    """Answers as ``fake_model.expected_tokens`` says, if every block and counter that it is handed is right."""
+    """Answers as ``fake_model`` says, if every block and counter that it is handed is right."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings

@@ -22,7 +22,8 @@ from yeoul.messages.outputs import (
 from yeoul.messages.requests import AddRequest, Shutdown
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import CallResult, StepInput, StepResult
-from yeoul.transport.sockets import ClientSockets, ipc_addresses
+from yeoul.transport.addresses import ipc_addresses
+from yeoul.transport.sockets import ClientSockets
 from yeoul.worker_process.executor import _worker_settings
 from yeoul.worker_process.worker import Worker
 

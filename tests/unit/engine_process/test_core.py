@@ -8,6 +8,7 @@ import os
 import msgspec
 import pytest
 
+from tests.fake_answer import expected_tokens
 from tests.unit.engine_process.engine_talk import converse, request, until
 from yeoul import __version__
 from yeoul.errors import ProcessDeadError
@@ -22,7 +23,6 @@ from yeoul.messages.requests import AbortRequests, Hello, UtilityCall
 from yeoul.messages.steps import CallResult
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.transport.sockets import EngineInput, EngineOutput
-from yeoul.worker_process.fake_model import expected_tokens
 
 
 @pytest.fixture

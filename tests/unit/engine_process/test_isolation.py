@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.fake_answer import expected_tokens
 from tests.unit.engine_process.engine_talk import converse
 from yeoul import __version__
 from yeoul.kv_cache.block_hash import extend_hashes
@@ -23,7 +24,6 @@ from yeoul.scheduler import scheduler as scheduler_module
 from yeoul.scheduler.answers import AnswerReader
 from yeoul.scheduler.stopping import StopRule
 from yeoul.worker_process import fake_model, fake_model_runner, input_batch
-from yeoul.worker_process.fake_model import expected_tokens
 from yeoul.worker_process.fake_model_runner import FakeModelRunner
 from yeoul.worker_process.input_batch import InputBatch
 

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from tests.fake_answer import expected_tokens
 from tests.unit.engine_process.engine_talk import InPlaceExecutor, converse, request, until
 from yeoul import __version__
 from yeoul.errors import GivenUpError, ProcessDeadError
@@ -22,7 +23,6 @@ from yeoul.messages.requests import AbortRequests, Hello, Shutdown
 from yeoul.messages.steps import StepResult
 from yeoul.recovery import restart_budget
 from yeoul.recovery.recovery_report import read_report
-from yeoul.worker_process.fake_model import expected_tokens
 
 DEATH = ProcessDeadError("Worker_0", "was killed by signal 9 (SIGKILL)", exit_code=-9)
 

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from tests.fake_answer import expected_tokens
 from tests.unit.worker_process.fake_worker import Driver, fake_worker, greedy, run_together, seeded
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
-from yeoul.worker_process.fake_model import expected_tokens
 
 PROMPT = [256, *b"The quick brown fox jumps over the lazy dog"]
 

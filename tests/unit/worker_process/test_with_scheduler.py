@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.fake_answer import expected_tokens
 from tests.unit.worker_process.fake_worker import fake_worker, greedy, seeded
 from yeoul.config.settings import SchedulerSettings
 from yeoul.kv_cache.manager import KVCacheManager
@@ -15,7 +16,6 @@ from yeoul.messages.requests import AddRequest
 from yeoul.messages.steps import StepInput
 from yeoul.scheduler.growth import GrowthForecast
 from yeoul.scheduler.scheduler import Scheduler
-from yeoul.worker_process.fake_model import expected_tokens
 from yeoul.worker_process.worker import Worker
 
 

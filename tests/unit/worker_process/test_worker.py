@@ -6,11 +6,11 @@ import os
 
 import pytest
 
+from tests.fake_answer import expected_tokens
 from tests.unit.worker_process.fake_worker import Driver, fake_settings, fake_worker, seeded
 from yeoul.config.settings import CacheSettings, FakeSettings, ModelSettings
 from yeoul.errors import ConfigError, InvalidRequestError
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
-from yeoul.worker_process.fake_model import expected_tokens
 from yeoul.worker_process.worker import Worker
 
 
