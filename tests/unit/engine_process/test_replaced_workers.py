@@ -20,7 +20,7 @@ from yeoul.messages.outputs import (
     WorkersReplaced,
 )
 from yeoul.messages.requests import AbortRequests, Hello, Shutdown
-from yeoul.messages.steps import StepResult
+from yeoul.messages.steps import RequestResult, StepResult
 from yeoul.recovery import restart_budget
 from yeoul.recovery.recovery_report import read_report
 
@@ -144,6 +144,37 @@ def test_workers_that_die_whatever_they_do_are_given_up_with_the_last_cause(tmp_
         assert len(executor.successors) == 6
 
     converse(tmp_path, scenario, expect_error=GivenUpError)
+
+
+@pytest.mark.parametrize("makes_tokens", [True, False])
+def test_deaths_count_from_the_last_token_on_and_a_fault_is_none(tmp_path, monkeypatch, makes_tokens):
+    monkeypatch.setattr(restart_budget, "_FIRST_PAUSE_SECONDS", 0.001)
+    real_execute = InPlaceExecutor.execute
+
+    def execute(self, step, limit_seconds):
+        names = [entry.request_id for entry in step.scheduled]
+        if makes_tokens or set(names) <= {"warm-up"}:
+            return real_execute(self, step, limit_seconds)
+        future: Future[StepResult] = Future()
+        future.set_result(StepResult(step.step_number, [RequestResult(name, fault="injected") for name in names]))
+        return future
+
+    monkeypatch.setattr(InPlaceExecutor, "execute", execute)
+
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        assert isinstance(await client.hear(), EngineReady)
+        num_deaths, last = 0, None
+        while num_deaths < 8 and not isinstance(last, EngineDead):
+            client.say(request(f"r{num_deaths}", max_tokens=1))
+            (output,) = await hear_outputs_until_finished(client)
+            assert (output.fault is None) == makes_tokens
+            executor.successors[-1].on_death(DEATH)
+            *_, last = await hear_all_until(client, WorkersReplaced | EngineDead)
+            num_deaths += 1
+        assert num_deaths == (8 if makes_tokens else 6)
+
+    converse(tmp_path, scenario, expect_error=None if makes_tokens else GivenUpError)
 
 
 def test_a_step_may_take_a_while_and_twenty_times_what_is_expected(tmp_path):
