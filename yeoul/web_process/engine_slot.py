@@ -56,7 +56,10 @@ class EngineSlot:
     def serve(self) -> None:
         """From now on requests go to the engine. Whatever ends one of its tasks by an error ends the engine, too."""
         self._requests.attach(self.engine)
-        self._tasks = [self._loop.start(), self._watch.start()]
+        self._tasks = [
+            asyncio.create_task(self._loop.run(), name="OutputQueueLoop"),
+            asyncio.create_task(self._watch.run(), name="EngineWatch"),
+        ]
         for task in self._tasks:
             task.add_done_callback(self._note_done)
 

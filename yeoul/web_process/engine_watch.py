@@ -2,7 +2,7 @@
 
 While somebody waits for the engine it is asked now and then which requests it has: a sign of life, and a way to find what
 got lost. While it replaces its workers it cannot answer, and has a longer limit. Time in which this process was suspended
-itself (a frozen container, Ctrl-Z, a virtual machine that moves) is nobody's silence. ``AsyncLLM`` starts it.
+itself (a frozen container, Ctrl-Z, a virtual machine that moves) is nobody's silence. ``EngineSlot`` starts it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,6 @@ class EngineWatch:
         self._workers_limit_seconds = limits.worker_ready_timeout_seconds + limits.step_timeout_seconds
         self._busy_since = self._last_asked = time.monotonic()
         self.is_asking = False  # an engine that says nothing by itself
-
-    def start(self) -> asyncio.Task[None]:
-        """Starts the task on the running loop, under the name ``EngineWatch``."""
-        return asyncio.get_running_loop().create_task(self.run(), name="EngineWatch")
 
     async def run(self) -> None:
         """Until it is cancelled."""

@@ -63,7 +63,9 @@ def error_response(error: Exception) -> Response:
 def install_error_handlers(app: FastAPI) -> None:
     """Gives every error of every route this shape, those of the framework included."""
 
-    async def on_our_error(request: Request, error: Exception) -> Response:
+    async def on_error(request: Request, error: Exception) -> Response:
+        if not isinstance(error, YeoulError):
+            logger.error("%s %s failed", request.method, request.url.path)
         return error_response(error)
 
     async def on_framework_error(request: Request, error: Exception) -> Response:
@@ -76,14 +78,10 @@ def install_error_handlers(app: FastAPI) -> None:
     async def on_invalid_arguments(request: Request, error: Exception) -> Response:
         return error_response(InvalidRequestError(f"the request's path or query is not valid: {error}"))
 
-    async def on_unforeseen_error(request: Request, error: Exception) -> Response:
-        logger.error("%s %s failed", request.method, request.url.path)
-        return error_response(error)
-
-    app.add_exception_handler(YeoulError, on_our_error)
+    app.add_exception_handler(YeoulError, on_error)
     app.add_exception_handler(HTTPException, on_framework_error)
     app.add_exception_handler(RequestValidationError, on_invalid_arguments)
-    app.add_exception_handler(Exception, on_unforeseen_error)
+    app.add_exception_handler(Exception, on_error)
 
 
 def _translate(request: Request, error: HTTPException) -> YeoulError:

@@ -1,6 +1,6 @@
 """OutputQueueLoop: the asyncio task that receives what the engine sends and hands each request its own.
 
-Knows nothing of HTTP; never holds the loop for long: it gives way after every few dozen requests. ``AsyncLLM`` starts it.
+Knows nothing of HTTP; never holds the loop for long: it gives way after every few dozen requests. ``EngineSlot`` starts it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,6 @@ class OutputQueueLoop:
         self._recovery = recovery
         self.last_heard = time.monotonic()
         self._num_handed_out = 0
-
-    def start(self) -> asyncio.Task[None]:
-        """Starts the task on the running loop, under the name ``OutputQueueLoop``."""
-        return asyncio.get_running_loop().create_task(self.run(), name="OutputQueueLoop")
 
     async def run(self) -> None:
         """Runs until an engine dies for good or the task is cancelled; what cannot be handled counts as its death."""

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import setproctitle
+import uvloop
 
 from yeoul.config.settings import Settings
 from yeoul.descriptors import allow_descriptors
@@ -64,20 +65,14 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
     set_up_logging("Web", settings.server.log_level)
     setproctitle.setproctitle("yeoul::Web")
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
-    tls = ServerTls.of(settings.server)
+    tls = ServerTls(settings.server) if settings.server.ssl_certfile is not None else None
     allow_descriptors(settings.server.max_num_connections + _NUM_OTHER_DESCRIPTORS, "--max-num-connections")
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(one) for one in bind_listeners(settings.server.host, settings.server.port)]
         llm = AsyncLLM(settings, on_progress=on_progress)
         llm.resolve()
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(ServerLife(llm, listeners, on_ready, tls).run())
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    import uvloop
-
-    return uvloop.new_event_loop()
 
 
 class ServerLife:

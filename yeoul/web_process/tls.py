@@ -21,19 +21,14 @@ _MISMATCHES = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}
 class ServerTls:
     """``context`` for a listener. Connections that begin after ``reload`` get what is in the files then; others go on."""
 
-    def __init__(self, server: ServerSettings, context: ssl.SSLContext) -> None:
-        self.context = self._current = context
+    def __init__(self, server: ServerSettings) -> None:
+        """Raises as ``make_tls_context``."""
+        self.context = self._current = make_tls_context(server)
         self._server = server
         self._files = [path for path in (server.ssl_certfile, server.ssl_keyfile, server.ssl_ca_certs) if path is not None]
         self._seen = self._look()
         # OpenSSL asks for it at every handshake, also where the client says no name.
-        context.sni_callback = self._choose
-
-    @classmethod
-    def of(cls, server: ServerSettings) -> ServerTls | None:
-        """None where the server speaks plain HTTP. Raises as ``make_tls_context``."""
-        context = make_tls_context(server)
-        return None if context is None else cls(server, context)
+        self.context.sni_callback = self._choose
 
     def has_changed(self) -> bool:
         """Whether a file is another one, or has been written, since it was looked at last."""
@@ -43,12 +38,10 @@ class ServerTls:
         """Reads the files again. Where they cannot work (half of a pair is there) all stays as it was; the log says why."""
         self._seen = self._look()
         try:
-            context = make_tls_context(self._server)
+            self._current = make_tls_context(self._server)
         except (ConfigError, OSError) as error:
             logger.warning("the certificate that was in use stays: %s", error)
             return
-        assert context is not None
-        self._current = context
         logger.info("new connections get the certificate that is in %s now", self._server.ssl_certfile)
 
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, asked: ssl.SSLContext) -> None:
@@ -58,14 +51,13 @@ class ServerTls:
         return [_identity(path) for path in self._files]
 
 
-def make_tls_context(server: ServerSettings) -> ssl.SSLContext | None:
-    """TLS 1.2 or newer with these files; None where the server speaks plain HTTP.
+def make_tls_context(server: ServerSettings) -> ssl.SSLContext:
+    """TLS 1.2 or newer with these files, of which the certificate is one.
 
     Raises:
         ConfigError: a file cannot be read, or is not what its flag expects; the certificate has another key.
     """
-    if server.ssl_certfile is None:
-        return None
+    assert server.ssl_certfile is not None
     certificate, key = server.ssl_certfile, server.ssl_keyfile
     _check_file("--ssl-certfile", certificate, "CERTIFICATE", "a certificate")
     if key is not None:

@@ -81,7 +81,7 @@ class Scene:
             self.requests.add(Noted(str(number), self.turns, self.clock))
         client.sent.clear()
         self.nurse = Nurse(self.requests, num_lives)
-        self.task = OutputQueueLoop(client, self.requests, self.nurse).start()
+        self.task = asyncio.create_task(OutputQueueLoop(client, self.requests, self.nurse).run())
 
     async def count_turns(self) -> None:
         while self.requests.states:

@@ -33,10 +33,6 @@ def written(path, content):
     return str(path)
 
 
-def test_without_a_certificate_there_is_no_tls():
-    assert make(None) is None
-
-
 @pytest.mark.parametrize("cert_reqs", [0, 1, 2])
 def test_certificate_and_key_may_be_one_file_or_two_and_old_versions_are_off(files, cert_reqs):
     for certificate, key in ((files.server, files.server_key), (files.both, None)):
@@ -132,7 +128,7 @@ def shake_hands(context, client):
 @pytest.fixture
 def renewed(files, tmp_path):
     """A server that has begun with ``files``, and its certificate's next one."""
-    server = ServerTls.of(ServerSettings(ssl_certfile=files.server, ssl_keyfile=files.server_key))
+    server = ServerTls(ServerSettings(ssl_certfile=files.server, ssl_keyfile=files.server_key))
     (tmp_path / "next").mkdir()
     return server, Certificates(tmp_path / "next")
 
@@ -174,7 +170,7 @@ def test_what_cannot_work_leaves_the_certificate_as_it_was_and_says_so(files, re
 def test_the_authorities_of_clients_are_renewed_too(files, renewed, tmp_path):
     _, following = renewed
     authorities = Path(written(tmp_path / "clients.pem", Path(files.ca).read_bytes()))
-    server = ServerTls.of(
+    server = ServerTls(
         ServerSettings(
             ssl_certfile=files.server, ssl_keyfile=files.server_key, ssl_ca_certs=str(authorities), ssl_cert_reqs=2
         )
