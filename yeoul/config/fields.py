@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import inspect
@@ -34,12 +34,13 @@ _KINDS: dict[type[inspect.Type], Kind] = {
 
 
 class SettingField(msgspec.Struct, frozen=True, kw_only=True):
-    """One setting: its name and group, what it accepts, and what it is for.
+    """One setting: its name and type, its group, what it accepts, and what it is for.
 
     ``low`` and ``high`` are the ends of the range, both inside it unless ``low_excluded``; None where there is none.
     """
 
     name: str
+    type: Any
     group: str
     group_title: str
     description: str
@@ -82,9 +83,10 @@ def setting_fields() -> dict[str, SettingField]:
     for group in settings.fields:
         group_type, meta = _without_meta(group.type)
         assert isinstance(group_type, inspect.StructType)
+        types = {field.name: field.type for field in msgspec.structs.fields(group_type.cls)}
         for field in group_type.fields:
             assert field.name not in fields, f"two settings are called {field.name}"
-            fields[field.name] = _read_field(field, group.name, meta["title"])
+            fields[field.name] = _read_field(field, types[field.name], group.name, meta["title"])
     return fields
 
 
@@ -94,7 +96,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
-def _read_field(field: inspect.Field, group: str, group_title: str) -> SettingField:
+def _read_field(field: inspect.Field, annotation: Any, group: str, group_title: str) -> SettingField:
     inner, meta = _without_meta(field.type)
     options = [option for option in _alternatives(inner) if not isinstance(option, inspect.NoneType)]
     is_optional = len(options) < len(_alternatives(inner))
@@ -106,6 +108,7 @@ def _read_field(field: inspect.Field, group: str, group_title: str) -> SettingFi
     low, high, low_excluded = _range_of(value)
     return SettingField(
         name=field.name,
+        type=annotation,
         group=group,
         group_title=group_title,
         description=meta["description"],

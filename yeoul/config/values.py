@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from yeoul.config.fields import SettingField
 from yeoul.errors import ConfigError
 
@@ -31,11 +33,13 @@ def read_value(field: SettingField, value: object, origin: str) -> object:
     Raises:
         ConfigError: the value is of the wrong kind or out of range; says what is expected.
     """
-    if field.is_list:
-        return _read_list(field, value, origin)
-    if field.is_optional and field.kind != "str" and isinstance(value, str) and value.strip().lower() in _LEFT_OPEN:
-        return None
-    return _read_single(field, value, origin)
+    try:
+        found = msgspec.convert(_from_text(field, value) if isinstance(value, str) else _whole(field, value), field.type)
+    except (ValueError, OverflowError, msgspec.ValidationError):
+        raise _refusal(field, value, origin) from None
+    if not all(map(_is_sane, found if isinstance(found, list) else [found])):
+        raise _refusal(field, value, origin)
+    return found
 
 
 def as_size(num_bytes: int) -> str:
@@ -56,67 +60,43 @@ def expected(field: SettingField) -> str:
     return ("a number" if field.kind == "float" else noun) + _range_in_words(field)
 
 
-def _read_list(field: SettingField, value: object, origin: str) -> list[object]:
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    if not isinstance(value, (list, tuple)):
-        raise _refusal(field, value, origin)
-    return [_read_single(field, item, origin) for item in value]
-
-
-def _read_single(field: SettingField, value: object, origin: str) -> object:
-    if field.kind in ("int", "float"):
-        return _read_number(field, value, origin)
-    if field.kind == "bool":
-        return _read_bool(field, value, origin)
-    if field.kind == "choice" and isinstance(value, str):
-        value = value.strip().lower()
-    if not isinstance(value, str) or not value.strip() or (field.kind == "choice" and value not in field.choices):
-        raise _refusal(field, value, origin)
-    return value
-
-
-def _read_bool(field: SettingField, value: object, origin: str) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE:
-        return value.strip().lower() in _TRUE
-    raise _refusal(field, value, origin)
-
-
-def _read_number(field: SettingField, value: object, origin: str) -> int | float:
-    number = _number_in(value, field) if isinstance(value, str) else value
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not _is_in_range(field, number):
-        raise _refusal(field, value, origin)
-    if field.kind == "int" and number != int(number):
-        raise _refusal(field, value, origin)
-    return int(number) if field.kind == "int" else float(number)
-
-
-def _is_in_range(field: SettingField, number: int | float) -> bool:
-    if not -(2**63) <= number < 2**63:  # 64 bits; not a number and the infinities are outside as well
-        return False
-    if field.low is not None and (number < field.low or (field.low_excluded and number == field.low)):
-        return False
-    return field.high is None or number <= field.high
-
-
-def _number_in(text: str, field: SettingField) -> int | float | None:
-    """The number that ``text`` writes, with its unit; None if it writes none."""
-    if field.kind == "float":
-        try:
-            return float(text)
-        except ValueError:
-            return None
-    match = _NUMBER.fullmatch(text.strip()) if len(text) <= _MAX_NUMBER_CHARACTERS else None
-    if match is None or (text.strip().endswith("B") and not field.is_size):
+def _from_text(field: SettingField, text: str) -> object:
+    """What ``text`` writes, in the field's type if it can be; ValueError if it writes nothing of its kind."""
+    word = text.strip().lower()
+    if field.is_list:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if field.kind == "str":
+        return text
+    if field.is_optional and word in _LEFT_OPEN:
         return None
+    if field.kind == "bool":
+        return word in _TRUE if word in _TRUE | _FALSE else text
+    if field.kind == "choice":
+        return word
+    return float(text) if field.kind == "float" else _whole(field, _number_in(text.strip(), field))
+
+
+def _number_in(text: str, field: SettingField) -> int | float:
+    """The number that ``text`` writes, with its unit."""
+    match = _NUMBER.fullmatch(text) if len(text) <= _MAX_NUMBER_CHARACTERS else None
+    if match is None or (text.endswith("B") and not field.is_size):
+        raise ValueError(text)
     digits, letter, ending = match.groups()
-    if letter is None:
-        return float(digits) if "." in digits else int(digits)
-    decimal = ending == "B" or (ending is None and letter.islower())
-    scale: int = (1000 if decimal else 1024) ** _POWERS[letter.lower()]
+    decimal = ending == "B" or (ending is None and letter is not None and letter.islower())
+    scale: int = (1000 if decimal else 1024) ** _POWERS[letter.lower()] if letter is not None else 1
     return float(digits) * scale if "." in digits else int(digits) * scale
+
+
+def _whole(field: SettingField, value: object) -> object:
+    """1.5GiB, or 1e9 in a config file, are whole numbers."""
+    return int(value) if field.kind == "int" and isinstance(value, float) and value.is_integer() else value
+
+
+def _is_sane(value: object) -> bool:
+    """What is true of every field: a text says something, a number has 64 bits (and is one, and has an end)."""
+    if isinstance(value, int | float):
+        return -(2**63) <= value < 2**63
+    return not isinstance(value, str) or bool(value.strip())
 
 
 def _range_in_words(field: SettingField) -> str:
