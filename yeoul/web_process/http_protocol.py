@@ -64,8 +64,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any longer, and every request of this client ends, those that wait for their turn too."""
-        self._stop_clock()
-        self._stop_reader_clock()
+        _cancel(self._deadline)
+        _cancel(self._reader_deadline)
         self._abandon_answers()
         super().connection_lost(exc)
 
@@ -160,7 +160,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is complete; how long its answer takes is not the client's fault."""
         if not self.parser.should_upgrade():
-            self._stop_clock()
+            _cancel(self._deadline)
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -176,7 +176,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         response = error_response(error)
         head = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
         self.transport.write(STATUS_LINE[response.status_code] + head + b"connection: close\r\n\r\n" + bytes(response.body))
-        self._stop_clock()
+        _cancel(self._deadline)
         self._deadline = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -196,12 +196,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client takes nothing at the moment; if that lasts, it is left, whatever it was to get."""
         super().pause_writing()
-        self._stop_reader_clock()
+        _cancel(self._reader_deadline)
         self._reader_deadline = self.loop.call_later(self._reader_timeout_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self._stop_reader_clock()
+        _cancel(self._reader_deadline)
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -215,18 +215,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _start_clock(self) -> None:
-        self._stop_clock()
+        _cancel(self._deadline)
         self._deadline = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
-
-    def _stop_clock(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _stop_reader_clock(self) -> None:
-        if self._reader_deadline is not None:
-            self._reader_deadline.cancel()
-            self._reader_deadline = None
 
 
 class _WithoutChunks:
@@ -249,6 +239,11 @@ class _WithoutChunks:
             await send(message)
 
         await self._app(scope, receive, send_plain)
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 def _too_large(what: str, most: int) -> InvalidRequestError:

@@ -6,7 +6,7 @@ The engine's numbers come from its last snapshot when somebody asks; the times o
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import get_args
 
@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from yeoul.messages.outputs import FinishReason
-from yeoul.messages.statistics import EngineStatistics
+from yeoul.web_process.async_llm import AsyncLLM
 from yeoul.web_process.engine_slot import EngineState
 from yeoul.web_process.request_observer import RequestObserver
 
@@ -28,9 +28,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(RequestObserver):
-    """A registry of its own, so that two servers in one process do not mix."""
+    """Of one engine. A registry of its own, so that two servers in one process do not mix."""
 
-    def __init__(self) -> None:
+    def __init__(self, llm: AsyncLLM) -> None:
         self._registry = CollectorRegistry()
         self._first_token = self._histogram(
             "time_to_first_token_seconds", "From arrival to the first token.", _REQUEST_SECONDS
@@ -60,13 +60,10 @@ class Metrics(RequestObserver):
             self._ended.labels(reason)
         for reason in ("full", "deadline"):
             self._refused.labels(reason)
+        self._registry.register(_EngineCollector(llm))
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"yeoul:{name}", text, buckets=buckets, registry=self._registry)
-
-    def watch(self, statistics: Callable[[], EngineStatistics], state: Callable[[], str]) -> None:
-        """From now on the engine's snapshot and state are part of the answer."""
-        self._registry.register(_EngineCollector(statistics, state))
 
     def render(self) -> bytes:
         """The answer to a scrape, in Prometheus's text format."""
@@ -130,17 +127,16 @@ class _TokenGaps(Collector):
 class _EngineCollector(Collector):
     """Turns the engine's last snapshot into metrics when somebody asks."""
 
-    def __init__(self, statistics: Callable[[], EngineStatistics], state: Callable[[], str]) -> None:
-        self._statistics = statistics
-        self._state = state
+    def __init__(self, llm: AsyncLLM) -> None:
+        self._llm = llm
 
     def collect(self) -> Iterable[Metric]:
         """One family a number."""
-        now = self._statistics()
+        now = self._llm.statistics
         usage = now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0
         state = GaugeMetricFamily("yeoul:engine_state", "1 for what the engine is doing.", labels=["state"])
         for name in get_args(EngineState):
-            state.add_metric([name], name == self._state())
+            state.add_metric([name], name == self._llm.state)
         yield state
         yield _gauge("num_requests_running", "Requests in the running batch.", now.num_running)
         yield _gauge("num_requests_waiting", "Requests in the waiting queue.", now.num_waiting)

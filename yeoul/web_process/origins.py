@@ -8,8 +8,8 @@ send JSON elsewhere without asking first. Source: https://fetch.spec.whatwg.org/
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,8 +21,6 @@ from yeoul.web_process.errors_http import error_response
 _ANY = "*"
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # as people type them
 _PREFLIGHT_SECONDS = 600  # how long a browser need not ask again
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Origins:
@@ -40,32 +38,33 @@ class Origins:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        origin = _value(scope["headers"], b"origin")
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
         is_allowed = origin is not None and not self._allowed_origins.isdisjoint((_ANY, origin.lower()))
         if self._allowed_origins:
             send = _with_permission(send, origin if is_allowed else None)
         app: ASGIApp
-        refusal = self._find_refusal(scope, origin, is_allowed=is_allowed)
+        refusal = self._find_refusal(scope, headers, is_allowed=is_allowed)
         if refusal is not None:
             app = error_response(refusal)
-        elif is_allowed and _is_preflight(scope):
-            app = _permission(scope["headers"])
+        elif is_allowed and _is_preflight(scope, headers):
+            app = _permission(headers)
         else:
             app = self._app
         await app(scope, receive, send)
 
-    def _find_refusal(self, scope: Scope, origin: str | None, *, is_allowed: bool) -> UserError | None:
-        headers = scope["headers"]
+    def _find_refusal(self, scope: Scope, headers: Headers, *, is_allowed: bool) -> UserError | None:
+        origin = headers.get("origin")
         if scope["path"] not in OPEN_PATHS and (self._allowed_hosts or self._is_open):
-            for host in (value.decode("latin-1") for name, value in headers if name == b"host"):
+            for host in headers.getlist("host"):
                 if not self._is_known_host(host):
                     return ForbiddenError(
                         f"the request is for the host {host[:200]!r}, which this server does not know; ask for localhost, or "
                         "start it with --allowed-hosts and that name"
                     )
         if origin is not None and not is_allowed:
-            is_own = origin.lower().partition("://")[2] == (_value(headers, b"host") or "").lower()
-            if not is_own and (self._is_open or _is_preflight(scope)):
+            is_own = origin.lower().partition("://")[2] == headers.get("host", "").lower()
+            if not is_own and (self._is_open or _is_preflight(scope, headers)):
                 return ForbiddenError(
                     f"web pages from {origin[:200]!r} may not use this server; start it with --allowed-origins and that "
                     "origin if they should"
@@ -103,8 +102,7 @@ def _name_of(host: str) -> str:
 
 
 def _wrong_type(headers: Headers) -> UserError | None:
-    given = _value(headers, b"content-type")
-    kind = (given or "application/json").partition(";")[0].strip().lower()
+    kind = (headers.get("content-type") or "application/json").partition(";")[0].strip().lower()
     if kind.endswith(("/json", "+json")):
         return None
     return InvalidRequestError(
@@ -112,20 +110,17 @@ def _wrong_type(headers: Headers) -> UserError | None:
     )
 
 
-def _is_preflight(scope: Scope) -> bool:
-    return scope["method"] == "OPTIONS" and _value(scope["headers"], b"access-control-request-method") is not None
+def _is_preflight(scope: Scope, headers: Headers) -> bool:
+    return scope["method"] == "OPTIONS" and "access-control-request-method" in headers
 
 
 def _permission(headers: Headers) -> Response:
     """To a browser that asks first: the request that it named may come."""
     granted = {"access-control-max-age": str(_PREFLIGHT_SECONDS)}
-    for asked, answered in (
-        (b"access-control-request-method", "access-control-allow-methods"),
-        (b"access-control-request-headers", "access-control-allow-headers"),
-    ):
-        if (value := _value(headers, asked)) is not None:
-            granted[answered] = value
-    if _value(headers, b"access-control-request-private-network") == "true":
+    for asked, answered in (("method", "methods"), ("headers", "headers")):
+        if (value := headers.get(f"access-control-request-{asked}")) is not None:
+            granted[f"access-control-allow-{answered}"] = value
+    if headers.get("access-control-request-private-network") == "true":
         granted["access-control-allow-private-network"] = "true"
     return Response(status_code=204, headers=granted)
 
@@ -142,7 +137,3 @@ def _with_permission(send: Send, origin: str | None) -> Send:
         await send(message)
 
     return send_with_permission
-
-
-def _value(headers: Headers, wanted: bytes) -> str | None:
-    return next((value.decode("latin-1") for name, value in headers if name == wanted), None)

@@ -237,8 +237,7 @@ def _make_http_server(llm: AsyncLLM, listeners: Sequence[socket.socket], tls: Se
     from yeoul.web_process.metrics import Metrics
     from yeoul.web_process.server_context import ServerContext
 
-    metrics = Metrics()
-    metrics.watch(lambda: llm.statistics, lambda: llm.state)
+    metrics = Metrics(llm)
     llm.observer = metrics
     return HttpServer(ServerContext(llm, llm.settings, metrics), listeners, tls)
 

@@ -52,12 +52,6 @@ def _join_events(events: Callable[[GenerationOutput], bytes], batch: Sequence[Ge
     return b"".join(map(events, batch))
 
 
-def direct_send(scope: Scope, send: Send) -> Send:
-    """The connection's own ``send``, for a response that has begun: the layers around it have no more to do then."""
-    found: Send = scope.get("extensions", {}).get(DIRECT_SEND, send)
-    return found
-
-
 class EventStream(Response):
     """The response of a streaming route. Closes ``stream`` when it ends, however it ends."""
 
@@ -76,7 +70,9 @@ class EventStream(Response):
         self._tick()
         try:
             with on_disconnect(receive, self._stream.close):
-                await asyncio.create_task(self._send_all(send, direct_send(scope, send)), name="send_events")
+                # Once the response has begun, the layers around it have no more to do.
+                send_directly = scope.get("extensions", {}).get(DIRECT_SEND, send)
+                await asyncio.create_task(self._send_all(send, send_directly), name="send_events")
         except Exception as error:
             if not isinstance(error, YeoulError):
                 logger.exception("request %s failed", self._stream.request_id)

@@ -44,7 +44,8 @@ class Ticket:
         self._requests = requests
         self._num_choices = num_choices
         self._request_id = request_id
-        self._check(num_tokens, is_guess=True)
+        num_tokens = min(num_tokens, requests.room.most_tokens)
+        self._check(num_tokens)
         if not terms.is_probe:
             requests.room.enter(self, terms.tenant, num_tokens, num_requests=num_choices, is_alone=not requests.states)
 
@@ -67,7 +68,7 @@ class Ticket:
             UnavailableError, InvalidRequestError: as when it came.
         """
         self._requests.room.note_gone([self])
-        self._check(num_tokens, is_guess=False)
+        self._check(num_tokens)
         if (seconds_left := self.seconds_left()) is not None:
             with self._counting("deadline"):
                 self._requests.room.check_deadline(seconds_left, max_tokens, len(self._requests.states))
@@ -100,13 +101,13 @@ class Ticket:
         except TimeoutError:
             raise self.missed() from None
 
-    def _check(self, num_tokens: int, *, is_guess: bool) -> None:
+    def _check(self, num_tokens: int) -> None:
         if self._requests.is_closed:
             raise UnavailableError("the server is stopping and takes no new requests; try again later", retry_after_seconds=5)
         self._requests.check_id(self._request_id)
         if not self.terms.is_probe:
             with self._counting("full"):
-                self._requests.room.check(self.terms.tenant, self._num_choices, num_tokens, is_guess=is_guess)
+                self._requests.room.check(self.terms.tenant, self._num_choices, num_tokens)
 
     @contextlib.contextmanager
     def _counting(self, reason: str) -> Iterator[None]:

@@ -52,10 +52,13 @@ class WaitingRoom:
         limits, num_keys = settings.scheduler, len(settings.server.api_key)
         return cls(limits.max_num_waiting_requests, limits.max_num_waiting_tokens, max(1, num_keys))
 
-    def check(self, tenant: str, num_requests: int, num_tokens: int, *, is_guess: bool = False) -> None:
-        """Whether so many more requests, with prompts of so many tokens together, find room.
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens the prompts of one tenant may have that wait: a guess of more would refuse for ever."""
+        return self._tokens.most
 
-        A guess of the tokens may be wrong: it refuses nothing for ever.
+    def check(self, tenant: str, num_requests: int, num_tokens: int) -> None:
+        """Whether so many more requests, with prompts of so many tokens together, find room.
 
         Raises:
             InvalidRequestError: so many could not even wait in an empty room.
@@ -67,7 +70,7 @@ class WaitingRoom:
                 " time: ask for fewer",
                 param="n",
             )
-        if num_requests > 1 and num_tokens > self._tokens.most and not is_guess:
+        if num_requests > 1 and num_tokens > self._tokens.most:
             raise InvalidRequestError(
                 f"this request asks for {num_requests} answers to prompts of {num_tokens} tokens together (prompts times n);"
                 f" at most {self._tokens.most} can wait at a time: ask for fewer",

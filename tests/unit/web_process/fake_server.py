@@ -34,8 +34,7 @@ class FakeServer:
         llm.resolve()
         if self._starts_engine:
             await llm.start()
-        metrics = Metrics()
-        metrics.watch(lambda: llm.statistics, lambda: llm.state)
+        metrics = Metrics(llm)
         llm.observer = metrics
         listeners = bind_listeners(self.settings.server.host, 0)
         self.url = url_of(listeners)

@@ -10,6 +10,7 @@ from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul import __version__
 from yeoul.messages.outputs import WorkerInfo, WorkersLost, WorkersReplaced
+from yeoul.web_process.async_llm import AsyncLLM
 from yeoul.web_process.metrics import Metrics
 from yeoul.web_process.routes import health
 
@@ -104,7 +105,7 @@ def test_where_no_token_comes_in_time_it_is_said(monkeypatch):
 
 
 def test_tokens_that_came_together_share_their_time_in_the_histogram():
-    metrics = Metrics()
+    metrics = Metrics(AsyncLLM(settings()))
     metrics.next_tokens(1, 0.0009)
     metrics.next_tokens(1, 0.001)
     metrics.next_tokens(4, 0.08)
