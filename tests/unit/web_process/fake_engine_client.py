@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from yeoul import __version__
 from yeoul.config.settings import (
@@ -30,11 +30,13 @@ from yeoul.messages.outputs import (
     WorkerInfo,
 )
 from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage
+from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.model_files.tokenizer_source import FAKE_EOS_TOKEN_ID
 from yeoul.recovery.crash_inquiry import CrashCount, CrashInquiry
 from yeoul.web_process.async_llm import AsyncLLM
+from yeoul.web_process.generation_output import GenerationOutput
 
 MAX_MODEL_LEN = 256
 CHAT_TEMPLATE = (
@@ -274,3 +276,22 @@ class FakeEngine:
 
     async def __aexit__(self, *_: object) -> None:
         await self.llm.shutdown()
+
+
+def run(scene: Callable[[FakeEngine], Awaitable[None]]) -> None:
+    """Plays ``scene`` on an engine of its own."""
+
+    async def play() -> None:
+        async with FakeEngine() as engine:
+            await asyncio.wait_for(scene(engine), 10)
+
+    asyncio.run(play())
+
+
+async def whole(llm: AsyncLLM, prompt: str | list[int], **params: object) -> GenerationOutput:
+    """The answer to ``prompt``, when it is whole."""
+    outputs = [output async for output in llm.generate(prompt, SamplingParams(**params))]  # type: ignore[arg-type]
+    first, *later = outputs
+    for output in later:
+        first.merge(output)
+    return first
