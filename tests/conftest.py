@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import HealthCheck, settings
+
 
 def pytest_configure() -> None:
     """A run in the background ignores SIGINT and its children inherit that; tests of Ctrl-C need the ordinary way."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What an example may take is a matter of the machine; where it is meant, a test says little_time.
+    settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("unhurried")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,3 +72,11 @@ def little_memory(max_bytes: int = 16 << 20) -> Iterator[None]:
         assert tracemalloc.get_traced_memory()[1] < max_bytes
     finally:
         tracemalloc.stop()
+
+
+@contextmanager
+def little_time(max_seconds: float = 2.0) -> Iterator[None]:
+    """Whatever runs inside computes for less than this, however long the machine lets it wait; a decorator, too."""
+    start = time.process_time()
+    yield
+    assert time.process_time() - start < max_seconds

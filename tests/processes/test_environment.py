@@ -50,7 +50,10 @@ SERVES = {
 SERVES_IN_NAMESPACES = {
     "a user id that no file knows": ["env", "-u", "HOME", *UNKNOWN_USER],
     "no /dev/shm": in_mounts("mount -t tmpfs -o ro none /dev/shm"),
-    "a read-only root with a temporary folder": [*in_mounts("mount -o remount,bind,ro /"), "env", "TMPDIR=/dev/shm"],
+    "a read-only root with a temporary folder": [
+        *in_mounts("mount -o remount,bind,ro / && mount -t tmpfs none /dev/shm"),
+        *("env", "TMPDIR=/dev/shm"),
+    ],
     "no control groups": in_mounts("mount -t tmpfs none /sys/fs/cgroup"),
 }
 

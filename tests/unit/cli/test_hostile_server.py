@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 
 import httpx
 import msgspec
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.hostile_bytes import damaged
+from tests.hostile_bytes import damaged, little_time
 from yeoul.cli.benchmark.answer_clock import AnswerClock
 from yeoul.cli.benchmark.http_response import BadResponseError, HttpResponse
 from yeoul.cli.benchmark.plan import RequestTimes
@@ -46,7 +45,8 @@ def read(pieces: list[bytes]) -> HttpResponse:
 
 
 @given(damaged(ANSWERS), cuts)
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300)
+@little_time(2)
 def test_a_damaged_response_is_read_or_refused(raw, places):
     with contextlib.suppress(BadResponseError):
         read(pieces_of(raw, places))
@@ -85,7 +85,8 @@ EVENTS = [
 
 
 @given(damaged(EVENTS), cuts)
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
+@little_time(2)
 def test_any_bytes_are_a_stream_of_events(raw, places):
     parser, whole = EventStreamParser(), EventStreamParser()
     events = [event for piece in pieces_of(raw, places) for event in parser.feed(piece)]
@@ -94,10 +95,10 @@ def test_any_bytes_are_a_stream_of_events(raw, places):
 
 
 def test_a_line_without_end_costs_no_more_time_than_its_length():
-    parser, start = EventStreamParser(), time.monotonic()
-    for _ in range(5_000):
-        assert parser.feed(b"x" * 4096) == []
-    assert time.monotonic() - start < 20.0  # the square of it would be minutes
+    parser = EventStreamParser()
+    with little_time(20):  # the square of it would be minutes
+        for _ in range(5_000):
+            assert parser.feed(b"x" * 4096) == []
 
 
 def ask(answers: list[httpx.Response]) -> str:
@@ -115,14 +116,16 @@ statuses = st.sampled_from([200, 200, 200, 400, 404, 429, 500, 503])
 
 
 @given(damaged(EVENTS), statuses)
-@settings(max_examples=60, deadline=2000)
+@settings(max_examples=60)
+@little_time(2)
 def test_a_chat_with_a_server_that_answers_anything_is_an_answer_or_an_error(raw, status):
     with contextlib.suppress(YeoulError):
         ask([httpx.Response(200, content=MODELS), httpx.Response(status, content=raw)])
 
 
 @given(damaged([MODELS]), statuses)
-@settings(max_examples=40, deadline=2000)
+@settings(max_examples=40)
+@little_time(2)
 def test_a_server_that_lists_anything_as_its_models_is_asked_or_refused(raw, status):
     with contextlib.suppress(YeoulError):
         ask([httpx.Response(status, content=raw), httpx.Response(200, content=EVENTS[0])])
@@ -151,7 +154,8 @@ def test_an_event_of_another_shape_is_an_error_in_words(raw):
 
 
 @given(damaged(EVENTS), st.booleans(), statuses, cuts)
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
+@little_time(2)
 def test_a_clock_reads_anything_or_says_what_is_wrong(raw, streams, status, places):
     times = RequestTimes()
     clock = AnswerClock(times, 0.0, streams=streams)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.hostile_bytes import damaged
+from tests.hostile_bytes import damaged, little_time
 from tests.unit.messages.samples import ADD
 from yeoul.config.build import build_settings
 from yeoul.config.file import ENDINGS, read_config_file
@@ -44,7 +44,8 @@ def written(name: str, content: bytes) -> Any:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @given(data=st.data())
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=150)
+@little_time(2)
 def test_a_damaged_config_file_is_read_or_refused(ending, data):
     raw = data.draw(damaged([CONFIGS[".yaml" if ending == ".yml" else ending]]))
     with written(f"config{ending}", raw) as path, contextlib.suppress(ConfigError):
@@ -66,7 +67,8 @@ with tempfile.TemporaryDirectory() as _folder:
 
 
 @given(damaged([KEYS]))
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
+@little_time(2)
 def test_a_damaged_key_file_is_refused_or_still_whole(raw):
     with written("keys", raw) as path, contextlib.suppress(ConfigError):
         keys = load_keys(path)
@@ -103,7 +105,8 @@ def test_a_report_of_settings_that_cannot_be_is_refused(fields, named):
 
 
 @given(damaged([msgspec.json.encode(REPORT)]))
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
+@little_time(2)
 def test_a_damaged_recovery_report_is_read_or_refused(raw):
     with written("report.json", raw) as path, contextlib.suppress(ConfigError):
         assert isinstance(read_report(path), RecoveryReport)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.hostile_bytes import ABSURD, damaged, little_memory
+from tests.hostile_bytes import ABSURD, damaged, little_memory, little_time
 from tests.unit.messages.samples import MESSAGES, encoded
 from yeoul.messages.steps import StepResult, WorkerMessage
 
@@ -26,7 +26,8 @@ def test_there_is_a_sample_of_every_message(name):
 
 @pytest.mark.parametrize("name", MESSAGES)
 @given(data=st.data())
-@settings(max_examples=80, deadline=2000)
+@settings(max_examples=80)
+@little_time(2)
 def test_damaged_messages_are_refused_or_are_messages(name, data):
     union = MESSAGES[name][0]
     raw = data.draw(damaged(encoded(name)))

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.hostile_bytes import little_time
 from tests.unit.model_files.gguf_bytes import Q8_0, Tensor, tiny_model
 from yeoul.errors import ModelFileError
 from yeoul.model_files.describe_gguf import describe_gguf
@@ -61,7 +62,8 @@ def read_everything(raw: bytes) -> None:
 
 
 @given(st.integers(0, len(WHOLE)), overwrites)
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
+@little_time(2)
 def test_a_damaged_header_is_refused_or_read_but_never_crashes(length, changes):
     raw = bytearray(WHOLE)
     for position, replacement in changes:
@@ -70,7 +72,8 @@ def test_a_damaged_header_is_refused_or_read_but_never_crashes(length, changes):
 
 
 @given(overwrites)
-@settings(max_examples=50, deadline=2000)
+@settings(max_examples=50)
+@little_time(2)
 def test_a_damaged_header_allocates_little(changes):
     raw = bytearray(WHOLE)
     for position, replacement in changes:

@@ -11,6 +11,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.hostile_bytes import little_time
 from tests.unit.model_files.safetensors_bytes import write_json, write_weights
 from yeoul.errors import ModelFileError
 from yeoul.model_files.describe_config import describe_folder
@@ -74,7 +75,8 @@ def changed(whole: dict[str, Any], changes: dict[str, Any], rope_changes: dict[s
     st.dictionaries(st.sampled_from(sorted(CONFIG)), values, max_size=3),
     st.dictionaries(st.sampled_from(sorted(ROPE)), values, max_size=2),
 )
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
+@little_time(2)
 def test_a_config_of_any_values_is_described_or_refused(architecture, changes, rope_changes):
     with tempfile.TemporaryDirectory() as folder:
         write_weights(Path(folder), {"model.embed_tokens.weight": (1, 1)})
@@ -91,7 +93,8 @@ token_ids = st.one_of(values, st.integers(-2, 9), st.lists(st.integers(-1, 9), m
 
 
 @given(st.dictionaries(st.sampled_from(sorted(TOKENIZER_CONFIG)), values, max_size=1), values, token_ids)
-@settings(max_examples=100, deadline=2000)
+@settings(max_examples=100)
+@little_time(2)
 def test_tokenizer_files_of_any_values_are_read_or_refused(changes, tokenizer, generation):
     with tempfile.TemporaryDirectory() as folder:
         write_json(

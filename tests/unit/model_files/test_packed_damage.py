@@ -13,7 +13,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.hostile_bytes import ABSURD, damaged, little_memory
+from tests.hostile_bytes import ABSURD, damaged, little_memory, little_time
 from tests.unit.model_files.packed_samples import KEY
 from yeoul.errors import ModelFileError
 from yeoul.model_files.packed_file import (
@@ -67,13 +67,15 @@ def test_the_whole_file_is_read():
 
 
 @given(damaged([WHOLE]))
-@settings(max_examples=100, deadline=2000)
+@settings(max_examples=100)
+@little_time(2)
 def test_a_damaged_file_is_refused(raw):
     open_and_read(raw)
 
 
 @given(damaged([HEADER]), st.one_of(st.just(VECTOR), st.binary(max_size=200)))
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
+@little_time(2)
 def test_a_header_of_anything_is_refused_or_read(header, data):
     open_and_read(signed(header, data))
 
@@ -82,7 +84,8 @@ numbers = st.one_of(st.integers(-200, 200), st.sampled_from([-(1 << 63), (1 << 6
 
 
 @given(numbers, numbers, numbers, st.lists(numbers, max_size=3), st.text(max_size=6))
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
+@little_time(2)
 def test_places_and_sizes_of_anything_are_refused_or_read(end, offset, num_bytes, shape, type_name):
     fields = msgspec.msgpack.decode(HEADER)
     fields["weights"] = {"vector": [[[type_name, shape, offset, num_bytes]], []]}

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from tests.hostile_bytes import little_time
 from tests.unit.model_files.safetensors_bytes import raw_file, write_json, write_weights
 from yeoul.errors import ModelFileError
 from yeoul.model_files.safetensors_folder import SafetensorsFolder
@@ -128,7 +129,8 @@ WHOLE = raw_file({"__metadata__": {"format": "pt"}, "a": entry([2, 2], 0, 16), "
     st.integers(0, len(WHOLE)),
     st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.binary(min_size=1, max_size=9)), max_size=4),
 )
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
+@little_time(2)
 def test_whatever_is_damaged_is_refused_or_read_but_never_crashes(length, changes):
     raw = bytearray(WHOLE)
     for position, replacement in changes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from yeoul.scheduler.recursive_fit import RecursiveFit
@@ -65,7 +65,6 @@ def test_no_cost_is_negative_whatever_is_observed_so_more_never_takes_less(obser
     assert fit.predict(larger) >= fit.predict(inputs)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3000))
 def test_steps_of_one_kind_take_away_nothing_of_what_is_known_of_another(num_steps):
     fit = taught([(0.01, 0, 1.0, 0.01)] * 3, (5.0, 2.0, 1.0, 0.1))

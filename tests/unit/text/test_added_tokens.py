@@ -70,7 +70,7 @@ four = st.lists(flags, min_size=4, max_size=4)
 
 
 @given(st.integers(0, 4), four, st.none() | four, st.booleans(), texts)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_tokens_of_tokenizer_config_are_found_as_transformers_finds_them(
     num, listed_flags, other_flags, in_vocabulary, texts
 ):

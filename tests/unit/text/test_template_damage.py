@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.hostile_bytes import little_memory
+from tests.hostile_bytes import little_memory, little_time
 from yeoul.errors import InvalidRequestError, RequestFailedError
 from yeoul.text.chat_template import ChatTemplate
 
@@ -39,7 +38,8 @@ changes = st.lists(st.tuples(st.integers(0, len(SAMPLE)), st.integers(0, 12), st
 
 
 @given(changes)
-@settings(max_examples=250, deadline=5000)
+@settings(max_examples=250)
+@little_time(5)
 def test_a_damaged_template_is_rendered_or_refused(changes):
     template = SAMPLE
     for position, num_replaced, piece in changes:
@@ -48,7 +48,8 @@ def test_a_damaged_template_is_rendered_or_refused(changes):
 
 
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=12).map(" ".join))
-@settings(max_examples=250, deadline=5000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250)
+@little_time(5)
 def test_any_text_is_a_template_or_refused(template):
     render(template)
     render("{{ " + template + " }}")
@@ -113,10 +114,9 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_template_that_would_fill_the_memory_is_refused(name):
-    start = time.monotonic()
-    with little_memory(400 << 20), pytest.raises((InvalidRequestError, RequestFailedError), match="chat template"):
+    refusals = (InvalidRequestError, RequestFailedError)
+    with little_time(20), little_memory(400 << 20), pytest.raises(refusals, match="chat template"):
         ChatTemplate(BOMBS[name]).render(CHAT)
-    assert time.monotonic() - start < 20.0
 
 
 @pytest.mark.parametrize(

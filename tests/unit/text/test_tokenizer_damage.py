@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.hostile_bytes import damaged
+from tests.hostile_bytes import damaged, little_time
 from tests.unit.text.small_tokenizers import (
     byte_level_library,
     byte_level_source,
@@ -25,7 +25,6 @@ from yeoul.model_files.tokenizer_source import TokenizerSource
 from yeoul.text.tokenizer import Tokenizer
 
 WHOLE = [library().to_str().encode() for library in (byte_level_library, sentence_piece_library)]
-UNHURRIED = settings(deadline=5000, suppress_health_check=[HealthCheck.too_slow])
 
 
 def use(source: TokenizerSource) -> None:
@@ -50,7 +49,8 @@ def load_folder(tokenizer_json: bytes, **others: bytes) -> None:
 
 
 @given(damaged(WHOLE))
-@settings(UNHURRIED, max_examples=150)
+@settings(max_examples=150)
+@little_time(5)
 def test_a_damaged_tokenizer_json_is_refused_or_works(raw):
     load_folder(raw)
 
@@ -59,7 +59,8 @@ JSON = [msgspec.json.encode({"bos_token": "<s>", "eos_token": {"content": "</s>"
 
 
 @given(damaged(JSON), damaged(JSON), damaged(JSON))
-@settings(UNHURRIED, max_examples=100)
+@settings(max_examples=100)
+@little_time(5)
 def test_damaged_files_beside_it_are_refused_or_read(tokenizer_config, special_tokens_map, generation_config):
     load_folder(
         WHOLE[1],
@@ -87,7 +88,8 @@ def places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("which", [0, 1], ids=["byte level", "sentence piece"])
 @given(data=st.data())
-@settings(UNHURRIED, max_examples=120)
+@settings(max_examples=120)
+@little_time(5)
 def test_a_tokenizer_json_with_other_values_is_refused_or_works(which, data):
     whole = msgspec.json.decode(WHOLE[which])
     for path in data.draw(st.lists(st.sampled_from(places(whole)[1:]), min_size=1, max_size=2)):
@@ -108,7 +110,8 @@ tokens = st.lists(
 
 @pytest.mark.parametrize("make", [byte_level_source, sentence_piece_source])
 @given(data=st.data())
-@settings(UNHURRIED, max_examples=150)
+@settings(max_examples=150)
+@little_time(5)
 def test_gguf_arrays_of_anything_are_refused_or_work(make, data):
     source = make()
     vocabulary = source.vocabulary

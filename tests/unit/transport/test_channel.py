@@ -204,7 +204,7 @@ def test_an_unknown_kind_is_an_error(broadcast: Broadcast) -> None:
         broadcast.readers[0].receive(5)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     num_slots=st.integers(1, 3),
     actions=st.lists(st.tuples(st.sampled_from(["send", "receive 0", "receive 1"]), st.integers(0, 300)), max_size=60),

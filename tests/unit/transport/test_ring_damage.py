@@ -92,7 +92,7 @@ changes = st.lists(
 
 
 @given(changes)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_lies_in_the_ring_are_errors_or_messages_and_never_crashes(changes):
     with damaged(changes) as ends:
         use(ends)
@@ -127,7 +127,7 @@ def test_noise_that_comes_while_a_reader_sleeps_is_seen_when_its_wait_ends():
 
 
 @given(st.binary(max_size=64), st.integers(0, HEADER_BYTES // 8 - 1).map(lambda word: 8 * word))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_header_of_anything_is_attached_to_or_refused(piece, position):
     with tempfile.TemporaryDirectory() as folder:
         writer, handles = open_broadcast(folder, NUM_READERS, num_slots=NUM_SLOTS, slot_bytes=SLOT_BYTES)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.hostile_bytes import damaged
@@ -24,7 +24,7 @@ LIMITS = Limits(max_model_len=256, vocab_size=512)
 TEMPLATE = ChatTemplate(
     "{% for message in messages %}{{ message.role }}: {{ message.content }}{{ message.tool_calls }}{% endfor %}"
 )
-SETTINGS = settings(max_examples=80, deadline=3000, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=80, deadline=3000)
 
 SAMPLING = {
     "model": "fake", "n": 2, "temperature": 0.5, "top_p": 0.9, "top_k": 5, "logit_bias": {"5": 1.5}, "seed": 7, "stop": ["x"],
