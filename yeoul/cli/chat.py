@@ -73,11 +73,9 @@ def chat(
     from yeoul.cli.chat_client import ChatOptions
 
     flags = merge_model(flags, model)
+    options = ChatOptions(system=system, temperature=temperature, max_tokens=max_tokens)
     if url is not None:
-        options = ChatOptions(
-            url=server_root(url), model=_served_name(flags, config), api_key=_key(flags), system=system,
-            temperature=temperature, max_tokens=max_tokens,
-        )  # fmt: skip
+        options.url, options.model, options.api_key = server_root(url), _served_name(flags, config), _key(flags)
         raise typer.Exit(converse(options))
     check_machine()
     # A failure is reported by the chat; the server's own log would run into the conversation.
@@ -90,9 +88,7 @@ def chat(
     start = time.monotonic()
     with own_server(settings) as server:
         typer.echo(f"ready after {time.monotonic() - start:.1f} s", err=True)
-        options = ChatOptions(
-            url=server.url, api_key=server.api_key, system=system, temperature=temperature, max_tokens=max_tokens
-        )
+        options.url, options.api_key = server.url, server.api_key
         raise typer.Exit(converse(options, server))
 
 
@@ -159,10 +155,10 @@ def _obey(command: str, client: ChatClient) -> None:
     if name == "/clear":
         client.clear()
     elif name == "/system":
-        client.options = msgspec.structs.replace(client.options, system=value or None)
+        client.options.system = value or None
         client.clear()
     elif name == "/temperature":
-        client.options = msgspec.structs.replace(client.options, temperature=_read_temperature(value) if value else None)
+        client.options.temperature = _read_temperature(value) if value else None
     elif name == "/save":
         _save(value, client.messages)
     elif name == "/help":

@@ -13,17 +13,18 @@ from yeoul.cli.server import find_model, message_of, open_client, server_error
 from yeoul.cli.server_address import is_on_this_host
 from yeoul.errors import InternalError, YeoulError
 
+_TIMEOUT_SECONDS = 600.0
 
-class ChatOptions(msgspec.Struct, frozen=True, kw_only=True):
+
+class ChatOptions(msgspec.Struct, kw_only=True):
     """How to ask. None leaves a value to the server."""
 
-    url: str
+    url: str = ""
     model: str | None = None
     api_key: str | None = None
     system: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
-    timeout_seconds: float = 600.0
 
 
 class AnswerTimes(msgspec.Struct, kw_only=True):
@@ -52,7 +53,7 @@ class AnswerPiece(msgspec.Struct, frozen=True):
 class ChatClient:
     """One conversation: its messages so far, and the connection. ``close()`` ends the connection.
 
-    ``options`` may be replaced between two questions; a proxy of the environment is used unless the server is on this host.
+    ``options`` may be changed between two questions; a proxy of the environment is used unless the server is on this host.
     """
 
     def __init__(self, options: ChatOptions) -> None:
@@ -61,7 +62,7 @@ class ChatClient:
         self.options = options
         self._model = options.model
         self._client = open_client(
-            options.url, options.api_key, options.timeout_seconds, uses_proxy=not is_on_this_host(options.url)
+            options.url, options.api_key, _TIMEOUT_SECONDS, uses_proxy=not is_on_this_host(options.url)
         )
         self.clear()
 

@@ -5,18 +5,16 @@ Typer's own panels cut long flag names off on a terminal of 80 columns. A hidden
 
 from __future__ import annotations
 
-import copy
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-_SHOWS_ALL = "yeoul.shows_all_flags"
-
 
 def _show_all(context: typer.Context, is_given: bool) -> None:
     if is_given:
-        context.meta[_SHOWS_ALL] = True
+        for parameter in context.command.params:
+            parameter.hidden = False  # type: ignore[attr-defined]
         typer.echo(context.get_help())
         raise typer.Exit
 
@@ -33,15 +31,8 @@ class GroupedHelpCommand(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Writes the sections of the help."""
         sections: dict[str, list[tuple[str, str]]] = {}
-        num_hidden = 0
         for given in self.get_params(ctx):
             parameter: Any = given
-            if getattr(parameter, "hidden", False):
-                if not ctx.meta.get(_SHOWS_ALL):
-                    num_hidden += 1
-                    continue
-                parameter = copy.copy(parameter)
-                parameter.hidden = False
             record = parameter.get_help_record(ctx)
             if record is not None:
                 plain = "Arguments" if parameter.param_type_name == "argument" else "Options"
@@ -50,6 +41,6 @@ class GroupedHelpCommand(TyperCommand):
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
-        if num_hidden:
+        if num_hidden := sum(getattr(parameter, "hidden", False) for parameter in self.get_params(ctx)):
             formatter.write_paragraph()
             formatter.write_text(f"{num_hidden} more flags: {ctx.command_path} --help-all")

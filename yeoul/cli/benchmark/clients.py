@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import os
-import random
 import selectors
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
+import numpy as np
 
 from yeoul.cli.benchmark.plan import (
     ClientEnd,
@@ -89,12 +88,8 @@ def arrival_seconds(num_requests: int, request_rate: float, burstiness: float, s
     The times between two are gamma-distributed with mean ``1 / request_rate`` and shape ``burstiness``: 1 makes them
     exponential and the arrivals a Poisson process, less makes bursts, more makes them even.
     """
-    source = random.Random(seed)
-    if math.isinf(request_rate):
-        return [0.0] * num_requests
-    scale = 1.0 / (request_rate * burstiness)
-    gaps = (source.gammavariate(burstiness, scale) for _ in range(num_requests - 1))
-    return list(itertools.accumulate(gaps, initial=0.0))[:num_requests]
+    gaps = np.random.default_rng(seed).gamma(burstiness, 1.0 / (request_rate * burstiness), num_requests)
+    return [float(seconds) for seconds in gaps.cumsum() - gaps[0]]
 
 
 def _start_client(number: int, start: ClientStart) -> ChildProcess:
