@@ -59,13 +59,7 @@ class FakeModelRunner:
         """Makes an empty cache and forgets all requests."""
         block_size = self._settings.cache.block_size
         self._cache = np.zeros(num_blocks * block_size, dtype=np.uint64)
-        self._batch = InputBatch(
-            max_num_requests=self._settings.max_num_seqs,
-            max_model_len=self._settings.max_model_len,
-            block_size=block_size,
-            num_blocks=num_blocks,
-            vocab_size=self._settings.description.vocab_size,
-        )
+        self._batch = InputBatch(self._settings, num_blocks, self._settings.description.vocab_size)
 
     def execute(self, step: StepInput) -> list[RequestResult]:
         """Writes the hashes of the step's tokens to the cache, then draws a token where a request's end is reached."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from yeoul.config.parts import WorkerSettings
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
 from yeoul.worker_process.request_state import RequestState, request_state_from_message
 
@@ -58,16 +59,19 @@ class StepBatch:
         return int(self.context_lengths.max())
 
 
+class _RefusalError(Exception):
+    """What the message says is wrong with one request."""
+
+
 class InputBatch:
     """Rows of requests: ``begin_step`` applies a step's news and lays its tokens out, ``append_token`` adds what was sampled.
 
     A request that was scheduled wrongly is reported as a fault of its own and left out; the step goes on without it.
     """
 
-    def __init__(
-        self, *, max_num_requests: int, max_model_len: int, block_size: int, num_blocks: int, vocab_size: int
-    ) -> None:
-        self.block_size = block_size
+    def __init__(self, settings: WorkerSettings, num_blocks: int, vocab_size: int) -> None:
+        max_num_requests, max_model_len = settings.max_num_seqs, settings.max_model_len
+        self.block_size = block_size = settings.cache.block_size
         self._num_blocks = num_blocks
         self._vocab_size = vocab_size
         self._max_model_len = max_model_len
@@ -79,7 +83,6 @@ class InputBatch:
         self._num_table_blocks = np.zeros(max_num_requests, dtype=np.int64)
         self._free_rows = list(range(max_num_requests - 1, -1, -1))
         self._requests: dict[str, RequestState] = {}
-        self._refused: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -92,16 +95,23 @@ class InputBatch:
         """
         for request_id in step.finished_request_ids:
             self._forget(request_id)
-        new_states = [state for message in step.new_requests if (state := self._try_to_add(message)) is not None]
+        faults: dict[str, str] = {}
+        new_states: list[RequestState] = []
+        for message in step.new_requests:
+            try:
+                new_states.append(self._add(message))
+            except Exception as error:
+                self._forget(message.request_id)
+                faults[message.request_id] = _describe(error)
         states: list[RequestState] = []
         scheduled: list[ScheduledRequest] = []
-        faults: dict[str, str] = {}
         for part in step.scheduled:
-            if (fault := self._try_to_extend(part)) is not None:
-                faults[part.request_id] = fault
-                continue
-            states.append(self._requests[part.request_id])
-            scheduled.append(part)
+            if part.request_id not in faults:
+                try:
+                    states.append(self._extend(part))
+                    scheduled.append(part)
+                except Exception as error:
+                    faults[part.request_id] = _describe(error)
         return (self._lay_out(states, scheduled) if states else None), faults, new_states
 
     def append_token(self, state: RequestState, token_id: int) -> None:
@@ -130,34 +140,27 @@ class InputBatch:
         return blocks * self.block_size + positions % self.block_size
 
     def _forget(self, request_id: str) -> None:
-        self._refused.pop(request_id, None)
         state = self._requests.pop(request_id, None)
         if state is not None:
             self._num_tokens[state.row] = 0
             self._num_table_blocks[state.row] = 0
             self._free_rows.append(state.row)
 
-    def _try_to_add(self, message: NewRequest) -> RequestState | None:
-        """What cannot be taken is refused when its part of the step comes, and the step goes on without it."""
-        try:
-            return self._add(message)
-        except Exception as error:
-            self._forget(message.request_id)
-            self._refused[message.request_id] = f"the worker could not take this request: {type(error).__name__}: {error}"
-            return None
-
-    def _try_to_extend(self, part: ScheduledRequest) -> str | None:
-        try:
-            return self._extend(part)
-        except Exception as error:
-            return f"the request's part of the step cannot be laid out: {type(error).__name__}: {error}"
-
-    def _add(self, message: NewRequest) -> RequestState | None:
+    def _add(self, message: NewRequest) -> RequestState:
+        """Gives a request its row. The door has checked it all, but this step is not to fail."""
         token_ids = np.array(message.prompt_token_ids + message.output_token_ids, dtype=np.int64)
-        refusal = self._find_flaw(message, token_ids)
-        if refusal is not None:
-            self._refused[message.request_id] = refusal
-            return None
+        if message.request_id in self._requests:
+            raise _RefusalError("the worker was told of this request twice")
+        if not self._free_rows:
+            raise _RefusalError(f"the worker has room for {len(self._requests)} requests, and all are taken")
+        if not message.prompt_token_ids or len(token_ids) > self._max_model_len:
+            raise _RefusalError(
+                f"the request has {len(token_ids)} tokens, {len(message.prompt_token_ids)} of them prompt; "
+                f"the worker takes 1 to {self._max_model_len}"
+            )
+        if token_ids.min() < 0 or token_ids.max() >= self._vocab_size:
+            bad = int(token_ids[(token_ids < 0) | (token_ids >= self._vocab_size)][0])
+            raise _RefusalError(f"token {bad} is not in the vocabulary of {self._vocab_size} tokens")
         state = request_state_from_message(message, self._free_rows[-1])
         self._requests[message.request_id] = state
         self._free_rows.pop()
@@ -165,42 +168,26 @@ class InputBatch:
         self._num_tokens[state.row] = len(token_ids)
         return state
 
-    def _find_flaw(self, message: NewRequest, token_ids: Int64Array) -> str | None:
-        """Why the request cannot be taken; None if it can. The door has checked it all, but this step is not to fail."""
-        if message.request_id in self._requests:
-            self._forget(message.request_id)
-            return "the worker was told of this request twice"
-        if not self._free_rows:
-            return f"the worker has room for {len(self._requests)} requests, and all are taken"
-        if not message.prompt_token_ids or len(token_ids) > self._max_model_len:
-            return (
-                f"the request has {len(token_ids)} tokens, {len(message.prompt_token_ids)} of them prompt; "
-                f"the worker takes 1 to {self._max_model_len}"
-            )
-        if token_ids.min() < 0 or token_ids.max() >= self._vocab_size:
-            bad = int(token_ids[(token_ids < 0) | (token_ids >= self._vocab_size)][0])
-            return f"token {bad} is not in the vocabulary of {self._vocab_size} tokens"
-        return None
-
-    def _extend(self, part: ScheduledRequest) -> str | None:
-        """Appends the part's new blocks to the request's table; returns why the part cannot be computed, or None."""
+    def _extend(self, part: ScheduledRequest) -> RequestState:
+        """Appends the part's new blocks to its request's table."""
         state = self._requests.get(part.request_id)
         if state is None:
-            return self._refused.get(part.request_id, "the worker does not know this request")
-        end = part.num_computed_tokens + part.num_new_tokens
+            raise _RefusalError("the worker does not know this request")
+        start, end = part.num_computed_tokens, part.num_computed_tokens + part.num_new_tokens
         num_known = int(self._num_tokens[state.row])
-        if part.num_new_tokens < 1 or part.num_computed_tokens < 0 or end > num_known:
-            return f"positions {part.num_computed_tokens} to {end} were scheduled, but the request has {num_known} tokens"
+        if part.num_new_tokens < 1 or start < 0 or end > num_known:
+            raise _RefusalError(f"positions {start} to {end} were scheduled, but the request has {num_known} tokens")
         num_old = int(self._num_table_blocks[state.row])
         num_blocks = num_old + len(part.new_block_ids)
         if num_blocks * self.block_size < end or num_blocks > self._block_tables.shape[1]:
-            return f"{num_blocks} blocks of {self.block_size} tokens were given for {end} tokens"
+            raise _RefusalError(f"{num_blocks} blocks of {self.block_size} tokens were given for {end} tokens")
         if part.new_block_ids:
             if min(part.new_block_ids) < 0 or max(part.new_block_ids) >= self._num_blocks:
-                return f"blocks {part.new_block_ids} were given, but the cache has blocks 0 to {self._num_blocks - 1}"
+                last = self._num_blocks - 1
+                raise _RefusalError(f"blocks {part.new_block_ids} were given, but the cache has blocks 0 to {last}")
             self._block_tables[state.row, num_old:num_blocks] = part.new_block_ids
             self._num_table_blocks[state.row] = num_blocks
-        return None
+        return state
 
     def _lay_out(self, states: list[RequestState], scheduled: list[ScheduledRequest]) -> StepBatch:
         rows = np.array([state.row for state in states], dtype=np.int64)
@@ -229,3 +216,9 @@ class InputBatch:
             block_tables=self._block_tables[rows, :num_table_blocks],
             reaches_end=np.flatnonzero(context_lengths == num_known).tolist(),
         )
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, _RefusalError):
+        return str(error)
+    return f"the worker could not take this request: {type(error).__name__}: {error}"

@@ -128,13 +128,7 @@ class GPUModelRunner:
                 f"set --kv-cache-memory-bytes to less than {num_blocks * self.block_bytes}"
             ) from error
         self._kv_caches = [blocks[:, layer].transpose(0, 1) for layer in range(model.num_layers)]
-        self._batch = InputBatch(
-            max_num_requests=self._settings.max_num_seqs,
-            max_model_len=self._settings.max_model_len,
-            block_size=block_size,
-            num_blocks=num_blocks,
-            vocab_size=model.vocab_size,
-        )
+        self._batch = InputBatch(self._settings, num_blocks, model.vocab_size)
 
     @torch.inference_mode()
     def execute(self, step: StepInput) -> list[RequestResult]:
