@@ -50,7 +50,6 @@ class Request:
         "can_be_named",
         "has_answered",
         "has_progressed",
-        "is_known_to_workers",
         "message",
         "num_cached_tokens",
         "num_charged_tokens",
@@ -86,7 +85,6 @@ class Request:
         self.num_own_blocks = 0
         self.status = RequestStatus.WAITING
         self.admitted_step = -1
-        self.is_known_to_workers = False
         self.has_answered = bool(message.output_token_ids)  # by an earlier engine
         self.has_progressed = False
         self.arrival_seconds = arrival_seconds
@@ -133,7 +131,6 @@ class Request:
         self.num_computed_tokens = 0
         self.num_named_blocks = 0
         self.prompt_logprobs = []
-        self.is_known_to_workers = False
 
     def as_message(self) -> AddRequest:
         """What another engine needs in order to go on from here."""

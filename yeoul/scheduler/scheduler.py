@@ -331,7 +331,6 @@ class Scheduler:
         """Moves ``request`` from the queue to the workers."""
         request.status = RequestStatus.RUNNING
         request.admitted_step = plan.step_number
-        request.is_known_to_workers = True
         request.block_ids = table
         request.num_named_blocks = num_known_blocks
         request.num_computed_tokens = num_known_blocks * self._cache.block_size
@@ -390,9 +389,9 @@ class Scheduler:
         self._trials.inquiry.clear(request.request_id)
 
     def _release(self, request: Request, status: RequestStatus) -> None:
-        """Frees all blocks, and lets the workers forget the request if they know it."""
+        """Frees all blocks, and lets the workers forget the request: they know those that hold any."""
         self._shares.charge([request])
-        if request.is_known_to_workers:
+        if request.block_ids:
             self._finished_ids.append(request.request_id)
         self._cache.free(request.block_ids)
         request.leave_workers(status)
