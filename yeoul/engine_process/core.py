@@ -119,7 +119,7 @@ class EngineCoreProc:
         while True:
             try:
                 workers = self._await_workers()
-                cache, num_blocks = settings.cache, self._choose_num_blocks(workers)
+                cache, num_blocks = settings.cache, min(worker.max_num_blocks for worker in workers)
                 settings = self._fit_context(num_blocks)
                 step_budget = self._try_workers(num_blocks)
                 self._cache = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching)
@@ -336,17 +336,6 @@ class EngineCoreProc:
 
     def _refuse(self, request_id: str, fault: RequestFault) -> None:
         self._emit(StepOutputs([RequestOutput(request_id=request_id, finish_reason="error", fault=fault)]))
-
-    def _choose_num_blocks(self, workers: list[WorkerReady]) -> int:
-        cache = self._settings.cache
-        num_blocks = cache.num_blocks_override or min(worker.max_num_blocks for worker in workers)
-        is_asked_for = self._settings.model.max_model_len is not None
-        if num_blocks * cache.block_size < self._settings.max_model_len and is_asked_for:
-            raise ConfigError(
-                f"the KV cache has room for {num_blocks * cache.block_size} tokens, less than one request of"
-                f" max_model_len, {self._settings.max_model_len}: raise --kv-cache-memory-bytes or lower --max-model-len"
-            )
-        return num_blocks
 
     def _fit_context(self, num_blocks: int) -> EngineSettings:
         """The settings with the longest context that the cache has room for, where nobody asked for one."""
