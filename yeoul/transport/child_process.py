@@ -94,7 +94,8 @@ class ChildProcess:
                     death_fd=child_death_fd,
                     fds=inherited,
                 )
-                _write_all(start_fd, msgspec.msgpack.encode(start))
+                with open(start_fd, "wb", closefd=False) as file:
+                    file.write(msgspec.msgpack.encode(start))
                 child = cls(role, _start_interpreter(start_fd, inherited), report_fd, death_fd)
                 our_ends.pop_all()
         except OSError as error:  # closing our ends has ended a child that did start
@@ -260,12 +261,6 @@ def _start_interpreter(start_fd: int, inherited: Sequence[int]) -> subprocess.Po
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(start_fd, *inherited))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
 
 
 def _poll(fds: Sequence[int], deadline: float | None) -> bool:
