@@ -61,11 +61,15 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     prompt_logprobs: NumLogprobs | None = None
     skip_special_tokens: bool = True
 
-    def check(self, vocab_size: int) -> None:
-        """Raises InvalidRequestError, naming the field, for a value that the engine could not honour."""
+    def check(self, vocab_size: int) -> SamplingParams:
+        """A copy with values of the right types, all of which the engine can honour.
+
+        Raises:
+            InvalidRequestError: names the field that is wrong.
+        """
         fields = msgspec.structs.asdict(self)
         try:
-            msgspec.convert(fields, SamplingParams)
+            checked = msgspec.convert(fields, SamplingParams)
         except msgspec.ValidationError as error:
             raise explain(error, fields) from None
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
@@ -79,10 +83,15 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
                 raise InvalidRequestError(
                     f"logit_bias[{token_id}] is {bias:g}; expected {-_MAX_BIAS:g} to {_MAX_BIAS:g}", param="logit_bias"
                 )
+        return checked
 
     def _check_stops(self, vocab_size: int) -> None:
         if not all(self.stop):
             raise InvalidRequestError("a stop string is empty; leave it out", param="stop")
+        try:
+            "".join(self.stop).encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(f"a stop string is no text: {error}", param="stop") from None
         if (longest := max(map(len, self.stop), default=0)) > MAX_STOP_STRING_CHARACTERS:
             raise InvalidRequestError(
                 f"a stop string has {longest} characters; expected at most {MAX_STOP_STRING_CHARACTERS}", param="stop"

@@ -11,7 +11,6 @@ import msgspec
 
 from yeoul.errors import InvalidRequestError, PromptTooLongError
 from yeoul.messages.sampling import SamplingParams
-from yeoul.messages.validation import explain
 
 MAX_BYTES_A_TOKEN = 128
 _MOST_BYTES_OF_A_CHARACTER = 4
@@ -30,18 +29,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_sampling(sampling: SamplingParams, limits: Limits) -> SamplingParams:
-    """The same parameters, of the right types and in range, fit to cross to the engine.
+    """The same parameters, which are fit to cross to the engine; ``top_k`` is within the vocabulary.
 
     Raises:
         InvalidRequestError: names the field that is wrong.
     """
-    try:
-        checked = msgspec.msgpack.decode(msgspec.msgpack.encode(sampling), type=SamplingParams)
-    except msgspec.ValidationError as error:
-        raise explain(error, msgspec.structs.asdict(sampling)) from None
-    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
-        raise InvalidRequestError(f"a sampling parameter is of the wrong type or too large: {error}") from None
-    checked.check(limits.vocab_size)
+    checked = sampling.check(limits.vocab_size)
     return msgspec.structs.replace(checked, top_k=min(checked.top_k, limits.vocab_size))
 
 

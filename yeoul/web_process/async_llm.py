@@ -111,17 +111,13 @@ class AsyncLLM:
         loading = asyncio.create_task(asyncio.to_thread(load_text, self.model, self.settings.model), name="load_text")
         starting = asyncio.create_task(self._slot.start(), name="start_engine")
         try:
-            await asyncio.wait((loading, starting), return_when=asyncio.FIRST_EXCEPTION)
-            for task in (starting, loading):
-                if task.done():
-                    task.result()
+            ready, self._text = await asyncio.gather(starting, loading)
         except BaseException:
             starting.cancel()
             loading.cancel()
             await asyncio.gather(starting, loading, return_exceptions=True)
             await self._slot.stop()
             raise
-        self._text, ready = await loading, await starting
         limits = msgspec.structs.replace(self.limits, max_model_len=ready.max_model_len)
         self._model = msgspec.structs.replace(self.model, limits=limits)
         self._slot.serve()
