@@ -115,9 +115,22 @@ class RequestState:
         if self._can_trim and finish_reason == "stop" and isinstance(stop_reason, str):
             num_kept = max(0, self._detokenizer.num_tokens_used - num_before)
             token_ids, logprobs = token_ids[:num_kept], logprobs[:num_kept]
-        delta = self._new_delta(num_before + len(token_ids), finish_reason)
-        delta.text, delta.token_ids, delta.logprobs, delta.stop_reason = text, token_ids, logprobs, stop_reason
-        delta.prompt_logprobs, delta.embedding = output.prompt_logprobs, output.embedding
+        delta = GenerationOutput(
+            request_id=self.stream.request_id,
+            prompt_index=self._prompt_index,
+            choice_index=self.add.choice_index,
+            seed=self.add.sampling.seed or 0,
+            num_prompt_tokens=len(self.add.prompt_token_ids),
+            text=text,
+            token_ids=token_ids,
+            logprobs=logprobs,
+            prompt_logprobs=output.prompt_logprobs,
+            num_output_tokens=num_before + len(token_ids),
+            num_cached_tokens=self._num_cached_tokens,
+            finish_reason=finish_reason,
+            stop_reason=stop_reason,
+            embedding=output.embedding,
+        )
         self.stream.push(delta, is_ready=bool(text) or finish_reason is not None)
         if finish_reason is None:
             return False
@@ -143,18 +156,6 @@ class RequestState:
             self._num_cached_tokens = output.num_cached_tokens
             self._observer.queued(output.queue_seconds)
 
-    def _new_delta(self, num_output_tokens: int, finish_reason: FinishReason | None) -> GenerationOutput:
-        return GenerationOutput(
-            request_id=self.stream.request_id,
-            prompt_index=self._prompt_index,
-            choice_index=self.add.choice_index,
-            seed=self.add.sampling.seed or 0,
-            num_prompt_tokens=len(self.add.prompt_token_ids),
-            num_output_tokens=num_output_tokens,
-            num_cached_tokens=self._num_cached_tokens,
-            finish_reason=finish_reason,
-        )
-
     def fail(self, error: Exception, now: float) -> None:
         """The request has failed; its reader learns why. One failed choice ends the whole stream."""
         self._observe_end("error", now, len(self.output_token_ids))
@@ -163,7 +164,17 @@ class RequestState:
     def give_up(self, now: float) -> None:
         """Nobody waits for it any longer; the reader, should there be one, sees this choice end as ``abort``."""
         self._observe_end("abort", now, len(self.output_token_ids))
-        self.stream.push(self._new_delta(len(self.output_token_ids), "abort"), is_ready=True)
+        end = GenerationOutput(
+            request_id=self.stream.request_id,
+            prompt_index=self._prompt_index,
+            choice_index=self.add.choice_index,
+            seed=self.add.sampling.seed or 0,
+            num_prompt_tokens=len(self.add.prompt_token_ids),
+            num_output_tokens=len(self.output_token_ids),
+            num_cached_tokens=self._num_cached_tokens,
+            finish_reason="abort",
+        )
+        self.stream.push(end, is_ready=True)
 
 
 def error_of(fault: RequestFault) -> YeoulError:
