@@ -64,30 +64,6 @@ class Usage:
         )
 
 
-class TokenNames:
-    """How tokens are called beside their log probabilities: their text, or ``token_id:123`` where the request wants that.
-
-    With ``marks_bytes`` a part of a character is called ``bytes:\\xe2\\x80``, as OpenAI's older endpoint does.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, *, as_ids: bool, marks_bytes: bool = False) -> None:
-        self._tokenizer = tokenizer
-        self._as_ids = as_ids
-        self._marks_bytes = marks_bytes
-
-    def name(self, token_id: int) -> str:
-        """The name of one token."""
-        if self._as_ids:
-            return by_id(token_id)
-        if not self._marks_bytes:
-            return self._tokenizer.token_text(token_id)
-        spelled = self._tokenizer.token_bytes(token_id)
-        try:
-            return spelled.decode()
-        except UnicodeDecodeError:
-            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelled)
-
-
 def by_id(token_id: int) -> str:
     """vLLM's name of a token that is told by its id."""
     return f"token_id:{token_id}"
@@ -104,7 +80,7 @@ class AnswerFormat(abc.ABC):
         tokenizer: the model's.
         model: its name, as the answer says it.
         system_fingerprint: what the answer depends on besides the request.
-        marks_bytes: see ``TokenNames``.
+        marks_bytes: whether a part of a character is called ``bytes:\\xe2\\x80``, as OpenAI's older endpoint does.
     """
 
     def __init__(
@@ -121,7 +97,8 @@ class AnswerFormat(abc.ABC):
     ) -> None:
         self._stream = stream
         self._tokenizer = tokenizer
-        self._names = TokenNames(tokenizer, as_ids=body.return_tokens_as_token_ids is True, marks_bytes=marks_bytes)
+        self._names_ids = body.return_tokens_as_token_ids is True
+        self._marks_bytes = marks_bytes
         self._usage = Usage(stream.num_prompt_tokens, body.stream_options)
         self._beginnings: dict[int, bytes] = {}
         head = {
@@ -141,6 +118,18 @@ class AnswerFormat(abc.ABC):
     @abc.abstractmethod
     def _choice(self, output: GenerationOutput) -> bytes:
         """A choice of the whole answer, as JSON."""
+
+    def _name(self, token_id: int) -> str:
+        """How a token is called beside its log probability: its text, or ``token_id:123`` where the request wants that."""
+        if self._names_ids:
+            return by_id(token_id)
+        if not self._marks_bytes:
+            return self._tokenizer.token_text(token_id)
+        spelled = self._tokenizer.token_bytes(token_id)
+        try:
+            return spelled.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelled)
 
     def closing(self) -> bytes:
         """The event after the last delta: the usage, where it was asked for."""

@@ -65,7 +65,7 @@ class ChatFormat(AnswerFormat):
 
     def _token(self, token_id: int, logprob: float) -> dict[str, object]:
         return {
-            "token": self._names.name(token_id),
+            "token": self._name(token_id),
             "logprob": max(logprob, LOWEST_LOGPROB),
             "bytes": list(self._tokenizer.token_bytes(token_id)),
         }

@@ -116,7 +116,7 @@ class CompletionFormat(AnswerFormat):
         token_ids = output.token_ids[: len(entries)]
         top = (b"null" if entry is None else encode_json(self._top(entry, num_likeliest)) for entry in entries)
         return b'{"tokens":%b,"token_logprobs":%b,"top_logprobs":[%b],"text_offset":%b}' % (
-            encode_json(list(map(self._names.name, token_ids))),
+            encode_json(list(map(self._name, token_ids))),
             encode_json([None if entry is None else max(entry.logprobs[0], LOWEST_LOGPROB) for entry in entries]),
             b",".join(top),
             encode_json(self._offsets(index, output, token_ids, len(prompt_entries))),
@@ -135,6 +135,6 @@ class CompletionFormat(AnswerFormat):
         top: dict[str, float] = {}
         logprobs = dict(list(zip(entry.token_ids, entry.logprobs, strict=True))[: 1 + num_likeliest])
         for token_id, logprob in sorted(logprobs.items(), key=lambda pair: -pair[1]):
-            name = self._names.name(token_id)
+            name = self._name(token_id)
             top[by_id(token_id) if name in top else name] = max(logprob, LOWEST_LOGPROB)
         return top

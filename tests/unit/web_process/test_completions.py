@@ -15,7 +15,6 @@ from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.model_files.tokenizer_source import FAKE_EOS_TOKEN_ID
-from yeoul.web_process.answer_parts import TokenNames
 from yeoul.web_process.completion_format import CompletionFormat
 
 
@@ -292,9 +291,8 @@ def test_of_two_tokens_of_the_same_text_the_less_likely_one_is_called_by_its_id(
         def token_bytes(self, token_id: int) -> bytes:
             return b"same"
 
-    names: Any = TokenNames(Twins(), as_ids=False, marks_bytes=True)  # type: ignore[arg-type]
     writer: Any = CompletionFormat.__new__(CompletionFormat)
-    writer._names = names
+    writer._tokenizer, writer._names_ids, writer._marks_bytes = Twins(), False, True
     assert writer._top(TokenLogprobs([5, 7, 5, 6], [-3.0, -1.0, -3.0, -2.0], 3), 3) == {
         "same": -1.0,
         "token_id:6": -2.0,
