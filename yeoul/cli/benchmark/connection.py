@@ -27,8 +27,7 @@ class Connection(asyncio.Protocol):
         self._ended: asyncio.Future[None] | None = None  # of the exchange that goes on
         self._response: HttpResponse
         self._on_body: OnBody
-        self._timeout_seconds: float
-        self._patience: asyncio.Timeout
+        self._last_heard = 0.0
 
     async def exchange(self, request: bytes, on_body: OnBody, timeout_seconds: float) -> bool:
         """Sends ``request`` and hands on its response's body; whether the connection can be used again.
@@ -38,15 +37,16 @@ class Connection(asyncio.Protocol):
             TimeoutError: nothing came for ``timeout_seconds``.
         """
         assert self._transport is not None
-        loop = asyncio.get_running_loop()
         self._response, self._on_body, self.has_answered = HttpResponse(), on_body, False
-        self._ended, self._timeout_seconds = loop.create_future(), timeout_seconds
+        self._ended, self._last_heard = asyncio.get_running_loop().create_future(), time.perf_counter()
+        self._transport.write(request)
         try:
-            async with asyncio.timeout(timeout_seconds) as self._patience:
-                self._transport.write(request)
-                await self._ended
-        except TimeoutError as error:
-            raise TimeoutError(f"the server sent nothing for {timeout_seconds:g} s") from error
+            while not self._ended.done():
+                rest = self._last_heard + timeout_seconds - time.perf_counter()
+                if rest <= 0:
+                    raise TimeoutError(f"the server sent nothing for {timeout_seconds:g} s")
+                await asyncio.wait([self._ended], timeout=rest)
+            self._ended.result()
         finally:
             self._ended = None
         return self._response.keeps_alive and not self.is_lost
@@ -62,12 +62,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        now = time.perf_counter()
+        self._last_heard = now = time.perf_counter()
         if self._ended is None or self._ended.done():
             self.close()  # nothing was asked: this server is out of step
             return
         self.has_answered = True
-        self._patience.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds)
         try:
             body = self._response.feed(data)
             if body or self._response.is_complete:
