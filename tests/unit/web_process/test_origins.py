@@ -130,8 +130,8 @@ def test_pages_that_are_meant_read_answers_streams_and_errors_alike(allowed, cho
             access_control_request_headers="authorization,content-type,x-stainless-os",
             access_control_request_private_network="true",
         )  # fmt: skip
-        assert asked.status_code == 204
-        assert asked.headers["access-control-allow-methods"] == "POST"
+        assert asked.status_code == 200
+        assert "POST" in asked.headers["access-control-allow-methods"]
         assert asked.headers["access-control-allow-headers"] == "authorization,content-type,x-stainless-os"
         assert asked.headers["access-control-allow-private-network"] == "true"
         key = {"authorization": "Bearer none"}
@@ -141,17 +141,17 @@ def test_pages_that_are_meant_read_answers_streams_and_errors_alike(allowed, cho
             "a wrong field": server.complete(max_tokens="x"),
         }
         server.http.headers.update({"origin": PAGE, **key})
-        seen = [asked, *[await answer for answer in answers.values()]]
+        seen = [await answer for answer in answers.values()]
         seen += [await ask(server, path) for path in ("/nothing", "/v1/completions", "/v1/models", "/metrics")]
         seen += [await ask(server, "/v1/completions", "POST", content_type="text/plain")]
         seen += [await ask(server, authorization="Bearer wrong")]
         if not chosen:
             seen += [await ask(server, host="attacker.example")]
-        for answer in seen:
-            assert answer.headers["access-control-allow-origin"] == PAGE, answer.request
-            assert answer.headers["vary"] == "Origin"
-            assert answer.headers["access-control-expose-headers"] == "*"
-        assert {answer.status_code for answer in seen} >= {200, 204, 400, 404, 405, 415}
+        for answer in (asked, *seen):
+            assert answer.headers["access-control-allow-origin"] == ("*" if allowed == ["*"] else PAGE), answer.request
+            assert "Origin" in answer.headers["vary"]
+        assert all(answer.headers["access-control-expose-headers"] == "*" for answer in seen)
+        assert {answer.status_code for answer in seen} >= {200, 400, 404, 405, 415}
 
     serve(scene, settings(allowed_origins=allowed, **chosen))
 
@@ -171,9 +171,9 @@ def test_a_page_that_is_not_meant_gets_no_permission():
         for origin in (ATTACKER, f"{PAGE}:444", "http://chat.example.com", "https://chat.example.com.attacker.example"):
             asked = await ask(server, "/v1/completions", "OPTIONS", origin=origin, access_control_request_method="POST")
             assert asked.status_code == 403
-            for answer in (asked, await ask(server, origin=origin)):
-                assert "access-control-allow-origin" not in answer.headers
-                assert answer.headers["vary"] == "Origin"
+            answer = await ask(server, origin=origin)
+            assert answer.headers["vary"] == "Origin"
+            assert not {"access-control-allow-origin"} & {*asked.headers, *answer.headers}
 
     serve(scene, settings(allowed_origins=[PAGE], api_key=["none"]))
 
