@@ -37,7 +37,7 @@ def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
     kept = [parameter for name, parameter in own.items() if name != "flags"]
 
     def run(*, help_all: bool, **given: Any) -> None:
-        flags = {name: value for name in fields if (value := given.pop(_parameter_name(name), None)) not in (None, [])}
+        flags = {name: value for name in fields if (value := given.pop(f"setting_{name}", None)) not in (None, [])}
         command(flags=flags, **given)
 
     help_all = inspect.Parameter("help_all", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=HelpAll)
@@ -51,11 +51,6 @@ def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _parameter_name(name: str) -> str:
-    # Apart from a command's own parameters, of which one may be called model.
-    return f"setting_{name}"
-
-
 def _parameter(field: SettingField) -> inspect.Parameter:
     option = typer.Option(
         f"{field.flag}/--no-{field.flag[2:]}" if field.kind == "bool" else field.flag,
@@ -67,7 +62,7 @@ def _parameter(field: SettingField) -> inspect.Parameter:
     )
     kind: Any = bool if field.kind == "bool" else (list[str] if field.is_list else str)
     return inspect.Parameter(
-        _parameter_name(field.name),
+        f"setting_{field.name}",  # apart from a command's own parameters, of which one may be called model
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
         annotation=Annotated[kind | None, option],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yeoul.cli.benchmark.plan import RequestTimes
-from yeoul.cli.event_stream import COMPLETION_DECODER, DONE, Choice, Delta, EventStreamParser, Usage
+from yeoul.cli.event_stream import COMPLETION_DECODER, DONE, Choice, Delta, EventStreamParser
 
 _MAX_ERROR_CHARACTERS = 300
 
@@ -41,7 +41,9 @@ class AnswerClock:
             text = b"".join(self._whole).decode(errors="replace")
             times.error = f"{self._status or 'an empty answer'}: {text[:_MAX_ERROR_CHARACTERS]}"
         elif not self._streams:
-            self._read_whole()
+            self._read_event(b"".join(self._whole))
+            if times.error is None and not times.output_tokens:
+                times.error = "the answer tells no usage, so its tokens cannot be counted; give --stream"
         elif times.error is None and not self._is_done:
             times.error = "the stream ended in the middle"
         elif times.error is None and not times.arrival_events:
@@ -57,19 +59,10 @@ class AnswerClock:
         event = COMPLETION_DECODER.decode(data)
         if event.error is not None and self.times.error is None:
             self.times.error = str(event.error)[:_MAX_ERROR_CHARACTERS]
-        self._take_usage(event.usage)
+        if event.usage is not None:
+            self.times.prompt_tokens = event.usage.prompt_tokens or 0
+            self.times.output_tokens = event.usage.completion_tokens or 0
         return any(map(_has_text, event.choices))
-
-    def _read_whole(self) -> None:
-        body = COMPLETION_DECODER.decode(b"".join(self._whole))
-        self._take_usage(body.usage)
-        if not self.times.output_tokens:
-            self.times.error = "the answer tells no usage, so its tokens cannot be counted; give --stream"
-
-    def _take_usage(self, usage: Usage | None) -> None:
-        if usage is not None:
-            self.times.prompt_tokens = usage.prompt_tokens or 0
-            self.times.output_tokens = usage.completion_tokens or 0
 
 
 def _has_text(choice: Choice) -> bool:
