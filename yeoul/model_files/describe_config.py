@@ -14,7 +14,8 @@ from yeoul.errors import ModelFileError
 from yeoul.model_files.architectures import CONFIG_ARCHITECTURES, check_shape, stretched_context
 from yeoul.model_files.describe_rope import read_rope
 from yeoul.model_files.description import Architecture, ModelDescription
-from yeoul.model_files.safetensors_folder import SafetensorsFolder
+from yeoul.model_files.mapped_file import MappedTensor
+from yeoul.model_files.safetensors_folder import map_tensors
 from yeoul.model_files.typed_fields import TypedFields, read_json_fields
 
 SLIDING = "sliding_attention"
@@ -67,8 +68,7 @@ def describe_folder(path: str) -> ModelDescription:
         raise ModelFileError(f"{config.origin}: quantised folders are not supported; use the plain weights or a GGUF file")
     text = config.group("text_config") or config
     fields = TypedFields(text.origin, DEFAULTS[architecture] | {k: v for k, v in text.values.items() if _is_set(k, v)})
-    weights = SafetensorsFolder.open(path)
-    return check_shape(config.origin, _describe(fields, config, architecture, weights))
+    return check_shape(config.origin, _describe(fields, config, architecture, map_tensors(path)))
 
 
 def _is_set(key: str, value: object) -> bool:
@@ -88,7 +88,7 @@ def _architecture(config: TypedFields) -> Architecture:
 
 
 def _describe(
-    fields: TypedFields, config: TypedFields, architecture: Architecture, weights: SafetensorsFolder
+    fields: TypedFields, config: TypedFields, architecture: Architecture, tensors: dict[str, MappedTensor]
 ) -> ModelDescription:
     gemma = architecture == "gemma3"
     num_layers = fields.size("num_hidden_layers")
@@ -129,7 +129,7 @@ def _describe(
         embedding_scale=math.sqrt(hidden_size) if gemma else 1.0,
         final_logit_softcap=fields.optional_number("final_logit_softcapping") if gemma else None,
         attention_logit_softcap=fields.optional_number("attn_logit_softcapping") if gemma else None,
-        weights_dtype=_weights_dtype(fields, config, weights),
+        weights_dtype=_weights_dtype(fields, config, tensors),
     )
 
 
@@ -166,12 +166,12 @@ def _activation(fields: TypedFields, key: str) -> Activation:
     return activation
 
 
-def _weights_dtype(fields: TypedFields, config: TypedFields, weights: SafetensorsFolder) -> str:
+def _weights_dtype(fields: TypedFields, config: TypedFields, tensors: dict[str, MappedTensor]) -> str:
     """What config.json says, otherwise what the first tensor of floats is stored as."""
     for source in (fields, config):
         for key in ("dtype", "torch_dtype"):
             name = (source.optional_text(key) or "").removeprefix("torch.")
             if name in SAFETENSORS_DTYPES.values():
                 return name
-    stored = (SAFETENSORS_DTYPES.get(tensor.dtype) for tensor in weights.tensors.values())
+    stored = (SAFETENSORS_DTYPES.get(tensor.type_name) for tensor in tensors.values())
     return next((name for name in stored if name is not None), "float32")

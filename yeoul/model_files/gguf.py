@@ -7,44 +7,25 @@ The describing, tokenizer and weight-loading code call it. Opening reads headers
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from yeoul.errors import ModelFileError
 from yeoul.model_files.gguf_header import GgufMetadata, GgufValue, TensorEntry, read_header
 from yeoul.model_files.gguf_names import part_names
 from yeoul.model_files.gguf_types import TENSOR_TYPES
-from yeoul.model_files.mapped_file import map_file
+from yeoul.model_files.mapped_file import MappedTensor, bytes_in, map_file
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-__all__ = ["GgufFile", "GgufMetadata", "GgufTensor", "GgufValue"]
+__all__ = ["GgufFile", "GgufMetadata", "GgufValue"]
 
 DEFAULT_ALIGNMENT = 32
 
 
-@dataclass(frozen=True, slots=True)
-class GgufTensor:
-    """Where a tensor lies. ``shape`` is in torch's order (rows first); ``offset`` counts from the first byte of its part."""
+class GgufFile(NamedTuple):
+    """An open GGUF model. Its maps are released with the last tensor."""
 
-    name: str
-    shape: tuple[int, ...]
-    type_name: str
-    offset: int
-    num_bytes: int
-    part: int
-
-
-class GgufFile:
-    """An open GGUF model: ``path``, ``metadata``, ``tensors``. The maps are released with the last array taken from them."""
-
-    def __init__(self, path: str, mapped: list[memoryview], metadata: GgufMetadata, tensors: dict[str, GgufTensor]) -> None:
-        self.path = path
-        self.metadata = metadata
-        self.tensors = tensors
-        self._mapped = mapped
+    path: str
+    metadata: GgufMetadata
+    tensors: dict[str, MappedTensor]
 
     @classmethod
     def open(cls, path: str) -> GgufFile:
@@ -53,12 +34,11 @@ class GgufFile:
         Raises:
             ModelFileError: one of them is missing, damaged or of another kind.
         """
-        tensors: dict[str, GgufTensor] = {}
-        mapped: list[memoryview] = []
+        tensors: dict[str, MappedTensor] = {}
         paths = [path]
         for part, part_path in enumerate(paths):
-            mapped.append(map_file(part_path))
-            metadata, table, position = read_header(mapped[part], part_path)
+            mapped = map_file(part_path)
+            metadata, table, position = read_header(mapped, part_path)
             if part == 0:
                 first = metadata
                 paths += part_names(path)[1:] if metadata.get("split.count", 0) not in (0, 1) else []
@@ -72,18 +52,8 @@ class GgufFile:
             for entry in table:
                 if entry.name in tensors:
                     raise ModelFileError(f"{part_path}: tensor {entry.name!r} comes twice; fetch it again")
-                tensors[entry.name] = _check_tensor(entry, part_path, data_start, len(mapped[part]), part)
-        return cls(path, mapped, first, tensors)
-
-    def data(self, name: str) -> npt.NDArray[np.uint8]:
-        """The raw (quantised) bytes of a tensor, shape [num_bytes], still in the map; unknown names: ModelFileError."""
-        tensor = self.tensors.get(name)
-        if tensor is None:
-            raise ModelFileError(f"{self.path} has no tensor {name!r}; it holds {len(self.tensors)} others")
-        import numpy as np  # only who loads weights needs it
-
-        mapped = self._mapped[tensor.part]
-        return np.frombuffer(mapped[tensor.offset : tensor.offset + tensor.num_bytes], dtype=np.uint8)
+                tensors[entry.name] = _find_tensor(entry, part_path, data_start, mapped)
+        return cls(path, first, tensors)
 
 
 def _check_split(metadata: GgufMetadata, path: str, part: int, num_parts: int) -> None:
@@ -96,7 +66,7 @@ def _check_split(metadata: GgufMetadata, path: str, part: int, num_parts: int) -
         )
 
 
-def _check_tensor(entry: TensorEntry, path: str, data_start: int, file_size: int, part: int) -> GgufTensor:
+def _find_tensor(entry: TensorEntry, path: str, data_start: int, mapped: memoryview) -> MappedTensor:
     tensor_type = TENSOR_TYPES.get(entry.type_id)
     if tensor_type is None:
         raise ModelFileError(
@@ -109,10 +79,5 @@ def _check_tensor(entry: TensorEntry, path: str, data_start: int, file_size: int
             f"rows a multiple of {tensor_type.block_size}); fetch the file again"
         )
     num_bytes = math.prod(shape) // tensor_type.block_size * tensor_type.block_bytes
-    offset = data_start + entry.relative_offset
-    if offset + num_bytes > file_size:
-        raise ModelFileError(
-            f"{path} is truncated: tensor {entry.name!r} ends at byte {offset + num_bytes}, "
-            f"the file has {file_size} bytes; fetch it again"
-        )
-    return GgufTensor(entry.name, shape, tensor_type.name, offset, num_bytes, part)
+    content = bytes_in(mapped, path, entry.name, data_start + entry.relative_offset, num_bytes)
+    return MappedTensor(entry.name, shape, tensor_type.name, path, content)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from yeoul.errors import ModelFileError
 
 Scalar = bool | int | float | str
 GgufValue = Scalar | list[bool] | list[int] | list[float] | list[str]
-
-ScalarCode = Literal["B", "b", "H", "h", "I", "i", "f", "?", "Q", "q", "d"]
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -33,26 +31,8 @@ _UINT32 = struct.Struct("<I")
 _UINT64 = struct.Struct("<Q")
 
 
-class ScalarType(NamedTuple):
-    """How a fixed-size value of the metadata is laid out; ``code`` is what ``memoryview.cast`` calls it."""
-
-    layout: struct.Struct
-    code: ScalarCode
-
-
-SCALAR_TYPES: dict[int, ScalarType] = {
-    0: ScalarType(struct.Struct("<B"), "B"),
-    1: ScalarType(struct.Struct("<b"), "b"),
-    2: ScalarType(struct.Struct("<H"), "H"),
-    3: ScalarType(struct.Struct("<h"), "h"),
-    4: ScalarType(_UINT32, "I"),
-    5: ScalarType(struct.Struct("<i"), "i"),
-    6: ScalarType(struct.Struct("<f"), "f"),
-    7: ScalarType(struct.Struct("<?"), "?"),
-    10: ScalarType(_UINT64, "Q"),
-    11: ScalarType(struct.Struct("<q"), "q"),
-    12: ScalarType(struct.Struct("<d"), "d"),
-}
+# What ``struct`` calls the values of a fixed size.
+SCALAR_CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 
 class LazyArray(NamedTuple):
@@ -129,10 +109,10 @@ class HeaderReader:
 
     def scalar(self, type_id: int) -> Scalar:
         """The next number or bool."""
-        scalar_type = SCALAR_TYPES.get(type_id)
-        if scalar_type is None:
+        code = SCALAR_CODES.get(type_id)
+        if code is None:
             raise self.damaged(f"value type {type_id} is unknown")
-        value: Scalar = scalar_type.layout.unpack(self.take(scalar_type.layout.size))[0]
+        value: Scalar = struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}")))[0]
         return value
 
     def lazy_array(self) -> LazyArray:
@@ -142,8 +122,8 @@ class HeaderReader:
             count = self.count("strings", MIN_STRING_BYTES)
             start = self.position
             self.skip_strings(count)
-        elif element_type in SCALAR_TYPES:
-            size = SCALAR_TYPES[element_type].layout.size
+        elif element_type in SCALAR_CODES:
+            size = struct.calcsize(f"<{SCALAR_CODES[element_type]}")
             count = self.count("array elements", size)
             start = self.position
             self.take(count * size)
@@ -197,11 +177,6 @@ class GgufMetadata(Mapping[str, GgufValue]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def array_length(self, key: str) -> int | None:
-        """The number of elements of an array, without decoding it; None if there is no such array."""
-        entry = self._entries.get(key)
-        return entry.num_elements if isinstance(entry, LazyArray) else None
-
 
 def read_header(data: memoryview, path: str) -> tuple[GgufMetadata, list[TensorEntry], int]:
     """The metadata, the tensor table and the position behind it. Raises ModelFileError for every damage."""
@@ -229,8 +204,7 @@ def _decode_array(data: memoryview, array: LazyArray) -> GgufValue:
     section = data[array.start : array.end]
     if array.element_type == STRING_TYPE:
         return _decode_strings(section.tobytes(), array.num_elements)
-    values: GgufValue = section.cast(SCALAR_TYPES[array.element_type].code).tolist()
-    return values
+    return list(struct.unpack(f"<{array.num_elements}{SCALAR_CODES[array.element_type]}", section))
 
 
 def _decode_strings(section: bytes, count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""A file as a memory map; knows nothing of formats. The GGUF and safetensors readers call it.
+"""A file as a memory map, and tensors in it; knows nothing of formats. The GGUF and safetensors readers call it.
 
 Headers are read without numpy, which takes a tenth of a second to import: a server's start waits for them.
 """
@@ -8,11 +8,44 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from yeoul.errors import ModelFileError
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 # Python names it from 3.13 on; the value is the same on x86-64 and ARM.
 MAP_NORESERVE = 0x4000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MappedTensor:
+    """A tensor in its file's map. ``shape`` is in torch's order (rows first), ``type_name`` the format's, ``file`` a path."""
+
+    name: str
+    shape: tuple[int, ...]
+    type_name: str
+    file: str
+    content: memoryview
+
+    def data(self) -> npt.NDArray[np.uint8]:
+        """The raw bytes, shape [num_bytes], still in the map, which lives as long as they do."""
+        import numpy as np  # only who loads weights needs it
+
+        return np.frombuffer(self.content, dtype=np.uint8)
+
+
+def bytes_in(mapped: memoryview, file: str, name: str, offset: int, num_bytes: int) -> memoryview:
+    """Where the tensor ``name`` lies in a file's map; raises ModelFileError where the file ends before it."""
+    end = offset + num_bytes
+    if end > len(mapped):
+        raise ModelFileError(
+            f"{file} is truncated: tensor {name!r} ends at byte {end}, the file has {len(mapped)} bytes; fetch it again"
+        )
+    return mapped[offset:end]
 
 
 def map_file(path: str) -> memoryview:

@@ -1,6 +1,6 @@
-"""SafetensorsFolder: the tensors of a Hugging Face folder (one file or shards), mapped; knows nothing of torch.
+"""map_tensors(): the tensors of a Hugging Face folder (one file or shards), mapped; knows nothing of torch.
 
-The describing and weight-loading code call it. Opening reads the headers only.
+The describing and weight-loading code call it. Only headers are read.
 Source of the format: https://github.com/huggingface/safetensors#format
 """
 
@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from yeoul.errors import ModelFileError
-from yeoul.model_files.mapped_file import map_file
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from yeoul.model_files.mapped_file import MappedTensor, bytes_in, map_file
 
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
@@ -45,18 +39,6 @@ DTYPE_BYTES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SafetensorsTensor:
-    """Where a tensor lies. ``dtype`` is the format's name (``BF16``); ``file`` a path; ``offset`` from its first byte."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    file: str
-    offset: int
-    num_bytes: int
-
-
 class _Entry(msgspec.Struct):
     dtype: str
     shape: list[int]
@@ -67,48 +49,27 @@ class _Index(msgspec.Struct):
     weight_map: dict[str, str]
 
 
-class SafetensorsFolder:
-    """An open folder: ``path`` and ``tensors``. The maps are released with the last array taken from them."""
+def map_tensors(path: str) -> dict[str, MappedTensor]:
+    """Reads the headers of a folder's weight files, or of one ``.safetensors`` file; the tensors by their names.
 
-    def __init__(self, path: str, tensors: dict[str, SafetensorsTensor], mapped: dict[str, memoryview]) -> None:
-        self.path = path
-        self.tensors = tensors
-        self._mapped = mapped
-
-    @classmethod
-    def open(cls, path: str) -> SafetensorsFolder:
-        """Reads the headers of a folder's weight files, or of one ``.safetensors`` file.
-
-        Raises ModelFileError for a missing or damaged file, shard or tensor.
-        """
-        tensors: dict[str, SafetensorsTensor] = {}
-        mapped: dict[str, memoryview] = {}
-        weight_map = _read_index(path)
-        for file in _weight_files(path, weight_map):
-            mapped[file] = map_file(file)
-            for tensor in _read_header(file, mapped[file]):
-                if tensor.name in tensors:
-                    raise ModelFileError(
-                        f"{path}: tensor {tensor.name!r} is in two files, {tensors[tensor.name].file} and {file}"
-                    )
-                tensors[tensor.name] = tensor
-        missing = sorted(weight_map.keys() - tensors.keys())
-        if missing:
-            raise ModelFileError(
-                f"{path}: {len(missing)} tensors of {INDEX_NAME} are missing from their files, "
-                f"the first is {missing[0]!r} in {weight_map[missing[0]]}; fetch the model again"
-            )
-        return cls(path, tensors, mapped)
-
-    def data(self, name: str) -> npt.NDArray[np.uint8]:
-        """The raw bytes of a tensor, shape [num_bytes], still in the map; unknown names: ModelFileError."""
-        tensor = self.tensors.get(name)
-        if tensor is None:
-            raise ModelFileError(f"{self.path} has no tensor {name!r}; it holds {len(self.tensors)} others")
-        import numpy as np  # only who loads weights needs it
-
-        mapped = self._mapped[tensor.file]
-        return np.frombuffer(mapped[tensor.offset : tensor.offset + tensor.num_bytes], dtype=np.uint8)
+    Raises ModelFileError for a missing or damaged file, shard or tensor.
+    """
+    tensors: dict[str, MappedTensor] = {}
+    weight_map = _read_index(path)
+    for file in _weight_files(path, weight_map):
+        for tensor in _read_header(file, map_file(file)):
+            if tensor.name in tensors:
+                raise ModelFileError(
+                    f"{path}: tensor {tensor.name!r} is in two files, {tensors[tensor.name].file} and {file}"
+                )
+            tensors[tensor.name] = tensor
+    missing = sorted(weight_map.keys() - tensors.keys())
+    if missing:
+        raise ModelFileError(
+            f"{path}: {len(missing)} tensors of {INDEX_NAME} are missing from their files, "
+            f"the first is {missing[0]!r} in {weight_map[missing[0]]}; fetch the model again"
+        )
+    return tensors
 
 
 def _read_index(path: str) -> dict[str, str]:
@@ -149,7 +110,7 @@ def _weight_files(path: str, weight_map: dict[str, str]) -> list[str]:
     return [os.path.join(path, name) for name in found]
 
 
-def _read_header(file: str, mapped: memoryview) -> list[SafetensorsTensor]:
+def _read_header(file: str, mapped: memoryview) -> list[MappedTensor]:
     if len(mapped) < 8:
         raise ModelFileError(f"{file} is truncated: it has {len(mapped)} bytes; fetch it again")
     header_bytes = int.from_bytes(mapped[:8].tobytes(), "little")
@@ -165,10 +126,10 @@ def _read_header(file: str, mapped: memoryview) -> list[SafetensorsTensor]:
         entries = {name: msgspec.json.decode(raw, type=_Entry) for name, raw in fields.items()}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelFileError(f"{file} has a damaged header: {error}; fetch it again") from error
-    return [_check_entry(file, name, entry, data_start, len(mapped)) for name, entry in entries.items()]
+    return [_find_tensor(file, name, entry, data_start, mapped) for name, entry in entries.items()]
 
 
-def _check_entry(file: str, name: str, entry: _Entry, data_start: int, file_size: int) -> SafetensorsTensor:
+def _find_tensor(file: str, name: str, entry: _Entry, data_start: int, mapped: memoryview) -> MappedTensor:
     if entry.dtype not in DTYPE_BYTES:
         raise ModelFileError(
             f"{file}: tensor {name!r} has the unknown dtype {entry.dtype!r}; known are {', '.join(DTYPE_BYTES)}"
@@ -182,9 +143,5 @@ def _check_entry(file: str, name: str, entry: _Entry, data_start: int, file_size
             f"{file}: tensor {name!r} of shape {tuple(entry.shape)} and dtype {entry.dtype} claims the bytes "
             f"{begin} to {end}, expected {num_bytes} bytes; fetch it again"
         )
-    if data_start + end > file_size:
-        raise ModelFileError(
-            f"{file} is truncated: tensor {name!r} ends at byte {data_start + end}, "
-            f"the file has {file_size} bytes; fetch it again"
-        )
-    return SafetensorsTensor(name, tuple(entry.shape), entry.dtype, file, data_start + begin, num_bytes)
+    content = bytes_in(mapped, file, name, data_start + begin, num_bytes)
+    return MappedTensor(name, tuple(entry.shape), entry.dtype, file, content)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from yeoul.errors import ModelFileError
 from yeoul.model_files.description import ModelDescription
 from yeoul.model_files.gguf import GgufFile
-from yeoul.model_files.safetensors_folder import SafetensorsFolder
+from yeoul.model_files.safetensors_folder import map_tensors
 from yeoul.models.weights import StoredTensor
 
 _GGUF_TOP_NAMES = {
@@ -46,7 +46,7 @@ class GgufTensors:
 
     def __init__(self, path: str, description: ModelDescription) -> None:
         self.path = path
-        self._file = GgufFile.open(path)
+        self._tensors = GgufFile.open(path).tensors
         self._layer_names = _GGUF_LAYER_NAMES | (_GGUF_POST_NORM_NAMES if description.post_norms else {})
         self._interleaved_head_dim = description.head_dim if description.architecture in ("llama", "mistral") else 0
 
@@ -61,12 +61,12 @@ class GgufTensors:
     def find(self, name: str) -> StoredTensor | None:
         """The tensor, or None where the file has none of that meaning."""
         stored_name = self.stored_name(name)
-        tensor = self._file.tensors.get(stored_name)
+        tensor = self._tensors.get(stored_name)
         if tensor is None:
             return None
         is_rotated = ".attn_q." in stored_name or ".attn_k." in stored_name
         interleaved = self._interleaved_head_dim if is_rotated else 0
-        return StoredTensor(stored_name, tensor.shape, tensor.type_name, self._file.data(stored_name), interleaved)
+        return StoredTensor(stored_name, tensor.shape, tensor.type_name, tensor.data(), interleaved)
 
 
 class SafetensorsTensors:
@@ -74,8 +74,7 @@ class SafetensorsTensors:
 
     def __init__(self, path: str, *, is_tied: bool = False) -> None:
         self.path = path
-        self._folder = SafetensorsFolder.open(path)
-        names = self._folder.tensors
+        names = self._tensors = map_tensors(path)
         prefixes = [prefix for prefix in _TEXT_PREFIXES if {f"{prefix}{_EMBEDDING}", f"{prefix}norm.weight"} & names.keys()]
         self._prefix = prefixes[0] if prefixes else _TEXT_PREFIXES[0]
         self._head_name = next((name for name in _HEAD_NAMES if name in names), _HEAD_NAMES[0])
@@ -95,12 +94,12 @@ class SafetensorsTensors:
     def find(self, name: str) -> StoredTensor | None:
         """The tensor, or None where the folder has none of that meaning; a type that is no float is a ModelFileError."""
         stored_name = self.stored_name(name)
-        tensor = self._folder.tensors.get(stored_name)
+        tensor = self._tensors.get(stored_name)
         if tensor is None:
             return None
-        if tensor.dtype not in _SAFETENSORS_TYPES:
+        if tensor.type_name not in _SAFETENSORS_TYPES:
             raise ModelFileError(
-                f"{tensor.file}: tensor {stored_name!r} is of type {tensor.dtype}; "
+                f"{tensor.file}: tensor {stored_name!r} is of type {tensor.type_name}; "
                 f"expected one of {', '.join(sorted(_SAFETENSORS_TYPES))}"
             )
-        return StoredTensor(stored_name, tensor.shape, tensor.dtype, self._folder.data(stored_name))
+        return StoredTensor(stored_name, tensor.shape, tensor.type_name, tensor.data())

@@ -53,8 +53,8 @@ def read_everything(raw: bytes) -> None:
             file = GgufFile.open(path)
             for key in file.metadata:
                 assert file.metadata[key] is not None
-            for name, tensor in file.tensors.items():
-                assert file.data(name).nbytes == tensor.num_bytes
+            for tensor in file.tensors.values():
+                assert tensor.data().nbytes == len(tensor.content)
         with contextlib.suppress(ModelFileError):
             describe_gguf(path)
         with contextlib.suppress(ModelFileError):
@@ -99,7 +99,7 @@ def test_every_truncation_is_refused(tmp_path):
 def test_the_map_and_its_descriptor_go_with_the_last_array(tmp_path):
     path = tmp_path / "whole.gguf"
     path.write_bytes(WHOLE)
-    kept = [GgufFile.open(str(path)).data("token_embd.weight") for _ in range(5)]
+    kept = [GgufFile.open(str(path)).tensors["token_embd.weight"].data() for _ in range(5)]
     assert str(path) in Path("/proc/self/maps").read_text()
     assert num_descriptors_of(path) > 0
     kept.clear()
