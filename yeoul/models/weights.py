@@ -106,6 +106,7 @@ class FileWeights:
 
         Raises:
             ConfigError: it is to be quantised and is quantised already, or this mode computes with decoded weights.
+            ModelFileError: it is missing, not of ``shape``, or has a block whose scale is no finite number.
         """
         stored = self._find(name, shape)
         rows = range(shape[0]) if rows is None else rows
@@ -123,7 +124,10 @@ class FileWeights:
         row_of = torch.arange(rows.start, rows.stop)
         if stored.interleaved_head_dim:
             row_of = _halves_from_pairs(row_of, stored.interleaved_head_dim).contiguous()
-        return pack_matrix(_blocks(stored, columns), stored.type_name, len(columns), row_of)
+        try:
+            return pack_matrix(_blocks(stored, columns), stored.type_name, len(columns), row_of)
+        except ValueError as error:
+            raise ModelFileError(f"{self._file.path}: tensor {stored.name!r} {error}; fetch the file again") from error
 
     def _check_can_quantize(self, stored: StoredTensor) -> None:
         if self.device.type != "cpu" or self.dtype == torch.float32:

@@ -17,6 +17,16 @@ from yeoul.kernels.packed_linear.native import PackedStack
 
 ON_EVERY_SET = pytest.mark.parametrize("instruction_set", instruction_sets())
 ON_EVERY_TYPE = pytest.mark.parametrize("type_name", BLOCK_TYPES)
+# Where a block has its scale, and its minimum if it has one; elsewhere it begins with the scale.
+SCALE_PLACES = {
+    "Q2_K": (80, 82),
+    "Q3_K": (108,),
+    "Q4_K": (0, 2),
+    "Q5_K": (0, 2),
+    "Q6_K": (208,),
+    "Q4_1": (0, 2),
+    "Q5_1": (0, 2),
+}
 
 
 def stored_rows(type_name: str, num_rows: int, num_inputs: int, seed: int = 0) -> Tensor:
@@ -24,16 +34,7 @@ def stored_rows(type_name: str, num_rows: int, num_inputs: int, seed: int = 0) -
     form = block_format(type_name)
     generator = np.random.default_rng(seed)
     blocks = generator.integers(0, 256, (num_rows * num_inputs // form.block_size, form.block_bytes), dtype=np.uint8)
-    places = {
-        "Q2_K": (80, 82),
-        "Q3_K": (108,),
-        "Q4_K": (0, 2),
-        "Q5_K": (0, 2),
-        "Q6_K": (208,),
-        "Q4_1": (0, 2),
-        "Q5_1": (0, 2),
-    }
-    for place in places.get(type_name, (0,)):
+    for place in SCALE_PLACES.get(type_name, (0,)):
         scales = generator.normal(0, 0.01, (len(blocks), 1)).astype(np.float16)
         blocks[:, place : place + 2] = scales.view(np.uint8)
     return torch.from_numpy(blocks.reshape(num_rows, -1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 import gguf
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 from tests.unit.kernels.packed_linear_reference import unpack
+from tests.unit.kernels.test_packed_linear import SCALE_PLACES, stored_rows
 from tests.unit.models.running import load
 from tests.unit.models.tiny_models import make_model, save_folder, save_gguf
 from yeoul.errors import ModelFileError
+from yeoul.kernels.dequantize.reference import block_format
 from yeoul.kernels.linear.matrix_stack import MatrixStack
-from yeoul.kernels.pack_matrix.packed_matrix import PackedMatrix
+from yeoul.kernels.pack_matrix.packed_matrix import BLOCK_TYPES, PackedMatrix
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
 from yeoul.models.tensor_files import GgufTensors, SafetensorsTensors
@@ -124,6 +127,20 @@ def test_a_type_that_has_no_packed_form_is_multiplied_in_bfloat16(type_name, blo
     weights = FileWeights(OneTensor(stored), torch.bfloat16, CPU)
     product = MatrixStack([weights.read_matrix("matrix", (8, block_size))])(rows, torch.float32)
     assert torch.allclose(product, rows.float() @ exact.bfloat16().float().T, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("number", [math.nan, -math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("type_name", BLOCK_TYPES)
+def test_a_block_whose_scale_is_no_finite_number_is_refused_and_its_tensor_named(type_name, number):
+    """What is multiplied as integers would hide a NaN, and what is decoded shows it in every logit."""
+    form = block_format(type_name)
+    for place in SCALE_PLACES.get(type_name, (0,)):
+        blocks = stored_rows(type_name, 20, 512).view(-1, form.block_bytes).numpy()
+        blocks[-5, place : place + 2] = np.array([number], dtype=np.float16).view(np.uint8)
+        file = OneTensor(StoredTensor("matrix", (20, 512), type_name, blocks.reshape(-1)))
+        with pytest.raises(ModelFileError, match="tensor 'matrix' has blocks in 1 of 20 rows whose scale is no finite"):
+            FileWeights(file, torch.bfloat16, CPU).read_matrix("matrix", (20, 512))
+        assert not FileWeights(file, torch.float32, CPU).read("matrix", (20, 512)).isfinite().all()
 
 
 def test_the_oracle_s_matrices_are_decoded():

@@ -56,12 +56,6 @@ struct Pairs {
   static constexpr bool kTogether = true;
 };
 
-inline Words load_words(const void* source) {
-  Words words;
-  __builtin_memcpy(&words, source, sizeof words);
-  return words;
-}
-
 // The first `count` words, zeros after them.
 inline Words load_some_words(const char* source, int count) {
 #if defined(__AVX512F__)
@@ -302,14 +296,9 @@ void attend_all_rows(const Shape& shape, const RowTile& tile, const KeySection& 
   int row = 0;
   for (; row + kBlockRows <= tile.num_rows; row += kBlockRows)
     attend_rows<Way, kBlockRows>(shape, tile, row, section, queries, scores, softmax, fetcher);
-  switch (tile.num_rows - row) {
-    case 5: return attend_rows<Way, 5>(shape, tile, row, section, queries, scores, softmax, fetcher);
-    case 4: return attend_rows<Way, 4>(shape, tile, row, section, queries, scores, softmax, fetcher);
-    case 3: return attend_rows<Way, 3>(shape, tile, row, section, queries, scores, softmax, fetcher);
-    case 2: return attend_rows<Way, 2>(shape, tile, row, section, queries, scores, softmax, fetcher);
-    case 1: return attend_rows<Way, 1>(shape, tile, row, section, queries, scores, softmax, fetcher);
-    default: return;
-  }
+  with_count<kBlockRows - 1>(tile.num_rows - row, [&](auto rows) {
+    attend_rows<Way, decltype(rows)::kNumber>(shape, tile, row, section, queries, scores, softmax, fetcher);
+  });
 }
 
 // Joins a later section to what earlier ones made.

@@ -34,14 +34,6 @@ int64_t now_nanoseconds() {
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 int64_t row_bytes(const ExchangeCall& call, int64_t rank) {
   return (call.sizes == nullptr ? call.size : call.sizes[rank]) * bytes_of(call.type);
 }

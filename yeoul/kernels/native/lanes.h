@@ -115,6 +115,12 @@ inline Floats load(const float* source) {
   return value;
 }
 
+inline Words load_words(const void* source) {
+  Words words;
+  __builtin_memcpy(&words, source, sizeof words);
+  return words;
+}
+
 inline Words widen(const uint16_t* source) {
 #if defined(__AVX512F__)
   return (Words)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)source));

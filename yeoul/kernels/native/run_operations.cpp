@@ -2,36 +2,14 @@
 //
 // Knows nothing of any operation. A team is woken once for a whole list, which may be all layers of a model.
 
-#include <stdlib.h>
-
 #include <omp.h>
 
 #include "yeoul/kernels/native/operation.h"
-
-namespace {
-
-// The memory of a team, kept by the thread that runs lists.
-struct Room {
-  char* memory = nullptr;
-  int64_t num_bytes = 0;
-
-  char* at_least(int64_t wanted) {
-    if (wanted > num_bytes) {
-      free(memory);
-      num_bytes = (wanted + 63) / 64 * 64;
-      memory = (char*)aligned_alloc(64, (size_t)num_bytes);
-      if (memory == nullptr) abort();
-    }
-    return memory;
-  }
-  ~Room() { free(memory); }
-};
-
-}  // namespace
+#include "yeoul/kernels/native/typed_rows.h"
 
 // Sets the rows of all operations to num_rows, unless it is 0, and runs them.
 YEOUL_EXPORT(void, run_operations)(const Operation* operations, int64_t num_operations, int64_t num_rows) {
-  static thread_local Room room;
+  static thread_local Scratch room;
   static thread_local TeamState kept_state;
   TeamState& state = kept_state;  // the calling thread's, for all threads of the team
   int64_t room_bytes = 0;
@@ -42,7 +20,7 @@ YEOUL_EXPORT(void, run_operations)(const Operation* operations, int64_t num_oper
     room_bytes = plan.room_bytes > room_bytes ? plan.room_bytes : room_bytes;
     is_small = is_small && plan.is_small;
   }
-  char* memory = room.at_least(room_bytes);
+  char* memory = (char*)room.at_least((room_bytes + 3) / 4);
   state = TeamState();
 #pragma omp parallel if (!is_small)
   {

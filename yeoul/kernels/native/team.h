@@ -20,6 +20,15 @@ struct TeamState {
   alignas(64) int64_t num_done = 0;
 };
 
+// Tells the processor that this thread waits for another.
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 class Team {
  public:
   const int size;
@@ -63,15 +72,7 @@ class Team {
  private:
   void wait_for_end(uint64_t phase) const {
     for (int spins = 0; __atomic_load_n(&state_.next, __ATOMIC_ACQUIRE) >> 32 == phase; ++spins) {
-      if (spins < kSpinsBeforeYielding) {
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#elif defined(__aarch64__)
-        asm volatile("yield");
-#endif
-      } else {
-        sched_yield();
-      }
+      spins < kSpinsBeforeYielding ? relax() : (void)sched_yield();
     }
   }
 

@@ -64,6 +64,20 @@ inline void store_typed(char* target, int32_t type, Floats value, int count) {
   store_some((float*)target, value, count);
 }
 
+template <int number>
+struct Count {
+  static constexpr int kNumber = number;
+};
+
+// Calls compute(Count<...>{}) with the count, which is known when it is compiled; not for 0, nor for more than kMost.
+template <int kMost, class Compute>
+inline void with_count(int count, Compute compute) {
+  if constexpr (kMost > 0) {
+    if (count == kMost) return compute(Count<kMost>{});
+    with_count<kMost - 1>(count, compute);
+  }
+}
+
 // How many of the lanes at `place` lie before `size`.
 inline int lanes_left(int64_t size, int64_t place) { return size - place < kLanes ? (int)(size - place) : kLanes; }
 

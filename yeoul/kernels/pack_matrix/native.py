@@ -28,7 +28,7 @@ from yeoul.kernels.pack_matrix.packed_matrix import (
 
 _address, _int64, _form = ctypes.c_void_p, ctypes.c_int64, ctypes.POINTER(PackedForm)
 _pack_matrix = NativeFunction(
-    "pack_matrix", ctypes.c_int, _form, _address, _int64, _address, *[_int64] * 4, _address, _address
+    "pack_matrix", ctypes.c_int, _form, _address, _int64, _address, *[_int64] * 4, _address, _address, result=_int64
 )
 _unpack_rows = NativeFunction(
     "unpack_rows", _form, _address, _address, *[_int64] * 3, _address, _int64, ctypes.c_int, _address
@@ -52,6 +52,9 @@ def pack_matrix(rows: npt.NDArray[np.uint8], type_name: str, num_inputs: int, ro
         type_name: ggml's name, one that ``can_pack`` accepts.
         num_inputs: the numbers in a row, a multiple of the type's block.
         row_of: int64, the row that each output is; None takes all rows in their order.
+
+    Raises:
+        ValueError: a block has a scale, or a minimum, that is NaN or infinite.
     """
     block_type = BLOCK_TYPES[type_name]
     form = block_type.form()
@@ -61,7 +64,7 @@ def pack_matrix(rows: npt.NDArray[np.uint8], type_name: str, num_inputs: int, ro
     scales = torch.zeros(num_tiles, form.num_scales(num_inputs), TILE_OUTPUTS)
     assert rows.strides[1] == 1, "the bytes of a row are contiguous"
     assert num_inputs % block_type.block_size == 0
-    _pack_matrix(
+    num_bad = _pack_matrix(
         block_type.number,
         form,
         rows.ctypes.data,
@@ -74,6 +77,8 @@ def pack_matrix(rows: npt.NDArray[np.uint8], type_name: str, num_inputs: int, ro
         address(codes),
         address(scales),
     )
+    if num_bad:
+        raise ValueError(f"has blocks in {num_bad} of {num_outputs} rows whose scale is no finite number")
     return PackedMatrix(form, num_outputs, num_inputs, codes, scales)
 
 

@@ -160,6 +160,13 @@ struct StoredRow {
   }
 };
 
+// Integers would hide a NaN.
+bool are_finite(const float* numbers, int64_t count) {
+  for (int64_t i = 0; i < count; ++i)
+    if (!(__builtin_fabsf(numbers[i]) < __builtin_inff())) return false;
+  return true;
+}
+
 // Where an output's numbers go in the blocks of a tile.
 inline void put_group(uint8_t* block, int64_t group, int output, uint32_t numbers) {
   __builtin_memcpy(block + group * kGroupBytes + output * kGroupInputs, &numbers, kGroupInputs);
@@ -265,14 +272,16 @@ inline float weight_at(const uint8_t* tile, int64_t input, int output) {
 }  // namespace
 
 // Rows of `stride` bytes, of which row_of[i] (or i, where row_of is null) is output i, to tiles of tile_bytes and tile_scales
-// scales. Memory for the tiles and the scales, those of outputs that fill the last tile included, must be zero.
-YEOUL_EXPORT(void, pack_matrix)
+// scales. Memory for the tiles and the scales, those of outputs that fill the last tile included, must be zero. The number of
+// rows that have a scale or a minimum that is not finite is returned.
+YEOUL_EXPORT(int64_t, pack_matrix)
 (int type, const PackedForm* form, const uint8_t* rows, int64_t stride, const int64_t* row_of, int64_t num_outputs,
  int64_t num_inputs, int64_t tile_bytes, int64_t tile_scales, uint8_t* tiles, float* scales) {
   const int64_t block_inputs = inputs_of(type), scale_inputs = inputs_of_scale(type);
   const bool is_exact = type == kQ8_0 || type == kQ5_0;
   const float zero = has_minimums(type) ? 0.0f : form->code_bits == 4 ? 8.0f : 128.0f;
-#pragma omp parallel
+  int64_t num_bad = 0;
+#pragma omp parallel reduction(+ : num_bad)
   {
     const int64_t num_scales = num_inputs / scale_inputs;
     auto* memory = (char*)calloc((size_t)(num_inputs + num_scales * 8), 1);
@@ -287,12 +296,14 @@ YEOUL_EXPORT(void, pack_matrix)
         const int64_t part = first / scale_inputs;
         read_block(type, row, {stored.codes + first, stored.scales + part, stored.minimums + part});
       }
+      num_bad += !are_finite(row_scales, 2 * num_scales);
       const int64_t tile = index / kTileOutputs, output = index % kTileOutputs;
       pack_row(*form, stored, is_exact, (int)output, tiles + tile * tile_bytes,
                scales + tile * tile_scales + output);
     }
     free(memory);
   }
+  return num_bad;
 }
 
 // Packed outputs `indices` back to numbers of a type: [num_rows, num_inputs].

@@ -33,7 +33,7 @@ inline void expand_block(const uint8_t* block, uint8_t* numbers) {
       const Shorts start = F::kHasStarts ? load_twice(block + F::kStepBytes + place) : kMiddle - 8 * step;
 #pragma GCC unroll 4
       for (int line = part * kLinesAStep; line < (part + 1) * kLinesAStep; ++line) {
-        const Shorts codes = (Shorts)load_codes(block + F::kCodesOffset + line * kGroupBytes + vector * kLanes * 4);
+        const Shorts codes = (Shorts)load_words(block + F::kCodesOffset + line * kGroupBytes + vector * kLanes * 4);
         const Words low = numbers_of(codes & 15, codes >> 8 & 15, step, start);
         const Words high = numbers_of(codes >> 4 & 15, codes >> 12, step, start);
         uint8_t* target = numbers + line * 2 * kGroupBytes + vector * kLanes * 4;

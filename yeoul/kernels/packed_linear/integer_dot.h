@@ -10,12 +10,6 @@
 
 namespace {
 
-inline Words load_codes(const uint8_t* codes) {
-  Words value;
-  __builtin_memcpy(&value, codes, sizeof value);
-  return value;
-}
-
 // Whether dot takes 128 from the numbers itself: without an unsigned by signed product that cannot overflow, it must.
 #if defined(__AVX2__) && !defined(__AVX512VNNI__)
 constexpr bool kDotCenters = true;

@@ -86,7 +86,7 @@ inline void multiply_tile(const TileWeights& weights, const float* scales, int64
           Words loaded[V];
 #pragma GCC unroll 16
           for (int v = 0; v < V; ++v)
-            loaded[v] = load_codes(numbers + v / kVectorsATile * tile_bytes + group * kGroupBytes + v % kVectorsATile * kLanes * 4);
+            loaded[v] = load_words(numbers + v / kVectorsATile * tile_bytes + group * kGroupBytes + v % kVectorsATile * kLanes * 4);
 #pragma GCC unroll 16
           for (int r = 0; r < R; ++r) {
             const Ints input = rows.codes[(block * R + r) * kBlockGroups + group] - Ints{};
@@ -139,7 +139,7 @@ inline void multiply_bfloat_tile(const TileWeights& weights, int64_t num_blocks,
       Words loaded[V];
 #pragma GCC unroll 16
       for (int v = 0; v < V; ++v)
-        loaded[v] = load_codes(weights.codes + v / kVectorsATile * weights.tile_bytes + (block * kPairs + pair) * 64 +
+        loaded[v] = load_words(weights.codes + v / kVectorsATile * weights.tile_bytes + (block * kPairs + pair) * 64 +
                                v % kVectorsATile * kLanes * 4);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {

@@ -62,38 +62,17 @@ void compute_tile(const Segment& segment, const TileWeights& weights, int64_t fi
   });
 }
 
-// A share of the work: some tiles of rows by C tiles of outputs of one segment.
+// Tiles of rows, from `row_tile` to `end`, by C tiles of outputs of one segment.
 template <class F, int C>
-struct Share {
-  const Segment& segment;
-  int64_t first_tile;
-  const InputRows& rows;
-  const Result& result;
-
-  template <int R>
-  void compute_rows(const TileWeights& weights, int64_t row_tile) const {
-    if constexpr (R <= kRowsATile || C == 1)
-      compute_tile<F, R, C>(segment, weights, first_tile, rows, rows.first_row(row_tile), result);
+void compute_row_tiles(const Segment& segment, TileWeights weights, int64_t first_tile, const InputRows& rows, int64_t row_tile,
+                       int64_t end, const Result& result) {
+  for (; row_tile < end; ++row_tile) {
+    with_count<C == 1 ? kFewRows : kRowsATile>(rows.rows_in(row_tile), [&](auto count) {
+      compute_tile<F, decltype(count)::kNumber, C>(segment, weights, first_tile, rows, rows.first_row(row_tile), result);
+    });
+    weights.next = nullptr;
   }
-
-  void compute(TileWeights weights, int64_t row_tile, int64_t end) const {
-    for (; row_tile < end; ++row_tile) {
-      switch (rows.rows_in(row_tile)) {
-        case 1: compute_rows<1>(weights, row_tile); break;
-        case 2: compute_rows<2>(weights, row_tile); break;
-#if defined(__AVX512F__)
-        case 3: compute_rows<3>(weights, row_tile); break;
-        case 4: compute_rows<4>(weights, row_tile); break;
-        case 5: compute_rows<5>(weights, row_tile); break;
-        case 6: compute_rows<6>(weights, row_tile); break;
-        case 7: compute_rows<7>(weights, row_tile); break;
-        case 8: compute_rows<8>(weights, row_tile); break;
-#endif
-      }
-      weights.next = nullptr;
-    }
-  }
-};
+}
 
 // The bytes of a thread that 4-bit codes are expanded into when more than one tile of rows needs them.
 inline uint8_t* expanded_tiles(int64_t num_bytes) {
@@ -101,6 +80,7 @@ inline uint8_t* expanded_tiles(int64_t num_bytes) {
   return (uint8_t*)scratch.at_least(num_bytes / 4);
 }
 
+// A share of the work: tiles of rows, as many as pass by at once, by C tiles of outputs of one segment.
 template <class F, int C>
 void compute_share(const Segment& segment, int64_t first_tile, const InputRows& rows, int64_t row_tile, const Result& result) {
   const int64_t num_blocks = F::kCodeBits == 16 ? rows.bfloats.num_blocks : rows.integers.num_blocks;
@@ -115,19 +95,10 @@ void compute_share(const Segment& segment, int64_t first_tile, const InputRows& 
         expand_block<F>(codes + block * kBlockBytes, numbers + block * kNumberBytes);
       weights.codes = numbers;
       weights.tile_bytes = num_blocks * kNumberBytes;
-      return Share<Form<8>, C>{segment, first_tile, rows, result}.compute(weights, row_tile, end);
+      return compute_row_tiles<Form<8>, C>(segment, weights, first_tile, rows, row_tile, end, result);
     }
   }
-  if constexpr (F::kCodeBits != 4 || C == 1) Share<F, C>{segment, first_tile, rows, result}.compute(weights, row_tile, end);
-}
-
-// Tile by tile for few rows and for the last of an odd number; else kTilesAtOnce.
-template <class F>
-void compute_tiles(const Segment& segment, int64_t first_tile, const InputRows& rows, int64_t row_tile, const Result& result) {
-  const int64_t left = ceil_divide(segment.num_outputs, kTileOutputs) - first_tile;
-  if (left >= kTilesAtOnce && rows.num_tiles > 1) return compute_share<F, kTilesAtOnce>(segment, first_tile, rows, row_tile, result);
-  for (int64_t tile = 0; tile < left && tile < kTilesAtOnce; ++tile)
-    compute_share<F, 1>(segment, first_tile + tile, rows, row_tile, result);
+  if constexpr (F::kCodeBits != 4 || C == 1) compute_row_tiles<F, C>(segment, weights, first_tile, rows, row_tile, end, result);
 }
 
 // The shares of all segments, numbered: outputs first, so that rows that were just read serve all outputs.
@@ -153,8 +124,14 @@ struct Shares {
     int index = 0;
     for (; column >= of(segments[index]); ++index) column -= of(segments[index]);
     const int64_t first_tile = column * kTilesAtOnce;
+    const int64_t left = ceil_divide(segments[index].num_outputs, kTileOutputs) - first_tile;
     with_form(segments[index].form, [&](auto form) {
-      compute_tiles<decltype(form)>(segments[index], first_tile, rows, first_row_tile, result);
+      using F = decltype(form);
+      if (left >= kTilesAtOnce && rows.num_tiles > 1)
+        return compute_share<F, kTilesAtOnce>(segments[index], first_tile, rows, first_row_tile, result);
+      // Tile by tile for few rows and for the last of an odd number.
+      for (int64_t tile = 0; tile < left && tile < kTilesAtOnce; ++tile)
+        compute_share<F, 1>(segments[index], first_tile + tile, rows, first_row_tile, result);
     });
   }
 };
