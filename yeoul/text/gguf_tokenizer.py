@@ -6,7 +6,7 @@ the vocabulary and its scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from tokenizers import AddedToken, Tokenizer, models, normalizers
@@ -92,8 +92,6 @@ def _unknown_token(source: TokenizerSource, vocabulary: GgufVocabulary) -> str |
 
 
 def _build_sentence_piece(vocabulary: GgufVocabulary, unknown_token: str | None) -> Tokenizer:
-    from yeoul.text.sentence_piece_merges import find_merges  # and numpy with it, which byte-level models do without
-
     tokens = vocabulary.tokens
     types = vocabulary.token_types or [TOKEN_TYPE_NORMAL] * len(tokens)
     if not vocabulary.scores:
@@ -112,6 +110,22 @@ def _build_sentence_piece(vocabulary: GgufVocabulary, unknown_token: str | None)
         spaces = normalizers.Sequence([normalizers.Prepend(SENTENCE_PIECE_SPACE), spaces])
     tokenizer.normalizer = spaces
     return tokenizer
+
+
+def find_merges(pieces: Sequence[str], scores: Sequence[float]) -> list[tuple[str, str]]:
+    """The merges that a SentencePiece vocabulary implies, best first; of one piece's, the longest left part first.
+
+    SentencePiece's BPE joins the two neighbours whose joint piece has the best score. Written as a list of merges, that is
+    every way to cut every piece into two others, in the order of the pieces' scores.
+    """
+    known = set(pieces)
+    best_first = sorted(range(len(pieces)), key=scores.__getitem__, reverse=True)
+    return [
+        (left, right)
+        for piece in map(pieces.__getitem__, best_first)
+        for cut in range(len(piece) - 1, 0, -1)
+        if (right := piece[cut:]) in known and (left := piece[:cut]) in known
+    ]
 
 
 def _with_respelled_spaces(vocabulary: GgufVocabulary) -> GgufVocabulary:

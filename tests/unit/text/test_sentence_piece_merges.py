@@ -1,11 +1,11 @@
-"""Merges found by hashes, against trying every cut of every piece."""
+"""The merges that a SentencePiece vocabulary implies, against their definition."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yeoul.text.sentence_piece_merges import find_merges
+from yeoul.text.gguf_tokenizer import find_merges
 
 pieces = st.lists(st.text("ab▁日😀", min_size=1, max_size=6), unique=True, max_size=60)
 
