@@ -26,9 +26,7 @@ class AttentionMetadata:
         block_tables: int32 ``[num_requests, max_num_blocks]``; entries past a request's last block are never read as data,
             but must be valid block ids (0 will do).
         slot_mapping: int64 ``[num_tokens]``, where each row's key and value go: ``block_id * block_size + offset``.
-        max_query_length: the largest number of rows that a request owns.
         max_context_length: the largest of ``context_lengths``.
-        block_size: the number of tokens in a block of the cache.
         batch: the first three as native attention reads them, the same for all layers.
     """
 
@@ -36,9 +34,7 @@ class AttentionMetadata:
     context_lengths: Tensor
     block_tables: Tensor
     slot_mapping: Tensor
-    max_query_length: int
     max_context_length: int
-    block_size: int
     batch: BatchCall = field(default_factory=BatchCall)
 
     def __post_init__(self) -> None:

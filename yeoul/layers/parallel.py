@@ -15,7 +15,7 @@ from torch import Tensor
 
 from yeoul.errors import TransportError
 from yeoul.kernels.exchange.native import SharedExchange
-from yeoul.kernels.exchange.reference import join_parts, sum_parts
+from yeoul.kernels.exchange.reference import sum_parts
 
 STORE_NAME = "tensor_parallel_store"
 EXCHANGE_TIMEOUT_SECONDS = 600.0
@@ -72,7 +72,7 @@ class TensorParallel:
             return self._shared.join(part, sizes)
         padded = torch.nn.functional.pad(part, (0, max(sizes) - part.shape[1]))
         parts = self._exchange(padded)
-        return join_parts([found[:, :size] for found, size in zip(parts, sizes, strict=True)])
+        return torch.cat([found[:, :size] for found, size in zip(parts, sizes, strict=True)], dim=1)
 
     def check(self) -> None:
         """To be called after recorded exchanges have run. Raises TransportError if another rank did not come in time."""

@@ -13,15 +13,17 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from yeoul.config.user_folders import chosen_folder, user_cache_folder
 from yeoul.errors import ConfigError
 
-HASH_CHUNK_BYTES = 1 << 20
 FREE_SPACE_RESERVE_BYTES = 64 << 20
+
+Progress = Callable[[str, int, int], None]
+"""What is being done, how many bytes of it are done, of how many."""
 
 
 class _Stamp(msgspec.Struct):
@@ -112,20 +114,14 @@ class CacheFolder:
             os.replace(source, path)
         self._write_stamp(path, sha256)
 
-    def write_record(self, path: str, content: bytes) -> None:
-        """Writes a small file all at once."""
-        with _as_config_error(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as file:
-                file.write(content)
-            os.replace(file.name, path)
-
     def _write_stamp(self, path: str, sha256: str) -> None:
         status = os.stat(path)
         stamp = _Stamp(sha256, status.st_size, status.st_mtime_ns)
         # A folder that cannot be written to (a shared cache) costs a hash at each start, not the start.
-        with contextlib.suppress(ConfigError):
-            self.write_record(_stamp_path(path), msgspec.json.encode(stamp))
+        with contextlib.suppress(OSError):
+            with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as file:
+                file.write(msgspec.json.encode(stamp))
+            os.replace(file.name, _stamp_path(path))
 
     def _make(self, name: str) -> str:
         folder = os.path.join(self.path, name)
@@ -136,11 +132,8 @@ class CacheFolder:
 
 def hash_file(path: str) -> str:
     """The SHA-256 of a file, in hexadecimal. Raises OSError."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(HASH_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stamp_path(path: str) -> str:

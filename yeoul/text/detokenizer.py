@@ -8,22 +8,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from typing import Protocol
 
 from yeoul.messages.sampling import SamplingParams
 from yeoul.text.stop_strings import StopStringMatcher
-from yeoul.text.token_bytes import TokenBytes
-
-
-class TokenBytesSource(Protocol):
-    """The part of a tokenizer that detokenizing needs."""
-
-    def token_bytes_table(self, *, skip_special_tokens: bool) -> TokenBytes:
-        """The bytes of each token id; of special tokens none where they are to be skipped."""
-
-    @property
-    def strips_leading_space(self) -> bool:
-        """Whether a text's very first space is one that the tokenizer added."""
+from yeoul.text.tokenizer import Tokenizer
 
 
 class IncrementalDetokenizer:
@@ -40,7 +28,7 @@ class IncrementalDetokenizer:
             string counts only if it ends after the first ``min_tokens`` tokens.
     """
 
-    def __init__(self, tokenizer: TokenBytesSource, prompt_token_ids: Sequence[int], sampling: SamplingParams) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt_token_ids: Sequence[int], sampling: SamplingParams) -> None:
         self._bytes_of = tokenizer.token_bytes_table(skip_special_tokens=sampling.skip_special_tokens)
         self._includes_stop = sampling.include_stop_str_in_output
         self._min_tokens = sampling.min_tokens

@@ -31,24 +31,17 @@ def build_gguf_tokenizer(source: TokenizerSource) -> tuple[Tokenizer, TokenSpell
     """The tokenizer that the file describes, and how it spells bytes.
 
     Raises:
-        ModelFileError: a family that is not known, or arrays that do not fit each other.
+        ModelFileError: a pre-tokenizer that is not known, or arrays of which the library makes no tokenizer.
     """
     vocabulary = source.vocabulary
-    if vocabulary is None or not vocabulary.tokens:
-        raise ModelFileError(f"{source.origin} holds no tokens; give the model's tokenizer with --tokenizer")
-    _check_lengths(vocabulary, source.origin)
+    assert vocabulary is not None
     try:
         if vocabulary.model == "gpt2":
             tokenizer, spelling = _build_byte_level(vocabulary), byte_level_spelling()
-        elif vocabulary.model == "llama":
-            vocabulary = _with_respelled_spaces(vocabulary)
-            tokenizer = _build_sentence_piece(vocabulary, _unknown_token(source, vocabulary))
-            spelling = sentence_piece_spelling(strips_leading_space=_adds_space_prefix(vocabulary))
         else:
-            raise ModelFileError(
-                f"the tokenizer of {source.origin} is of the kind {vocabulary.model!r}; expected gpt2 (byte-level BPE) or "
-                "llama (SentencePiece). Give the model's tokenizer.json with --tokenizer"
-            )
+            vocabulary = _with_respelled_spaces(vocabulary)
+            tokenizer = _build_sentence_piece(vocabulary, source.unknown_token_id)
+            spelling = sentence_piece_spelling(strips_leading_space=_adds_space_prefix(vocabulary))
         _add_special_tokens(tokenizer, vocabulary, _named_special_ids(source))
     except ModelFileError:
         raise
@@ -60,13 +53,6 @@ def build_gguf_tokenizer(source: TokenizerSource) -> tuple[Tokenizer, TokenSpell
 def adds_bos_by_default(vocabulary: GgufVocabulary) -> bool:
     """Whether a prompt begins with BOS where the file does not say: yes for SentencePiece, else by the pre-tokenizer."""
     return vocabulary.model == "llama" or find_pre_tokenizer(vocabulary.pre).add_bos
-
-
-def _check_lengths(vocabulary: GgufVocabulary, origin: str) -> None:
-    for name in ("token_types", "scores"):
-        length = len(getattr(vocabulary, name))
-        if length not in (0, len(vocabulary.tokens)):
-            raise ModelFileError(f"{origin} has {len(vocabulary.tokens)} tokens but {length} {name}; the file is damaged")
 
 
 def _build_byte_level(vocabulary: GgufVocabulary) -> Tokenizer:
@@ -84,25 +70,16 @@ def _build_byte_level(vocabulary: GgufVocabulary) -> Tokenizer:
     return tokenizer
 
 
-def _unknown_token(source: TokenizerSource, vocabulary: GgufVocabulary) -> str | None:
-    token_id = source.unknown_token_id
-    if token_id is not None and token_id >= len(vocabulary.tokens):
-        raise ModelFileError(f"the unknown token is {token_id}, but {source.origin} has {len(vocabulary.tokens)} tokens")
-    return None if token_id is None else vocabulary.tokens[token_id] or None
-
-
-def _build_sentence_piece(vocabulary: GgufVocabulary, unknown_token: str | None) -> Tokenizer:
+def _build_sentence_piece(vocabulary: GgufVocabulary, unknown_token_id: int | None) -> Tokenizer:
     tokens = vocabulary.tokens
     types = vocabulary.token_types or [TOKEN_TYPE_NORMAL] * len(tokens)
-    if not vocabulary.scores:
-        raise ModelFileError("a SentencePiece vocabulary needs a score for each token; the GGUF file has none")
     pieces = [index for index, kind in enumerate(types) if kind in (TOKEN_TYPE_NORMAL, TOKEN_TYPE_UNUSED)]
     model = models.BPE(
         vocab=_ids_of_tokens(vocabulary),
         merges=find_merges([tokens[index] for index in pieces], [vocabulary.scores[index] for index in pieces]),
         byte_fallback=True,
         fuse_unk=True,
-        unk_token=unknown_token,
+        unk_token=None if unknown_token_id is None else tokens[unknown_token_id] or None,
     )
     tokenizer = Tokenizer(model)
     spaces: normalizers.Normalizer = normalizers.Replace(" ", SENTENCE_PIECE_SPACE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from yeoul.messages.sampling import SamplingParams
-from yeoul.text.detokenizer import IncrementalDetokenizer, TokenBytesSource
+from yeoul.text.detokenizer import IncrementalDetokenizer
+from yeoul.text.tokenizer import Tokenizer
 
 
 class TextOffsets:
@@ -15,9 +16,7 @@ class TextOffsets:
     where the next one does.
     """
 
-    def __init__(
-        self, tokenizer: TokenBytesSource, prompt_token_ids: Sequence[int], echo: str, sampling: SamplingParams
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt_token_ids: Sequence[int], echo: str, sampling: SamplingParams) -> None:
         self._tokenizer = tokenizer
         self._prompt_token_ids = prompt_token_ids
         self._echo = echo

@@ -49,11 +49,6 @@ class StepBatch:
     reaches_end: list[int]
 
     @property
-    def max_query_length(self) -> int:
-        """The largest number of tokens that a request has in this step."""
-        return int(np.diff(self.query_start).max())
-
-    @property
     def max_context_length(self) -> int:
         """The longest context of this step, in tokens."""
         return int(self.context_lengths.max())

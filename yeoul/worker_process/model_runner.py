@@ -200,9 +200,7 @@ class GPUModelRunner:
             context_lengths=self._to_device(layout.context_lengths),
             block_tables=self._to_device(layout.block_tables),
             slot_mapping=self._to_device(layout.slot_mapping),
-            max_query_length=layout.max_query_length,
             max_context_length=layout.max_context_length,
-            block_size=self._settings.cache.block_size,
         )
 
     def _prepare(self, batch: InputBatch, state: RequestState, faults: dict[str, str]) -> None:

@@ -75,9 +75,7 @@ class Requests:
             context_lengths=torch.tensor(lengths, dtype=torch.int32),
             block_tables=torch.tensor(tables, dtype=torch.int32),
             slot_mapping=torch.tensor(slots),
-            max_query_length=max(scheduled.values()),
             max_context_length=max(lengths),
-            block_size=self.block_size,
         )
         return torch.tensor(token_ids), torch.tensor(positions), metadata
 

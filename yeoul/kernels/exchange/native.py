@@ -74,7 +74,7 @@ class SharedExchange:
         return output
 
     def join(self, part: Tensor, sizes: list[int]) -> Tensor:
-        """``reference.join_parts`` of all ranks' ``part``; rank r's is ``[num_rows, sizes[r]]``."""
+        """All ranks' ``part`` side by side; rank r's is ``[num_rows, sizes[r]]``."""
         part = part.contiguous()
         output = new_tensor((part.shape[0], sum(sizes)), part.dtype)
         self._run(part, output, self._sizes.setdefault(tuple(sizes), (ctypes.c_int64 * len(sizes))(*sizes)))

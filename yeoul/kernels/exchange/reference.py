@@ -1,8 +1,7 @@
-"""What ranks do with each other's rows, in plain torch: sums in rank order, columns side by side; see ``layers.parallel``."""
+"""What ranks do with each other's rows, in plain torch: sums in rank order; see ``layers.parallel``."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -12,8 +11,3 @@ def sum_parts(parts: list[Tensor]) -> Tensor:
     for part in parts[1:]:
         total = total + part.float()
     return total.to(parts[0].dtype)
-
-
-def join_parts(parts: list[Tensor]) -> Tensor:
-    """``[num_rows, size]`` of each rank side by side; the sizes may differ."""
-    return torch.cat(parts, dim=1)
