@@ -1,6 +1,6 @@
 """Memory without a name, for children that inherit its descriptor; knows nothing of what they keep there.
 
-Called by the executor.
+Called by the executor and by ``channel``.
 """
 
 from __future__ import annotations
