@@ -17,7 +17,6 @@ from yeoul.model_files.typed_fields import TypedFields
 GEMMA3_LOCAL_THETA = 10000.0
 GEMMA3_SLIDING_PATTERN = 6
 GEMMA3_27B_NUM_LAYERS = 62
-ROPE_FREQS_TENSOR = "rope_freqs.weight"
 
 
 def describe_gguf(path: str) -> ModelDescription:

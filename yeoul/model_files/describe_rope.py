@@ -46,9 +46,8 @@ def _scaling(group: TypedFields, fields: TypedFields) -> RopeScaling:
     kind = group.optional_text("rope_type") or group.optional_text("type") or "default"
     if group.number("partial_rotary_factor", 1.0) != 1.0:
         raise group.wrong("partial_rotary_factor", "1.0 (rotating a part of a head is not supported)")
-    original = fields.optional_size("original_max_position_embeddings") or group.size(
-        "original_max_position_embeddings", fields.size("max_position_embeddings")
-    )
+    key, positions = "original_max_position_embeddings", fields.size("max_position_embeddings")
+    original = fields.size(key, group.size(key, positions))
     match kind:
         case "default" | "dynamic":  # a dynamic base grows beyond max_position_embeddings, where we do not go
             return RopeScaling()
@@ -65,7 +64,7 @@ def _scaling(group: TypedFields, fields: TypedFields) -> RopeScaling:
         case "yarn":
             return RopeScaling(
                 kind="yarn",
-                factor=group.positive("factor", fields.size("max_position_embeddings") / original),
+                factor=group.positive("factor", positions / original),
                 original_max_position_embeddings=original,
                 attention_factor=group.optional_number("attention_factor"),
                 beta_fast=group.positive("beta_fast", 32.0),

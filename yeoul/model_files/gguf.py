@@ -10,12 +10,10 @@ import math
 from typing import NamedTuple
 
 from yeoul.errors import ModelFileError
-from yeoul.model_files.gguf_header import GgufMetadata, GgufValue, TensorEntry, read_header
+from yeoul.model_files.gguf_header import GgufMetadata, TensorEntry, read_header
 from yeoul.model_files.gguf_names import part_names
 from yeoul.model_files.gguf_types import TENSOR_TYPES
 from yeoul.model_files.mapped_file import MappedTensor, bytes_in, map_file
-
-__all__ = ["GgufFile", "GgufMetadata", "GgufValue"]
 
 DEFAULT_ALIGNMENT = 32
 

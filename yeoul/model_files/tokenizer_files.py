@@ -14,9 +14,7 @@ from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.resolve import ModelResolver
 from yeoul.model_files.tokenizer_folder import answers_of_folder, source_from_folder
 from yeoul.model_files.tokenizer_gguf import answers_of_gguf, source_from_gguf
-from yeoul.model_files.tokenizer_source import GgufVocabulary, SamplingDefaults, TokenizerSource, fake_tokenizer_source
-
-__all__ = ["GgufVocabulary", "SamplingDefaults", "TokenizerSource", "load_tokenizer_source"]
+from yeoul.model_files.tokenizer_source import TokenizerSource, fake_tokenizer_source
 
 
 def load_tokenizer_source(files: ModelFiles, tokenizer: str | None) -> TokenizerSource:

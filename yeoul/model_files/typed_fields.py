@@ -50,10 +50,6 @@ class TypedFields:
             raise self.wrong(key, "a positive whole number")
         return value
 
-    def optional_size(self, key: str) -> int | None:
-        """A positive whole number, or None where the field is missing."""
-        return None if self.get(key) is None else self.size(key)
-
     def token_id(self, key: str) -> int | None:
         """A whole number from 0, or None where the field is missing."""
         value = self.get(key)

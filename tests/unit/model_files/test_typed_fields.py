@@ -29,7 +29,6 @@ def fields() -> TypedFields:
 def test_values_of_the_right_type_are_given():
     assert fields().size("size") == 3
     assert fields().size("none", 7) == 7
-    assert fields().optional_size("none") is None
     assert fields().token_id("zero") == 0
     assert fields().number("size") == 3.0
     assert fields().positive("missing", 2.0) == 2.0
