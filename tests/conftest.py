@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 
@@ -13,3 +15,10 @@ def pytest_configure() -> None:
     # What an example may take is a matter of the machine; where it is meant, a test says little_time.
     settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("unhurried")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_others_left_is_not_collected():
+    """What thousands of tests have left costs each full collection most of a second, in the middle of the next test."""
+    gc.collect()
+    gc.freeze()

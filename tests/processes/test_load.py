@@ -91,7 +91,8 @@ def test_three_rounds_of_streams_lose_nothing_and_leave_nothing(server):
         with HealthProbe(server.port) as probe:
             asyncio.run(one_round(server.port, seed))
         assert probe.num_answers > 50
-        assert probe.p99_milliseconds < 20.0
+        # The answer needs the server and the probe to be woken, each as late as the machine's other work makes it.
+        assert probe.p99_milliseconds < 20.0 + 3 * probe.p99_late_milliseconds
         assert settle(server)["yeoul:kv_cache_usage_ratio"] == 0
         wait_for_descriptors(server, before)
         memory.append(pss_bytes(server.tree()))

@@ -249,6 +249,10 @@ def settings(
     )
 
 
+LIMIT_SECONDS = 60.0
+"""What any scene may take: it ends one that hangs, on however busy a machine."""
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Lets the loop turn until the condition holds; the test's own limit ends it."""
     while not condition():  # noqa: ASYNC110
@@ -283,7 +287,7 @@ def run(scene: Callable[[FakeEngine], Awaitable[None]]) -> None:
 
     async def play() -> None:
         async with FakeEngine() as engine:
-            await asyncio.wait_for(scene(engine), 10)
+            await asyncio.wait_for(scene(engine), LIMIT_SECONDS)
 
     asyncio.run(play())
 

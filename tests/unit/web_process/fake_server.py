@@ -8,7 +8,12 @@ from collections.abc import Awaitable, Callable
 import httpx
 import openai
 
-from tests.unit.web_process.fake_engine_client import FakeEngine, FakeEngineClient, settings
+from tests.unit.web_process.fake_engine_client import (
+    LIMIT_SECONDS,
+    FakeEngine,
+    FakeEngineClient,
+    settings,
+)
 from tests.unit.web_process.fake_engine_client import until as until
 from yeoul.config.settings import Settings
 from yeoul.web_process.http_server import HttpServer
@@ -42,9 +47,9 @@ class FakeServer:
         self.context = ServerContext(llm, self.settings, metrics)
         self._server = HttpServer(self.context, listeners)
         self._serving = self._server.start()
-        self.http = httpx.AsyncClient(base_url=self.url, timeout=10)
+        self.http = httpx.AsyncClient(base_url=self.url, timeout=LIMIT_SECONDS)
         key = self.settings.server.api_key[0] if self.settings.server.api_key else "none"
-        self.openai = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=10)
+        self.openai = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=LIMIT_SECONDS)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -85,7 +90,7 @@ class LastingServer:
 
         async def play() -> None:
             self._server.client.sent.clear()
-            await asyncio.wait_for(scene(self._server), 10)
+            await asyncio.wait_for(scene(self._server), LIMIT_SECONDS)
 
         self._runner.run(play())
 
@@ -95,6 +100,6 @@ def serve(scene: Callable[[FakeServer], Awaitable[None]], chosen: Settings | Non
 
     async def play() -> None:
         async with FakeServer(chosen, **options) as server:
-            await asyncio.wait_for(scene(server), 10)
+            await asyncio.wait_for(scene(server), LIMIT_SECONDS)
 
     asyncio.run(play())

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.unit.web_process.fake_engine_client import FakeEngine, FakeEngineClient, until
+from tests.unit.web_process.fake_engine_client import (
+    LIMIT_SECONDS,
+    FakeEngine,
+    FakeEngineClient,
+    until,
+)
 from tests.unit.web_process.fake_server import FakeServer, serve
 from yeoul.errors import RequestFailedError
 from yeoul.messages.requests import AddRequest
@@ -179,4 +184,4 @@ def test_a_request_that_cannot_be_sent_to_a_new_engine_fails_alone(monkeypatch):
                 await anext(streams[1])
 
     monkeypatch.setattr(FakeEngineClient, "send", broken)
-    asyncio.run(asyncio.wait_for(play(), 10))
+    asyncio.run(asyncio.wait_for(play(), LIMIT_SECONDS))

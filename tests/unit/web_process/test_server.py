@@ -10,7 +10,12 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from tests.unit.web_process.fake_engine_client import FakeEngine, settings, until
+from tests.unit.web_process.fake_engine_client import (
+    LIMIT_SECONDS,
+    FakeEngine,
+    settings,
+    until,
+)
 from yeoul.errors import ConfigError, ProcessDeadError
 from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.http_server import HttpServer
@@ -30,7 +35,7 @@ def live(scene: Scene, engine: FakeEngine | None = None) -> int:
 
     async def run() -> int:
         engine.llm.resolve()
-        exit_code = await asyncio.wait_for(ServerLife(engine.llm, bind_listeners("127.0.0.1", 0), play).run(), 10)
+        exit_code = await asyncio.wait_for(ServerLife(engine.llm, bind_listeners("127.0.0.1", 0), play).run(), LIMIT_SECONDS)
         for scene_played in playing:
             await scene_played
         return exit_code
@@ -43,7 +48,7 @@ def send_signal(number: signal.Signals) -> None:
 
 
 async def complete(url: str, **fields: object) -> httpx.Response:
-    async with httpx.AsyncClient(timeout=10) as client:
+    async with httpx.AsyncClient(timeout=LIMIT_SECONDS) as client:
         return await client.post(f"{url}/v1/completions", json={"prompt": "hi"} | fields)
 
 
@@ -106,7 +111,7 @@ def test_during_the_drain_delay_it_is_not_ready_and_refuses_nothing():
     engine = FakeEngine(settings(drain_delay_seconds=0.5))
 
     async def scene(engine: FakeEngine, url: str) -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=LIMIT_SECONDS) as client:
             before = await client.get("/health")
             assert "connection" not in before.headers
             send_signal(signal.SIGTERM)
