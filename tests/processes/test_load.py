@@ -84,10 +84,10 @@ def wait_for_descriptors(server: RunningServer, wanted: list[int]) -> None:
     assert descriptors(server) == wanted
 
 
-def test_three_rounds_of_streams_lose_nothing_and_leave_nothing(server):
+def test_rounds_of_streams_lose_nothing_and_leave_nothing(server):
     time.sleep(0.2)  # the connections that asked whether the server is ready are closed by now
     before, memory = descriptors(server), []
-    for seed in (1, 2, 3):
+    for seed in range(1, 6):
         with HealthProbe(server.port) as probe:
             asyncio.run(one_round(server.port, seed))
         assert probe.num_answers > 50
@@ -96,7 +96,8 @@ def test_three_rounds_of_streams_lose_nothing_and_leave_nothing(server):
         assert settle(server)["yeoul:kv_cache_usage_ratio"] == 0
         wait_for_descriptors(server, before)
         memory.append(pss_bytes(server.tree()))
-    assert memory[2] <= memory[1] * 1.02
+    # The interpreter takes memory in pieces of a megabyte, now and then: what counts is that it does not go on.
+    assert memory[4] <= memory[1] * 1.03
 
 
 def test_an_idle_server_uses_under_one_percent_of_a_core(server):
