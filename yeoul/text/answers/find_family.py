@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -29,6 +30,8 @@ class _Sign:
     not_texts: tuple[str, ...] = ()
 
 
+# ruff: noqa: RUF001 - DeepSeek's tokens have such letters.
+
 # The first that fits counts: a marker that only one family has comes before one that several share.
 _TOOL_SIGNS = (
     _Sign("openai", ("<|channel|>", "<|message|>", "<|start|>", "functions")),
@@ -45,7 +48,7 @@ _TOOL_SIGNS = (
     _Sign("mistral_list", ("[TOOL_CALLS]",)),
     _Sign("lfm2", ("<|tool_call_start|>",)),
     _Sign("llama4_pythonic", ("<|python_start|>",)),
-    _Sign("hermes", ("<tool_call>", "</tool_call>", "name", "arguments")),
+    _Sign("hermes", ("<tool_call>", "</tool_call>", '"name": ', '"arguments": '), ("<tool_calls>",)),
     _Sign("llama3_json", ("<|start_header_id|>", "ipython", '"parameters": ')),
     _Sign("pythonic", ("[func_name1(params_name1=",)),
 )
@@ -65,6 +68,7 @@ _REASONING_SIGNS = (
 )  # fmt: skip
 
 # Tokens that tell what no template says: a model that was trained to reason by itself, or without a tool template.
+_TOOL_TOKENS = (("lfm2", ("<|tool_call_start|>", "<|tool_call_end|>")),)
 _REASONING_TOKENS = (("mistral", ("[THINK]", "[/THINK]")), ("deepseek_r1", ("<think>", "</think>")))
 
 
@@ -77,14 +81,16 @@ def find_tool_family(template: str | None, tokens: Collection[str] = ()) -> Find
     """
     if template is None:
         return Finding(None, "no tool calls: the model has no chat template")
-    if "tools" not in template:
+    if (sign := _find(_TOOL_SIGNS, template)) is not None:
+        family = tool_family(sign.name)
+        reason = _reason("tool calls", sign, family.calls.begins, tokens)
+        return Finding(family, reason if _shows_tools(template) else f"{reason}, but it does not show tools to the model")
+    if not _shows_tools(template):
         return Finding(None, "no tool calls: the chat template does not know of tools")
-    if (sign := _find(_TOOL_SIGNS, template)) is None:
-        return Finding(
-            None, "no tool calls: the chat template has the marks of no known family; --tool-call-parser names one"
-        )
-    family = tool_family(sign.name)
-    return Finding(family, _reason("tool calls", sign, family.calls.begins, tokens))
+    for name, markers in _TOOL_TOKENS:
+        if all(marker in tokens for marker in markers):
+            return Finding(tool_family(name), f"tool calls {name}: the vocabulary has {_listed(markers)}")
+    return Finding(None, "no tool calls: the chat template is of no known family; --tool-call-parser names one")
 
 
 def find_reasoning_family(template: str | None, tokens: Collection[str] = ()) -> Finding[ReasoningFamily]:
@@ -98,7 +104,13 @@ def find_reasoning_family(template: str | None, tokens: Collection[str] = ()) ->
     return Finding(None, "no reasoning: neither the chat template nor the vocabulary has the marks of any known family")
 
 
+def _shows_tools(template: str) -> bool:
+    return re.search(r"\btools\b", template) is not None
+
+
 def _find(signs: Sequence[_Sign], template: str) -> _Sign | None:
+    # What a template writes stands in its source as a literal.
+    template = template.replace('\\"', '"').replace("\\n", "\n")
     for sign in signs:
         if all(text in template for text in sign.texts) and not any(text in template for text in sign.not_texts):
             return sign
@@ -108,7 +120,7 @@ def _find(signs: Sequence[_Sign], template: str) -> _Sign | None:
 def _reason(what: str, sign: _Sign, markers: Collection[str], tokens: Collection[str]) -> str:
     are_tokens = [marker for marker in markers if marker in tokens]
     suffix = f"; {_listed(are_tokens)} {'is a token' if len(are_tokens) == 1 else 'are tokens'}" if are_tokens else ""
-    return f"{what} {sign.name}: the chat template has {_listed(sign.texts)}{suffix}"
+    return f"{what} {sign.name}: the chat template has {_listed([text.strip() for text in sign.texts])}{suffix}"
 
 
 def _listed(texts: Sequence[str]) -> str:

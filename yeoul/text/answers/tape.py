@@ -43,6 +43,7 @@ class Tape:
         self._text = ""
         self._position = 0
         self._marks: list[int] = []
+        self._kinds: dict[tuple[str, ...], _Kinds] = {}
         self._record: list[str] | None = None
         self.is_ended = False
 
@@ -54,9 +55,9 @@ class Tape:
     def feed(self, text: str, marks: Sequence[int] = ()) -> None:
         """Adds text; ``marks`` are the ascending places in it at which the text of a marked token begins."""
         start, num_kept = self._position, self.num_unread
-        self._text = self._text[start:] + text
-        self._marks = [mark - start for mark in self._marks if mark >= start]
-        self._marks += [mark + num_kept for mark in marks]
+        self._text = self._text[start:] + text if num_kept else text
+        if self._marks or marks:
+            self._marks = [mark - start for mark in self._marks if mark >= start] + [mark + num_kept for mark in marks]
         self._position = 0
 
     def is_marked(self, marker: str) -> bool:
@@ -210,26 +211,24 @@ class Tape:
 
     def _find(self, markers: tuple[str, ...], end: int) -> tuple[int, str | None]:
         """Where the first of some markers is, and which; or where one begins that has not come whole, or the end."""
-        free = tuple(marker for marker in markers if not self.is_marked(marker))
-        place, found = self._find_marked(markers, end) if len(free) < len(markers) else (end, None)
-        if free:
+        kinds = self._kinds.get(markers) or self._kinds.setdefault(markers, _Kinds(markers, self.is_marked))
+        place, found = self._find_marked(kinds.marked, end) if kinds.marked and self._marks else (end, None)
+        if kinds.free:
             # A free marker that began before the place would win; one that begins after it is of no interest.
-            search_end = min(end, place + max(map(len, free)))
-            whole, or_beginning = _patterns(free)
+            search_end = min(end, place + kinds.free_size)
             is_open = search_end == end and not self.is_ended
-            match = (or_beginning if is_open else whole).search(self._text, self._position, search_end)
+            match = (kinds.or_beginning if is_open else kinds.whole).search(self._text, self._position, search_end)
             if match is not None and match.start() < place:
                 place, found = match.start(), match["whole"]
         return place, found
 
-    def _find_marked(self, markers: tuple[str, ...], end: int) -> tuple[int, str | None]:
+    def _find_marked(self, markers: Sequence[str], end: int) -> tuple[int, str | None]:
         """The same for those markers that count only where a token begins."""
-        marked = [marker for marker in markers if self.is_marked(marker)]
-        size = max(map(len, marked))
+        size = max(map(len, markers))
         index = bisect_left(self._marks, self._position)
         while index < len(self._marks) and (mark := self._marks[index]) < end:
             text = self._text[mark : min(end, mark + size)]
-            for marker in marked:
+            for marker in markers:
                 if text.startswith(marker):
                     return mark, marker
                 if marker.startswith(text) and not self.is_ended:
@@ -246,9 +245,21 @@ class Tape:
         return self.is_ended and any(literal.startswith(self._text[self._position :]) for literal in literals)
 
 
+class _Kinds:
+    """Some markers that are looked for together: those that count only where a token begins, and those that count anywhere.
+
+    ``whole`` finds the first of the latter, ``or_beginning`` also one of which only the beginning has come.
+    """
+
+    def __init__(self, markers: tuple[str, ...], is_marked: Callable[[str], bool]) -> None:
+        self.marked = [marker for marker in markers if is_marked(marker)]
+        self.free = [marker for marker in markers if not is_marked(marker)]
+        self.free_size = max(map(len, self.free), default=0)
+        self.whole, self.or_beginning = _patterns(tuple(self.free))
+
+
 @lru_cache(maxsize=256)
 def _patterns(markers: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Finds the first of some markers: whole ones only, and also one of which only the beginning has come."""
     whole = "(?P<whole>" + "|".join(map(re.escape, markers)) + ")"
     beginnings = "|".join(re.escape(marker[:size]) for marker in markers for size in range(len(marker) - 1, 0, -1))
     return re.compile(whole), re.compile(rf"{whole}|(?:{beginnings})\Z" if beginnings else whole)
