@@ -119,6 +119,14 @@ def reasoning_family(name: str) -> ReasoningFamily:
     return _by_name("--reasoning-parser", name, REASONING_FAMILIES, _REASONING_ALIASES)
 
 
+def marker_tokens(tools: ToolFamily | None, reasoning: ReasoningFamily | None, tokens: Iterable[str]) -> frozenset[str]:
+    """Those of a vocabulary's added tokens that stand in markers: the detokenizer keeps them and tells where they begin."""
+    is_harmony = reasoning is not None and reasoning.is_harmony
+    markers = HarmonyCalls.markers if is_harmony else reasoning.markers if reasoning is not None else ()
+    markers = (*markers, *(tools.calls.markers if tools is not None else ()))
+    return frozenset(token for token in tokens if any(token in marker for marker in markers))
+
+
 def _by_name(flag: str, name: str, families: Iterable[_Family], aliases: dict[str, str]) -> _Family:
     by_name: dict[str, _Family] = {family.name: family for family in families}
     if (found := by_name.get(aliases.get(name, name))) is not None:

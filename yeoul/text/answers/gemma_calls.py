@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from yeoul.text.answers.argument_types import json_of_text, types_of
+from yeoul.text.answers.argument_types import json_of_cut_text, json_of_text, types_of
 from yeoul.text.answers.call_format import CallSpelling
 from yeoul.text.answers.call_writer import CallWriter
 from yeoul.text.answers.framed_calls import NAME
@@ -109,7 +109,9 @@ class GemmaCalls:
             yield from tape.pass_run(_BARE, pieces.append)
             if not pieces:
                 raise DamagedError
-            sink(json_of_text("".join(pieces).rstrip(), types))
+            is_cut = tape.is_ended and not tape.num_unread
+            convert = json_of_cut_text if is_cut else json_of_text
+            sink(convert("".join(pieces).rstrip(), types))
 
     def _read_key(self, tape: Tape) -> Steps[str]:
         """A key, bare or between the tokens of a string."""

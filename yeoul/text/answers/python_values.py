@@ -36,13 +36,13 @@ def pass_python(tape: Tape, sink: Sink, depth: int = 0) -> Steps[None]:
 def json_of_python(text: str) -> str | None:
     """The JSON of a text that is one Python literal; None where it is none."""
     tape = Tape()
-    tape.feed(text)
+    tape.feed(text + " ")  # so that a number at its end is seen to be whole
     tape.is_ended = True
     pieces: list[str] = []
     try:
         for _ in pass_python(tape, pieces.append):
             pass  # pragma: no cover - nothing is waited for
-        if not tape.num_unread:
+        if tape.num_unread == 1:
             return "".join(pieces)
     except DamagedError:
         pass
@@ -127,10 +127,11 @@ def _pass_word(tape: Tape, sink: Sink) -> Steps[None]:
     word = "".join(pieces)
     if not word:
         raise DamagedError
+    if not tape.num_unread and tape.is_ended:
+        sink(word if NUMBER.fullmatch(word) is not None else "")
+        raise CutError
     found = _json_of_word(word)
     if found is None:
-        if not tape.num_unread and tape.is_ended:
-            raise CutError
         tape.put_back(word)
         raise DamagedError
     sink(found)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ReasoningFamily:
-    """Reasoning stands between two markers. With ``is_harmony`` it is the messages of a channel, and nothing else is used.
+    """Reasoning stands between two markers; with ``is_harmony`` the whole answer is read in another way.
 
     Args:
         name: what ``--reasoning-parser`` calls it.
@@ -25,7 +25,7 @@ class ReasoningFamily:
     @property
     def markers(self) -> tuple[str, ...]:
         """Both markers, for a detokenizer that is to keep those which are special tokens."""
-        return () if self.is_harmony else (self.begin, self.end)
+        return (self.begin, self.end)
 
     def is_open_after(self, opening: str) -> bool:
         """Whether an answer to a prompt that ends with ``opening`` begins inside reasoning.
@@ -46,5 +46,5 @@ REASONING_FAMILIES = (
     ReasoningFamily("mistral", "[THINK]", "[/THINK]"),
     ReasoningFamily("seed_oss", "<seed:think>", "</seed:think>"),
     ReasoningFamily("gemma4", "<|channel>thought", "<channel|>"),
-    ReasoningFamily("openai_gptoss", is_harmony=True),
+    ReasoningFamily("openai_gptoss", "<|channel|>analysis<|message|>", "<|end|>", is_harmony=True),
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from yeoul.text.answers.argument_types import json_of_text, types_of
+from yeoul.text.answers.argument_types import json_of_cut_text, json_of_text, types_of
 from yeoul.text.answers.call_format import CallSpelling
 from yeoul.text.answers.call_writer import CallWriter
 from yeoul.text.answers.framed_calls import NAME
@@ -65,15 +65,14 @@ class TaggedCalls:
     def spelling(self, name: str, schema: Mapping[str, Any]) -> CallSpelling:
         """A section a call."""
         line = "\n" if self.has_lines else ""
-        argument = f"{self.before_key}{{key}}{self.after_key}{self.before_value}{line}{{value}}{line}{self.after_value}"
-        inner_line = "\n" if self.call_end else ""
+        call_line = "\n" if self.call_end else ""
         return CallSpelling(
-            f"{self.begin}{inner_line}{self.before_name}{name}{self.after_name or chr(10)}",
-            f"{inner_line}{self.call_end}{inner_line}{self.end}" if self.call_end else f"\n{self.end}",
-            self.begin,
+            begin=f"{self.begin}{call_line}{self.before_name}{name}{self.after_name}\n",
+            end=f"\n{self.call_end}{call_line}{self.end}",
+            trigger=self.begin,
             separator="\n",
             arguments="tagged",
-            argument=argument,
+            argument=f"{self.before_key}{{key}}{self.after_key}{self.before_value}{line}{{value}}{line}{self.after_value}",
             argument_separator="\n",
         )
 
@@ -112,8 +111,8 @@ class TaggedCalls:
             calls.arguments('"' if is_whole else "")
         else:
             is_whole = yield from self._pass_text(tape, pieces.append)
-            if is_whole or pieces:
-                calls.arguments(json_of_text("".join(pieces), types))
+            convert = json_of_text if is_whole else json_of_cut_text
+            calls.arguments(convert("".join(pieces), types))
         if not is_whole:
             raise CutError
 

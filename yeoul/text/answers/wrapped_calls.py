@@ -54,7 +54,7 @@ class WrappedCalls:
         """One section a call, since that is what all of these models have been trained on, or a separator."""
         begin = f'{{"name": {quoted(name)}, "{self.arguments_key}": '
         if self.may_begin_bare:
-            return CallSpelling(begin, "}", trigger=begin, separator=self.separators[0] if self.separators else "")
+            return CallSpelling(begin, "}", separator=f"{self.separators[0]} ")
         return CallSpelling(f"{self.begin}\n{begin}", f"}}\n{self.end}", trigger=self.begin, separator="\n")
 
 
