@@ -37,14 +37,6 @@ def json_of_text(text: str, types: frozenset[str]) -> str:
     return quoted(text)
 
 
-def json_of_cut_text(text: str, types: frozenset[str]) -> str:
-    """The same for a value in whose middle the answer ends: a beginning of what the whole value would be, as far as one knows."""
-    if types and "string" not in types:
-        return text.strip()
-    found = json_of_text(text, types)
-    return found[:-1] if found.startswith('"') else found
-
-
 def _is_allowed(found: str, types: frozenset[str]) -> bool:
     if not types:
         return found != "string"

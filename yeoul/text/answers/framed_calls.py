@@ -85,6 +85,7 @@ class FramedCalls:
         yield from read_json_call(tape, calls, name[1])
         yield from tape.skip(self.after_arguments.strip())
         yield from tape.skip(self.end)
+        calls.end()
 
 
 @dataclass(frozen=True)

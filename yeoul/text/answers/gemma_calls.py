@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from yeoul.text.answers.argument_types import json_of_cut_text, json_of_text, types_of
+from yeoul.text.answers.argument_types import json_of_text, types_of
 from yeoul.text.answers.call_format import CallSpelling
 from yeoul.text.answers.call_writer import CallWriter
 from yeoul.text.answers.framed_calls import NAME
@@ -94,7 +94,7 @@ class GemmaCalls:
             raise DamagedError
         if (yield from tape.skip(self.quote)):
             sink('"')
-            if (yield from tape.pass_until((self.quote,), lambda text: sink(escaped(text)))) is None:
+            if not (yield from tape.pass_until((self.quote,), lambda text: sink(escaped(text)), holds_beginning=True)):
                 raise CutError
             tape.take(len(self.quote))
             sink('"')
@@ -109,9 +109,8 @@ class GemmaCalls:
             yield from tape.pass_run(_BARE, pieces.append)
             if not pieces:
                 raise DamagedError
-            is_cut = tape.is_ended and not tape.num_unread
-            convert = json_of_cut_text if is_cut else json_of_text
-            sink(convert("".join(pieces).rstrip(), types))
+            yield from tape.peek()  # a value at whose end the answer ends may not be whole
+            sink(json_of_text("".join(pieces).rstrip(), types))
 
     def _read_key(self, tape: Tape) -> Steps[str]:
         """A key, bare or between the tokens of a string."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from yeoul.text.answers.tape import CutError, DamagedError, Sink, Steps, Tape
+from yeoul.text.answers.tape import DamagedError, Sink, Steps, Tape
 
 MAX_DEPTH = 128
 MAX_NAME_CHARACTERS = 256
@@ -149,9 +149,7 @@ def _pass_word(tape: Tape, sink: Sink) -> Steps[None]:
     yield from tape.pass_run(_WORD, pieces.append)
     word = "".join(pieces)
     word = WORDS.get(word, word)
-    if not tape.num_unread and tape.is_ended:
-        sink(word)
-        raise CutError
+    yield from tape.peek()  # a word at whose end the answer ends may not be whole
     if word not in WORDS and NUMBER.fullmatch(word) is None:
         tape.put_back("".join(pieces))
         raise DamagedError

@@ -6,7 +6,7 @@ import math
 import re
 
 from yeoul.text.answers.json_text import NUMBER, WORDS, escaped
-from yeoul.text.answers.tape import CutError, DamagedError, Sink, Steps, Tape
+from yeoul.text.answers.tape import DamagedError, Sink, Steps, Tape
 
 MAX_DEPTH = 64
 
@@ -36,7 +36,7 @@ def pass_python(tape: Tape, sink: Sink, depth: int = 0) -> Steps[None]:
 def json_of_python(text: str) -> str | None:
     """The JSON of a text that is one Python literal; None where it is none."""
     tape = Tape()
-    tape.feed(text + " ")  # so that a number at its end is seen to be whole
+    tape.feed(text + " ")  # so that a number or string at its end is seen to be whole
     tape.is_ended = True
     pieces: list[str] = []
     try:
@@ -82,9 +82,8 @@ def _pass_key(tape: Tape, sink: Sink) -> Steps[None]:
 
 
 def _pass_string(tape: Tape, sink: Sink) -> Steps[None]:
-    quote = yield from tape.peek()
-    if (yield from tape.starts_with(quote * 3)):
-        quote *= 3
+    opening = yield from tape.peek(3)
+    quote = opening if opening == 3 * opening[0] else opening[0]
     tape.take(len(quote))
     sink('"')
     while True:
@@ -96,6 +95,7 @@ def _pass_string(tape: Tape, sink: Sink) -> Steps[None]:
         if (yield from tape.peek()) == "\\":
             sink(escaped((yield from _read_escape(tape))))
         else:
+            yield from tape.peek(len(quote))  # part of the closing quotes, if the answer ends here
             sink(escaped(tape.take(1)))
 
 
@@ -127,9 +127,7 @@ def _pass_word(tape: Tape, sink: Sink) -> Steps[None]:
     word = "".join(pieces)
     if not word:
         raise DamagedError
-    if not tape.num_unread and tape.is_ended:
-        sink(word if NUMBER.fullmatch(word) is not None else "")
-        raise CutError
+    yield from tape.peek()  # a word at whose end the answer ends may not be whole
     found = _json_of_word(word)
     if found is None:
         tape.put_back(word)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from yeoul.text.answers.argument_types import json_of_cut_text, json_of_text, types_of
+from yeoul.text.answers.argument_types import json_of_text, types_of
 from yeoul.text.answers.call_format import CallSpelling
 from yeoul.text.answers.call_writer import CallWriter
 from yeoul.text.answers.framed_calls import NAME
@@ -111,8 +111,8 @@ class TaggedCalls:
             calls.arguments('"' if is_whole else "")
         else:
             is_whole = yield from self._pass_text(tape, pieces.append)
-            convert = json_of_text if is_whole else json_of_cut_text
-            calls.arguments(convert("".join(pieces), types))
+            if is_whole:
+                calls.arguments(json_of_text("".join(pieces), types))
         if not is_whole:
             raise CutError
 
@@ -120,12 +120,15 @@ class TaggedCalls:
         """Passes a value on and reads its closing tag; False where the answer ends before it."""
         line_end = "\n" + self.after_value
         ends = (line_end, self.after_value) if self.has_lines else (self.after_value,)
-        if self.has_lines and (yield from tape.starts_with("\n")) and not (yield from tape.starts_with(line_end)):
+        if self.has_lines and (yield from tape.starts_with("\n")):
             tape.take(1)
         followers = (self.before_key, self.call_end or self.end)
-        while (found := (yield from tape.pass_until(ends, sink))) is not None:
-            if tape.is_marked(self.after_value) or (yield from tape.is_followed_by(found, followers)):
-                tape.take(len(found))
+        while (found := (yield from tape.pass_until(ends, sink, holds_beginning=True))) is not None:
+            follows = tape.is_marked(self.after_value) or (yield from tape.is_followed_by(found, followers))
+            if follows is None:
+                break
+            text = tape.take(len(found))
+            if follows:
                 return True
-            sink(tape.take(len(found)))
+            sink(text)
         return False

@@ -165,13 +165,14 @@ class Tape:
                 return self.take(len(literal))
         raise CutError if self._is_cut(literals) else DamagedError
 
-    def pass_until(self, markers: tuple[str, ...], sink: Sink) -> Steps[str | None]:
+    def pass_until(self, markers: tuple[str, ...], sink: Sink, *, holds_beginning: bool = False) -> Steps[str | None]:
         """Passes text on until one of some markers begins, which stays unread; None at the end of the answer.
 
-        The marker that begins first counts. None of them is the beginning of another.
+        The marker that begins first counts. None of them is the beginning of another. With ``holds_beginning`` a marker in
+        whose middle the answer ends stays unread too.
         """
         while True:
-            place, marker = self._find(markers, len(self._text))
+            place, marker = self._find(markers, len(self._text), is_open=holds_beginning or not self.is_ended)
             if place > self._position:
                 sink(self.take(place - self._position))
             if marker is not None:
@@ -185,7 +186,7 @@ class Tape:
         size = max_num_characters + max(map(len, markers))
         while True:
             window_end = min(self._position + size, len(self._text))
-            place, marker = self._find(markers, window_end)
+            place, marker = self._find(markers, window_end, is_open=not self.is_ended)
             if marker is not None:
                 return self.take(place - self._position), marker
             if window_end - self._position == size:
@@ -194,8 +195,8 @@ class Tape:
                 raise CutError
             yield
 
-    def is_followed_by(self, marker: str, followers: tuple[str, ...]) -> Steps[bool]:
-        """Whether the marker that stands here is followed, after a few spaces, by one of some literals or by the end."""
+    def is_followed_by(self, marker: str, followers: tuple[str, ...]) -> Steps[bool | None]:
+        """Whether one of some literals follows on the marker here, after a few spaces; None if the answer ends before."""
         while True:
             rest = self._text[self._position + len(marker) : self._position + len(marker) + 2 * _MAX_NUM_SPACES_AHEAD]
             ahead = rest.lstrip(" \t\r\n")
@@ -206,23 +207,23 @@ class Tape:
             if not any(follower.startswith(ahead) for follower in followers):
                 return False
             if self.is_ended:
-                return True
+                return None
             yield
 
-    def _find(self, markers: tuple[str, ...], end: int) -> tuple[int, str | None]:
+    def _find(self, markers: tuple[str, ...], end: int, *, is_open: bool) -> tuple[int, str | None]:
         """Where the first of some markers is, and which; or where one begins that has not come whole, or the end."""
         kinds = self._kinds.get(markers) or self._kinds.setdefault(markers, _Kinds(markers, self.is_marked))
-        place, found = self._find_marked(kinds.marked, end) if kinds.marked and self._marks else (end, None)
+        place, found = self._find_marked(kinds.marked, end, is_open=is_open) if kinds.marked and self._marks else (end, None)
         if kinds.free:
             # A free marker that began before the place would win; one that begins after it is of no interest.
             search_end = min(end, place + kinds.free_size)
-            is_open = search_end == end and not self.is_ended
-            match = (kinds.or_beginning if is_open else kinds.whole).search(self._text, self._position, search_end)
+            pattern = kinds.or_beginning if is_open and search_end == end else kinds.whole
+            match = pattern.search(self._text, self._position, search_end)
             if match is not None and match.start() < place:
                 place, found = match.start(), match["whole"]
         return place, found
 
-    def _find_marked(self, markers: Sequence[str], end: int) -> tuple[int, str | None]:
+    def _find_marked(self, markers: Sequence[str], end: int, *, is_open: bool) -> tuple[int, str | None]:
         """The same for those markers that count only where a token begins."""
         size = max(map(len, markers))
         index = bisect_left(self._marks, self._position)
@@ -231,7 +232,7 @@ class Tape:
             for marker in markers:
                 if text.startswith(marker):
                     return mark, marker
-                if marker.startswith(text) and not self.is_ended:
+                if is_open and marker.startswith(text):
                     return mark, None
             index += 1
         return end, None

@@ -1,0 +1,165 @@
+"""Answers with calls in JSON, wrapped or framed: what models write, what is damaged, what is only like a call."""
+
+from __future__ import annotations
+
+from tests.unit.text.answers.reading import Case, call, said
+from tests.unit.text.answers.writing import CALL, CALL_END, DAYS, HOSTILE, SEP, V3, V3_END, hermes, v3, v31
+
+JSON_CASES = [
+    Case("one", hermes('{"days": 3}'), call("weather", '{"days": 3}'), "hermes"),
+    Case("hostile", hermes(HOSTILE), call("weather", HOSTILE), "hermes"),
+    Case("empty", hermes("{}", "now"), call("now"), "hermes"),
+    Case("no arguments", '<tool_call>{"name": "now"}</tool_call>', call("now"), "hermes"),
+    Case("null arguments", hermes("null", "now"), call("now"), "hermes"),
+    Case("arguments in a string", hermes(r'"{\"days\": 3}"'), call("weather", '{"days": 3}'), "hermes"),
+    Case(
+        "arguments first",
+        '<tool_call>{"id": [1, {"a": "}"}], "arguments": {"days": 3}, "name": "weather"}</tool_call>',
+        call("weather", '{"days": 3}'),
+        "hermes",
+    ),
+    Case(
+        "parallel, with text around",
+        f"I look.\n{hermes('{}', 'now')}\n{hermes(DAYS)}\n\nDone.\n",
+        [*said("I look."), *call("now"), *call("weather", '{"days": 1}', 1), *said("Done.\n")],
+        "hermes",
+    ),
+    Case("a name with an escape", hermes("{}", "n\\u006fw"), call("now"), "hermes"),
+    Case(
+        "put right",
+        hermes('{"city": "a\nb\tc \\d \\\' \\u12", "exact": True, "unit": None}'),
+        call("weather", r'{"city": "a\nb\tc \\d ' "'" r' \\u12", "exact": true, "unit": null}'),
+        "hermes",
+    ),
+    Case("no end marker", hermes("{}", "now").removesuffix("\n</tool_call>"), call("now"), "hermes"),
+    Case("a bit of the end marker", hermes("{}", "now")[:-3], call("now"), "hermes"),
+    Case("an end marker alone", "a </tool_call> b", said("a </tool_call> b"), "hermes", is_damaged=True),
+    Case(
+        "no json",
+        "so:\n<tool_call>weather</tool_call>",
+        said("so:\n<tool_call>weather</tool_call>"),
+        "hermes",
+        is_damaged=True,
+    ),
+    Case(
+        "damage before the call begins",
+        '<tool_call>{"name": weather, "arguments": {}}\n</tool_call>' + hermes("{}", "now"),
+        [*said('<tool_call>{"name": weather, "arguments": {}}\n</tool_call>'), *call("now")],
+        "hermes",
+        is_damaged=True,
+    ),
+    Case(
+        "damage within arguments",
+        hermes('{"days": 3, "city": Rome}') + " Sorry." + hermes("{}", "now"),
+        [*call("weather", '{"days": 3, "city": '), *said("Rome}}\n</tool_call> Sorry."), *call("now", index=1)],
+        "hermes",
+        is_damaged=True,
+    ),
+    Case(
+        "damage behind arguments",
+        '<tool_call>{"name": "now", "arguments": {} ]</tool_call>',
+        [*call("now"), *said("]</tool_call>")],
+        "hermes",
+        is_damaged=True,
+    ),
+    Case(
+        "wrong brackets",
+        hermes('{"tags": [1}'),
+        [*call("weather", '{"tags": [1'), *said("}}\n</tool_call>")],
+        "hermes",
+        is_damaged=True,
+    ),
+    Case("arguments that are a list", hermes("[1]"), said(hermes("[1]")), "hermes", is_damaged=True),
+    Case("no name", '<tool_call>{"arguments": {}}', said('<tool_call>{"arguments": {}}'), "hermes", is_damaged=True),
+    Case("cut in the name", '<tool_call>\n{"name": "wea', said('<tool_call>\n{"name": "wea'), "hermes", is_damaged=True),
+    Case(
+        "cut in an escape",
+        hermes('{"city": "a\\u00').removesuffix("}\n</tool_call>"),
+        call("weather", '{"city": "a'),
+        "hermes",
+        is_damaged=True,
+    ),
+    Case("llama", '{"name": "weather", "parameters": {"days": 3}}', call("weather", '{"days": 3}'), "llama3_json"),
+    Case("llama's tag", '<|python_tag|>{"name": "now", "parameters": {}}', call("now"), "llama3_json"),
+    Case("llama's type", '{"type": "function", "name": "now", "parameters": {}}', call("now"), "llama3_json"),
+    Case(
+        "llama, parallel",
+        '\n{"name": "now", "parameters": {}}; {"name": "weather", "parameters": {"days": 1}}',
+        [*call("now"), *call("weather", '{"days": 1}', 1)],
+        "llama3_json",
+    ),
+    Case("an answer in json", '{"name": "Ada", "parameters": {}}', said('{"name": "Ada", "parameters": {}}'), "llama3_json"),
+    Case("another", ' {"age": 3, "name": "now"}', said(' {"age": 3, "name": "now"}'), "llama3_json"),
+    Case("only a name", '{"name": "now"}', said('{"name": "now"}'), "llama3_json"),
+    Case(
+        "not at the beginning",
+        'See {"name": "now", "parameters": {}}',
+        said('See {"name": "now", "parameters": {}}'),
+        "llama3_json",
+    ),
+    Case("python, not json", "<|python_tag|>print(1)", said("<|python_tag|>print(1)"), "llama3_json", is_damaged=True),
+]
+
+FRAMED_CASES = [
+    Case("mistral", 'Yes.[TOOL_CALLS]weather[ARGS]{"days": 3}', [*said("Yes."), *call("weather", '{"days": 3}')], "mistral"),
+    Case("mistral, hostile", f"[TOOL_CALLS]weather[ARGS]{HOSTILE}", call("weather", HOSTILE), "mistral"),
+    Case(
+        "mistral, parallel with ids",
+        '[TOOL_CALLS]now[CALL_ID]abcdefghi[ARGS]{}[TOOL_CALLS]weather[CALL_ID]jklmnopqr[ARGS]{"days":1}',
+        [*call("now"), *call("weather", '{"days": 1}', 1)],
+        "mistral",
+    ),
+    Case("mistral without [ARGS]", "[TOOL_CALLS]now{}", call("now"), "mistral"),
+    Case(
+        "mistral's list",
+        '[TOOL_CALLS] [{"name": "now", "arguments": {}, "id": "1"}, {"name": "weather", "arguments": {"days": 1}}] ok',
+        [*call("now"), *call("weather", '{"days": 1}', 1), *said("ok")],
+        "mistral_list",
+    ),
+    Case("mistral's list in the newer family", '[TOOL_CALLS][{"name": "now", "arguments": {}}]', call("now"), "mistral"),
+    Case(
+        "mistral's list, damaged",
+        '[TOOL_CALLS][{"name": "now", "arguments": {}}, oops]',
+        [*call("now"), *said(", oops]")],
+        "mistral_list",
+        is_damaged=True,
+    ),
+    Case("mistral, damaged", "[TOOL_CALLS]no name[ARGS]{}", said("[TOOL_CALLS]no name[ARGS]{}"), "mistral", is_damaged=True),
+    Case("deepseek", f"Yes.{V3}{v3(DAYS)}{V3_END}", [*said("Yes."), *call("weather", DAYS)], "deepseek_v3"),
+    Case("deepseek, hostile", f"{V3}{v3(HOSTILE)}{V3_END}", call("weather", HOSTILE), "deepseek_v3"),
+    Case(
+        "deepseek, parallel",
+        f"{V3}{v3('{}', 'now')}\n{v3(DAYS)}{V3_END}\nDone.",
+        [*call("now"), *call("weather", '{"days": 1}', 1), *said("Done.")],
+        "deepseek_v3",
+    ),
+    Case("deepseek without the section's marker", v3("{}", "now"), call("now"), "deepseek_v3"),
+    Case("deepseek, damaged", f"{V3}{CALL}oops", said(f"{V3}{CALL}oops"), "deepseek_v3", is_damaged=True),
+    Case(
+        "deepseek, cut in the name",
+        f"{V3}{CALL}function{SEP}wea",
+        said(f"{V3}{CALL}function{SEP}wea"),
+        "deepseek_v3",
+        is_damaged=True,
+    ),
+    Case(
+        "deepseek 3.1, parallel",
+        f"Yes.{V3}{v31('{}', 'now')}{v31(HOSTILE)}{V3_END}",
+        [*said("Yes."), *call("now"), *call("weather", HOSTILE, 1)],
+        "deepseek_v31",
+    ),
+    Case(
+        "deepseek 3.1, damaged",
+        f"{V3}{v31('{}', 'now')}{CALL}weather{SEP}[]{CALL_END}{V3_END}",
+        [*call("now"), *said(f"{CALL}weather{SEP}[]{CALL_END}{V3_END}")],
+        "deepseek_v31",
+        is_damaged=True,
+    ),
+    Case(
+        "kimi",
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.now:0<|tool_call_argument_begin|>{}<|tool_call_end|>"
+        f"<|tool_call_begin|>functions.weather:1<|tool_call_argument_begin|>{DAYS}<|tool_call_end|><|tool_calls_section_end|>",
+        [*call("now"), *call("weather", '{"days": 1}', 1)],
+        "kimi_k2",
+    ),
+]
