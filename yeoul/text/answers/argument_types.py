@@ -70,13 +70,22 @@ def _types(schema: Any, root: Mapping[str, Any], num_references: int) -> Iterato
     if isinstance(reference := schema.get("$ref"), str):
         yield from _types(_referred(root, reference), root, num_references - 1)
     own = schema.get("type")
-    yield from (own,) if isinstance(own, str) else (name for name in own or () if isinstance(name, str))
+    yield from _names(own)
     if own is None:
         values = [schema["const"]] if "const" in schema else schema.get("enum")
-        yield from (_NAMES.get(type(value), "number") for value in values or ())
+        yield from (_NAMES.get(type(value), "number") for value in _list(values))
         for word in ("anyOf", "oneOf", "allOf"):
-            for choice in schema.get(word) or ():
+            for choice in _list(schema.get(word)):
                 yield from _types(choice, root, num_references - 1)
+
+
+def _names(types: Any) -> Iterator[str]:
+    yield from (name for name in (_list(types) or [types]) if isinstance(name, str))
+
+
+def _list(value: Any) -> list[Any]:
+    """A list that a schema has somewhere; an empty one where it has something else."""
+    return value if isinstance(value, list) else []
 
 
 def _referred(root: Mapping[str, Any], reference: str) -> Any:

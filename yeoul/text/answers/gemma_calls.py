@@ -15,7 +15,7 @@ from yeoul.text.answers.json_text import MAX_NAME_CHARACTERS, escaped, quoted
 from yeoul.text.answers.tape import CutError, DamagedError, Sink, Steps, Tape
 
 _MAX_DEPTH = 64
-_BARE = re.compile(r"[^,\[\]{}]*")
+_BARE = re.compile(r"[^,\[\]{}<]*")
 
 
 @dataclass(frozen=True)

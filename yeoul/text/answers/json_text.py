@@ -18,7 +18,7 @@ NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 WORDS = {word: word.lower() for word in ("true", "false", "null", "True", "False")} | {"None": "null"}
 
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
-_WORD = re.compile(r'[^\s,:\[\]{}"]*')
+_WORD = re.compile(r"[\w.+-]*")
 _UNICODE_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

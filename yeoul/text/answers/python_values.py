@@ -10,7 +10,7 @@ from yeoul.text.answers.tape import DamagedError, Sink, Steps, Tape
 
 MAX_DEPTH = 64
 
-_WORD = re.compile(r"[^\s,=()\[\]{}'\":]*")
+_WORD = re.compile(r"[\w.+-]*")
 _PLAIN = {quote: re.compile(rf"[^\\{quote}]*") for quote in "'\""}
 _ESCAPES = {
     "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "a": "\a", "\n": "", "\\": "\\", "'": "'", '"': '"',

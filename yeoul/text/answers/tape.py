@@ -42,6 +42,7 @@ class Tape:
         self._marked = tuple(marked)
         self._text = ""
         self._position = 0
+        self._num_gone = 0  # characters that came before _text; _marks count from the answer's beginning
         self._marks: list[int] = []
         self._kinds: dict[tuple[str, ...], _Kinds] = {}
         self._record: list[str] | None = None
@@ -56,8 +57,8 @@ class Tape:
         """Adds text; ``marks`` are the ascending places in it at which the text of a marked token begins."""
         start, num_kept = self._position, self.num_unread
         self._text = self._text[start:] + text if num_kept else text
-        if self._marks or marks:
-            self._marks = [mark - start for mark in self._marks if mark >= start] + [mark + num_kept for mark in marks]
+        self._num_gone += start
+        self._marks += [self._num_gone + num_kept + mark for mark in marks]
         self._position = 0
 
     def is_marked(self, marker: str) -> bool:
@@ -92,7 +93,7 @@ class Tape:
         else:
             shift = -start
             self._text = text[:shift] + self._text
-            self._marks = [mark + shift for mark in self._marks]
+            self._num_gone -= shift
             self._position = 0
 
     def more(self) -> Steps[bool]:
@@ -226,8 +227,8 @@ class Tape:
     def _find_marked(self, markers: Sequence[str], end: int, *, is_open: bool) -> tuple[int, str | None]:
         """The same for those markers that count only where a token begins."""
         size = max(map(len, markers))
-        index = bisect_left(self._marks, self._position)
-        while index < len(self._marks) and (mark := self._marks[index]) < end:
+        index = bisect_left(self._marks, self._num_gone + self._position)
+        while index < len(self._marks) and (mark := self._marks[index] - self._num_gone) < end:
             text = self._text[mark : min(end, mark + size)]
             for marker in markers:
                 if text.startswith(marker):
@@ -238,8 +239,8 @@ class Tape:
         return end, None
 
     def _has_mark(self, position: int) -> bool:
-        index = bisect_left(self._marks, position)
-        return index < len(self._marks) and self._marks[index] == position
+        index = bisect_left(self._marks, self._num_gone + position)
+        return index < len(self._marks) and self._marks[index] == self._num_gone + position
 
     def _is_cut(self, literals: tuple[str, ...]) -> bool:
         """Whether the answer ends here or in the middle of a literal."""
