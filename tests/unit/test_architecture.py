@@ -149,6 +149,15 @@ def test_messages_know_msgspec_only():
         assert {name.split(".")[0] for _, name in imports(path)} <= allowed, path
 
 
+def test_answers_are_pure():
+    """What text an answer is made of is found without a model, a process, a network or an API."""
+    allowed = {"__future__", "bisect", "collections", "dataclasses", "difflib", "functools", "json", "math", "re", "typing"}
+    for path in (PACKAGE / "text" / "answers").glob("*.py"):
+        for line, name in imports(path):
+            is_allowed = name.split(".")[0] in allowed or name.startswith(("yeoul.text.", "yeoul.errors."))
+            assert is_allowed, f"{path}:{line} imports {name}"
+
+
 def test_only_config_reads_the_environment():
     offences = [
         f"{path.relative_to(ROOT)}:{node.lineno}"

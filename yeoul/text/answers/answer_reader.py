@@ -12,7 +12,7 @@ from yeoul.text.answers.call_format import CallFormat
 from yeoul.text.answers.call_writer import CallWriter, ToolSchemas, read_section
 from yeoul.text.answers.families import ToolFamily
 from yeoul.text.answers.part_writer import PartWriter
-from yeoul.text.answers.parts import Part
+from yeoul.text.answers.parts import Part, TextPart
 from yeoul.text.answers.reasoning import ReasoningFamily
 from yeoul.text.answers.tape import Sink, Steps, Tape
 
@@ -21,8 +21,9 @@ class AnswerReader:
     """Reads one choice. ``num_calls`` counts the calls that have begun.
 
     A marker that begins with a marked token counts only where that token is said to begin; any other counts as text.
-    Reasoning begins with the answer; later only at a marked token, since an answer may speak of its marker. Spaces that
-    touch a marker are dropped. What is damaged becomes text: ``read_section`` has the rule.
+    Reasoning begins with the answer; later only at a marked token, since an answer may speak of its marker. A token that
+    ends reasoning where there is none is dropped, and so are spaces that touch a marker. What is damaged becomes text:
+    ``read_section`` has the rule.
 
     Args:
         tools: how the model writes calls; None where the request offers no tools, or forbids calls.
@@ -47,7 +48,6 @@ class AnswerReader:
         self._calls = tools.calls if tools is not None else None
         self._reasoning = reasoning
         self._is_plain = tools is None and reasoning is None
-        self._is_ended = False
         is_harmony = isinstance(self._calls, harmony.HarmonyCalls) or (reasoning is not None and reasoning.is_harmony)
         if is_harmony:
             self._steps = harmony.read_answer(self._tape, self._parts, self._schemas if tools is not None else {}, opening)
@@ -61,23 +61,22 @@ class AnswerReader:
 
     def feed(self, text: str, marks: Sequence[int] = ()) -> list[Part]:
         """Takes more text and returns what is certain now; ``marks`` are the places in it where marked tokens begin."""
+        if not text:
+            return []
         if self._is_plain:
-            self._parts.pass_on(text)
-        elif text:
-            self._tape.feed(text, marks)
-            self._advance()
+            return [TextPart(text)]
+        self._tape.feed(text, marks)
+        next(self._steps, None)
         return self._parts.take()
 
     def finish(self) -> list[Part]:
         """Returns what was held back: no text follows."""
-        if not self._is_plain:
-            self._tape.is_ended = True
-            self._advance()
-            self._parts.finish()
-        return self._parts.take()
-
-    def _advance(self) -> None:
+        if self._is_plain:
+            return []
+        self._tape.is_ended = True
         next(self._steps, None)
+        self._parts.finish()
+        return self._parts.take()
 
     def _read(self, is_inside_reasoning: bool) -> Steps[None]:
         """Reads the whole answer."""
@@ -89,11 +88,15 @@ class AnswerReader:
         markers = calls.begins if calls is not None else ()
         if reasoning is not None and tape.is_marked(reasoning.begin):
             markers = (*markers, reasoning.begin)
+        if reasoning is not None and tape.is_marked(reasoning.end):
+            markers = (*markers, reasoning.end)
         while (marker := (yield from self._pass_until(markers, self._parts.text))) is not None:
-            if reasoning is not None and marker == reasoning.begin:
+            if reasoning is not None and marker in (reasoning.begin, reasoning.end):
                 tape.take(len(marker))
-                self._parts.seam()
-                yield from self._read_reasoning(reasoning)
+                if marker == reasoning.begin or not self._parts.has_any:
+                    self._parts.seam()
+                if marker == reasoning.begin:
+                    yield from self._read_reasoning(reasoning)
             elif calls is not None:
                 yield from self._read_calls(calls, marker, self._parts.text)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from yeoul.text.answers.call_format import CallSpelling
 from yeoul.text.answers.call_writer import CallWriter
-from yeoul.text.answers.json_text import MAX_NAME_CHARACTERS, pass_object
+from yeoul.text.answers.json_text import MAX_NAME_CHARACTERS, pass_arguments
 from yeoul.text.answers.tape import DamagedError, Steps, Tape
 from yeoul.text.answers.wrapped_calls import read_wrapped_call
 
@@ -145,5 +145,5 @@ def read_json_call(tape: Tape, calls: CallWriter, name: str) -> Steps[None]:
     if (yield from tape.next_character()) != "{":
         raise DamagedError
     calls.begin(name)
-    yield from pass_object(tape, calls.arguments)
+    yield from pass_arguments(tape, calls.arguments)
     calls.end()

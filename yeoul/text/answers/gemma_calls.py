@@ -52,7 +52,7 @@ class GemmaCalls:
         if NAME.fullmatch(name) is None:
             raise DamagedError
         calls.begin(name)
-        yield from self._pass_object(tape, calls.arguments, calls.schema(name), 0)
+        yield from self._pass_pairs(tape, calls.arguments, calls.schema(name), 0)
         calls.end()
         yield from tape.skip(self.end)
 
@@ -63,7 +63,7 @@ class GemmaCalls:
             arguments="gemma", argument="{key}:{value}", argument_separator=",", string_quote=self.quote,
         )  # fmt: skip
 
-    def _pass_object(self, tape: Tape, sink: Sink, schema: Mapping[str, Any], depth: int) -> Steps[None]:
+    def _pass_pairs(self, tape: Tape, sink: Sink, schema: Mapping[str, Any], depth: int) -> Steps[None]:
         tape.take(1)
         sink("{")
         is_first = True
@@ -101,7 +101,7 @@ class GemmaCalls:
             return
         character = yield from tape.next_character()
         if character == "{":
-            yield from self._pass_object(tape, sink, {}, depth + 1)
+            yield from self._pass_pairs(tape, sink, {}, depth + 1)
         elif character == "[":
             yield from self._pass_list(tape, sink, depth + 1)
         else:

@@ -42,8 +42,9 @@ class HarmonyCalls:
 def read_answer(tape: Tape, parts: PartWriter, schemas: ToolSchemas, opening: str) -> Steps[None]:
     """Reads all messages. What stands outside of any message is text, and so is a header that cannot be read.
 
-    Analysis is reasoning, what goes to a function is a call, anything else is text. A message to somebody whom the request
-    does not know goes by its channel. ``opening`` is what the prompt has after the last message.
+    Analysis is reasoning, what goes to a function is a call, and what goes to somebody whom the request does not know is
+    reasoning too, since it is not for the reader; anything else is text. ``opening`` is what the prompt has after the last
+    message.
     """
     header = opening[max(opening.rfind(START), 0) :]
     if MESSAGE in header:
@@ -84,8 +85,11 @@ def _read_message(tape: Tape, parts: PartWriter, schemas: ToolSchemas) -> Steps[
 
 
 def _sink_of(header: str, parts: PartWriter) -> Sink:
-    channel = _CHANNEL.search(header)
-    return parts.reasoning if channel is not None and channel[1] == "analysis" else parts.text
+    """Where the body of a message goes that is no call."""
+    channels = _CHANNEL.findall(header)
+    recipient = _RECIPIENT.search(header)
+    is_for_the_reader = recipient is None or recipient[1] in ("assistant", "user", "all")
+    return parts.text if is_for_the_reader and channels[-1:] != ["analysis"] else parts.reasoning
 
 
 def _read_header(tape: Tape) -> Steps[str]:

@@ -56,7 +56,7 @@ def pass_value(tape: Tape, sink: Sink) -> Steps[None]:
             return
 
 
-def pass_object(tape: Tape, sink: Sink) -> Steps[None]:
+def pass_arguments(tape: Tape, sink: Sink) -> Steps[None]:
     """Passes one JSON object on, or raises before anything of it."""
     if (yield from tape.next_character()) != "{":
         raise DamagedError
@@ -89,7 +89,7 @@ def read_string(tape: Tape) -> Steps[str]:
     return str(text)
 
 
-def is_object(text: str) -> bool:
+def is_arguments(text: str) -> bool:
     """Whether a text is one whole JSON object."""
     try:
         return isinstance(json.loads(text, parse_constant=_refuse), dict)

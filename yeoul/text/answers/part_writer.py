@@ -24,6 +24,11 @@ class PartWriter:
         self._last_kind: type[Part] | None = None
         self.num_calls = 0
 
+    @property
+    def has_any(self) -> bool:
+        """Whether the answer has any part yet."""
+        return self._last_kind is not None
+
     def text(self, text: str) -> None:
         """Adds text for the reader."""
         self._add_prose(TextPart, text)
@@ -45,10 +50,6 @@ class PartWriter:
         self._prose = kind
         if follows_one:
             self._spaces.append("\n\n")
-
-    def pass_on(self, text: str) -> None:
-        """Adds text without looking at it."""
-        self._add((TextPart, 0), text)
 
     def begin_call(self, name: str) -> int:
         """Begins a call and returns its index."""

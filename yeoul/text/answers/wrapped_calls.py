@@ -9,7 +9,7 @@ from typing import Any
 
 from yeoul.text.answers.call_format import CallSpelling
 from yeoul.text.answers.call_writer import CallWriter
-from yeoul.text.answers.json_text import is_object, pass_object, pass_value, quoted, read_string
+from yeoul.text.answers.json_text import is_arguments, pass_arguments, pass_value, quoted, read_string
 from yeoul.text.answers.tape import DamagedError, Steps, Tape
 
 _ARGUMENT_KEYS = ("arguments", "parameters")
@@ -81,7 +81,7 @@ def read_wrapped_call(tape: Tape, calls: CallWriter, *, is_bare: bool = False) -
             if name is not None and (yield from tape.next_character()) == "{":
                 has_begun = True
                 calls.begin(name)
-                yield from pass_object(tape, calls.arguments)
+                yield from pass_arguments(tape, calls.arguments)
                 calls.end()
             else:
                 arguments = yield from _read_arguments(tape)
@@ -117,7 +117,7 @@ def _read_arguments(tape: Tape) -> Steps[str]:
         text = json.loads(text)
     if text == "null":
         return "{}"
-    if not is_object(text):
+    if not is_arguments(text):
         raise DamagedError
     return text
 

@@ -51,7 +51,17 @@ HARMONY_CASES = [
         "openai",
         "openai_gptoss",
     ),
-    Case("harmony without tools", message("commentary to=functions.now", "{}"), said("{}"), None, "openai_gptoss"),
+    Case("harmony without tools", message("commentary to=functions.now", "{}"), thought("{}"), None, "openai_gptoss"),
+    Case(
+        "harmony, code", "<|start|>assistant to=python" + message("commentary", "1"), thought("1"), "openai", "openai_gptoss"
+    ),
+    Case(
+        "harmony, two channels in a header",
+        message("commentary to=assistant<|channel|>analysis", "Hm."),
+        thought("Hm."),
+        "openai",
+        "openai_gptoss",
+    ),
     Case("harmony, plain text", "Hello.", said("Hello."), "openai", "openai_gptoss"),
     Case("harmony, cut in a header", "<|channel|>anal", [], "openai", "openai_gptoss", is_damaged=True),
     Case(

@@ -89,6 +89,13 @@ def test_reasoning_begins_later_only_with_a_token():
     assert len(case.read("a<think>b</think>c", marked=["<think>", "</think>"])) == 3
 
 
+def test_a_token_that_ends_no_reasoning_is_dropped():
+    case = Case("", "", [], None, "qwen3")
+    assert case.read("a</think>\n\nb") == [TextPart("a</think>\n\nb")]
+    assert case.read("a</think>\n\nb", marked=["<think>", "</think>"]) == [TextPart("a\n\nb")]
+    assert case.read("</think>\n\nb", marked=["<think>", "</think>"]) == [TextPart("b")]
+
+
 def test_text_that_is_given_back_keeps_its_marks():
     case = Case("", "", [], "hermes", "qwen3")
     text = '<tool_call>{"id":<think>a</think>b'
