@@ -218,10 +218,13 @@ class Tape:
         if kinds.free:
             # A free marker that began before the place would win; one that begins after it is of no interest.
             search_end = min(end, place + kinds.free_size)
-            pattern = kinds.or_beginning if is_open and search_end == end else kinds.whole
-            match = pattern.search(self._text, self._position, search_end)
-            if match is not None and match.start() < place:
-                place, found = match.start(), match["whole"]
+            # Looking for the first character alone passes over ordinary text several times as fast.
+            first = kinds.first_character.search(self._text, self._position, search_end)
+            if first is not None:
+                pattern = kinds.or_beginning if is_open and search_end == end else kinds.whole
+                match = pattern.search(self._text, first.start(), search_end)
+                if match is not None and match.start() < place:
+                    place, found = match.start(), match["whole"]
         return place, found
 
     def _find_marked(self, markers: Sequence[str], end: int, *, is_open: bool) -> tuple[int, str | None]:
@@ -257,14 +260,16 @@ class _Kinds:
         self.marked = [marker for marker in markers if is_marked(marker)]
         self.free = [marker for marker in markers if not is_marked(marker)]
         self.free_size = max(map(len, self.free), default=0)
-        self.whole, self.or_beginning = _patterns(tuple(self.free))
+        self.first_character, self.whole, self.or_beginning = _patterns(tuple(self.free))
 
 
 @lru_cache(maxsize=256)
-def _patterns(markers: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+def _patterns(markers: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    first_characters = "|".join({re.escape(marker[0]) for marker in markers})
     whole = "(?P<whole>" + "|".join(map(re.escape, markers)) + ")"
     beginnings = "|".join(re.escape(marker[:size]) for marker in markers for size in range(len(marker) - 1, 0, -1))
-    return re.compile(whole), re.compile(rf"{whole}|(?:{beginnings})\Z" if beginnings else whole)
+    or_beginning = rf"{whole}|(?:{beginnings})\Z" if beginnings else whole
+    return re.compile(first_characters), re.compile(whole), re.compile(or_beginning)
 
 
 def _drop(text: str) -> None:
