@@ -18,7 +18,7 @@ from yeoul.text.answers.tape import Sink, Steps, Tape
 
 
 class AnswerReader:
-    """Reads one choice. ``num_calls`` counts the calls that have begun.
+    """Reads one choice.
 
     A marker that begins with a marked token counts only where that token is said to begin; any other counts as text.
     Reasoning begins with the answer; later only at a marked token, since an answer may speak of its marker. A token that
@@ -58,6 +58,11 @@ class AnswerReader:
     def num_calls(self) -> int:
         """How many calls have begun."""
         return self._parts.num_calls
+
+    @property
+    def num_unfinished_calls(self) -> int:
+        """How many of them have ended with arguments that are no whole JSON, damaged or cut off."""
+        return self._parts.num_unfinished_calls
 
     def feed(self, text: str, marks: Sequence[int] = ()) -> list[Part]:
         """Takes more text and returns what is certain now; ``marks`` are the places in it where marked tokens begin."""

@@ -9,8 +9,6 @@ from typing import Any
 from yeoul.text.answers.json_text import NUMBER, WORDS, quoted
 from yeoul.text.answers.python_values import json_of_python
 
-_MAX_NUM_REFERENCES = 16
-
 
 def types_of(schema: Mapping[str, Any], key: str) -> frozenset[str]:
     """The JSON types that a tool's parameter may have; none where the schema does not say."""
@@ -18,7 +16,7 @@ def types_of(schema: Mapping[str, Any], key: str) -> frozenset[str]:
     own = properties.get(key) if isinstance(properties, Mapping) else None
     if not isinstance(own, Mapping):
         own = schema.get("additionalProperties")
-    return frozenset(_types(own, schema, _MAX_NUM_REFERENCES)) if isinstance(own, Mapping) else frozenset()
+    return frozenset(_types(own, schema)) if isinstance(own, Mapping) else frozenset()
 
 
 def json_of_text(text: str, types: frozenset[str]) -> str:
@@ -64,23 +62,24 @@ def _type_of_json(text: str | None) -> str | None:
     return _NAMES[type(value)]
 
 
-def _types(schema: Any, root: Mapping[str, Any], num_references: int) -> Iterator[str]:
-    if not isinstance(schema, Mapping) or not num_references:
-        return
-    if isinstance(reference := schema.get("$ref"), str):
-        yield from _types(_referred(root, reference), root, num_references - 1)
-    own = schema.get("type")
-    yield from _names(own)
-    if own is None:
-        values = [schema["const"]] if "const" in schema else schema.get("enum")
-        yield from (_NAMES.get(type(value), "number") for value in _list(values))
+def _types(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
+    """The types of a schema and of all that it is put together from, each looked at once."""
+    waiting: list[Any] = [schema]
+    seen: set[int] = set()
+    while waiting:
+        own = waiting.pop()
+        if not isinstance(own, Mapping) or id(own) in seen:
+            continue
+        seen.add(id(own))
+        if isinstance(reference := own.get("$ref"), str):
+            waiting.append(_referred(root, reference))
+        if (types := own.get("type")) is not None:
+            yield from (name for name in (_list(types) or [types]) if isinstance(name, str))
+            continue
+        values = [own["const"]] if "const" in own else _list(own.get("enum"))
+        yield from (_NAMES.get(type(value), "number") for value in values)
         for word in ("anyOf", "oneOf", "allOf"):
-            for choice in _list(schema.get(word)):
-                yield from _types(choice, root, num_references - 1)
-
-
-def _names(types: Any) -> Iterator[str]:
-    yield from (name for name in (_list(types) or [types]) if isinstance(name, str))
+            waiting += _list(own.get(word))
 
 
 def _list(value: Any) -> list[Any]:

@@ -76,8 +76,10 @@ def read_section(
     except DamagedError as error:
         if calls.num_calls:
             parts.seam()
-        if calls.is_inside and isinstance(error, CutError):
-            tape.take(tape.num_unread)
+        if calls.is_inside:
+            parts.num_unfinished_calls += 1
+            if isinstance(error, CutError):
+                tape.take(tape.num_unread)
         sink(tape.stop_recording())
     else:
         tape.stop_recording()

@@ -34,6 +34,14 @@ def quoted(text: str) -> str:
     return f'"{escaped(text)}"'
 
 
+def unquoted(string: str) -> str:
+    """What a JSON string says. Raises DamagedError where it has half a character, which no text can have."""
+    text = str(json.loads(string))
+    if _SURROGATE.search(text):
+        raise DamagedError
+    return text
+
+
 def pass_value(tape: Tape, sink: Sink) -> Steps[None]:
     """Passes one JSON value on."""
     open_brackets: list[str] = []
@@ -83,10 +91,7 @@ def read_string(tape: Tape) -> Steps[str]:
     """Reads one JSON string and returns what it says."""
     pieces: list[str] = []
     yield from pass_string(tape, pieces.append)
-    text = json.loads("".join(pieces))
-    if _SURROGATE.search(text):
-        raise DamagedError
-    return str(text)
+    return unquoted("".join(pieces))
 
 
 def is_arguments(text: str) -> bool:

@@ -23,6 +23,7 @@ class PartWriter:
         self._is_at_seam = False
         self._last_kind: type[Part] | None = None
         self.num_calls = 0
+        self.num_unfinished_calls = 0
 
     @property
     def has_any(self) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from yeoul.text.answers.call_format import CallSpelling
 from yeoul.text.answers.call_writer import CallWriter
-from yeoul.text.answers.json_text import is_arguments, pass_arguments, pass_value, quoted, read_string
+from yeoul.text.answers.json_text import is_arguments, pass_arguments, pass_value, quoted, read_string, unquoted
 from yeoul.text.answers.tape import DamagedError, Steps, Tape
 
 _ARGUMENT_KEYS = ("arguments", "parameters")
@@ -114,7 +113,7 @@ def _read_arguments(tape: Tape) -> Steps[str]:
     yield from pass_value(tape, pieces.append)
     text = "".join(pieces)
     if character == '"':
-        text = json.loads(text)
+        text = unquoted(text)
     if text == "null":
         return "{}"
     if not is_arguments(text):

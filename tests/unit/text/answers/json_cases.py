@@ -70,6 +70,13 @@ JSON_CASES = [
         is_damaged=True,
     ),
     Case("arguments that are a list", hermes("[1]"), said(hermes("[1]")), "hermes", is_damaged=True),
+    Case(
+        "half a character in arguments in a string",
+        hermes(r'"{\"city\": \"\ud83d\"}"'),
+        said(hermes(r'"{\"city\": \"\ud83d\"}"')),
+        "hermes",
+        is_damaged=True,
+    ),
     Case("no name", '<tool_call>{"arguments": {}}', said('<tool_call>{"arguments": {}}'), "hermes", is_damaged=True),
     Case("cut in the name", '<tool_call>\n{"name": "wea', said('<tool_call>\n{"name": "wea'), "hermes", is_damaged=True),
     Case(

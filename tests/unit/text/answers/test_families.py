@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.unit.text.answers.cases import CASES
-from tests.unit.text.answers.reading import Case
+from tests.unit.text.answers.reading import Case, add_up, events_of
 from yeoul.text.answers.families import TOOL_FAMILIES, marker_tokens, reasoning_family, tool_family
 from yeoul.text.answers.parts import CallArguments, CallBegin, Part
 from yeoul.text.answers.reasoning import REASONING_FAMILIES
@@ -36,10 +36,13 @@ def test_an_answer_has_its_parts_where_its_markers_are_tokens(case: Case):
 
 
 @cases
-def test_a_whole_call_has_arguments_in_json(case: Case):
-    for part in case.read():
-        if isinstance(part, CallArguments) and not case.is_damaged:
-            assert isinstance(json.loads(part.text), dict)
+def test_a_call_is_one_json_object_or_is_counted_as_unfinished(case: Case):
+    for size in (len(case.text), len(case.text) - 5, len(case.text) // 2):
+        reader = case.reader()
+        calls = calls_of(add_up(events_of(reader, case.text[:size], [])))
+        assert reader.num_calls == len(calls)
+        assert reader.num_unfinished_calls == sum(not is_object(arguments) for _, arguments in calls.values())
+        assert reader.num_unfinished_calls <= (case.is_damaged or size < len(case.text))
 
 
 @cases
@@ -50,6 +53,13 @@ def test_an_answer_that_is_cut_off_has_a_beginning_of_the_same_calls(case: Case)
             assert whole[index][0] == name
             if not case.is_damaged:
                 assert whole[index][1].startswith(arguments)
+
+
+def is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def calls_of(parts: list[Part] | tuple[Part, ...] | object) -> dict[int, tuple[str, str]]:

@@ -218,6 +218,16 @@ def test_a_schema_that_says_nothing_says_nothing(schema):
     assert types_of(schema, "a") <= {"integer"}
 
 
+def test_a_schema_that_refers_to_itself_again_and_again_is_looked_at_once():
+    again = {"$ref": "#/$defs/again"}
+    deep: dict[str, Any] = {"type": "integer"}
+    for _ in range(5000):
+        deep = {"anyOf": [deep, again]}
+    schema = {"properties": {"a": again, "b": deep}, "$defs": {"again": {"anyOf": [again] * 20 + [{"allOf": [again] * 20}]}}}
+    assert types_of(schema, "a") == set()
+    assert types_of(schema, "b") == {"integer"}
+
+
 @pytest.mark.parametrize(
     ("text", "types", "expected"),
     [
