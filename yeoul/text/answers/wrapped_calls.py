@@ -44,10 +44,14 @@ class WrappedCalls:
         return (self.begin, self.end) if self.end else (self.begin,)
 
     def read(self, tape: Tape, calls: CallWriter, begin: str) -> Steps[None]:
-        """Reads the objects up to the end marker, or up to something else than a separator."""
-        yield from read_wrapped_call(tape, calls, is_bare=not begin)
-        while (yield from tape.skip(*self.separators, self.end)) in self.separators:
+        """Reads the objects up to the end marker, or up to something else than a separator or another object."""
+        while True:
             yield from read_wrapped_call(tape, calls, is_bare=not begin)
+            found = yield from tape.skip(*self.separators, self.end)
+            if not found and begin and (yield from tape.skip("{")):
+                tape.put_back("{")
+            elif found not in self.separators:
+                return
 
     def spelling(self, name: str, schema: Mapping[str, Any]) -> CallSpelling:
         """One section a call, since that is what all of these models have been trained on, or a separator."""

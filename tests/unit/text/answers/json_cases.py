@@ -24,6 +24,12 @@ JSON_CASES = [
         [*said("I look."), *call("now"), *call("weather", '{"days": 1}', 1), *said("Done.\n")],
         "hermes",
     ),
+    Case(
+        "two in one pair of markers",
+        '<tool_call>\n{"name": "now", "arguments": {}}\n{"name": "weather", "arguments": {"days": 1}}\n</tool_call>',
+        [*call("now"), *call("weather", DAYS, 1)],
+        "hermes",
+    ),
     Case("a name with an escape", hermes("{}", "n\\u006fw"), call("now"), "hermes"),
     Case(
         "put right",

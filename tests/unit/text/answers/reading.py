@@ -39,10 +39,20 @@ class Case:
     opening: str = ""
     is_damaged: bool = False
 
-    def read(self, text: str | None = None, cuts: Iterable[int] = (), marked: Collection[str] = ()) -> list[Part]:
-        """The parts of the case's text, or of another one of its kind, cut at some places; all marked tokens count."""
+    def read(
+        self,
+        text: str | None = None,
+        cuts: Iterable[int] = (),
+        marked: Collection[str] = (),
+        written_out: Collection[int] = (),
+    ) -> list[Part]:
+        """The parts of the case's text, or of another one of its kind, cut at some places.
+
+        ``marked`` are tokens wherever their text stands, except for those of these places that are ``written_out``.
+        """
         text = self.text if text is None else text
-        return add_up(events_of(self.reader(marked), text, cuts, places_of(marked, text)))
+        marks = [place for index, place in enumerate(places_of(marked, text)) if index not in written_out]
+        return add_up(events_of(self.reader(marked), text, cuts, marks))
 
     def reader(self, marked: Collection[str] = ()) -> AnswerReader:
         return AnswerReader(

@@ -39,14 +39,14 @@ def answers(draw: st.DrawFn) -> tuple[Case, list[str]]:
     return Case("made up", text, [], tools, reasoning, opening), markers
 
 
-@given(answers(), st.lists(st.integers(0, 300)), st.booleans())
+@given(answers(), st.lists(st.integers(0, 300)), st.booleans(), st.sets(st.integers(0, 5)))
 @settings(max_examples=400, deadline=None)
-def test_the_events_add_up_to_the_same_in_every_way_of_cutting_the_text(answer, cuts, has_marks):
+def test_the_events_add_up_to_the_same_in_every_way_of_cutting_the_text(answer, cuts, has_marks, written_out):
     case, markers = answer
     marked = marker_tokens(tool_family(case.tools), reasoning_family(case.reasoning), markers) if has_marks else ()
-    whole = case.read(marked=marked)
-    assert case.read(cuts=cuts, marked=marked) == whole
-    assert case.read(cuts=range(len(case.text)), marked=marked) == whole
+    whole = case.read(marked=marked, written_out=written_out)
+    assert case.read(cuts=cuts, marked=marked, written_out=written_out) == whole
+    assert case.read(cuts=range(len(case.text)), marked=marked, written_out=written_out) == whole
 
 
 @given(st.sampled_from(CASES), st.integers(0, 400), st.lists(st.integers(0, 400)))
