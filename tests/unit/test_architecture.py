@@ -26,15 +26,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transport": {"errors", "messages", "config"},
     "model_files": {"errors", "config"},
     "text": {"errors", "messages", "model_files"},
+    "grammars": {"errors", "text"},
     "kv_cache": {"errors", "messages"},
     "recovery": {"errors", "messages", "config"},
     "scheduler": {"errors", "messages", "config", "kv_cache", "recovery"},
     "kernels": {"errors"},
-    "layers": {"errors", "messages", "kernels", "model_files"},
+    "layers": {"errors", "messages", "kernels", "model_files", "grammars"},
     "models": {"errors", "kernels", "layers", "model_files"},
     "worker_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "kernels", "layers",
-        "models", "descriptors",
+        "models", "descriptors", "grammars", "text",
     },
     "engine_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "scheduler", "kv_cache",
@@ -43,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "web_process": {
         "errors", "log", "garbage_collection", "messages", "config", "model_files", "text", "recovery",
-        "descriptors",
+        "descriptors", "grammars",
         "engine_process.client",
     },
     "cli": {
@@ -68,6 +69,7 @@ BELONGS_TO: dict[str, set[str]] = {
     "huggingface_hub": {"model_files"},
     "tokenizers": {"text"},
     "jinja2": {"text"},
+    "llguidance": {"grammars"},
     "httpx": {"cli"},
     "typer": {"cli"},
     "setproctitle": {"transport", "web_process", "engine_process"},

@@ -26,7 +26,7 @@ from yeoul.kernels.rotary import reference as rotary_reference
 from yeoul.kernels.rotary.reference import HeadNorms
 from yeoul.kernels.sampling import native as sampling_native
 from yeoul.kernels.sampling import reference as sampling_reference
-from yeoul.kernels.sampling.sampling_rows import SAMPLING_ROW, SamplingRows
+from yeoul.kernels.sampling.sampling_rows import SAMPLING_ROW, SamplingRows, TokenMasks
 
 __all__ = [
     "SAMPLING_ROW",
@@ -34,6 +34,7 @@ __all__ = [
     "Matrix",
     "MatrixStack",
     "SamplingRows",
+    "TokenMasks",
     "dequantize",
     "gate",
     "gated_linear",
@@ -108,10 +109,10 @@ def paged_attention(
     )
 
 
-def sample(logits: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor]:
+def sample(logits: Tensor, rows: SamplingRows, masks: TokenMasks | None = None) -> tuple[Tensor, Tensor]:
     """See ``sampling.reference.sample``; native on every CPU."""
     choose = sampling_native.sample if logits.is_cpu else sampling_reference.sample
-    return choose(logits, rows)
+    return choose(logits, rows, masks)
 
 
 def _is_fast(values: Tensor) -> bool:

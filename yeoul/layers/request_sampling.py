@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from yeoul.grammars.matcher import GrammarMatcher, MaskRow
 from yeoul.kernels import operations
 from yeoul.layers.token_counts import TokenCounts
 from yeoul.messages.sampling import SamplingParams
@@ -30,6 +31,7 @@ class RequestSampling:
         num_prompt_tokens: where the output begins in ``token_ids``.
         eos_token_ids: the ends of sequence that ``min_tokens`` holds back.
         device: where the logits will be.
+        grammar: where the answer begins in its grammar; it is led over the output here.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class RequestSampling:
         choice_index: int,
         vocab_size: int,
         device: torch.device,
+        grammar: GrammarMatcher | None = None,
     ) -> None:
         is_greedy = params.temperature < GREEDY_TEMPERATURE
         self.num_logprobs = params.logprobs
@@ -56,6 +59,10 @@ class RequestSampling:
         self._device = device
         self._params = params
         self._min_tokens = params.min_tokens
+        self._forced = params.forced_token_ids
+        self.grammar = grammar
+        if grammar is not None:
+            grammar.accept(token_ids[num_prompt_tokens:].tolist())
         self._counts: TokenCounts | None = None
         if params.repetition_penalty != 1.0:
             self._counts = TokenCounts(token_ids, num_prompt_tokens)
@@ -65,24 +72,40 @@ class RequestSampling:
         self._held_back = _index_tensor(held_back, vocab_size, device)
         self._biased = _index_tensor(list(params.logit_bias), vocab_size, device)
         self._biases = torch.tensor(list(params.logit_bias.values()), dtype=torch.float32, device=device)
-        self.changes_logits = self._counts is not None or bool(params.logit_bias) or bool(held_back)
+        self.changes_logits = any((self._counts is not None, params.logit_bias, held_back, self._forced))
 
     def change_logits(self, logits: Tensor, position: int) -> None:
         """Applies penalties, then logit bias, then ``min_tokens``, in place, to float32 ``[vocab_size]``.
 
-        ``position`` is the number of output tokens so far.
+        ``position`` is the number of output tokens so far. A token that is forced leaves nothing else to choose. Where a
+        grammar has come to its end, ``min_tokens`` cannot ask for more.
         """
+        if position < len(self._forced):
+            logits.fill_(-torch.inf)
+            logits[self._forced[position]] = 0.0
+            return
         if self._counts is not None:
             self._penalize(logits, self._counts)
         if len(self._biased):
             logits[self._biased] += self._biases
-        if position < self._min_tokens:
+        if position < self._min_tokens and not (self.grammar is not None and self.grammar.is_complete):
             logits[self._held_back] = -torch.inf
+
+    def fill_mask(self, mask: MaskRow, position: int) -> None:
+        """Clears the bits of the tokens that the grammar does not allow next. A forced token is nobody's choice.
+
+        Raises:
+            GrammarError: see ``GrammarMatcher.fill_mask``.
+        """
+        if self.grammar is not None and position >= len(self._forced):
+            self.grammar.fill_mask(mask)
 
     def note_token(self, token_id: int) -> None:
         """Takes account of a token that was sampled."""
         if self._counts is not None:
             self._counts.add(token_id)
+        if self.grammar is not None:
+            self.grammar.accept([token_id])
 
     def _penalize(self, logits: Tensor, counts: TokenCounts) -> None:
         token_ids = torch.from_numpy(counts.token_ids).to(self._device)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +43,8 @@ def sample_tokens(logits: Tensor, requests: Sequence[RequestSampling], positions
     for row, request in enumerate(requests):
         if request.changes_logits:
             _change_row(logits, row, request, positions[row], result)
-    token_ids, highest = operations.sample(logits, sampling_rows(requests, positions))
+    masks = _grammar_masks(requests, positions, logits.shape[1], result)
+    token_ids, highest = operations.sample(logits, sampling_rows(requests, positions), masks)
     result.token_ids = token_ids.tolist()
     _refuse_bad_rows(highest.tolist(), result)
     for row, raw_row in raw_rows.items():
@@ -56,6 +58,23 @@ def _change_row(logits: Tensor, row: int, request: RequestSampling, position: in
         request.change_logits(logits[row], position)
     except Exception as error:
         result.faults[row] = f"the sampling parameters could not be applied: {type(error).__name__}: {error}"
+
+
+def _grammar_masks(
+    requests: Sequence[RequestSampling], positions: Sequence[int], vocab_size: int, result: SampledTokens
+) -> operations.TokenMasks | None:
+    """The tokens that each row's grammar allows, a bit a token; None where no row has a grammar."""
+    if all(request.grammar is None for request in requests):
+        return None
+    masks = np.full((len(requests), -(-vocab_size // 32)), -1, dtype=np.int32)
+    for row, request in enumerate(requests):
+        if row in result.faults:
+            continue
+        try:
+            request.fill_mask(masks[row], positions[row])
+        except Exception as error:
+            result.faults[row] = f"the grammar cannot be followed any further: {error}"
+    return masks
 
 
 def _report(raw_logits: Tensor, row: int, request: RequestSampling, result: SampledTokens) -> None:

@@ -30,6 +30,7 @@ RepetitionPenalty = Annotated[float, Meta(gt=0, le=100)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 StopStrings = Annotated[list[str], Meta(max_length=16)]
 StopTokenIds = Annotated[list[Int64], Meta(max_length=128)]
+ForcedTokenIds = Annotated[list[Int64], Meta(max_length=1 << 20)]
 MAX_NUM_LOGIT_BIASES = 1024
 
 
@@ -38,7 +39,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     ``temperature`` 0 is greedy. ``top_k`` 0 (or -1) keeps every token. ``seed`` None is replaced by a random one at the
     door. ``max_tokens`` None fills the remaining context. ``logprobs`` k returns the chosen token's log probability and
-    those of the k most likely ones, of the model's distribution before penalties and temperature.
+    those of the k most likely ones, of the model's distribution before penalties and temperature. ``grammar`` is what the
+    answer must be, as llguidance reads it. ``forced_token_ids`` are "sampled" first, whatever the model says.
     """
 
     n: NumChoices = 1
@@ -60,6 +62,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     logprobs: NumLogprobs | None = None
     prompt_logprobs: NumLogprobs | None = None
     skip_special_tokens: bool = True
+    grammar: str | None = None
+    forced_token_ids: ForcedTokenIds = []
 
     def check(self, vocab_size: int) -> SamplingParams:
         """A copy with values of the right types, all of which the engine can honour.
@@ -77,6 +81,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
                 f"min_tokens is {self.min_tokens}, more than max_tokens, {self.max_tokens}", param="min_tokens"
             )
         self._check_stops(vocab_size)
+        for token_id in self.forced_token_ids:
+            _check_token_id("forced_token_ids", token_id, vocab_size)
         for token_id, bias in self.logit_bias.items():
             _check_token_id("logit_bias", token_id, vocab_size)
             if not -_MAX_BIAS <= bias <= _MAX_BIAS:

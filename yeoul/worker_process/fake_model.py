@@ -85,7 +85,9 @@ def act_on_poison(token_ids: UInt64Array) -> None:
 
 
 def constrain(token_id: int, sampling: SamplingParams, eos_token_ids: list[int], num_output_tokens: int) -> int:
-    """Honours ``min_tokens`` and a logit bias of 100, which makes its token certain (the way to an end of sequence)."""
+    """Honours forced tokens, ``min_tokens`` and a logit bias of 100, which makes its token certain (to end an answer)."""
+    if num_output_tokens < len(sampling.forced_token_ids):
+        return sampling.forced_token_ids[num_output_tokens]
     for biased_token_id, bias in sampling.logit_bias.items():
         if bias >= CERTAIN_BIAS:
             token_id = biased_token_id

@@ -7,11 +7,14 @@ through the block tables. ``Worker`` makes one for the model named ``fake``.
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from yeoul.config.parts import WorkerSettings
+from yeoul.grammars.compiler import GrammarCompiler
+from yeoul.grammars.matcher import GrammarMatcher
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.steps import RequestResult, StepInput
 from yeoul.worker_process import fake_model
@@ -25,11 +28,19 @@ _DEFAULT_CACHE_BYTES = 1 << 20
 _EMBEDDING_SIZE = 16
 
 
+class _Sampling(NamedTuple):
+    """What a request adds to its draws, and where its answer stands in its grammar."""
+
+    noise: int
+    grammar: GrammarMatcher | None
+
+
 class FakeModelRunner:
     """Answers as ``fake_model`` says, if every block and counter that it is handed is right."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, grammars: GrammarCompiler) -> None:
         self._settings = settings
+        self._grammars = grammars
         self._powers, self._inverse_powers = _powers_of_multiplier(settings.max_num_batched_tokens + 1)
         self._batch: InputBatch | None = None
         self._cache: npt.NDArray[np.uint64] = np.zeros(0, dtype=np.uint64)
@@ -71,7 +82,7 @@ class FakeModelRunner:
             time.sleep(seconds)
         layout, faults, new_states = batch.begin_step(step)
         for state in new_states:
-            _prepare(state, faults)
+            self._prepare(batch, state, faults)
         results: list[RequestResult] = []
         if layout is not None:
             if self._settings.fake.fake_poison:
@@ -80,6 +91,16 @@ class FakeModelRunner:
             _collect_prompt_logprobs(batch, layout, faults)
             results = self._answer(batch, layout, faults)
         return results + [RequestResult(request_id, fault=fault) for request_id, fault in faults.items()]
+
+    def _prepare(self, batch: InputBatch, state: RequestState, faults: dict[str, str]) -> None:
+        """A request without it (it failed) is computed for nobody."""
+        try:
+            grammar = None if state.sampling.grammar is None else self._grammars.matcher(state.sampling.grammar)
+            if grammar is not None:
+                grammar.accept(batch.tokens_of(state)[state.num_prompt_tokens :].tolist())
+            state.runner_data = _Sampling(fake_model.sampling_noise(state.sampling, state.choice_index), grammar)
+        except Exception as error:
+            faults[state.request_id] = f"the request's parameters cannot be used: {error}"
 
     def _write_hashes(self, batch: InputBatch, layout: StepBatch) -> None:
         """``h(s + j) = M**(j + 1) * (h(s - 1) + sum over i <= j of mix(token(s + i)) * M**-(i + 1))``, for all requests."""
@@ -104,7 +125,7 @@ class FakeModelRunner:
         last = self._cache[batch.slots_of(rows, lengths - 1)]
         picked = (last % lengths.astype(np.uint64)).astype(np.int64)
         earlier = self._cache[batch.slots_of(rows, picked)]
-        noise = np.array([state.runner_data for state in states], dtype=np.uint64)
+        noise = np.array([_sampling_of(state).noise for state in states], dtype=np.uint64)
         positions = [batch.num_output_tokens(state) for state in states]
         bits = fake_model.draw(last, earlier, noise, np.array(positions, dtype=np.uint64)).tolist()
         results = []
@@ -121,6 +142,10 @@ class FakeModelRunner:
             return RequestResult(state.request_id, prompt_logprobs=prompt_logprobs, embedding=_embedding(bits))
         token_id = fake_model.token_from_bits(bits, int(batch.tokens_of(state)[-1]))
         token_id = fake_model.constrain(token_id, state.sampling, state.eos_token_ids, position)
+        if (grammar := _sampling_of(state).grammar) is not None:
+            if position >= len(state.sampling.forced_token_ids):
+                token_id = _next_allowed(grammar, token_id)
+            grammar.accept([token_id])
         batch.append_token(state, token_id)
         num_logprobs = state.sampling.logprobs
         logprobs = [] if num_logprobs is None else [_fake_logprobs(token_id, num_logprobs)]
@@ -136,12 +161,17 @@ def _powers_of_multiplier(num_powers: int) -> tuple[npt.NDArray[np.uint64], npt.
     return np.cumprod(powers, dtype=np.uint64), np.cumprod(inverse_powers, dtype=np.uint64)
 
 
-def _prepare(state: RequestState, faults: dict[str, str]) -> None:
-    """A request without noise (it failed) is computed for nobody."""
-    try:
-        state.runner_data = fake_model.sampling_noise(state.sampling, state.choice_index)
-    except Exception as error:
-        faults[state.request_id] = f"the request's parameters cannot be used: {error}"
+def _sampling_of(state: RequestState) -> _Sampling:
+    assert isinstance(state.runner_data, _Sampling)
+    return state.runner_data
+
+
+def _next_allowed(grammar: GrammarMatcher, token_id: int) -> int:
+    """The token itself, or the next one that the grammar allows, the first after the last."""
+    mask = np.zeros(fake_model.VOCAB_SIZE // 32, dtype=np.int32)
+    grammar.fill_mask(mask)
+    allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
+    return int(allowed[np.searchsorted(allowed, token_id) % len(allowed)])
 
 
 def _collect_prompt_logprobs(batch: InputBatch, layout: StepBatch, faults: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from yeoul.config.parts import WorkerSettings
 from yeoul.errors import ConfigError
+from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.kernels.native.cache_layout import check_cache_shape
 from yeoul.layers.attention_metadata import AttentionMetadata
 from yeoul.layers.logprobs import token_logprobs
@@ -45,8 +46,9 @@ _NUM_TRIAL_TOKENS = 32
 class GPUModelRunner:
     """Implements ``worker_process.runner.ModelRunner`` with a real model."""
 
-    def __init__(self, settings: WorkerSettings, device: Device) -> None:
+    def __init__(self, settings: WorkerSettings, device: Device, grammars: GrammarCompiler) -> None:
         self._settings = settings
+        self._grammars = grammars
         self._device = device
         self._dtype = torch.float32
         self._cache_dtype = torch.float32
@@ -209,6 +211,7 @@ class GPUModelRunner:
             if state.pooling is not None:
                 state.runner_data = Pooling(state.pooling)
                 return
+            grammar = state.sampling.grammar
             state.runner_data = RequestSampling(
                 state.sampling,
                 token_ids=batch.tokens_of(state),
@@ -217,6 +220,7 @@ class GPUModelRunner:
                 choice_index=state.choice_index,
                 vocab_size=self._model.vocab_size,
                 device=self._device.torch_device,
+                grammar=None if grammar is None else self._grammars.matcher(grammar),
             )
         except Exception as error:
             faults[state.request_id] = f"the request's parameters cannot be used: {error}"

@@ -10,14 +10,20 @@ import os
 import time
 import zlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from yeoul.config.parts import WorkerSettings
 from yeoul.errors import ConfigError, InvalidRequestError
+from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import RequestResult, StepInput, StepResult
+from yeoul.model_files.tokenizer_files import load_tokenizer_source
 from yeoul.worker_process.runner import ModelRunner
+
+if TYPE_CHECKING:
+    from yeoul.text.tokenizer import Tokenizer
 
 
 class Worker:
@@ -27,9 +33,11 @@ class Worker:
         self._settings = settings
         self._runner: ModelRunner | None = None
         self._num_blocks = 0
+        self._grammars = GrammarCompiler(self._load_tokenizer, settings.description.vocab_size)
         self._callable_from_outside: dict[str, Callable[[list[str]], str]] = {
             "echo": self._echo,
             "reset_cache": self._reset_cache,
+            "compile_grammar": self._compile_grammar,
         }
 
     def load(self) -> WorkerReady:
@@ -38,7 +46,7 @@ class Worker:
         Raises:
             ConfigError: a setting that cannot work on this machine; ModelFileError: a model that cannot be loaded.
         """
-        runner = _make_runner(self._settings)
+        runner = _make_runner(self._settings, self._grammars)
         runner.load()
         ready = WorkerReady(
             rank=self._settings.rank,
@@ -75,7 +83,7 @@ class Worker:
         return StepResult(step.step_number, results if self._settings.rank == 0 else [], seconds, digest)
 
     def call(self, method: str, arguments: list[str]) -> str:
-        """Calls one of the methods that may be called from outside: ``echo`` or ``reset_cache``.
+        """Calls one of the methods that may be called from outside: ``echo``, ``reset_cache``, ``compile_grammar``.
 
         Raises:
             InvalidRequestError: there is no such method, or the arguments do not fit it.
@@ -94,6 +102,21 @@ class Worker:
     def _echo(self, arguments: list[str]) -> str:
         return " ".join(arguments)
 
+    def _compile_grammar(self, arguments: list[str]) -> str:
+        """``ready``, or ``compiling``: ask again. No step waits for it."""
+        if len(arguments) != 1:
+            raise InvalidRequestError(f"compile_grammar takes one grammar, but got {len(arguments)}", param="arguments")
+        compiling = self._grammars.start(arguments[0])
+        if not compiling.done():
+            return "compiling"
+        compiling.result()
+        return "ready"
+
+    def _load_tokenizer(self) -> Tokenizer:
+        from yeoul.text.tokenizer import Tokenizer  # and the tokenizers library, which a worker without grammars does without
+
+        return Tokenizer.load(load_tokenizer_source(self._settings.files, self._settings.model.tokenizer))
+
     def _reset_cache(self, arguments: list[str]) -> str:
         if arguments:
             raise InvalidRequestError(f"reset_cache takes no arguments, but got {len(arguments)}", param="arguments")
@@ -107,15 +130,15 @@ def _digest_of(results: list[RequestResult]) -> int:
     return zlib.crc32(msgspec.msgpack.encode(found))
 
 
-def _make_runner(settings: WorkerSettings) -> ModelRunner:
+def _make_runner(settings: WorkerSettings, grammars: GrammarCompiler) -> ModelRunner:
     if settings.description.architecture == "fake":
         from yeoul.worker_process.fake_model_runner import FakeModelRunner
 
-        return FakeModelRunner(settings)
+        return FakeModelRunner(settings, grammars)
     from yeoul.worker_process.torch_import import import_torch
 
     import_torch()
     from yeoul.worker_process.devices import choose_device
     from yeoul.worker_process.model_runner import GPUModelRunner
 
-    return GPUModelRunner(settings, choose_device(settings))
+    return GPUModelRunner(settings, choose_device(settings), grammars)

@@ -68,6 +68,32 @@ def test_the_native_choice_is_the_reference_one(size, numbers):
             assert abs(border - noise[0]) < 1e-5
 
 
+@pytest.mark.parametrize("numbers", [GREEDY, {"temperature": 5.0}, {"top_k": 3}])
+@pytest.mark.parametrize("size", [1, 7, 32, 500, 5003])
+def test_a_token_whose_bit_is_not_set_is_never_chosen(size, numbers):
+    logits = random_logits(100, size)
+    allowed = torch.rand(100, size, generator=torch.Generator().manual_seed(1)) < 0.3
+    allowed[:, size // 2] = True
+    padded = np.zeros((100, -(-size // 32) * 32), dtype=np.uint8)
+    padded[:, :size] = allowed.numpy()
+    masks = np.packbits(padded, axis=1, bitorder="little").view(np.int32)
+    rows = sampling_rows(100, **(numbers | {"top_k": min(int(numbers.get("top_k", 0)), size - 1)}))
+    expected, _ = reference.sample(logits.masked_fill(~allowed, -torch.inf), rows)
+    found_by_reference, _ = reference.sample(logits.clone(), rows, masks)
+    assert torch.equal(found_by_reference, expected)
+    for instruction_set in instruction_sets():
+        with using(instruction_set):
+            found, _ = native.sample(logits.clone(), rows, masks)
+        assert allowed[torch.arange(100), found].all()
+        assert (found != expected).sum() <= 1  # see above
+
+
+def test_where_nothing_is_allowed_the_highest_logit_is_not_finite():
+    for sample in (reference.sample, native.sample):
+        _, highest = sample(random_logits(1, 40), sampling_rows(1), np.zeros((1, 2), dtype=np.int32))
+        assert not math.isfinite(float(highest[0]))
+
+
 def test_a_draw_never_takes_what_the_filters_refuse():
     logits = random_logits(1, 3000).expand(500, -1)
     best = set(logits[0].topk(20).indices.tolist())

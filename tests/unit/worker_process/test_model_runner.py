@@ -17,6 +17,7 @@ from tests.unit.worker_process.fake_worker import Driver, greedy, run_together, 
 from tests.unit.worker_process.tiny_llama import WithoutCache, tiny_settings, tiny_worker, write_tiny_llama
 from yeoul.config.settings import CacheSettings, ModelSettings
 from yeoul.errors import ConfigError
+from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.kernels.native_library import instruction_sets, using
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
@@ -259,7 +260,7 @@ class _NarrowDevice(CPUDevice):
 @pytest.mark.parametrize(("max_num_batched_tokens", "num_new"), [(100, 100), (10_000, 256)])
 def test_a_device_that_must_know_is_shown_the_longest_step(files, monkeypatch, max_num_batched_tokens, num_new):
     settings = tiny_settings(files, max_model_len=256, max_num_batched_tokens=max_num_batched_tokens)
-    runner, seen = GPUModelRunner(settings, _NarrowDevice(settings)), []
+    runner, seen = GPUModelRunner(settings, _NarrowDevice(settings), GrammarCompiler(pytest.fail, 0)), []
     runner.load()
     forward = runner._model.forward
 

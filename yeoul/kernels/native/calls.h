@@ -113,7 +113,8 @@ struct SamplingRow {
   float min_p;
 };
 
-// logits [num_rows, size], changed in place; a token and the highest logit a row.
+// logits [num_rows, size], changed in place; a token and the highest logit a row. masks [num_rows, ceil(size / 32)], or null, have
+// a bit for each token that a row may become.
 struct SampleCall {
   int64_t num_rows;
   int64_t size;
@@ -121,6 +122,7 @@ struct SampleCall {
   const SamplingRow* rows;
   int64_t* token_ids;
   float* highest;
+  const uint32_t* masks;
 };
 
 struct Exchange;  // see exchange/exchange.h

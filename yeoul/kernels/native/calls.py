@@ -129,7 +129,7 @@ class RotaryCall(Call):
 
 
 class SampleCall(Call):
-    """Rows of logits, how each row's token is chosen, and where it goes."""
+    """Rows of logits, how each row's token is chosen, and where it goes; ``masks`` is null where all tokens may be chosen."""
 
     _fields_ = (
         ("num_rows", _int64),
@@ -138,6 +138,7 @@ class SampleCall(Call):
         ("rows", _address),
         ("token_ids", _address),
         ("highest", _address),
+        ("masks", _address),
     )
 
 

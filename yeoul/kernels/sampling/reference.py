@@ -10,27 +10,32 @@ see ``kernels.sampling_noise``.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from yeoul.kernels.sampling.sampling_rows import SamplingRows
+from yeoul.kernels.sampling.sampling_rows import SamplingRows, TokenMasks
 from yeoul.kernels.sampling_noise.reference import uniform_noise
 
 _MAX_SUM_WIDTH = 512
 
 
-def sample(logits: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor]:
+def sample(logits: Tensor, rows: SamplingRows, masks: TokenMasks | None = None) -> tuple[Tensor, Tensor]:
     """The next token of each row.
 
     Args:
         logits: float32 ``[num_rows, vocab_size]``; what they hold afterwards is of no use.
         rows: ``[num_rows]`` of ``SAMPLING_ROW``.
+        masks: the tokens that each row may become; None lets every one through.
 
     Returns:
         int64 ``[num_rows]``, the tokens: the likeliest one, the lowest among equals, at temperature 0; and float32
         ``[num_rows]``, the highest logits. Where a row holds a NaN or its highest logit is infinite, that number is not
         finite, and the token says nothing.
     """
+    if masks is not None:
+        is_allowed = np.unpackbits(masks.view(np.uint8), axis=1, count=logits.shape[1], bitorder="little")
+        logits.masked_fill_(torch.from_numpy(is_allowed == 0).to(logits.device), -torch.inf)
     token_ids = logits.argmax(dim=-1)
     highest = logits.gather(1, token_ids[:, None])
     drawn = torch.from_numpy((rows["temperature"] > 0).nonzero()[0]).to(logits.device)

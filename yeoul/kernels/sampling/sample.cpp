@@ -146,10 +146,22 @@ int64_t invert_cumulative(const Weights& weights, double noise) {
   return last;
 }
 
+// Tokens whose bit is not set can no longer be chosen. Most pieces of 32 are all out.
+void apply_mask(float* logits, int64_t size, const uint32_t* mask) {
+  const float never = -__builtin_inff();
+  for (int64_t start = 0; start < size; start += 32) {
+    const uint32_t bits = mask[start / 32];
+    const int64_t count = size - start < 32 ? size - start : 32;
+    if (bits == 0xFFFFFFFFu) continue;
+    for (int64_t lane = 0; lane < count; ++lane) logits[start + lane] = bits >> lane & 1 ? logits[start + lane] : never;
+  }
+}
+
 void sample_row(const SampleCall& call, int64_t index) {
   static thread_local Scratch scratch;
   const SamplingRow& row = call.rows[index];
   Weights weights = {call.logits + index * call.size, call.size, nullptr};
+  if (call.masks) apply_mask(weights.numbers, call.size, call.masks + index * ((call.size + 31) / 32));
   call.token_ids[index] = find_largest(weights.numbers, call.size, call.highest + index);
   const float highest = call.highest[index];
   if (!(row.temperature > 0.0f) || highest - highest != 0.0f) return;

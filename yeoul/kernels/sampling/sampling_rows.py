@@ -26,3 +26,5 @@ SAMPLING_ROW = np.dtype(
     align=True,
 )
 SamplingRows: TypeAlias = npt.NDArray[np.void]
+TokenMasks: TypeAlias = npt.NDArray[np.int32]
+"""``[num_rows, ceil(vocab_size / 32)]``: a bit a token, the lowest of a row's first number for token 0."""

@@ -1,0 +1,103 @@
+"""Grammars for a vocabulary of bytes: what may come next, where an answer ends, what is refused, what is kept."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from tests.unit.grammars.grammar_of_bytes import END, allowed, byte_compiler
+from yeoul.errors import InvalidRequestError
+from yeoul.grammars.limits import MAX_CACHED_GRAMMARS
+from yeoul.grammars.matcher import GrammarError
+from yeoul.model_files.tokenizer_source import fake_tokenizer_source
+from yeoul.text.tokenizer import Tokenizer
+
+YES_OR_NO = 'start: "yes" | "no"'
+
+
+def test_only_what_the_grammar_allows_may_come_next_and_an_end_only_where_it_is_complete():
+    matcher = byte_compiler().matcher(YES_OR_NO)
+    assert allowed(matcher) == {ord("y"), ord("n")}
+    matcher.accept(b"ye")
+    assert allowed(matcher) == {ord("s")}
+    assert not matcher.is_complete
+    matcher.accept(b"s")
+    assert matcher.is_complete
+    assert allowed(matcher) == {END}
+    matcher.accept([END])
+    matcher.accept([END])  # a request that ignores ends goes on with them
+    assert allowed(matcher) == {END}
+
+
+def test_a_token_that_the_grammar_forbids_is_an_error():
+    with pytest.raises(GrammarError):
+        byte_compiler().matcher(YES_OR_NO).accept(b"maybe")
+
+
+def test_matchers_of_one_grammar_do_not_see_each_other():
+    compiler = byte_compiler()
+    first, second = compiler.matcher(YES_OR_NO), compiler.matcher(YES_OR_NO)
+    first.accept(b"y")
+    assert allowed(second) == {ord("y"), ord("n")}
+
+
+def test_the_same_tokens_lead_to_the_same_place_however_they_come():
+    schema = '%llguidance {}\nstart: %json {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
+    compiler, text = byte_compiler(), b'{"a": 12'
+    at_once, one_by_one = compiler.matcher(schema), compiler.matcher(schema)
+    at_once.accept(text)
+    for byte in text:
+        allowed(one_by_one)
+        one_by_one.accept([byte])
+    assert allowed(at_once) == allowed(one_by_one) >= {ord("0"), ord("}")}
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    ['start: "a', "start: missing", "start: /(/", 'start: %json {"type": "strange"}', "", "\0", json.dumps({"grammars": []})],
+)
+def test_a_grammar_with_a_flaw_is_refused_with_words(grammar):
+    with pytest.raises(InvalidRequestError, match=r"the grammar cannot be used: ."):
+        byte_compiler().matcher(grammar)
+
+
+def test_a_grammar_that_costs_too_much_is_refused_and_the_next_one_is_compiled():
+    compiler = byte_compiler()
+    with pytest.raises(InvalidRequestError):
+        compiler.matcher("start: /((((((a{1,99}){1,99}){1,99}){1,99}){1,99}){1,99})/")
+    assert allowed(compiler.matcher(YES_OR_NO))
+
+
+def test_a_compiled_grammar_is_kept_and_the_longest_unused_one_goes():
+    compiler = byte_compiler()
+    first = compiler.start(YES_OR_NO)
+    assert compiler.start(YES_OR_NO) is first
+    for number in range(MAX_CACHED_GRAMMARS):
+        compiler.start(f'start: "{number}"')
+    assert compiler.start(YES_OR_NO) is not first
+
+
+def test_compiling_is_nobodys_wait_but_the_askers():
+    may_load = threading.Event()
+
+    def load() -> Tokenizer:
+        may_load.wait()
+        return Tokenizer.load(fake_tokenizer_source())
+
+    compiler = byte_compiler()
+    compiler._load_tokenizer = load
+    compiling = compiler.start(YES_OR_NO)
+    assert not compiling.done()
+    may_load.set()
+    assert allowed(compiler.matcher(YES_OR_NO)) == {ord("y"), ord("n")}
+
+
+def test_a_model_whose_files_name_no_end_of_an_answer_takes_no_grammar():
+    compiler = byte_compiler()
+    tokenizer = Tokenizer.load(fake_tokenizer_source())
+    tokenizer.eos_token_ids.clear()
+    compiler._load_tokenizer = lambda: tokenizer
+    with pytest.raises(InvalidRequestError, match="no end of an answer"):
+        compiler.matcher(YES_OR_NO)

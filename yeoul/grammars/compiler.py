@@ -1,0 +1,95 @@
+"""GrammarCompiler: from a grammar's text to matchers for one tokenizer; the door checks with it, a worker follows with it.
+
+Compiling happens in a thread of its own, without the interpreter's lock, and what was compiled is kept: copying it for
+another answer costs microseconds. Knows no request.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from yeoul.errors import InvalidRequestError
+from yeoul.grammars.limits import MAX_CACHED_GRAMMARS, parser_limits
+from yeoul.grammars.matcher import GrammarMatcher
+
+if TYPE_CHECKING:
+    import llguidance
+
+    from yeoul.text.tokenizer import Tokenizer
+
+
+class GrammarCompiler:
+    """Methods may be called from several threads.
+
+    Args:
+        load_tokenizer: called once, in the compiler's thread, when the first grammar comes.
+        vocab_size: of the model, whose last tokens may be padding that the tokenizer does not know.
+    """
+
+    def __init__(self, load_tokenizer: Callable[[], Tokenizer], vocab_size: int) -> None:
+        self._load_tokenizer = load_tokenizer
+        self._vocab_size = vocab_size
+        self._tokenizer: llguidance.LLTokenizer | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Grammars")
+        self._lock = threading.Lock()
+        self._compiled: OrderedDict[str, Future[llguidance.LLMatcher]] = OrderedDict()
+
+    def start(self, grammar: str) -> Future[llguidance.LLMatcher]:
+        """Compiles it, unless it is compiled or being compiled. The future's error is an InvalidRequestError."""
+        with self._lock:
+            future = self._compiled.get(grammar)
+            if future is None:
+                future = self._compiled[grammar] = self._thread.submit(self._compile, grammar)
+                if len(self._compiled) > MAX_CACHED_GRAMMARS:
+                    self._compiled.popitem(last=False)
+            self._compiled.move_to_end(grammar)
+        return future
+
+    def matcher(self, grammar: str) -> GrammarMatcher:
+        """A matcher at the beginning of the grammar; waits for the compiler where it has to.
+
+        Raises:
+            InvalidRequestError: the grammar's flaw.
+        """
+        return GrammarMatcher(self.start(grammar).result().deep_copy())
+
+    def _compile(self, grammar: str) -> llguidance.LLMatcher:
+        import llguidance
+
+        if self._tokenizer is None:
+            self._tokenizer = _library_tokenizer(self._load_tokenizer(), self._vocab_size)
+        matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=parser_limits())
+        if matcher.is_error():
+            raise InvalidRequestError(f"the grammar cannot be used: {matcher.get_error()}")
+        return matcher
+
+
+class _Spelling:
+    """What llguidance asks of a tokenizer: the bytes of each token, which are special, and how a text is tokenized."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
+        self.eos_token_id = tokenizer.eos_token_ids[0]
+        self.bos_token_id = tokenizer.bos_token_id
+        self.tokens = [tokenizer.token_bytes(token_id) for token_id in range(vocab_size)]
+        self.special_token_ids = sorted(token_id for token_id in tokenizer.special_token_ids if token_id < vocab_size)
+        self._tokenizer = tokenizer
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        written = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        return self._tokenizer.encode(written, add_special_tokens=False)
+
+
+def _library_tokenizer(tokenizer: Tokenizer, vocab_size: int) -> llguidance.LLTokenizer:
+    import llguidance
+
+    if not tokenizer.eos_token_ids:
+        raise InvalidRequestError(
+            "the model's files name no end of an answer, without which no grammar can end; see --tokenizer"
+        )
+    return llguidance.LLTokenizer(
+        llguidance.TokenizerWrapper(_Spelling(tokenizer, vocab_size)), eos_token=tokenizer.eos_token_ids
+    )
