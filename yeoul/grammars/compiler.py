@@ -12,9 +12,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from yeoul.errors import InvalidRequestError
 from yeoul.grammars.limits import MAX_CACHED_GRAMMARS, parser_limits
-from yeoul.grammars.matcher import GrammarMatcher
+from yeoul.grammars.matcher import GrammarError, GrammarMatcher
 
 if TYPE_CHECKING:
     import llguidance
@@ -55,7 +57,9 @@ class GrammarCompiler:
         Raises:
             InvalidRequestError: the grammar's flaw.
         """
-        return GrammarMatcher(self.start(grammar).result().deep_copy())
+        matcher = self.start(grammar).result().deep_copy()
+        assert self._tokenizer is not None
+        return GrammarMatcher(matcher, frozenset(self._tokenizer.eos_tokens))
 
     def _compile(self, grammar: str) -> llguidance.LLMatcher:
         import llguidance
@@ -63,8 +67,12 @@ class GrammarCompiler:
         if self._tokenizer is None:
             self._tokenizer = _library_tokenizer(self._load_tokenizer(), self._vocab_size)
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=parser_limits())
-        if matcher.is_error():
-            raise InvalidRequestError(f"the grammar cannot be used: {matcher.get_error()}")
+        try:
+            # The first step may cost more than all others, and what has no first token has none at all.
+            first = GrammarMatcher(matcher.deep_copy(), frozenset())
+            first.fill_mask(np.zeros(-(-self._vocab_size // 32), dtype=np.int32))
+        except GrammarError as error:
+            raise InvalidRequestError(f"the grammar cannot be used: {error}") from None
         return matcher
 
 

@@ -22,8 +22,9 @@ class GrammarError(Exception):
 class GrammarMatcher:
     """Made by ``GrammarCompiler``, one a choice. A matcher that is given the same tokens stands at the same place."""
 
-    def __init__(self, matcher: llguidance.LLMatcher) -> None:
+    def __init__(self, matcher: llguidance.LLMatcher, ends: frozenset[int]) -> None:
         self._matcher = matcher
+        self._ends = ends
 
     @property
     def is_complete(self) -> bool:
@@ -37,10 +38,10 @@ class GrammarMatcher:
             GrammarError: the grammar does not allow them, or they cost too much.
         """
         for token_id in token_ids:
-            if self._matcher.is_stopped() and not self._matcher.is_error():
-                return  # an end of the answer that the request ignores: there is nothing to go on to
+            if token_id in self._ends and self.is_complete:
+                continue  # an end of the answer, which a request may ignore: there is nothing to go on to
             if not self._matcher.consume_token(token_id):
-                raise GrammarError(self._matcher.get_error() or f"the grammar does not allow token {token_id} here")
+                raise GrammarError(self._error())
 
     def fill_mask(self, mask: MaskRow) -> None:
         """Sets the bits of the tokens that may come next, and clears all others.
@@ -50,4 +51,7 @@ class GrammarMatcher:
         """
         self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
         if self._matcher.is_error():
-            raise GrammarError(self._matcher.get_error())
+            raise GrammarError(self._error())
+
+    def _error(self) -> str:
+        return self._matcher.get_error().removesuffix("<non-verbose/>").strip()
