@@ -45,7 +45,7 @@ class GrammarCompiler:
         with self._lock:
             future = self._compiled.get(grammar)
             if future is None:
-                future = self._compiled[grammar] = self._thread.submit(self._compile, grammar)
+                future = self._compiled[grammar] = self._thread.submit(self.compile, grammar)
                 if len(self._compiled) > MAX_CACHED_GRAMMARS:
                     self._compiled.popitem(last=False)
             self._compiled.move_to_end(grammar)
@@ -61,19 +61,32 @@ class GrammarCompiler:
         assert self._tokenizer is not None
         return GrammarMatcher(matcher, frozenset(self._tokenizer.eos_tokens))
 
-    def _compile(self, grammar: str) -> llguidance.LLMatcher:
+    def compile(self, grammar: str) -> llguidance.LLMatcher:
+        """Compiles it here and now, and keeps nothing.
+
+        Raises:
+            InvalidRequestError: the grammar's flaw.
+        """
         import llguidance
 
         if self._tokenizer is None:
             self._tokenizer = _library_tokenizer(self._load_tokenizer(), self._vocab_size)
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=parser_limits())
         try:
-            # The first step may cost more than all others, and what has no first token has none at all.
-            first = GrammarMatcher(matcher.deep_copy(), frozenset())
-            first.fill_mask(np.zeros(-(-self._vocab_size // 32), dtype=np.int32))
+            self._try_out(GrammarMatcher(matcher.deep_copy(), frozenset()))
         except GrammarError as error:
             raise InvalidRequestError(f"the grammar cannot be used: {error}") from None
         return matcher
+
+    def _try_out(self, matcher: GrammarMatcher) -> None:
+        """The first steps cost more than those after them: what they find too dear is refused before it is begun."""
+        mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
+        matcher.fill_mask(mask)
+        allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
+        if not len(allowed):
+            raise GrammarError("no token can begin an answer that fits it")
+        matcher.accept(allowed[:1].tolist())
+        matcher.fill_mask(mask)
 
 
 class _Spelling:

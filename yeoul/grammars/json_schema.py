@@ -39,7 +39,9 @@ def embedded_schema(schema: object) -> str:
     if not isinstance(schema, dict):
         raise InvalidRequestError(f"a JSON schema has to be an object, but {json.dumps(schema)[:40]} came")
     for path, part in _parts(schema, "#"):
-        if path != "#" and "$ref" in part and "$id" in part:  # before draft 2019-09 the $id counts for nothing, since then it does
+        if (
+            path != "#" and "$ref" in part and "$id" in part
+        ):  # before draft 2019-09 the $id counts for nothing, since then it does
             raise InvalidRequestError(f"{path} of the schema has a $id beside a $ref, which drafts read differently")
     # x-guidance may also loosen what is enforced, so the request's own does not count.
     return json.dumps(schema | {"x-guidance": {"whitespace_pattern": WHITESPACE}}, ensure_ascii=False)
@@ -52,7 +54,7 @@ def find_flaw(schema: dict[str, Any], compile_grammar: Callable[[str], object]) 
     for tried, (path, part) in enumerate(_parts(schema, "#")):
         if tried >= _MAX_NUM_TRIED:
             break
-        if len(path) > len(place) and path.startswith(place):
+        if path.startswith(f"{place}/"):
             try:
                 compile_grammar(json_schema_grammar(shared | part))
             except InvalidRequestError:
