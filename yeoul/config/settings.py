@@ -263,6 +263,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     strict_requests: Annotated[
         bool, Meta(description="Refuse fields of a request that are not known, instead of passing them over.")
     ] = False
+    allow_forced_tokens: Annotated[
+        bool, Meta(description="Let requests bring the tokens of their answers (forced_token_ids): for replays and tests.")
+    ] = False
     max_total_body_bytes: Annotated[
         int, Meta(ge=1024, description="Most bytes of all bodies that are being received or read; further ones get a 503.")
     ] = 1 << 30

@@ -19,7 +19,10 @@ from yeoul.worker_process.executor import Executor
 
 
 class UtilityCalls:
-    """``num_under_way`` workers' answers are waited for: no step follows meanwhile, since a call may change what it finds."""
+    """``num_under_way`` workers' answers are waited for: no step follows meanwhile, since a call may change what it finds.
+
+    Compiling a grammar changes nothing, and steps go on beside it.
+    """
 
     def __init__(self, scheduler: Scheduler, cache: KVCacheManager, arrivals: queue.SimpleQueue[Arrival]) -> None:
         self.num_under_way = 0
@@ -53,7 +56,7 @@ class UtilityCalls:
         if not call.arguments:
             raise InvalidRequestError("collective_rpc needs the name of the method to call as its first argument")
         future = executor.collective_rpc(call.arguments[0], call.arguments[1:])
-        self.num_under_way += 1
+        self.num_under_way += _stops_steps(call)
         future.add_done_callback(
             lambda answer: self._arrivals.put((b"", FromWorkers(executor, CallAnswer(client_id, call, answer))))
         )
@@ -76,10 +79,14 @@ class UtilityCalls:
         Raises:
             ProcessDeadError: only some of them did what they were told. Their states differ, and they are of no more use.
         """
-        self.num_under_way -= 1
+        self.num_under_way -= _stops_steps(answer.call)
         method = answer.call.arguments[0]
         errors = [] if answer.future.exception() else [result.error for result in answer.future.result()]
         if None in errors and any(errors):
             raise ProcessDeadError("Workers", f"disagree: only some could do {method!r} ({next(filter(None, errors))})")
         if method == "reset_cache" and None in errors:
             self._scheduler.requeue_all()  # they have forgotten every request and every block
+
+
+def _stops_steps(call: UtilityCall) -> bool:
+    return call.arguments[0] != "compile_grammar"

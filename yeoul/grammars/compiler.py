@@ -12,8 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from yeoul.errors import InvalidRequestError
 from yeoul.grammars.limits import MAX_CACHED_GRAMMARS, parser_limits
 from yeoul.grammars.matcher import GrammarError, GrammarMatcher
@@ -80,6 +78,8 @@ class GrammarCompiler:
 
     def _try_out(self, matcher: GrammarMatcher) -> None:
         """The first steps cost more than those after them: what they find too dear is refused before it is begun."""
+        import numpy as np
+
         mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)
         matcher.fill_mask(mask)
         allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 if TYPE_CHECKING:
     import llguidance
-
-MaskRow = npt.NDArray[np.int32]
-"""A bit a token, the lowest of the first number for token 0: ``[ceil(vocab_size / 32)]``."""
+    import numpy as np
+    import numpy.typing as npt
 
 
 class GrammarError(Exception):
@@ -43,8 +39,10 @@ class GrammarMatcher:
             if not self._matcher.consume_token(token_id):
                 raise GrammarError(self._error())
 
-    def fill_mask(self, mask: MaskRow) -> None:
+    def fill_mask(self, mask: npt.NDArray[np.int32]) -> None:
         """Sets the bits of the tokens that may come next, and clears all others.
+
+        ``mask`` has a bit a token, the lowest of the first number for token 0: ``[ceil(vocab_size / 32)]``.
 
         Raises:
             GrammarError: finding them costs more than the limits allow.

@@ -53,6 +53,11 @@ class StructuredOutput(msgspec.Struct, frozen=True):
             )
         return grammar
 
+    def schema(self) -> dict[str, Any] | None:
+        """The schema, where it is one."""
+        schema = _schema(self.value) if self.kind == "json_schema" else None
+        return schema if isinstance(schema, dict) else None
+
     def _build(self) -> str:
         match self.kind:
             case "json_object":

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from yeoul.grammars.matcher import GrammarMatcher, MaskRow
+from yeoul.grammars.matcher import GrammarMatcher
 from yeoul.kernels import operations
 from yeoul.layers.token_counts import TokenCounts
 from yeoul.messages.sampling import SamplingParams
@@ -91,7 +91,7 @@ class RequestSampling:
         if position < self._min_tokens and not (self.grammar is not None and self.grammar.is_complete):
             logits[self._held_back] = -torch.inf
 
-    def fill_mask(self, mask: MaskRow, position: int) -> None:
+    def fill_mask(self, mask: npt.NDArray[np.int32], position: int) -> None:
         """Clears the bits of the tokens that the grammar does not allow next. A forced token is nobody's choice.
 
         Raises:

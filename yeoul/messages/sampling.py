@@ -31,6 +31,7 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 StopStrings = Annotated[list[str], Meta(max_length=16)]
 StopTokenIds = Annotated[list[Int64], Meta(max_length=128)]
 ForcedTokenIds = Annotated[list[Int64], Meta(max_length=1 << 20)]
+Grammar = Annotated[str, Meta(max_length=1 << 18)]
 MAX_NUM_LOGIT_BIASES = 1024
 
 
@@ -62,7 +63,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     logprobs: NumLogprobs | None = None
     prompt_logprobs: NumLogprobs | None = None
     skip_special_tokens: bool = True
-    grammar: str | None = None
+    grammar: Grammar | None = None
     forced_token_ids: ForcedTokenIds = []
 
     def check(self, vocab_size: int) -> SamplingParams:

@@ -22,6 +22,7 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.admission import Limits, check_num_logprobs, check_sampling, resolve_max_tokens
+from yeoul.web_process.answer_grammars import AnswerGrammars
 from yeoul.web_process.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.model_text import ModelText, Prompt, load_text
@@ -62,6 +63,7 @@ class AsyncLLM:
         self._model: ServedModel | None = None
         self._slot: EngineSlot | None = None
         self._text: ModelText | None = None
+        self._grammars: AnswerGrammars | None = None
         self._died = asyncio.Event()
         self.drain_is_announced = False  # ``state`` then says draining, while what comes is still taken
 
@@ -118,6 +120,7 @@ class AsyncLLM:
             await asyncio.gather(starting, loading, return_exceptions=True)
             await self._slot.stop()
             raise
+        self._grammars = AnswerGrammars(self._text.tokenizer, self.limits.vocab_size, self._call_workers)
         limits = msgspec.structs.replace(self.limits, max_model_len=ready.max_model_len)
         self._model = msgspec.structs.replace(self.model, limits=limits)
         self._slot.serve()
@@ -185,6 +188,17 @@ class AsyncLLM:
         return self._text
 
     @property
+    def grammars(self) -> AnswerGrammars:
+        """What makes grammars ready for the workers.
+
+        Raises:
+            UnavailableError: the tokenizer is not loaded yet.
+        """
+        if self._grammars is None:
+            raise UnavailableError("the server is starting; try again in a few seconds")
+        return self._grammars
+
+    @property
     def limits(self) -> Limits:
         """What the engine can take; known once ``resolve`` has returned."""
         return self.model.limits
@@ -225,6 +239,9 @@ class AsyncLLM:
     async def call(self, method: str, arguments: list[str] | None = None) -> str:
         """Calls a method of EngineCore by name (``ping``, ``reset_prefix_cache``, ``collective_rpc``)."""
         return await self._ready_slot().engine.call(method, arguments)
+
+    async def _call_workers(self, method: str, arguments: list[str]) -> str:
+        return await self.call("collective_rpc", [method, *arguments])
 
     # Requests
 
@@ -282,6 +299,8 @@ class AsyncLLM:
                 ticket = place.enter_context(self.take_ticket(terms, len(prompts) * sampling.n, num_tokens, request_id))
             async with ticket.in_time():
                 prompt_token_ids = await self.text.tokenize_all(prompts, limits, add_special_tokens, ticket.terms.tenant)
+                if sampling.grammar is not None:
+                    await self.grammars.prepare(sampling.grammar)
             resolved = [resolve_max_tokens(sampling, len(token_ids), limits) for token_ids in prompt_token_ids]
             num_prompt_tokens, max_tokens = sum(map(len, prompt_token_ids)), [params.max_tokens or 1 for params in resolved]
             check_num_logprobs(sampling, num_prompt_tokens, sum(max_tokens))

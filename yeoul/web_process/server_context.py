@@ -6,14 +6,18 @@ import functools
 import time
 from dataclasses import dataclass, field
 
+import msgspec
 from fastapi import Request
 
 from yeoul.config.settings import Settings
-from yeoul.errors import NotFoundError
+from yeoul.errors import InvalidRequestError, NotFoundError
+from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.async_llm import AsyncLLM
 from yeoul.web_process.body_reader import BodyReader
 from yeoul.web_process.metrics import Metrics
 from yeoul.web_process.schemas.body import ServedBody
+from yeoul.web_process.schemas.chat import ChatRequest
+from yeoul.web_process.schemas.completions import CompletionRequest
 from yeoul.web_process.service_terms import ServiceTerms
 
 
@@ -59,6 +63,22 @@ class ServerContext:
                 code="model_not_found",
             )
         return name
+
+    async def to_sampling(self, body: CompletionRequest | ChatRequest) -> SamplingParams:
+        """The sampling parameters of a request, with the grammar of what it wants.
+
+        Raises:
+            InvalidRequestError: a value that cannot work.
+        """
+        sampling = body.to_sampling(self.llm.text.sampling_defaults)
+        if sampling.forced_token_ids and not self.settings.server.allow_forced_tokens:
+            raise InvalidRequestError(
+                "forced_token_ids are for replays: leave them out, or start the server with --allow-forced-tokens",
+                param="forced_token_ids",
+            )
+        if (wanted := body.structured_output()) is None:
+            return sampling
+        return msgspec.structs.replace(sampling, grammar=await self.llm.grammars.build(wanted))
 
     def terms(self, request: Request, body: ServedBody | None = None) -> ServiceTerms:
         """The terms of a request: what its body says, its key where there are several, and the server's own deadline.

@@ -26,7 +26,7 @@ def chat_router(context: ServerContext) -> APIRouter:
         body = await context.bodies.read(request, ChatRequest)
         model = context.check_model(body.model)
         terms = context.terms(request, body)
-        sampling = body.to_sampling(context.llm.text.sampling_defaults)
+        sampling = await context.to_sampling(body)
         num_tokens = sampling.n * guess_num_tokens(request.state.num_body_bytes)
         with context.llm.take_ticket(terms, sampling.n, num_tokens) as ticket:
             async with ticket.in_time():

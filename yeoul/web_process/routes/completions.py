@@ -23,7 +23,7 @@ def completions_router(context: ServerContext) -> APIRouter:
         model = context.check_model(body.model)
         stream = await context.llm.submit(
             body.prompt,
-            body.to_sampling(context.llm.text.sampling_defaults),
+            await context.to_sampling(body),
             terms=context.terms(request, body),
             add_special_tokens=body.add_special_tokens is not False,
         )

@@ -94,7 +94,6 @@ class ChatRequest(SamplingFields, kw_only=True):
     tool_choice: str | dict[str, Any] | None = None
     functions: Tools | None = None
     function_call: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
     modalities: list[str] | None = None
     reasoning_effort: Label | None = None
     add_generation_prompt: bool | None = None
@@ -114,10 +113,6 @@ class ChatRequest(SamplingFields, kw_only=True):
                     f"calling tools is not supported: {choice} has to be 'none' or left out, but {str(chosen)[:40]!r} came",
                     param=choice,
                 )
-        if self.response_format is not None and self.response_format.get("type") != "text":
-            raise InvalidRequestError(
-                "response_format has to be of type 'text'; structured output is not supported", param="response_format"
-            )
         if self.modalities is not None and self.modalities != ["text"]:
             raise InvalidRequestError("modalities has to be ['text']; this model writes text only", param="modalities")
         if self.top_logprobs and not self.logprobs:

@@ -11,6 +11,7 @@ from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import (
     MAX_NUM_LOGIT_BIASES,
     Count,
+    ForcedTokenIds,
     Int64,
     MaxTokens,
     MinP,
@@ -25,7 +26,8 @@ from yeoul.messages.sampling import (
     TopP,
 )
 from yeoul.model_files.tokenizer_source import SamplingDefaults
-from yeoul.web_process.schemas.body import RequestBody, ServedBody
+from yeoul.web_process.schemas.body import RequestBody
+from yeoul.web_process.schemas.structured import StructuredFields
 
 
 class StreamOptions(RequestBody, kw_only=True):
@@ -36,7 +38,7 @@ class StreamOptions(RequestBody, kw_only=True):
     continuous_usage_stats: bool | None = None
 
 
-class SamplingFields(ServedBody, kw_only=True):
+class SamplingFields(StructuredFields, kw_only=True):
     """OpenAI's sampling fields, and those that vLLM added."""
 
     n: NumChoices | None = None
@@ -61,6 +63,7 @@ class SamplingFields(ServedBody, kw_only=True):
     skip_special_tokens: bool | None = None
     add_special_tokens: bool | None = None
     return_tokens_as_token_ids: bool | None = None
+    forced_token_ids: ForcedTokenIds | None = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"stream_options": StreamOptions}
 
@@ -83,6 +86,7 @@ class SamplingFields(ServedBody, kw_only=True):
             "max_tokens": max_tokens,
             "logprobs": logprobs,
             "prompt_logprobs": prompt_logprobs,
+            "grammar": None,  # of another name here: see ``structured_output``
         }
         wanted = msgspec.structs.asdict(defaults) | {name: value for name, value in said.items() if value is not None}
         names = SamplingParams.__struct_fields__

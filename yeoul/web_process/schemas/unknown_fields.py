@@ -30,8 +30,7 @@ _MAX_NUM_LOGGED = 256  # in a server's life
 _STEERING: list[tuple[tuple[object, ...], str]] = [
     (
         ("", [], False),
-        """structured_outputs guided_json guided_regex guided_choice guided_grammar json_schema grammar regex ebnf
-        structural_tag format tools functions images documents chat_template messages prompt_embeds logits_processors
+        """format tools functions images documents chat_template messages prompt_embeds logits_processors
         logit_processors custom_logit_processor bad_words banned_tokens custom_token_bans ban_tokens stop_regex
         negative_prompt samplers sampler_order lora lora_path lora_request adapter_id continue_final_message
         use_beam_search early_stopping watermark return_token_ids return_prompt_text return_hidden_states no_stop_trim
@@ -56,7 +55,6 @@ _STEERING: list[tuple[tuple[object, ...], str]] = [
     ((-1,), "n_predict num_predict max_new_tokens"),
     ((-1, 0), "top_n_sigma nsigma"),
     ((True,), "do_sample include_reasoning normalize spaces_between_special_tokens"),
-    (({"type": "text"},), "response_format"),
     (("none", "auto"), "tool_choice function_call"),
     ((["text"],), "modalities"),
     (("disabled",), "truncation"),
