@@ -17,6 +17,7 @@ MIXED: list[dict[str, Any]] = [
     {"prompt": "foam and spray", "max_tokens": 90, "temperature": 0.8, "seed": 11, "stop": ["  ", "e ", "zq"]},
     {"prompt": "a crowd " * 30, "max_tokens": 30, "temperature": 0.7, "seed": 5, "presence_penalty": 1.0, "top_k": 20},
     {"prompt": "bank " * 5, "max_tokens": 50, "seed": 1, "frequency_penalty": 0.5, "repetition_penalty": 1.2},
+    {"prompt": "a form ", "max_tokens": 70, "seed": 4, "guided_json": {"items": {"type": "string"}, "minItems": 9}},
     {"prompt": ["two", "prompts"], "max_tokens": 45, "temperature": 1.0, "seed": 9, "n": 2, "logprobs": 1},
 ]
 

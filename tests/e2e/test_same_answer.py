@@ -30,6 +30,11 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "logit_bias": {"260": 2.0},
         "prompt_length": 90,
     },
+    "a schema": {
+        "temperature": 1,
+        "prompt_length": 60,
+        "guided_json": {"type": "array", "items": {"type": "string", "maxLength": 12}, "minItems": 4},
+    },
     "two choices": {"temperature": 1.3, "n": 2, "prompt_length": 33},
     "the prompt's own": {"temperature": 0, "prompt_logprobs": 3, "prompt_length": 220},
 }

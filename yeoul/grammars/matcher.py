@@ -52,4 +52,5 @@ class GrammarMatcher:
             raise GrammarError(self._error())
 
     def _error(self) -> str:
-        return self._matcher.get_error().removesuffix("<non-verbose/>").strip()
+        words = self._matcher.get_error().removesuffix("<non-verbose/>").strip()
+        return words if " " in words else f"no answer can fit it ({words})"

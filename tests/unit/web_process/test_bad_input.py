@@ -143,7 +143,7 @@ def test_the_param_is_named():
         ("top_logprobs", {"top_logprobs": 1}),
         ("max_completion_tokens", {"max_completion_tokens": 0}),
         ("tools", {"tools": [{"type": "function", "function": {"name": "f"}}]}),
-        ("response_format", {"response_format": {"type": "json_object"}}),
+        ("response_format.type", {"response_format": {"type": "strange"}}),
         ("modalities", {"modalities": ["audio"]}),
         ("tool_choice", {"tool_choice": "required"}),
         ("function_call", {"function_call": {"name": "f"}}),

@@ -158,7 +158,7 @@ def test_messages_become_what_templates_know():
         ({"messages": [{"role": "user", "content": "refuse me"}]}, "I will not"),
         ({"messages": "hi"}, "messages"),
         ({"tools": [{"type": "function"}]}, "tools"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "strange"}}, "response_format.type"),
         ({"top_logprobs": 3}, "top_logprobs needs logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs is 21; expected at most 20"),
         ({"max_completion_tokens": 0}, "max_completion_tokens is 0; expected at least 1"),

@@ -102,6 +102,7 @@ class ChatRequest(SamplingFields, kw_only=True):
     inner: ClassVar[dict[str, type[RequestBody]]] = {**SamplingFields.inner, "messages": ChatMessage}
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for tools, choice in (("tools", "tool_choice"), ("functions", "function_call")):
             chosen = getattr(self, choice)
             if getattr(self, tools) and "none" not in (chosen, self.tool_choice):

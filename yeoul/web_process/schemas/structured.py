@@ -46,6 +46,9 @@ class StructuredFields(ServedBody, kw_only=True):
     regex: str | None = None
     structural_tag: str | dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        self.structured_output()
+
     def structured_output(self) -> StructuredOutput | None:
         """What the answer has to be; None where it may be any text.
 
@@ -59,8 +62,10 @@ class StructuredFields(ServedBody, kw_only=True):
             if getattr(self, name) not in (None, "", [])
         ]
         if len(wishes) > 1:
-            named = ", ".join(wish.field for wish in wishes)
-            raise InvalidRequestError(f"an answer can have one form only; of {named} leave all but one out", param=named)
+            named = [wish.field for wish in wishes]
+            raise InvalidRequestError(
+                f"an answer can have one form only; of {', '.join(named)} leave all but one out", param=named[-1]
+            )
         return wishes[0] if wishes else None
 
     def _of_format(self) -> StructuredOutput | None:
@@ -82,7 +87,7 @@ class StructuredFields(ServedBody, kw_only=True):
             case "structural_tag":
                 return StructuredOutput("structural_tag", fields, "response_format")
         raise InvalidRequestError(
-            f"response_format has the type {str(kind)[:40]!r}; expected one of {_FORMATS}", param="response_format.type"
+            f"response_format.type is {str(kind)[:40]!r}; expected one of {_FORMATS}", param="response_format.type"
         )
 
     @staticmethod
