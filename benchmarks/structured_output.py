@@ -1,8 +1,8 @@
 """What a form costs: constrained streams against free ones of as many tokens, of the same prompts, in turns on one server.
 
-``python -m benchmarks.structured_output [--streams 1,8,32] [--tokens 128] [--rounds 5]`` starts ``yeoul serve`` with the default
-model and prints, for each number of streams, tokens a second free and constrained (medians) and their ratio. No form is ever
-complete before ``max_tokens``, so both sides make the same number of tokens.
+``python -m benchmarks.structured_output [--streams 1,8,32] [--tokens 128] [--rounds 5]`` starts ``yeoul serve``
+with the default model and prints, for each number of streams, tokens a second free and constrained (medians) and their
+ratio. No form is ever complete before ``max_tokens``, so both sides make the same number of tokens.
 """
 
 from __future__ import annotations

@@ -11,13 +11,16 @@ from torch import Tensor
 from yeoul.messages.outputs import TokenLogprobs
 
 
-def token_logprobs(logits: Tensor, token_ids: Tensor, num_likeliest: int) -> list[TokenLogprobs]:
-    """Reports each row's token, and the row's ``num_likeliest`` most likely ones.
+def token_logprobs(
+    logits: Tensor, token_ids: Tensor, num_likeliest: int, others: Tensor | None = None
+) -> list[TokenLogprobs]:
+    """Reports each row's token, the row's ``num_likeliest`` most likely ones, and ``others``.
 
     Args:
         logits: float32 ``[num_rows, vocab_size]``, as the model made them.
         token_ids: int64 ``[num_rows]``.
         num_likeliest: how many more entries each report has.
+        others: int64 ``[num_others]``, tokens that each report has entries for, too.
 
     Returns:
         a report a row; ranks count from 1, and tokens of the same probability share the better rank.
@@ -28,6 +31,7 @@ def token_logprobs(logits: Tensor, token_ids: Tensor, num_likeliest: int) -> lis
     are_likelier = torch.gt(logprobs, own, out=torch.empty_like(logprobs))
     ranks = (are_likelier.sum(dim=-1) + 1).int().tolist()
     likeliest, likeliest_ids = logprobs.topk(min(num_likeliest, logits.shape[1]), dim=-1)
-    all_ids = torch.cat([token_ids[:, None], likeliest_ids], dim=1).tolist()
-    all_logprobs = torch.cat([own, likeliest], dim=1).tolist()
+    more_ids = token_ids.new_empty(0) if others is None else others
+    all_ids = torch.cat([token_ids[:, None], likeliest_ids, more_ids.expand(len(logits), -1)], dim=1).tolist()
+    all_logprobs = torch.cat([own, likeliest, logprobs[:, more_ids]], dim=1).tolist()
     return [TokenLogprobs(*report) for report in zip(all_ids, all_logprobs, ranks, strict=True)]

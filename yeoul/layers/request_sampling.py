@@ -5,6 +5,7 @@ Knows nothing of batches or models. The model runner makes one for each request;
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,7 +48,7 @@ class RequestSampling:
         grammar: GrammarMatcher | None = None,
     ) -> None:
         is_greedy = params.temperature < GREEDY_TEMPERATURE
-        self.num_logprobs = params.logprobs
+        self.num_logprobs = params.logprobs if params.logprob_token_ids is None else 0
         row = np.zeros((), dtype=operations.SAMPLING_ROW)
         row["seed"] = (params.seed or 0) & (2**64 - 1)
         row["choice_index"] = choice_index & _LOW_WORD
@@ -61,6 +62,11 @@ class RequestSampling:
         self._min_tokens = params.min_tokens
         self._forced = params.forced_token_ids
         self.grammar = grammar
+        self.logprob_token_ids = _index_tensor(params.logprob_token_ids or [], vocab_size, device)
+        self._allowed = _mask_of(params.allowed_token_ids, vocab_size)
+        self._bad_words = [tuple(word) for word in params.bad_word_token_ids if word]
+        longest = max(map(len, self._bad_words), default=1)
+        self._recent = collections.deque(token_ids[num_prompt_tokens:].tolist(), maxlen=longest - 1)
         if grammar is not None:
             grammar.accept(token_ids[num_prompt_tokens:].tolist())
         self._counts: TokenCounts | None = None
@@ -72,10 +78,15 @@ class RequestSampling:
         self._held_back = _index_tensor(held_back, vocab_size, device)
         self._biased = _index_tensor(list(params.logit_bias), vocab_size, device)
         self._biases = torch.tensor(list(params.logit_bias.values()), dtype=torch.float32, device=device)
-        self.changes_logits = any((self._counts is not None, params.logit_bias, held_back, self._forced))
+        self.changes_logits = any((self._counts is not None, params.logit_bias, held_back, self._forced, self._bad_words))
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether ``fill_mask`` may clear a bit."""
+        return self.grammar is not None or self._allowed is not None
 
     def change_logits(self, logits: Tensor, position: int) -> None:
-        """Applies penalties, then logit bias, then ``min_tokens``, in place, to float32 ``[vocab_size]``.
+        """Applies penalties, then logit bias, ``min_tokens`` and bad words, in place, to float32 ``[vocab_size]``.
 
         ``position`` is the number of output tokens so far. A token that is forced leaves nothing else to choose. Where a
         grammar has come to its end, ``min_tokens`` cannot ask for more.
@@ -90,20 +101,29 @@ class RequestSampling:
             logits[self._biased] += self._biases
         if position < self._min_tokens and not (self.grammar is not None and self.grammar.is_complete):
             logits[self._held_back] = -torch.inf
+        recent = tuple(self._recent)
+        for word in self._bad_words:
+            if recent[max(0, len(recent) - len(word) + 1) :] == word[:-1]:
+                logits[word[-1]] = -torch.inf
 
     def fill_mask(self, mask: npt.NDArray[np.int32], position: int) -> None:
-        """Clears the bits of the tokens that the grammar does not allow next. A forced token is nobody's choice.
+        """Clears the bits of the tokens that may not come next. A forced token is nobody's choice.
 
         Raises:
             GrammarError: see ``GrammarMatcher.fill_mask``.
         """
-        if self.grammar is not None and position >= len(self._forced):
+        if position < len(self._forced):
+            return
+        if self.grammar is not None:
             self.grammar.fill_mask(mask)
+        if self._allowed is not None:
+            mask &= self._allowed
 
     def note_token(self, token_id: int) -> None:
         """Takes account of a token that was sampled."""
         if self._counts is not None:
             self._counts.add(token_id)
+        self._recent.append(token_id)
         if self.grammar is not None:
             self.grammar.accept([token_id])
 
@@ -124,6 +144,14 @@ def sampling_rows(requests: Sequence[RequestSampling], positions: Sequence[int])
     rows = np.frombuffer(bytearray().join([request.row for request in requests]), dtype=operations.SAMPLING_ROW)
     rows["position"] = positions
     return rows
+
+
+def _mask_of(token_ids: list[int] | None, vocab_size: int) -> npt.NDArray[np.int32] | None:
+    if token_ids is None:
+        return None
+    bits = np.zeros(-(-vocab_size // 32) * 32, dtype=np.uint8)
+    bits[_index_tensor(token_ids, vocab_size, torch.device("cpu")).numpy()] = 1
+    return np.packbits(bits, bitorder="little").view(np.int32)
 
 
 def _index_tensor(token_ids: list[int], vocab_size: int, device: torch.device) -> Tensor:

@@ -43,7 +43,7 @@ def sample_tokens(logits: Tensor, requests: Sequence[RequestSampling], positions
     for row, request in enumerate(requests):
         if request.changes_logits:
             _change_row(logits, row, request, positions[row], result)
-    masks = _grammar_masks(requests, positions, logits.shape[1], result)
+    masks = _token_masks(requests, positions, logits.shape[1], result)
     token_ids, highest = operations.sample(logits, sampling_rows(requests, positions), masks)
     result.token_ids = token_ids.tolist()
     _refuse_bad_rows(highest.tolist(), result)
@@ -60,11 +60,11 @@ def _change_row(logits: Tensor, row: int, request: RequestSampling, position: in
         result.faults[row] = f"the sampling parameters could not be applied: {type(error).__name__}: {error}"
 
 
-def _grammar_masks(
+def _token_masks(
     requests: Sequence[RequestSampling], positions: Sequence[int], vocab_size: int, result: SampledTokens
 ) -> operations.TokenMasks | None:
-    """The tokens that each row's grammar allows, a bit a token; None where no row has a grammar."""
-    if all(request.grammar is None for request in requests):
+    """The tokens that each row may become, a bit a token; None where all rows may become any."""
+    if not any(request.has_mask for request in requests):
         return None
     masks = np.full((len(requests), -(-vocab_size // 32)), -1, dtype=np.int32)
     for row, request in enumerate(requests):
@@ -83,7 +83,9 @@ def _report(raw_logits: Tensor, row: int, request: RequestSampling, result: Samp
         return
     try:
         token_ids = torch.tensor([result.token_ids[row]], device=raw_logits.device)
-        result.logprobs[row] = token_logprobs(raw_logits[None], token_ids, request.num_logprobs or 0)[0]
+        result.logprobs[row] = token_logprobs(
+            raw_logits[None], token_ids, request.num_logprobs or 0, request.logprob_token_ids
+        )[0]
     except Exception as error:
         result.faults[row] = f"the log probabilities could not be computed: {type(error).__name__}: {error}"
 

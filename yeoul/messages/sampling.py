@@ -30,6 +30,10 @@ RepetitionPenalty = Annotated[float, Meta(gt=0, le=100)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 StopStrings = Annotated[list[str], Meta(max_length=16)]
 StopTokenIds = Annotated[list[Int64], Meta(max_length=128)]
+AllowedTokenIds = Annotated[list[Int64], Meta(min_length=1, max_length=1 << 16)]
+LogprobTokenIds = Annotated[list[Int64], Meta(min_length=1, max_length=128)]
+BadWords = Annotated[list[str], Meta(max_length=128)]
+BadWordTokenIds = Annotated[list[list[Int64]], Meta(max_length=256)]
 ForcedTokenIds = Annotated[list[Int64], Meta(max_length=1 << 20)]
 Grammar = Annotated[str, Meta(max_length=1 << 18)]
 MAX_NUM_LOGIT_BIASES = 1024
@@ -41,7 +45,9 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     ``temperature`` 0 is greedy. ``top_k`` 0 (or -1) keeps every token. ``seed`` None is replaced by a random one at the
     door. ``max_tokens`` None fills the remaining context. ``logprobs`` k returns the chosen token's log probability and
     those of the k most likely ones, of the model's distribution before penalties and temperature. ``grammar`` is what the
-    answer must be, as llguidance reads it. ``forced_token_ids`` are "sampled" first, whatever the model says.
+    answer must be, as llguidance reads it. ``forced_token_ids`` are "sampled" first, whatever the model says. With
+    ``logprob_token_ids`` those tokens' log probabilities are told in place of the likeliest ones'. ``bad_words`` are never
+    written; the door spells them as ``bad_word_token_ids``.
     """
 
     n: NumChoices = 1
@@ -63,6 +69,10 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     logprobs: NumLogprobs | None = None
     prompt_logprobs: NumLogprobs | None = None
     skip_special_tokens: bool = True
+    allowed_token_ids: AllowedTokenIds | None = None
+    logprob_token_ids: LogprobTokenIds | None = None
+    bad_words: BadWords = []
+    bad_word_token_ids: BadWordTokenIds = []
     grammar: Grammar | None = None
     forced_token_ids: ForcedTokenIds = []
 
@@ -82,8 +92,15 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
                 f"min_tokens is {self.min_tokens}, more than max_tokens, {self.max_tokens}", param="min_tokens"
             )
         self._check_stops(vocab_size)
-        for token_id in self.forced_token_ids:
-            _check_token_id("forced_token_ids", token_id, vocab_size)
+        for name in ("forced_token_ids", "allowed_token_ids", "logprob_token_ids"):
+            for token_id in getattr(self, name) or ():
+                _check_token_id(name, token_id, vocab_size)
+        if (longest := max(map(len, self.bad_words), default=0)) > MAX_STOP_STRING_CHARACTERS:
+            raise InvalidRequestError(
+                f"a bad word has {longest} characters; expected at most {MAX_STOP_STRING_CHARACTERS}", param="bad_words"
+            )
+        if not all(word.strip() for word in self.bad_words):
+            raise InvalidRequestError("a bad word is empty; leave it out", param="bad_words")
         for token_id, bias in self.logit_bias.items():
             _check_token_id("logit_bias", token_id, vocab_size)
             if not -_MAX_BIAS <= bias <= _MAX_BIAS:

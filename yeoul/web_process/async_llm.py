@@ -297,6 +297,7 @@ class AsyncLLM:
             if ticket is None:
                 num_tokens = sampling.n * _guess(prompts)
                 ticket = place.enter_context(self.take_ticket(terms, len(prompts) * sampling.n, num_tokens, request_id))
+            sampling = self.text.spell_bad_words(sampling)
             async with ticket.in_time():
                 prompt_token_ids = await self.text.tokenize_all(prompts, limits, add_special_tokens, ticket.terms.tenant)
                 if sampling.grammar is not None:

@@ -268,3 +268,47 @@ def test_parameters_that_cannot_be_applied_fail_their_own_row_only():
     assert "could not be applied: IndexError" in result.faults[0]
     assert "log probabilities could not be computed: RuntimeError" in result.faults[2]
     assert result.token_ids[1] == int(logits[1].argmax())
+
+
+def test_only_allowed_tokens_are_sampled():
+    logits = random_logits(1)
+    assert kept_tokens(logits, allowed_token_ids=[3, 500, 999], temperature=5.0) == {3, 500, 999}
+
+
+def test_a_row_that_may_become_nothing_fails_alone():
+    logits = random_logits(3)
+    nothing = request(allowed_token_ids=[7], logit_bias={7: -torch.inf})
+    result = sample_tokens(logits, [request(), nothing, request()], [0, 0, 0])
+    assert list(result.faults) == [1]
+
+
+def test_forced_tokens_come_first_with_their_own_log_probabilities():
+    logits = random_logits(1)
+    forced = request(forced_token_ids=[17, 4], logprobs=1, temperature=0, allowed_token_ids=[9])
+    found = []
+    for position in range(3):
+        result = sample_tokens(logits.clone(), [forced], [position])
+        found += result.token_ids
+        assert result.logprobs[0].token_ids[0] == result.token_ids[0]
+        expected = torch.log_softmax(logits[0], dim=-1)[result.token_ids[0]]
+        assert result.logprobs[0].logprobs[0] == pytest.approx(float(expected), abs=1e-5)
+    assert found == [17, 4, 9]
+
+
+@pytest.mark.parametrize("output", [[], [5], [5, 6], [6, 5], [9, 5, 6], [5, 6, 7]])
+def test_the_last_token_of_a_bad_word_is_out_after_its_others(output):
+    sampling = request(output=output, bad_word_token_ids=[[5, 6, 7], [8], [6, 7]])
+    banned = set(torch.isneginf(changed(sampling, random_logits(1)[0], len(output))).nonzero()[:, 0].tolist())
+    assert banned == {8} | ({7} if output[-1:] == [6] else set())
+    grown = request(bad_word_token_ids=[[5, 6, 7], [8], [6, 7]])
+    for token in output:
+        grown.note_token(token)
+    assert torch.equal(changed(grown, random_logits(1)[0]), changed(sampling, random_logits(1)[0]))
+
+
+def test_named_tokens_are_told_in_place_of_the_likeliest():
+    logits = random_logits(1)
+    (report,) = sample_tokens(logits.clone(), [request(logprob_token_ids=[4, 2, 4], logprobs=3)], [0]).logprobs.values()
+    assert report.token_ids[1:] == [4, 2, 4]
+    expected = torch.log_softmax(logits[0], dim=-1)[[4, 2, 4]]
+    assert report.logprobs[1:] == pytest.approx(expected.tolist(), abs=1e-5)

@@ -126,7 +126,6 @@ def test_what_would_change_the_answer_is_refused_unless_it_asks_for_nothing(last
         ({"dry_multiplier": 0.8, "dry_base": 1.75}, "dry_multiplier"),
         ({"repeat_penalty": 1.1}, "use repetition_penalty"),
         ({"n_predict": 64}, "use max_tokens"),
-        ({"allowed_token_ids": []}, "allowed_token_ids"),
         ({"use_beam_search": True}, "use_beam_search"),
         ({"best_of": 4}, "best_of is 4"),
         ({"suffix": "end"}, "suffix"),

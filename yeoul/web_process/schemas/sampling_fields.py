@@ -10,9 +10,12 @@ from msgspec import Meta
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import (
     MAX_NUM_LOGIT_BIASES,
+    AllowedTokenIds,
+    BadWords,
     Count,
     ForcedTokenIds,
     Int64,
+    LogprobTokenIds,
     MaxTokens,
     MinP,
     NumChoices,
@@ -63,6 +66,9 @@ class SamplingFields(StructuredFields, kw_only=True):
     skip_special_tokens: bool | None = None
     add_special_tokens: bool | None = None
     return_tokens_as_token_ids: bool | None = None
+    allowed_token_ids: AllowedTokenIds | None = None
+    logprob_token_ids: LogprobTokenIds | None = None
+    bad_words: BadWords | None = None
     forced_token_ids: ForcedTokenIds | None = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"stream_options": StreamOptions}
@@ -84,7 +90,7 @@ class SamplingFields(StructuredFields, kw_only=True):
             "logit_bias": _logit_bias(self.logit_bias or {}),
             "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
             "max_tokens": max_tokens,
-            "logprobs": logprobs,
+            "logprobs": logprobs if self.logprob_token_ids is None else len(self.logprob_token_ids),
             "prompt_logprobs": prompt_logprobs,
             "grammar": None,  # of another name here: see ``structured_output``
         }

@@ -31,7 +31,7 @@ _STEERING: list[tuple[tuple[object, ...], str]] = [
     (
         ("", [], False),
         """format tools functions images documents chat_template messages prompt_embeds logits_processors
-        logit_processors custom_logit_processor bad_words banned_tokens custom_token_bans ban_tokens stop_regex
+        logit_processors custom_logit_processor banned_tokens custom_token_bans ban_tokens stop_regex
         negative_prompt samplers sampler_order lora lora_path lora_request adapter_id continue_final_message
         use_beam_search early_stopping watermark return_token_ids return_prompt_text return_hidden_states no_stop_trim
         prompt_logprobs echo suffix instruction prompt_name prefix partial""",
@@ -39,7 +39,7 @@ _STEERING: list[tuple[tuple[object, ...], str]] = [
     (({},), "options kv_transfer_params vllm_xargs custom_params repetition_detection"),
     (
         (),
-        """allowed_token_ids logprob_token_ids truncate_prompt_tokens thinking_token_budget thinking_budget enable_thinking
+        """truncate_prompt_tokens thinking_token_budget thinking_budget enable_thinking
         thinking reasoning audio web_search_options min_new_tokens""",
     ),
     (
