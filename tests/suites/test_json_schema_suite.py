@@ -33,18 +33,8 @@ DRAFTS = {"draft2020-12": (160, 22), "draft7": (155, 13)}
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("suite")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--no-binary",
-        ":all:",
-        "--no-build-isolation",
-    ]
-    fetched = subprocess.run([*command, SOURCE, "--dest", str(folder)], capture_output=True, text=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", SOURCE]
+    fetched = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     archives = list(folder.glob("*.tar.gz"))
     if not archives:
         pytest.skip(f"the package registry does not give {SOURCE}: {fetched.stderr[-300:]}")
