@@ -14,8 +14,8 @@ from yeoul.errors import InvalidRequestError
 
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
-# Between two tokens of JSON. Bounded, since a small model may like nothing better than one more line end.
-WHITESPACE = r"[\x20\x0A\x0D\x09]{1,32}"
+# Between two tokens of JSON: a space, or a new line and its indentation. A small model may like nothing better than line ends.
+WHITESPACE = r" |\r?\n[ \t]{0,31}"
 _ONE = ("additionalItems", "additionalProperties", "contains", "else", "if", "items", "not", "propertyNames", "then")
 _SEVERAL = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
 _NAMED = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
