@@ -14,7 +14,7 @@ from yeoul.errors import InvalidRequestError
 
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
-# Between two tokens of JSON: a space, or a new line and its indentation. A small model may like nothing better than line ends.
+# Between two tokens of JSON: a space, or a new line and its indentation: some models like nothing better than line ends.
 WHITESPACE = r" |\r?\n[ \t]{0,31}"
 _ONE = ("additionalItems", "additionalProperties", "contains", "else", "if", "items", "not", "propertyNames", "then")
 _SEVERAL = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
