@@ -43,6 +43,12 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: Annotated[
         str | None, Meta(description="A file with a chat template, or the template itself, instead of the model's own.")
     ] = None
+    tool_call_parser: Annotated[
+        str, Meta(description="How the model writes tool calls, such as hermes. Default: found from its template and tokens.")
+    ] = "auto"
+    reasoning_parser: Annotated[
+        str, Meta(description="How the model marks its reasoning, such as qwen3. Default: found in the same way.")
+    ] = "auto"
     chat_template_timeout_seconds: Annotated[
         Seconds, Meta(description="Longest that the chat template may take to render a conversation.")
     ] = 10.0

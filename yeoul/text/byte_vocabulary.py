@@ -22,6 +22,11 @@ class ByteVocabulary:
         self.prefix = [source.bos_token_id] if source.add_bos_token and source.bos_token_id is not None else []
         self.suffix = [source.eos_token_id] if source.add_eos_token and source.eos_token_id is not None else []
 
+    @property
+    def added_tokens(self) -> dict[int, str]:
+        """BOS and EOS."""
+        return self._special
+
     def encode(self, text: str) -> list[int]:
         """The bytes of ``text``; the special tokens' names are text like any other."""
         try:

@@ -39,6 +39,7 @@ class ChatTemplate:
         self, template: str | None, *, tool_template: str | None = None, variables: Mapping[str, str] | None = None
     ) -> None:
         self._variables = dict(variables or {})
+        self._sources = template, template if tool_template is None else tool_template
         self._for_all = None if template is None else _CompiledTemplate(template, self._variables)
         self._for_tools = self._for_all
         if tool_template is not None:
@@ -68,6 +69,16 @@ class ChatTemplate:
                 template.fault,
             )
         return template
+
+    @property
+    def source(self) -> str | None:
+        """The Jinja source for chats without tools; None where there is none."""
+        return self._sources[0]
+
+    @property
+    def tool_source(self) -> str | None:
+        """The Jinja source for chats with tools."""
+        return self._sources[1]
 
     @property
     def fault(self) -> str | None:

@@ -7,7 +7,7 @@ spread over several tokens comes out whole with the last of them, and nothing de
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from yeoul.messages.sampling import SamplingParams
 from yeoul.text.stop_strings import StopStringMatcher
@@ -26,9 +26,16 @@ class IncrementalDetokenizer:
         prompt_token_ids: decide whether the answer begins the text, and which character it may be finishing.
         sampling: ``stop``, ``include_stop_str_in_output``, ``min_tokens`` and ``skip_special_tokens`` are read. A stop
             string counts only if it ends after the first ``min_tokens`` tokens.
+        marked: tokens by id whose text is kept though they are special, or end the answer, and whose places are told.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prompt_token_ids: Sequence[int], sampling: SamplingParams) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        prompt_token_ids: Sequence[int],
+        sampling: SamplingParams,
+        marked: Mapping[int, str] | None = None,
+    ) -> None:
         self._bytes_of = tokenizer.token_bytes_table(skip_special_tokens=sampling.skip_special_tokens)
         self._includes_stop = sampling.include_stop_str_in_output
         self._min_tokens = sampling.min_tokens
@@ -38,6 +45,14 @@ class IncrementalDetokenizer:
         self._strips_space = tokenizer.strips_leading_space and not any(map(self._bytes_of.__getitem__, prompt_token_ids))
         self._unfinished = self._unfinished_bytes(prompt_token_ids)
         self.num_tokens_used = 0
+        self._marked = marked or {}
+        self._num_decoded = self._num_taken = 0
+        self._places: list[int] = []
+
+    @property
+    def has_marks(self) -> bool:
+        """Whether ``take_marks`` has anything to tell."""
+        return bool(self._marked)
 
     @property
     def stop_reason(self) -> str | None:
@@ -52,6 +67,8 @@ class IncrementalDetokenizer:
         """
         if self.stop_reason is not None:
             return ""
+        if self._marked:
+            return self._push_marked(token_ids, ends_with_stop_token)
         tokens = list(map(self._bytes_of.__getitem__, token_ids))
         if ends_with_stop_token and tokens and not self._includes_stop:
             tokens[-1] = b""
@@ -69,6 +86,34 @@ class IncrementalDetokenizer:
             return text
         released = self._matcher.push(text, may_stop=self.num_tokens_used > self._min_tokens)
         return released + self._matcher.flush()
+
+    def take_marks(self, num_characters: int) -> list[int]:
+        """Where marked tokens begin in the next ``num_characters`` that were released, from their first on."""
+        start, self._num_taken = self._num_taken, self._num_taken + num_characters
+        marks = [place - start for place in self._places if place < self._num_taken]
+        del self._places[: len(marks)]
+        return marks
+
+    def _push_marked(self, token_ids: Sequence[int], ends_with_stop_token: bool) -> str:
+        """Token by token, so that it is known where each one's text begins."""
+        released: list[str] = []
+        for place, token_id in enumerate(token_ids):
+            mark = self._marked.get(token_id)
+            data = self._bytes_of[token_id] if mark is None else mark.encode()
+            if ends_with_stop_token and place == len(token_ids) - 1 and mark is None and not self._includes_stop:
+                data = b""
+            self.num_tokens_used += 1
+            text = self._decode(data)
+            self._num_decoded += len(text)
+            if mark is not None:
+                self._places.append(self._num_decoded - len(mark))
+            if self._matcher is None:
+                released.append(text)
+            elif text:
+                released.append(self._matcher.push(text, may_stop=self.num_tokens_used > self._min_tokens))
+                if self._matcher.matched is not None:
+                    break
+        return "".join(released)
 
     def _push_with_stops(self, tokens: list[bytes], matcher: StopStringMatcher) -> str:
         released: list[str] = []

@@ -84,6 +84,11 @@ class LibraryVocabulary:
         """The id of a token as the vocabulary writes it."""
         return self._library.token_to_id(token)
 
+    @property
+    def added_tokens(self) -> dict[int, str]:
+        """The tokens that are found whole in a text, special ones and others."""
+        return self._added
+
     def bytes_of(self, token_id: int) -> bytes:
         """The bytes that a token stands for; none for an id that no token has."""
         if (added := self._added.get(token_id)) is not None and self._spelling.added_tokens_are_text:

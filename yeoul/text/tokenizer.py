@@ -25,6 +25,10 @@ class Vocabulary(Protocol):
     prefix: list[int]
     suffix: list[int]
 
+    @property
+    def added_tokens(self) -> dict[int, str]:
+        """The tokens that are found whole in a text, special ones and others."""
+
     def encode(self, text: str) -> list[int]:
         """The ids of ``text``, nothing around them. Raises InvalidRequestError for text that is not Unicode."""
 
@@ -103,6 +107,11 @@ class Tokenizer:
         table = self.token_bytes_table(skip_special_tokens=skip_special_tokens)
         text = b"".join(map(table.__getitem__, token_ids)).decode("utf-8", "replace")
         return text.removeprefix(" ") if self.strips_leading_space else text
+
+    @property
+    def added_tokens(self) -> dict[int, str]:
+        """The tokens that are found whole in a text, special ones and others, by id."""
+        return self._vocabulary.added_tokens
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token, special ones too; a token may be a part of a character."""

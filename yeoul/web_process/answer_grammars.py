@@ -17,9 +17,12 @@ from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.grammars.json_schema import find_flaw
 from yeoul.grammars.limits import MAX_CACHED_GRAMMARS
 from yeoul.grammars.structured_output import StructuredOutput
+from yeoul.grammars.tool_calls import Reasoning, SpelledCall, calls_grammar
 
 if TYPE_CHECKING:
     from yeoul.text.tokenizer import Tokenizer
+    from yeoul.web_process.answer_families import AnswerFamilies
+    from yeoul.web_process.schemas.tools import Calls
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,31 @@ class AnswerGrammars:
         except InvalidRequestError as error:
             place = await asyncio.to_thread(self._place_of_flaw, wanted)
             raise InvalidRequestError(f"{wanted.field}{place}: {error.message}", param=wanted.field) from None
+        return grammar
+
+    async def of_calls(self, calls: Calls, families: AnswerFamilies, opening: str) -> str:
+        """The grammar of an answer whose calls fit their tools, checked.
+
+        Raises:
+            InvalidRequestError: a tool's parameters are no schema that can be held.
+        """
+        spelled = families.check_tools().calls
+        wanted = [SpelledCall(spelled.spelling(tool.function.name, tool.schema), tool.schema) for tool in calls.tools]
+        reasoning = None
+        if families.reasoning is not None:
+            family = families.reasoning
+            reasoning = Reasoning(family.begin, family.end, family.is_open_after(opening))
+
+        def build() -> str:
+            return calls_grammar(
+                wanted, families.special or {}, must_call=calls.must_call, is_single=calls.is_single, reasoning=reasoning
+            )
+
+        try:
+            grammar = await asyncio.to_thread(build)
+            await asyncio.wrap_future(self._compiler.start(grammar))
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"tools: {error.message}", param="tools") from None
         return grammar
 
     async def prepare(self, grammar: str) -> None:

@@ -34,6 +34,7 @@ class Usage:
     def __init__(self, num_prompt_tokens: int, options: StreamOptions | None) -> None:
         self._num_prompt_tokens = num_prompt_tokens
         self._num_output_tokens = 0
+        self.num_reasoning_tokens = 0
         self._last: dict[tuple[int, int], int] = {}
         self._num_cached_tokens: dict[int, int] = {}
         self.is_wanted = options is not None and options.include_usage is True
@@ -54,14 +55,15 @@ class Usage:
 
     def to_json(self) -> bytes:
         """OpenAI's ``usage`` object. The prompt's tokens count once, whatever ``n`` is."""
-        return encode_json(
-            {
-                "prompt_tokens": self._num_prompt_tokens,
-                "completion_tokens": self._num_output_tokens,
-                "total_tokens": self._num_prompt_tokens + self._num_output_tokens,
-                "prompt_tokens_details": {"cached_tokens": sum(self._num_cached_tokens.values())},
-            }
-        )
+        usage: dict[str, object] = {
+            "prompt_tokens": self._num_prompt_tokens,
+            "completion_tokens": self._num_output_tokens,
+            "total_tokens": self._num_prompt_tokens + self._num_output_tokens,
+            "prompt_tokens_details": {"cached_tokens": sum(self._num_cached_tokens.values())},
+        }
+        if self.num_reasoning_tokens:
+            usage["completion_tokens_details"] = {"reasoning_tokens": self.num_reasoning_tokens}
+        return encode_json(usage)
 
 
 def by_id(token_id: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 
 import msgspec
@@ -120,7 +120,7 @@ class AsyncLLM:
             await asyncio.gather(starting, loading, return_exceptions=True)
             await self._slot.stop()
             raise
-        self._grammars = AnswerGrammars(self._text.tokenizer, self.limits.vocab_size, self._call_workers)
+        self._grammars = AnswerGrammars(self.text.tokenizer, self.limits.vocab_size, self._call_workers)
         limits = msgspec.structs.replace(self.limits, max_model_len=ready.max_model_len)
         self._model = msgspec.structs.replace(self.model, limits=limits)
         self._slot.serve()
@@ -285,11 +285,13 @@ class AsyncLLM:
         ticket: Ticket | None = None,
         add_special_tokens: bool = True,
         pooling: str | None = None,
+        marked: Mapping[int, str] | None = None,
     ) -> RequestStream:
         """Checks everything, hands the prompts to the engine, and returns the stream of all their choices.
 
         The caller closes the stream. Who has a ticket gives it instead of terms. With ``pooling`` a vector comes back for
-        each prompt, see ``embed``. Errors as for ``generate``; on an error the engine has heard of nothing.
+        each prompt, see ``embed``. Of ``marked`` tokens, by id, the text is kept, and told where it begins. Errors as for
+        ``generate``; on an error the engine has heard of nothing.
         """
         limits = self.limits if pooling is None else msgspec.structs.replace(self.limits, num_answer_tokens=0)
         sampling = check_sampling(sampling, limits)
@@ -307,7 +309,7 @@ class AsyncLLM:
             check_num_logprobs(sampling, num_prompt_tokens, sum(max_tokens))
             seeds = self._new_requests.choose_seeds(sampling.seed, len(prompts))
             stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seeds, self._requests.close)
-            states = await self._new_requests.make(stream, resolved, pooling, self.text, self.observer, ticket)
+            states = await self._new_requests.make(stream, resolved, pooling, marked or {}, self.text, self.observer, ticket)
             self.check_health()
             ticket.admit(sampling.n * num_prompt_tokens, max(max_tokens))
         self._requests.open(stream, ticket.seconds_left(), ticket.missed)

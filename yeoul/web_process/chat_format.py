@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.web_process.answer_parts import LOWEST_LOGPROB, AnswerFormat, encode_json
+from yeoul.web_process.chat_choice import ChatChoice
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.request_stream import RequestStream
 from yeoul.web_process.schemas.chat import ChatRequest
 
 if TYPE_CHECKING:
+    from yeoul.text.answers.answer_reader import AnswerReader
     from yeoul.text.tokenizer import Tokenizer
 
 _NOT_FINISHED = b'},"logprobs":null,"finish_reason":null}]'
@@ -20,11 +23,21 @@ class ChatFormat(AnswerFormat):
     """One answer."""
 
     def __init__(
-        self, body: ChatRequest, stream: RequestStream, tokenizer: Tokenizer, *, model: str, system_fingerprint: str
+        self,
+        body: ChatRequest,
+        stream: RequestStream,
+        tokenizer: Tokenizer,
+        *,
+        model: str,
+        system_fingerprint: str,
+        make_reader: Callable[[], AnswerReader] | None = None,
     ) -> None:
         kind = "chat.completion.chunk" if body.stream else "chat.completion"
         super().__init__("chatcmpl", kind, body, stream, tokenizer, model=model, system_fingerprint=system_fingerprint)
         self._has_logprobs = stream.sampling.logprobs is not None
+        self._make_reader = make_reader
+        self._choices: dict[int, ChatChoice] = {}
+        self._is_single = body.parallel_tool_calls is False
 
     def events(self, output: GenerationOutput) -> bytes:
         """See ``EventFormat``: one event a delta; before a choice's first one, an event that says who speaks.
@@ -41,6 +54,8 @@ class ChatFormat(AnswerFormat):
             start = b'data: %b"choices":[{"index":%d,"delta":{' % (self._head, index)
             events = start + b'"role":"assistant","content":""' + _NOT_FINISHED + tail
             beginning = self._beginnings[index] = start
+        if self._make_reader is not None:
+            return events + self._events_of_parts(beginning, output, tail)
         if output.finish_reason is None or output.text or output.logprobs:
             rest = b'},"logprobs":%b,"finish_reason":null}]' % self._logprobs(output) if self._has_logprobs else _NOT_FINISHED
             events += beginning + b'"content":' + encode_json(output.text) + rest + tail
@@ -48,9 +63,41 @@ class ChatFormat(AnswerFormat):
             events += beginning + _ending(output, b"null") + b"]" + tail
         return events
 
+    def _events_of_parts(self, beginning: bytes, output: GenerationOutput, tail: bytes) -> bytes:
+        """An event a part; log probabilities go with the first, or with an event of their own."""
+        choice = self._choice_of(output)
+        deltas = list(choice.deltas(output))
+        if not deltas and self._has_logprobs and output.logprobs:
+            deltas = [b'"content":""']
+        events = b""
+        logprobs = self._logprobs(output)
+        for delta in deltas:
+            events += beginning + delta + b'},"logprobs":%b,"finish_reason":null}]' % logprobs + tail
+            logprobs = b"null"
+        if output.finish_reason is not None:
+            events += beginning + _ending(output, b"null", choice.finish_reason(output)) + b"]" + tail
+            self._usage.num_reasoning_tokens += choice.num_reasoning_tokens
+        return events
+
+    def _choice_of(self, output: GenerationOutput) -> ChatChoice:
+        choice = self._choices.get(output.choice_index)
+        if choice is None:
+            assert self._make_reader is not None
+            choice = self._choices[output.choice_index] = ChatChoice(self._make_reader(), self._tokenizer, self._is_single)
+        return choice
+
     def _choice(self, output: GenerationOutput) -> bytes:
-        message = b'"role":"assistant","content":%b,"refusal":null' % encode_json(output.text)
-        return b'{"index":%d,"message":{%b%b' % (output.choice_index, message, _ending(output, self._logprobs(output)))
+        reason = None
+        if self._make_reader is None:
+            message = b'"content":%b' % encode_json(output.text)
+        else:
+            choice = self._choice_of(output)
+            message = choice.message(output)
+            reason = choice.finish_reason(output)
+            self._usage.num_reasoning_tokens += choice.num_reasoning_tokens
+        message = b'"role":"assistant",%b,"refusal":null' % message
+        ending = _ending(output, self._logprobs(output), reason)
+        return b'{"index":%d,"message":{%b%b' % (output.choice_index, message, ending)
 
     def _logprobs(self, output: GenerationOutput) -> bytes:
         """Each on its own, so that no call of the encoder takes long."""
@@ -71,6 +118,6 @@ class ChatFormat(AnswerFormat):
         }
 
 
-def _ending(output: GenerationOutput, logprobs: bytes) -> bytes:
-    reasons = encode_json(output.finish_reason), encode_json(output.stop_reason)
+def _ending(output: GenerationOutput, logprobs: bytes, finish_reason: str | None = None) -> bytes:
+    reasons = encode_json(finish_reason or output.finish_reason), encode_json(output.stop_reason)
     return b'},"logprobs":%b,"finish_reason":%b,"stop_reason":%b}' % (logprobs, *reasons)

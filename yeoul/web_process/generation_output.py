@@ -18,7 +18,8 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
 
     ``text`` is new text; ``token_ids`` are the new tokens, with an entry each in ``logprobs`` where those were asked for.
     Text is held back while it could be half a character or the beginning of a stop string, so tokens can come without
-    text. ``prompt_logprobs`` comes once, with the first delta. ``num_output_tokens`` counts the choice's tokens so far.
+    text. ``marks`` are the places in it where tokens begin that the answer's reader has to know. ``prompt_logprobs`` comes
+    once, with the first delta. ``num_output_tokens`` counts the choice's tokens so far.
     ``finish_reason`` is set in the last delta of a choice; ``stop_reason`` is then the stop string or the stop token's id.
     ``embedding`` holds float32 values, little endian, where a vector was asked for.
     """
@@ -29,6 +30,7 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
     seed: int
     num_prompt_tokens: int
     text: str = ""
+    marks: list[int] = []
     token_ids: list[int] = []
     logprobs: list[TokenLogprobs] = []
     prompt_logprobs: list[TokenLogprobs | None] = []
@@ -51,6 +53,8 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
 
     def merge(self, later: GenerationOutput) -> None:
         """Takes in the delta that came after this one, of the same choice."""
+        if later.marks:
+            self.marks = self.marks + [len(self.text) + mark for mark in later.marks]
         self.text += later.text
         self.token_ids += later.token_ids
         self.logprobs += later.logprobs

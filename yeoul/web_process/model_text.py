@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +18,7 @@ from yeoul.config.settings import ModelSettings
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.admission import Limits, check_text_length, check_token_ids
+from yeoul.web_process.answer_families import AnswerFamilies
 from yeoul.web_process.fair_threads import FairThreads
 from yeoul.web_process.served_model import ServedModel
 
@@ -46,10 +47,12 @@ class ModelText:
         chat_template: ChatTemplate,
         sampling_defaults: SamplingDefaults,
         chat_template_timeout_seconds: float,
+        families: AnswerFamilies,
     ) -> None:
         self.tokenizer = tokenizer
         self._chat_template = chat_template
         self._chat_template_timeout_seconds = chat_template_timeout_seconds
+        self.families = families
         self.sampling_defaults = sampling_defaults
         """What the model's authors recommend."""
         self._threads = FairThreads(_NUM_THREADS, "long_prompts")
@@ -133,11 +136,13 @@ class ModelText:
                 return render(_MAX_RENDERING_SECONDS_ON_LOOP)
         return await self._threads.run(tenant, functools.partial(render, self._chat_template_timeout_seconds))
 
-    def detokenizer(self, prompt_token_ids: list[int], sampling: SamplingParams) -> IncrementalDetokenizer:
+    def detokenizer(
+        self, prompt_token_ids: list[int], sampling: SamplingParams, marked: Mapping[int, str]
+    ) -> IncrementalDetokenizer:
         """A fresh detokenizer for one choice."""
         from yeoul.text.detokenizer import IncrementalDetokenizer
 
-        return IncrementalDetokenizer(self.tokenizer, prompt_token_ids, sampling)
+        return IncrementalDetokenizer(self.tokenizer, prompt_token_ids, sampling, marked)
 
     def close(self) -> None:
         """Ends the threads; what they are at is finished and forgotten."""
@@ -160,9 +165,6 @@ def load_text(model: ServedModel, settings: ModelSettings) -> ModelText:
     if lacking := [token_id for token_id in source.eos_token_ids if token_id >= model.limits.vocab_size]:
         logger.warning("tokens %s end an answer by the files, but the model has %d tokens", lacking, model.limits.vocab_size)
     source = msgspec.structs.replace(source, eos_token_ids=eos_token_ids)
-    return ModelText(
-        Tokenizer.load(source),
-        ChatTemplate.load(source, settings.chat_template),
-        source.sampling_defaults,
-        settings.chat_template_timeout_seconds,
-    )
+    tokenizer, template = Tokenizer.load(source), ChatTemplate.load(source, settings.chat_template)
+    families = AnswerFamilies.find(template, tokenizer, settings)
+    return ModelText(tokenizer, template, source.sampling_defaults, settings.chat_template_timeout_seconds, families)

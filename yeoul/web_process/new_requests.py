@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -42,6 +42,7 @@ class NewRequests:
         stream: RequestStream,
         samplings: Sequence[SamplingParams],
         pooling: str | None,
+        marked: Mapping[int, str],
         text: ModelText,
         observer: RequestObserver,
         ticket: Ticket,
@@ -63,7 +64,7 @@ class NewRequests:
                     tenant=terms.tenant,
                     pooling=pooling,
                 )
-                detokenizer = text.detokenizer(prompt_token_ids, sampling)
+                detokenizer = text.detokenizer(prompt_token_ids, sampling, marked)
                 state = RequestState(add, stream, detokenizer, observer, ticket.arrival, prompt_index=prompt_index)
                 states.append(state)
                 if len(states) % _NUM_STATES_AT_A_TIME == 0:

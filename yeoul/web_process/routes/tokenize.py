@@ -36,7 +36,7 @@ def tokenize_router(context: ServerContext) -> APIRouter:
                     prompt, _ = await text.render_chat(
                         lambda: [message.for_template() for message in messages],
                         request.state.num_body_bytes,
-                        tools=body.tools,
+                        tools=[tool.for_template() for tool in body.tools or ()] or None,
                         add_generation_prompt=body.add_generation_prompt is not False,
                         template_arguments=body.chat_template_kwargs,
                         tenant=terms.tenant,

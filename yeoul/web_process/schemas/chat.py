@@ -13,11 +13,12 @@ from yeoul.messages.sampling import MaxTokens, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.schemas.body import Label, RequestBody
 from yeoul.web_process.schemas.sampling_fields import SamplingFields
+from yeoul.web_process.schemas.tools import Calls, Tool, chosen_calls
 
 MAX_NUM_ENTRIES_OF_ARGUMENTS = 32768
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
-Tools = Annotated[list[dict[str, Any]], Meta(max_length=128)]
+Tools = Annotated[list[Tool], Meta(max_length=128)]
 
 
 class ContentPart(RequestBody, kw_only=True):
@@ -92,32 +93,47 @@ class ChatRequest(SamplingFields, kw_only=True):
     max_completion_tokens: MaxTokens | None = None
     tools: Tools | None = None
     tool_choice: str | dict[str, Any] | None = None
-    functions: Tools | None = None
+    parallel_tool_calls: bool | None = None
+    functions: Annotated[list[dict[str, Any]], Meta(max_length=128)] | None = None
     function_call: str | dict[str, Any] | None = None
     modalities: list[str] | None = None
     reasoning_effort: Label | None = None
     add_generation_prompt: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
-    inner: ClassVar[dict[str, type[RequestBody]]] = {**SamplingFields.inner, "messages": ChatMessage}
+    inner: ClassVar[dict[str, type[RequestBody]]] = {**SamplingFields.inner, "messages": ChatMessage, "tools": Tool}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for tools, choice in (("tools", "tool_choice"), ("functions", "function_call")):
-            chosen = getattr(self, choice)
-            if getattr(self, tools) and "none" not in (chosen, self.tool_choice):
-                raise InvalidRequestError(
-                    f"calling tools is not supported: leave {tools} out, or set {choice} to 'none'", param=tools
-                )
-            if chosen not in (None, "none", "auto"):
-                raise InvalidRequestError(
-                    f"calling tools is not supported: {choice} has to be 'none' or left out, but {str(chosen)[:40]!r} came",
-                    param=choice,
-                )
+        if self.functions and self.function_call != "none":
+            raise InvalidRequestError("functions are the older form of tools: send tools instead", param="functions")
+        if self.function_call not in (None, "none", "auto"):
+            raise InvalidRequestError("function_call is the older form of tool_choice: send that", param="function_call")
+        if self.calls is not None and self.calls.is_enforced and self.structured_output() is not None:
+            raise InvalidRequestError(
+                "an answer can have one form only: leave response_format out, or tool_choice and strict", param="tool_choice"
+            )
         if self.modalities is not None and self.modalities != ["text"]:
             raise InvalidRequestError("modalities has to be ['text']; this model writes text only", param="modalities")
         if self.top_logprobs and not self.logprobs:
             raise InvalidRequestError("top_logprobs needs logprobs to be true", param="top_logprobs")
+
+    @property
+    def calls(self) -> Calls | None:
+        """What the answer may call.
+
+        Raises:
+            InvalidRequestError: a bad ``tool_choice``.
+        """
+        return chosen_calls(self.tools or [], self.tool_choice, self.parallel_tool_calls)
+
+    @property
+    def last_text(self) -> str:
+        """The text of the last message."""
+        content = self.messages[-1].content
+        if isinstance(content, list):
+            return content[-1].written or "" if content else ""
+        return content or ""
 
     def template_arguments(self) -> dict[str, Any]:
         """What the template is told besides the conversation. Without any effort there is no thinking, as in vLLM."""

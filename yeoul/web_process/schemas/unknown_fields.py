@@ -70,7 +70,7 @@ _INSTEAD = {
 # Of OpenAI's own platform: they never had to do with the answer here, and no server that is strict refuses them.
 PLATFORM_FIELDS = frozenset(
     {
-        "user", "metadata", "parallel_tool_calls", "prediction", "prompt_cache_key", "prompt_cache_retention",
+        "user", "metadata", "prediction", "prompt_cache_key", "prompt_cache_retention",
         "safety_identifier", "service_tier", "store", "verbosity",
     }
 )  # fmt: skip

@@ -1,0 +1,89 @@
+"""ChatChoice: how the parts of a choice are written in a chat: content, reasoning and tool calls; knows no stream."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from yeoul.text.answers.parts import CallArguments, CallBegin, Part, ReasoningPart, TextPart
+from yeoul.web_process.answer_parts import encode_json
+from yeoul.web_process.generation_output import GenerationOutput
+
+if TYPE_CHECKING:
+    from yeoul.text.answers.answer_reader import AnswerReader
+    from yeoul.text.tokenizer import Tokenizer
+
+
+class ChatChoice:
+    """Reasoning goes out under both of its names, vLLM's ``reasoning`` and DeepSeek's ``reasoning_content``.
+
+    Args:
+        reader: turns text into parts.
+        tokenizer: counts the tokens of reasoning.
+        is_single: calls after the first are left out.
+    """
+
+    def __init__(self, reader: AnswerReader, tokenizer: Tokenizer, is_single: bool) -> None:
+        self._reader = reader
+        self._tokenizer = tokenizer
+        self._is_single = is_single
+        self._reasoning: list[str] = []
+
+    def deltas(self, output: GenerationOutput) -> Iterable[bytes]:
+        """The inner of OpenAI's ``delta`` for each part of a delta."""
+        for part in self._parts(output):
+            match part:
+                case TextPart(text):
+                    yield b'"content":' + encode_json(text)
+                case ReasoningPart(text):
+                    written = encode_json(text)
+                    yield b'"reasoning":%b,"reasoning_content":%b' % (written, written)
+                case CallBegin(index, name):
+                    call = {"index": index, **_call(name, "")}
+                    yield b'"tool_calls":[%b]' % encode_json(call)
+                case CallArguments(index, text):
+                    yield b'"tool_calls":[%b]' % encode_json({"index": index, "function": {"arguments": text}})
+
+    def message(self, output: GenerationOutput) -> bytes:
+        """The inner of OpenAI's ``message`` of a whole answer."""
+        texts: list[str] = []
+        calls: list[dict[str, Any]] = []
+        for part in self._parts(output):
+            match part:
+                case TextPart(text):
+                    texts.append(text)
+                case CallBegin(_, name):
+                    calls.append(_call(name, ""))
+                case CallArguments(_, text):
+                    calls[-1]["function"]["arguments"] += text
+        message = b'"content":' + encode_json("".join(texts) if texts or not calls else None)
+        if self._reasoning:
+            written = encode_json("".join(self._reasoning))
+            message += b',"reasoning":%b,"reasoning_content":%b' % (written, written)
+        return message + (b',"tool_calls":' + encode_json(calls) if calls else b"")
+
+    def finish_reason(self, output: GenerationOutput) -> str | None:
+        """Why the choice ended: where it ended by itself and called tools, for that."""
+        return "tool_calls" if output.finish_reason == "stop" and self._reader.num_calls else output.finish_reason
+
+    @property
+    def num_reasoning_tokens(self) -> int:
+        """Of the reasoning's text, as it would be tokenized."""
+        return len(self._tokenizer.encode("".join(self._reasoning), add_special_tokens=False)) if self._reasoning else 0
+
+    def _parts(self, output: GenerationOutput) -> Iterable[Part]:
+        parts = self._reader.feed(output.text, output.marks)
+        if output.finish_reason is not None:
+            parts = [*parts, *self._reader.finish()]
+        for part in parts:
+            if isinstance(part, ReasoningPart):
+                self._reasoning.append(part.text)
+            if self._is_single and isinstance(part, CallBegin | CallArguments) and part.index > 0:
+                continue
+            yield part
+
+
+def _call(name: str, arguments: str) -> dict[str, Any]:
+    """Ids are nine letters and digits: some templates take no others."""
+    return {"id": uuid.uuid4().hex[:9], "type": "function", "function": {"name": name, "arguments": arguments}}
