@@ -121,8 +121,9 @@ CASES: dict[str, Case] = {
 
 # The row's name -> a request that needs what is not there.
 NOT_BUILT: dict[str, bytes] = {
-    "tools to be called": chat(tools=[{"type": "function", "function": {"name": "f"}}]),
-    "tool_choice": chat(tool_choice="required"),
+    "tools for a template that takes none": chat(tools=[{"type": "function", "function": {"name": "f"}}]),
+    "tool_choice without tools": chat(tool_choice="required"),
+    "functions": chat(functions=[{"name": "f"}]),
     "best_of above n": completion(best_of=4),
     "suffix": completion(suffix="the end"),
     "another way to sample": completion(typical_p=0.5),
