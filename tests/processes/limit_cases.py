@@ -67,12 +67,14 @@ def log_probabilities(num_logprobs: int) -> bytes:
 
 
 # The row's name -> a request of so many.
+TOOL = {"type": "function", "function": {"name": "f"}}
+
 CASES: dict[str, Case] = {
     "bytes of path and query": lambda sent: request_bytes("GET", "/health?".ljust(sent, "x"), {}),
     "headers": lambda sent: request_bytes("GET", "/health", [("x", "y")] * (sent - 2)),
     "bytes of all headers": lambda sent: request_bytes("GET", "/health", padded_headers(sent)),
     "bytes of the body": body_of,
-    "objects and arrays in all": lambda sent: chat(tools=[{"a": [[]] * (sent - 6)}], tool_choice="none"),
+    "objects and arrays in all": lambda sent: chat(tools=[TOOL | {"a": [[]] * (sent - 7)}], tool_choice="none"),
     "depth": lambda sent: chat(metadata=nested(sent - 1)),
     "names of fields in all": lambda sent: chat(metadata=dict.fromkeys(map(str, range(sent - 5)), 1)),
     "strings in all": lambda sent: chat(metadata=[""] * (sent - 7)),
@@ -91,7 +93,7 @@ CASES: dict[str, Case] = {
     "parts of a message's content": lambda sent: chat(
         messages=[{"role": "user", "content": [{"type": "text", "text": ""}] * sent}]
     ),
-    "tools": lambda sent: chat(tools=[{"type": "function"}] * sent, tool_choice="none"),
+    "tools": lambda sent: chat(tools=[TOOL] * sent, tool_choice="none"),
     "logit_bias": lambda sent: completion(logit_bias={str(token_id): 1 for token_id in range(sent)}),
     "a bias": lambda sent: completion(logit_bias={"65": sent}),
     "log probabilities in all": log_probabilities,

@@ -69,9 +69,21 @@ def plain() -> Iterator[RunningServer]:
         yield running
 
 
+_clients: list[openai.OpenAI] = []
+
+
+@pytest.fixture(autouse=True)
+def _clients_are_closed() -> Iterator[None]:
+    yield
+    while _clients:
+        _clients.pop().close()
+
+
 def client_of(server: RunningServer) -> Any:
     """A client; what is sent is as untyped as what people send."""
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60.0)
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60.0)
+    _clients.append(client)
+    return client
 
 
 def forced(text: str) -> dict[str, Any]:

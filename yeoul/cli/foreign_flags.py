@@ -58,6 +58,9 @@ _NEEDLESS = {
     "nothing that was said is dropped from a context": "--keep --context-shift --no-context-shift --swa-full",
     "the model's own template and tokenizer are used as they are": "--jinja --chat-template-content-format --tokenizer-mode",
     "the model's own template decides": "--completion-template --response-role --skip-chat-parsing",
+    "tools are taken wherever the model's template takes them": "--enable-auto-tool-choice",
+    "reasoning is found, and a field of its own": "--enable-reasoning --reasoning-format",
+    "llguidance compiles all grammars": "--guided-decoding-backend --structured-outputs-config --grammar-backend",
     "no code from a model's repository is ever run": "--trust-remote-code --code-revision --model-impl",
     "the kind of a model is found in its files": """--load-format --config-format --hf-config-path --tokenizer-revision
         --model-loader-extra-config""",
@@ -103,11 +106,9 @@ _NOT_BUILT = {
     "these quantisations": "--calculate-kv-scales --torchao-config --modelopt-quant",
     "another rotation than the one in the model's files": """--rope-scaling --rope-scale --rope-theta --rope-freq-base
         --rope-freq-scale --yarn-orig-ctx --yarn-ext-factor""",
-    "tool calling": "--enable-auto-tool-choice --tool-call-parser --tool-parser-plugin --tool-server",
-    "reasoning as a field of its own": """--reasoning-parser --reasoning-format --reasoning-budget --enable-reasoning
-        --think --hidethinking""",
-    "structured output": """--guided-decoding-backend --structured-outputs-config --grammar-backend --grammar
-        --json-schema -j --format""",
+    "parsers and tools of one's own": "--tool-parser-plugin --tool-server --reasoning-parser-plugin",
+    "limits on reasoning": "--reasoning-budget --think --hidethinking",
+    "a form for all answers; requests may ask for one": "--grammar --json-schema -j --format",
     "speculative decoding": """--speculative-config --speculative-model --num-speculative-tokens --speculative-algorithm
         --spec-type -md --model-draft --draft-max --draft-min --draft-p-min --speculative-draft-model-path""",
     "adapters": "--enable-lora --lora-modules --lora-paths --lora --lora-scaled --max-loras --max-lora-rank --max-cpu-loras",

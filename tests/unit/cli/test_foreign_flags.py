@@ -12,7 +12,7 @@ from yeoul.config.fields import setting_fields
 # Copied from the documentation of each server.
 COMMAND_LINES = {
     "vLLM": "serve m --gpu-memory-utilization 0.9 --enforce-eager --trust-remote-code -tp 2 --max-model-len 4096",
-    "vLLM, agents": "serve m --enable-auto-tool-choice --tool-call-parser hermes --reasoning-parser=qwen3",
+    "vLLM, agents": "serve m --enable-auto-tool-choice --tool-call-parser hermes --reasoning-parser qwen3 --enable-reasoning",
     "SGLang": "serve --model-path m --mem-fraction-static 0.8 --tp 2 --context-length 8192 --disable_radix_cache",
     "llama.cpp": "serve -m m.gguf -c 8192 -ngl 99 -np 4 -t 8 -fa on --mlock --jinja",
     "Ollama": "run llama3.2 --keepalive 5m --think",

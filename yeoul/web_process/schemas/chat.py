@@ -105,8 +105,10 @@ class ChatRequest(SamplingFields, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.functions and self.function_call != "none":
-            raise InvalidRequestError("functions are the older form of tools: send tools instead", param="functions")
+        if self.functions and "none" not in (self.function_call, self.tool_choice):
+            raise InvalidRequestError(
+                "functions are the older form of tools: send tools instead, or set function_call to 'none'", param="functions"
+            )
         if self.function_call not in (None, "none", "auto"):
             raise InvalidRequestError("function_call is the older form of tool_choice: send that", param="function_call")
         if self.calls is not None and self.calls.is_enforced and self.structured_output() is not None:
