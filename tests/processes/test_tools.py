@@ -5,12 +5,15 @@ The fake model has a token a byte, so an answer is forced as its bytes. The temp
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import jsonschema_rs
 import openai
 import pytest
@@ -261,6 +264,92 @@ def test_strict_arguments_fit_in_a_call_that_comes_by_itself(plain):
         )
 
 
+@pytest.mark.parametrize("text", ["hi", "n", "think", "<think>", "hello there, river?"])
+def test_a_thought_that_the_template_opens_is_one_whatever_was_asked(server, text):
+    body = {"chat_template_kwargs": {"enable_thinking": True}} | forced("hm</think>Fine.")
+    messages = [{"role": "user", "content": text}]
+    answer = client_of(server).chat.completions.create(model="fake", messages=messages, extra_body=body).choices[0]
+    assert (answer.message.content, answer.message.model_dump()["reasoning"]) == ("Fine.", "hm")
+
+
+def test_a_form_holds_what_comes_behind_the_thought(server):
+    begun = {"chat_template_kwargs": {"enable_thinking": True}, "forced_token_ids": list(b"hm</think>")}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": WEATHER}}
+    answer = client_of(server).chat.completions.create(
+        model="fake", messages=ASK, response_format=form, seed=1, extra_body=begun
+    )
+    message = answer.choices[0].message
+    assert message.model_dump()["reasoning"] == "hm"
+    assert jsonschema_rs.is_valid(WEATHER, json.loads(message.content))
+
+
+def test_tools_that_are_not_allowed_are_not_called(plain):
+    choice: Any = {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "name": "weather"}]},
+    }
+    assert whole(plain, "Fine.", tool_choice=choice).message.content == "Fine."
+    with pytest.raises(openai.InternalServerError, match="grammar"):
+        whole(plain, NOW, tool_choice=choice)
+
+
+def test_whoever_gives_up_waiting_for_a_grammar_spoils_it_for_nobody(plain):
+    crowd = [threading.Thread(target=busy, args=(plain, number)) for number in range(12)]
+    for thread in crowd:
+        thread.start()
+    with contextlib.suppress(openai.APIStatusError):
+        whole(plain, None, tool_choice="required", max_tokens=1, extra_body={"deadline_seconds": 0.002})
+    for thread in crowd:
+        thread.join()
+    assert in_short(whole(plain, None, tool_choice="required", seed=1, max_tokens=900))["calls"]
+
+
+def busy(server: RunningServer, number: int) -> None:
+    """A grammar that takes a while to compile, and that nobody else has."""
+    choices = [f"{number} {each}" for each in range(3000)]
+    httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "guided_choice": choices, "max_tokens": 1}, timeout=60)
+
+
+OPTIONAL = {
+    "type": "object",
+    "properties": {
+        "a": {"type": "string"},
+        "b": {"type": "boolean"},
+        "c": {"$ref": "#/$defs/number"},
+        "d": {"enum": ["x", "y"]},
+    },
+    "required": ["b"],
+    "$defs": {"number": {"type": "integer", "minimum": 1, "maximum": 3}},
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "arguments"),
+    [
+        (
+            "qwen3_coder",
+            "<tool_call>\n<function=f>\n<parameter=a>\none\n</parameter>\n<parameter=b>\ntrue\n</parameter>\n"
+            "<parameter=d>\ny\n</parameter>\n</function>\n</tool_call>",
+            {"a": "one", "b": True, "d": "y"},
+        ),
+        (
+            "qwen3_coder",
+            "<tool_call>\n<function=f>\n<parameter=b>\nfalse\n</parameter>\n<parameter=c>\n2\n</parameter>\n"
+            "</function>\n</tool_call>",
+            {"b": False, "c": 2},
+        ),
+        ("pythonic", "[f(b=True, c=3)]", {"b": True, "c": 3}),
+        ("pythonic", '[f(a="one", b=False)]', {"a": "one", "b": False}),
+        ("hermes", '<tool_call>\n{"name": "f", "arguments": {"b": true}}\n</tool_call>', {"b": True}),
+    ],
+)
+def test_what_need_not_be_there_may_be_there_in_a_call_that_is_held(family, text, arguments):
+    tools = [{"type": "function", "function": {"name": "f", "parameters": OPTIONAL}}]
+    with serve("--tool-call-parser", family, "--reasoning-parser", "none") as server:
+        found = in_short(whole(server, text, tools=tools, tool_choice="required"))
+        assert [json.loads(call["arguments"]) for call in found["calls"]] == [arguments]
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -268,6 +357,8 @@ def test_strict_arguments_fit_in_a_call_that_comes_by_itself(plain):
         ({"tool_choice": "sometimes"}, "tool_choice"),
         ({"tools": [], "tool_choice": "required"}, "tool_choice"),
         ({"tools": [TOOLS[0], TOOLS[0]]}, "tools"),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": []}}}, "tool_choice"),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": None}}}, "tool_choice"),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name"),
         ({"tool_choice": "required", "response_format": {"type": "json_object"}}, "tool_choice"),
         (
@@ -350,3 +441,14 @@ def test_a_model_without_tools_says_so():
     with RunningServer() as server, pytest.raises(openai.BadRequestError, match="takes no tools") as caught:
         whole(server, None)
     assert caught.value.param == "tools"
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"required": True}, {"required": [{}]}, {"properties": [1]}, {"properties": {"a b": {}}}]
+)
+def test_parameters_that_are_no_schema_are_the_requests_own_mistake(parameters):
+    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    with serve("--tool-call-parser", "pythonic", "--reasoning-parser", "none") as server:
+        with pytest.raises(openai.BadRequestError) as caught:
+            whole(server, None, tools=tools, tool_choice="required")
+        assert caught.value.param == "tools"

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from yeoul.text.tokenizer import Tokenizer
 
 
+# llguidance descends into a grammar as deep as its rules refer to each other, some kilobytes a level. Pages that are never
+# touched cost nothing.
+_STACK_BYTES = 1 << 29
+
+
 class GrammarCompiler:
     """Methods may be called from several threads.
 
@@ -34,20 +39,26 @@ class GrammarCompiler:
         self._load_tokenizer = load_tokenizer
         self._vocab_size = vocab_size
         self._tokenizer: llguidance.LLTokenizer | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Grammars")
+        self._thread: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._compiled: OrderedDict[str, Future[llguidance.LLMatcher]] = OrderedDict()
 
     def start(self, grammar: str) -> Future[llguidance.LLMatcher]:
-        """Compiles it, unless it is compiled or being compiled. The future's error is an InvalidRequestError."""
+        """Compiles it, unless it is compiled or being compiled. The future's error is an InvalidRequestError.
+
+        Many may wait for it: nobody may cancel it.
+        """
         with self._lock:
             future = self._compiled.get(grammar)
             if future is None:
-                future = self._compiled[grammar] = self._thread.submit(self.compile, grammar)
-                if len(self._compiled) > MAX_CACHED_GRAMMARS:
-                    self._compiled.popitem(last=False)
+                future = self._keep(grammar)
             self._compiled.move_to_end(grammar)
         return future
+
+    def try_out(self, grammar: str) -> Future[llguidance.LLMatcher]:
+        """As ``start``, but nothing is kept."""
+        with self._lock:
+            return self._submit(grammar)
 
     def matcher(self, grammar: str) -> GrammarMatcher:
         """A matcher at the beginning of the grammar; waits for the compiler where it has to.
@@ -57,27 +68,45 @@ class GrammarCompiler:
         """
         matcher = self.start(grammar).result().deep_copy()
         assert self._tokenizer is not None
-        return GrammarMatcher(matcher, frozenset(self._tokenizer.eos_tokens))
+        return GrammarMatcher(matcher, frozenset(self._tokenizer.eos_tokens), lambda: self._renewed(grammar))
 
-    def compile(self, grammar: str) -> llguidance.LLMatcher:
-        """Compiles it here and now, and keeps nothing.
+    def _renewed(self, grammar: str) -> llguidance.LLMatcher:
+        """A matcher of a fresh compilation, which takes the place of the kept one."""
+        with self._lock:
+            future = self._keep(grammar)
+        return future.result().deep_copy()
 
-        Raises:
-            InvalidRequestError: the grammar's flaw.
-        """
+    def _keep(self, grammar: str) -> Future[llguidance.LLMatcher]:
+        future = self._compiled[grammar] = self._submit(grammar)
+        if len(self._compiled) > MAX_CACHED_GRAMMARS:
+            self._compiled.popitem(last=False)
+        return future
+
+    def _submit(self, grammar: str) -> Future[llguidance.LLMatcher]:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Grammars")
+            before = threading.stack_size(_STACK_BYTES)
+            try:
+                return self._thread.submit(self._compile, grammar)  # which starts the thread
+            finally:
+                threading.stack_size(before)
+        return self._thread.submit(self._compile, grammar)
+
+    def _compile(self, grammar: str) -> llguidance.LLMatcher:
         import llguidance
 
         if self._tokenizer is None:
             self._tokenizer = _library_tokenizer(self._load_tokenizer(), self._vocab_size)
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=parser_limits())
+        first = matcher.deep_copy()
         try:
-            self._try_out(GrammarMatcher(matcher.deep_copy(), frozenset()))
+            self._take_first_steps(GrammarMatcher(first, frozenset(), lambda: first))
         except GrammarError as error:
             raise InvalidRequestError(f"the grammar cannot be used: {error}") from None
         return matcher
 
-    def _try_out(self, matcher: GrammarMatcher) -> None:
-        """The first steps cost more than those after them: what they find too dear is refused before it is begun."""
+    def _take_first_steps(self, matcher: GrammarMatcher) -> None:
+        """They cost more than those after them: what they find too dear is refused before it is begun."""
         import numpy as np
 
         mask = np.zeros(-(-self._vocab_size // 32), dtype=np.int32)

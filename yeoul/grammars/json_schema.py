@@ -7,7 +7,7 @@ names of an object in the schema's order, a format as its assertion, whole numbe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from yeoul.errors import InvalidRequestError
@@ -19,7 +19,9 @@ WHITESPACE = r" |\r?\n[ \t]{0,31}"
 _ONE = ("additionalItems", "additionalProperties", "contains", "else", "if", "items", "not", "propertyNames", "then")
 _SEVERAL = ("allOf", "anyOf", "items", "oneOf", "prefixItems")
 _NAMED = ("$defs", "definitions", "dependentSchemas", "patternProperties", "properties")
-_MAX_NUM_TRIED = 256
+_MAX_NUM_TRIED = 32
+_MAX_PATH_CHARACTERS = 200
+_MAX_DEPTH = 64
 
 
 def json_schema_grammar(schema: object) -> str:
@@ -38,6 +40,7 @@ def embedded_schema(schema: object) -> str:
         schema = {}
     if not isinstance(schema, dict):
         raise InvalidRequestError(f"a JSON schema has to be an object, but {json.dumps(schema)[:40]} came")
+    check_depth(schema)
     for path, part in _parts(schema, "#"):
         if (
             path != "#" and "$ref" in part and "$id" in part
@@ -47,19 +50,35 @@ def embedded_schema(schema: object) -> str:
     return json.dumps(schema | {"x-guidance": {"whitespace_pattern": WHITESPACE}}, ensure_ascii=False)
 
 
-def find_flaw(schema: dict[str, Any], compile_grammar: Callable[[str], object]) -> str:
+def find_flaw(schema: dict[str, Any], is_flawed: Callable[[str], bool]) -> str:
     """Where in ``schema`` the least part lies that cannot be compiled: ``#/properties/name``."""
     place = "#"
-    shared = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
+    shared = shared_definitions(schema)
     for tried, (path, part) in enumerate(_parts(schema, "#")):
         if tried >= _MAX_NUM_TRIED:
             break
-        if path.startswith(f"{place}/"):
-            try:
-                compile_grammar(json_schema_grammar(shared | part))
-            except InvalidRequestError:
-                place = path
-    return place
+        if path.startswith(f"{place}/") and is_flawed(json_schema_grammar(shared | part)):
+            place = path
+    return place if len(place) <= _MAX_PATH_CHARACTERS else f"{place[:_MAX_PATH_CHARACTERS]}..."
+
+
+def shared_definitions(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What a part of a schema may refer to."""
+    return {name: schema[name] for name in ("$defs", "definitions") if name in schema}
+
+
+def check_depth(schema: object) -> None:
+    """Raises InvalidRequestError for what is nested deeper than any body may be."""
+    level = [schema]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            value
+            for node in level
+            if isinstance(node, dict | list)
+            for value in (node.values() if isinstance(node, dict) else node)
+        ]
+    if level:
+        raise InvalidRequestError(f"the schema is nested more than {_MAX_DEPTH} deep; flatten it")
 
 
 def _parts(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,11 +16,24 @@ class GrammarError(Exception):
 
 
 class GrammarMatcher:
-    """Made by ``GrammarCompiler``, one a choice. A matcher that is given the same tokens stands at the same place."""
+    """Made by ``GrammarCompiler``, one a choice. A matcher that is given the same tokens stands at the same place.
 
-    def __init__(self, matcher: llguidance.LLMatcher, ends: frozenset[int]) -> None:
+    What a matcher learns of its grammar it shares with all copies, up to a limit. So where one fails, the tokens are gone
+    over again with a fresh one: whether that fails depends on them alone, and not on what else the worker has computed.
+
+    Args:
+        matcher: at the beginning of the grammar.
+        ends: the tokens that end an answer.
+        renew: makes another one that shares nothing.
+    """
+
+    def __init__(
+        self, matcher: llguidance.LLMatcher, ends: frozenset[int], renew: Callable[[], llguidance.LLMatcher]
+    ) -> None:
         self._matcher = matcher
         self._ends = ends
+        self._renew = renew
+        self._accepted: list[int] = []
 
     @property
     def is_complete(self) -> bool:
@@ -36,8 +49,9 @@ class GrammarMatcher:
         for token_id in token_ids:
             if token_id in self._ends and self.is_complete:
                 continue  # an end of the answer, which a request may ignore: there is nothing to go on to
+            self._accepted.append(token_id)
             if not self._matcher.consume_token(token_id):
-                raise GrammarError(self._error())
+                self._begin_anew()
 
     def fill_mask(self, mask: npt.NDArray[np.int32]) -> None:
         """Sets the bits of the tokens that may come next, and clears all others.
@@ -49,8 +63,16 @@ class GrammarMatcher:
         """
         self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
         if self._matcher.is_error():
-            raise GrammarError(self._error())
+            self._begin_anew()
+            self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+            self._check()
 
-    def _error(self) -> str:
-        words = self._matcher.get_error().removesuffix("<non-verbose/>").strip()
-        return words if " " in words else f"no answer can fit it ({words})"
+    def _begin_anew(self) -> None:
+        self._matcher = self._renew()
+        self._matcher.consume_tokens(self._accepted)
+        self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            words = self._matcher.get_error().removesuffix("<non-verbose/>").strip()
+            raise GrammarError(words if " " in words else f"no answer can fit it ({words})")

@@ -78,15 +78,22 @@ def _schema(value: object) -> object:
     """A schema may come as the text of one."""
     if not isinstance(value, str):
         return value
+    _check_size(value)
     try:
         return msgspec.json.decode(value)
-    except msgspec.DecodeError as error:
-        raise InvalidRequestError(f"the schema is no JSON: {error}") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequestError(f"the schema is no JSON that can be read: {error}") from None
+
+
+def _check_size(text: str) -> None:
+    if len(text) > MAX_GRAMMAR_BYTES:
+        raise InvalidRequestError(f"it has {len(text)} characters; expected at most {MAX_GRAMMAR_BYTES}")
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise InvalidRequestError("expected a string that is not empty")
+    _check_size(value)
     return value
 
 
@@ -108,7 +115,7 @@ def _choice_grammar(choices: object) -> str:
 
 def _structural_tag_grammar(value: object) -> str:
     try:
-        wanted = msgspec.convert(value, _StructuralTag)
+        wanted = msgspec.convert(_schema(value), _StructuralTag)
     except msgspec.ValidationError as error:
         raise InvalidRequestError(f"expected an object with structures and triggers: {error}") from None
     return tags_grammar([Tag(each.begin, each.schema, each.end) for each in wanted.structures], wanted.triggers)

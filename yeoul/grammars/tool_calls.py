@@ -5,31 +5,24 @@ Knows no family; ``CallSpelling`` says how one writes a call.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from yeoul.errors import InvalidRequestError
-from yeoul.grammars.json_schema import embedded_schema
+from yeoul.grammars.json_schema import check_depth, embedded_schema, shared_definitions
+from yeoul.grammars.lark_rules import LarkRules, Reasoning
 from yeoul.text.answers.call_format import CallSpelling
 
-_TEXT = "TEXT: /(.|\\n)*/"
+_KEYWORD = re.compile(r"[A-Za-z_]\w*")
 
 
 class SpelledCall(NamedTuple):
-    """A tool's call: how it is written, and what its arguments are."""
+    """A tool's call: its name, how it is written, and what its arguments are."""
 
+    name: str
     spelling: CallSpelling
     schema: Mapping[str, Any]
-
-
-class Reasoning(NamedTuple):
-    """What may come before the calls. ``is_open``: the answer begins inside it."""
-
-    begin: str
-    end: str
-    is_open: bool
 
 
 def calls_grammar(
@@ -44,128 +37,107 @@ def calls_grammar(
 
     Args:
         calls: one a tool, of one family.
-        special: the special tokens that stand in markers, by their text: as text they could not be written.
+        special: see ``LarkRules``.
         must_call: the answer is nothing but calls, behind its reasoning; else it is free text with calls in it.
         is_single: one call at most.
         reasoning: what the model may think first.
 
     Raises:
-        InvalidRequestError: this family cannot be held to calls, since they stand in free text without a mark.
+        InvalidRequestError: parameters that are no schema of an object, or cannot be written by this family; calls that
+            stand in free text without a mark.
     """
-    rules = _Rules(special)
-    form = calls[0].spelling
-    bodies = [rules.call(call, without=_mark_of(form) if not must_call else "") for call in calls]
-    one = f"({' | '.join(bodies)})"
-    if must_call:
-        more = "" if is_single else f" ({rules.literal(form.separator)} {one})*"
-        section = f"{rules.literal(form.section_begin)} {one}{more} {rules.literal(form.section_end)}"
-        start = f"{rules.reasoning(reasoning)} {section}"
-    else:
-        mark = _mark_of(form)
-        if not mark:
-            raise InvalidRequestError(
-                "this model's calls have no mark in free text, so strict cannot be kept with tool_choice auto: set it to"
-                " required, or leave strict out",
-                param="tools",
-            )
-        more = "" if is_single else f" ({rules.literal(form.separator)} {one})*"
-        rules.add("mark[lazy]", f"TEXT {rules.literal(mark)}")
-        rest = form.section_begin[len(mark) :] if form.section_begin else ""
-        section = f"mark {rules.literal(rest)} {one}{more} {rules.literal(form.section_end)}"
-        start = f"({section})? TEXT" if is_single else f"({section})* TEXT"
-    return "\n".join(["%llguidance {}", f"start: {start}", *rules.written, _TEXT])
-
-
-def _mark_of(form: CallSpelling) -> str:
-    return form.section_begin or form.trigger
-
-
-class _Rules:
-    """Rules as they are needed; ``written`` are all of them."""
-
-    def __init__(self, special: Mapping[str, int]) -> None:
-        self.written: list[str] = []
-        self._special = special
-        self._pattern = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True)))) if special else None
-
-    def add(self, name: str, body: str) -> str:
-        """The rule's name, without its attributes."""
-        self.written.append(f"{name}: {body}")
-        return name.partition("[")[0]
-
-    def literal(self, text: str) -> str:
-        """A text in a rule; special tokens in it stand as what they are."""
-        if not text:
-            return ""
-        found: list[str] = []
-        place = 0
-        for match in self._pattern.finditer(text) if self._pattern else ():
-            found += [text[place : match.start()], f"<[{self._special[match[0]]}]>"]
-            place = match.end()
-        found.append(text[place:])
-        return " ".join(
-            piece if index % 2 else json.dumps(piece, ensure_ascii=False) for index, piece in enumerate(found) if piece
+    rules, form = LarkRules(special), calls[0].spelling
+    mark = form.section_begin or form.trigger
+    if not must_call and not mark:
+        raise InvalidRequestError(
+            "this model's calls have no mark in free text, so they are held to the tools only with tool_choice required:"
+            " set that, or leave strict and allowed_tools out"
         )
+    is_behind_mark = not must_call and not form.section_begin
+    bodies = [_call(rules, call, mark if is_behind_mark else "") for call in calls]
+    one = f"({' | '.join(bodies)})"
+    several = one if is_single else f"{one} ({rules.literal(form.separator)} {one})*"
+    if must_call:
+        start = f"{rules.literal(form.section_begin)} {several} {rules.literal(form.section_end)}"
+    else:
+        section = f"{rules.until(mark)} {several} {rules.literal(form.section_end)}"
+        start = f"({section})? TEXT" if is_single else f"({section})* TEXT"
+    return rules.grammar(f"{rules.reasoning(reasoning)} {start}")
 
-    def reasoning(self, reasoning: Reasoning | None) -> str:
-        """What may be thought before the first call."""
-        if reasoning is None:
-            return ""
-        ended = self.add("thought[lazy]", f"TEXT {self.literal(reasoning.end)}")
-        space = r"/[ \n]{0,4}/"
-        return f"{ended} {space}" if reasoning.is_open else f"({self.literal(reasoning.begin)} {ended} {space})?"
 
-    def call(self, call: SpelledCall, without: str) -> str:
-        """A call; ``without`` is what of its beginning was read before."""
-        form = call.spelling
-        begin = form.begin
-        if without and not form.section_begin:
-            begin = begin.removeprefix(without)
-        number = len(self.written)
-        match form.arguments:
-            case "json":
-                arguments = f"%json {embedded_schema(dict(call.schema))}"
-            case "tagged":
-                arguments = self._fields(call, lambda key, schema: self._tagged(form, key, schema))
-            case "python":
-                arguments = self._fields(call, lambda key, schema: f"{self.literal(key + '=')} {_python(schema)}")
-            case "gemma":
-                return self.add(f"call_{number}[lazy]", f"{self.literal(begin)} TEXT {self.literal(form.end)}")
-        return self.add(f"call_{number}", f"{self.literal(begin)} {arguments} {self.literal(form.end)}")
+def _call(rules: LarkRules, call: SpelledCall, mark: str) -> str:
+    """A call; ``mark`` is what of its beginning was read before."""
+    form = call.spelling
+    begin = rules.literal(form.begin.removeprefix(mark))
+    if form.arguments == "gemma":
+        return rules.add("call", f"{begin} {rules.until(form.end)}")
+    if form.arguments == "json":
+        check_depth(call.schema)
+        return rules.add("call", f"{begin} %json {embedded_schema(dict(call.schema))} {rules.literal(form.end)}")
+    return rules.add("call", f"{begin} {_Fields(rules, call).written()} {rules.literal(form.end)}")
 
-    def _fields(self, call: SpelledCall, write: Any) -> str:
-        """Arguments in the schema's order, those that are not required may be left out."""
+
+class _Fields:
+    """The arguments of a call that is written field by field, in the schema's order; what is not required may be left out."""
+
+    def __init__(self, rules: LarkRules, call: SpelledCall) -> None:
+        self._rules = rules
+        self._form = call.spelling
         schema = call.schema
-        required = set(schema.get("required", ()))
-        separator = self.literal(call.spelling.argument_separator)
+        check_depth(schema)
+        properties, required = schema.get("properties", {}), schema.get("required", [])
+        if not (isinstance(properties, dict) and all(isinstance(part, dict | bool) for part in properties.values())):
+            raise InvalidRequestError(f"the properties of {call.name} are no object of schemas")
+        if not (isinstance(required, list) and all(isinstance(name, str) for name in required)):
+            raise InvalidRequestError(f"the required properties of {call.name} are no list of names")
+        if self._form.arguments == "python" and (odd := [key for key in properties if not _KEYWORD.fullmatch(key)]):
+            raise InvalidRequestError(f"{call.name} has the parameter {odd[0]!r}, which this model cannot write")
+        self._shared = shared_definitions(schema)
+        self._rules_of_fields: dict[int, str] = {}
+        self._fields = [(key, part if isinstance(part, dict) else {}, key in required) for key, part in properties.items()]
+
+    def written(self) -> str:
+        """All of them: whichever comes first has no separator before it."""
+        if not self._fields:
+            return ""
+        ways = []
+        for index, (key, part, is_required) in enumerate(self._fields):
+            ways.append(f"{self._field(key, part, '')} {self._more(index + 1)}")
+            if is_required:
+                return f"({' | '.join(ways)})"
+        return f"({' | '.join(ways)})?"
+
+    def _more(self, start: int) -> str:
+        """The fields from this one on, behind others. A separator is of one piece with what follows it."""
         fields = []
-        is_first = True
-        for key, part in schema.get("properties", {}).items():
-            field = write(key, part if isinstance(part, dict) else {})
-            if separator and not is_first:
-                field = f"{separator} {field}"
-            if key in required:
-                fields.append(field)
-                is_first = False
-            elif not separator or not is_first:
-                fields.append(f"({field})?")
+        for index in range(start, len(self._fields)):
+            key, part, is_required = self._fields[index]
+            if index not in self._rules_of_fields:
+                field = self._field(key, part, self._form.argument_separator)
+                self._rules_of_fields[index] = self._rules.add("field", field)
+            fields.append(self._rules_of_fields[index] + ("" if is_required else "?"))
         return " ".join(fields)
 
-    def _tagged(self, form: CallSpelling, key: str, schema: Mapping[str, Any]) -> str:
-        before, _, after = form.argument.replace("{key}", key).partition("{value}")
-        if schema.get("type") == "string" and "enum" not in schema:
-            value = self.add(f"value_{len(self.written)}[lazy]", f"TEXT {self.literal(after)}")
-            return f"{self.literal(before)} {value}"
-        if isinstance(schema.get("enum"), list) and all(isinstance(value, str) for value in schema["enum"]):
-            choices = " | ".join(self.literal(value) for value in schema["enum"])
-            return f"{self.literal(before)} ({choices}) {self.literal(after)}"
-        return f"{self.literal(before)} %json {embedded_schema(dict(schema))} {self.literal(after)}"
+    def _field(self, key: str, part: Mapping[str, Any], separator: str) -> str:
+        rules = self._rules
+        if self._form.arguments == "python":
+            return f"{rules.literal(f'{separator}{key}=')} {self._python(part)}"
+        before, _, after = self._form.argument.replace("{key}", key).partition("{value}")
+        begin = rules.literal(separator + before)
+        choices = part.get("enum", [part["const"]] if "const" in part else [])
+        if choices and isinstance(choices, list) and all(isinstance(value, str) for value in choices):
+            return f"{begin} ({' | '.join(map(rules.literal, choices))}) {rules.literal(after)}"
+        if part.get("type") == "string":
+            return f"{begin} {rules.until(after)}"
+        return f"{begin} {self._json(part)} {rules.literal(after)}"
 
+    def _json(self, part: Mapping[str, Any]) -> str:
+        return f"%json {embedded_schema(self._shared | dict(part))}"
 
-def _python(schema: Mapping[str, Any]) -> str:
-    match schema.get("type"):
-        case "boolean":
-            return '("True" | "False")'
-        case "null":
-            return '"None"'
-    return f"%json {embedded_schema(dict(schema))}"
+    def _python(self, part: Mapping[str, Any]) -> str:
+        match part.get("type"):
+            case "boolean":
+                return '("True" | "False")'
+            case "null":
+                return '"None"'
+        return self._json(part)

@@ -15,6 +15,7 @@ from yeoul.messages.sampling import SamplingParams
 MAX_BYTES_A_TOKEN = 128
 _MOST_BYTES_OF_A_CHARACTER = 4
 MAX_NUM_LOGPROBS = 1 << 20
+MAX_GRAMMAR_CHARACTERS = 1 << 21
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +101,17 @@ def check_num_logprobs(sampling: SamplingParams, num_prompt_tokens: int, max_tok
             f"this request asks for up to {num_logprobs} log probabilities, n for each token of prompts and answers and for"
             f" its likeliest alternatives; at most {MAX_NUM_LOGPROBS} are told: ask for fewer, or set max_tokens",
             param=field,
+        )
+
+
+def check_grammar_copies(sampling: SamplingParams, num_prompts: int) -> None:
+    """Each choice of each prompt takes its grammar along. Raises InvalidRequestError where that is too much."""
+    num_characters = len(sampling.grammar or "") * sampling.n * num_prompts
+    if num_characters > MAX_GRAMMAR_CHARACTERS:
+        raise InvalidRequestError(
+            f"the grammar has {len(sampling.grammar or '')} characters, for {sampling.n * num_prompts} answers; at most"
+            f" {MAX_GRAMMAR_CHARACTERS} are taken together: ask for fewer answers at a time",
+            param="n",
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from yeoul.errors import InvalidRequestError
+from yeoul.grammars.lark_rules import Reasoning
 from yeoul.text.answers.answer_reader import AnswerReader
 from yeoul.text.answers.call_writer import ToolSchemas
 from yeoul.text.answers.families import ToolFamily, marker_tokens, reasoning_family, tool_family
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from yeoul.text.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
-
-_MAX_OPENING_CHARACTERS = 512
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,11 @@ class AnswerFamilies:
             )
         return self.tools
 
+    def reasoning_before(self, opening: str) -> Reasoning | None:
+        """What may be thought before an answer, for a grammar."""
+        family = self.reasoning
+        return None if family is None else Reasoning(family.begin, family.end, family.is_open_after(opening))
+
     def reader(self, schemas: ToolSchemas | None, opening: str) -> AnswerReader:
         """For one choice. ``schemas`` None: no tools are offered, and what looks like a call is text."""
         return AnswerReader(
@@ -88,9 +92,12 @@ class AnswerFamilies:
         )
 
 
-def opening_of(prompt: str, last_content: str) -> str:
-    """What the template wrote behind the last message; that it may have opened reasoning shows there."""
-    tail = prompt[-_MAX_OPENING_CHARACTERS:]
-    ending = last_content.strip()[-64:]
-    place = tail.rfind(ending) if ending else -1
-    return tail[place + len(ending) :] if place >= 0 else tail[-64:]
+def opening_of(prompt: str, bare_prompt: str) -> str:
+    """What the template writes behind the last message, which may open reasoning.
+
+    ``bare_prompt`` is the conversation without it, as the template renders that.
+    """
+    if prompt.startswith(bare_prompt):
+        return prompt[len(bare_prompt) :]
+    pairs = enumerate(zip(prompt, bare_prompt, strict=False))
+    return prompt[next((place for place, (one, other) in pairs if one != other), len(bare_prompt)) :]

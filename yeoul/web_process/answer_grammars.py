@@ -9,15 +9,17 @@ import asyncio
 import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from yeoul.errors import InvalidRequestError, YeoulError
 from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.grammars.json_schema import find_flaw
+from yeoul.grammars.lark_rules import Reasoning, after_reasoning
 from yeoul.grammars.limits import MAX_CACHED_GRAMMARS
 from yeoul.grammars.structured_output import StructuredOutput
-from yeoul.grammars.tool_calls import Reasoning, SpelledCall, calls_grammar
+from yeoul.grammars.tool_calls import SpelledCall, calls_grammar
 
 if TYPE_CHECKING:
     from yeoul.text.tokenizer import Tokenizer
@@ -27,6 +29,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PAUSES_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)  # between two questions whether the workers have compiled it
+
+
+class AnswerForm(NamedTuple):
+    """What an answer has to be, behind what the model may think first; ``special``: see ``LarkRules``."""
+
+    wanted: StructuredOutput
+    reasoning: Reasoning | None = None
+    special: Mapping[str, int] = MappingProxyType({})
 
 
 class AnswerGrammars:
@@ -39,15 +49,18 @@ class AnswerGrammars:
         self._call_workers = call_workers
         self._prepared: OrderedDict[str, None] = OrderedDict()
 
-    async def build(self, wanted: StructuredOutput) -> str:
+    async def build(self, form: AnswerForm) -> str:
         """The grammar of what a request wants, checked.
 
         Raises:
             InvalidRequestError: it names the field, and in a schema the place.
         """
+        wanted = form.wanted
         grammar = await asyncio.to_thread(wanted.grammar)
+        if form.reasoning is not None:
+            grammar = after_reasoning(grammar, form.reasoning, form.special)
         try:
-            await asyncio.wrap_future(self._compiler.start(grammar))
+            await self._compiled(grammar)
         except InvalidRequestError as error:
             place = await asyncio.to_thread(self._place_of_flaw, wanted)
             raise InvalidRequestError(f"{wanted.field}{place}: {error.message}", param=wanted.field) from None
@@ -60,11 +73,11 @@ class AnswerGrammars:
             InvalidRequestError: a tool's parameters are no schema that can be held.
         """
         spelled = families.check_tools().calls
-        wanted = [SpelledCall(spelled.spelling(tool.function.name, tool.schema), tool.schema) for tool in calls.tools]
-        reasoning = None
-        if families.reasoning is not None:
-            family = families.reasoning
-            reasoning = Reasoning(family.begin, family.end, family.is_open_after(opening))
+        wanted = [
+            SpelledCall(tool.function.name, spelled.spelling(tool.function.name, tool.schema), tool.schema)
+            for tool in calls.tools
+        ]
+        reasoning = families.reasoning_before(opening)
 
         def build() -> str:
             return calls_grammar(
@@ -73,7 +86,7 @@ class AnswerGrammars:
 
         try:
             grammar = await asyncio.to_thread(build)
-            await asyncio.wrap_future(self._compiler.start(grammar))
+            await self._compiled(grammar)
         except InvalidRequestError as error:
             raise InvalidRequestError(f"tools: {error.message}", param="tools") from None
         return grammar
@@ -84,7 +97,7 @@ class AnswerGrammars:
         Raises:
             InvalidRequestError: the grammar's flaw.
         """
-        await asyncio.wrap_future(self._compiler.start(grammar))
+        await self._compiled(grammar)
         if grammar not in self._prepared:
             try:
                 for pause in itertools.chain(_PAUSES_SECONDS, itertools.repeat(_PAUSES_SECONDS[-1])):
@@ -99,8 +112,15 @@ class AnswerGrammars:
         if len(self._prepared) > MAX_CACHED_GRAMMARS // 2:  # so that a worker still has what is remembered here
             self._prepared.popitem(last=False)
 
+    async def _compiled(self, grammar: str) -> None:
+        """Others may wait for the same: whoever gives up cancels nothing."""
+        await asyncio.shield(asyncio.wrap_future(self._compiler.start(grammar)))
+
+    def _is_flawed(self, grammar: str) -> bool:
+        return self._compiler.try_out(grammar).exception() is not None
+
     def _place_of_flaw(self, wanted: StructuredOutput) -> str:
         schema = wanted.schema()
         if schema is None:
             return ""
-        return f" at {find_flaw(schema, self._compiler.compile)}"
+        return f" at {find_flaw(schema, self._is_flawed)}"

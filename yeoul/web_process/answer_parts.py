@@ -98,6 +98,7 @@ class AnswerFormat(abc.ABC):
         marks_bytes: bool = False,
     ) -> None:
         self._stream = stream
+        self.work_a_character = 1  # of writing it; taking it apart into parts is much more
         self._tokenizer = tokenizer
         self._names_ids = body.return_tokens_as_token_ids is True
         self._marks_bytes = marks_bytes

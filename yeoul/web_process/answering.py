@@ -34,7 +34,8 @@ async def respond(
         answer = make_format()
         if not streams:
             outputs = await collect(request, stream)
-            body = await write_apart(lambda: answer.whole(outputs)) if is_long(outputs) else answer.whole(outputs)
+            is_apart = is_long(outputs, answer.work_a_character)
+            body = await write_apart(lambda: answer.whole(outputs)) if is_apart else answer.whole(outputs)
             return json_response(body)
     except BaseException:
         stream.close()

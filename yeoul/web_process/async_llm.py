@@ -21,8 +21,8 @@ from yeoul.messages.outputs import EngineReady
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
-from yeoul.web_process.admission import Limits, check_num_logprobs, check_sampling, resolve_max_tokens
-from yeoul.web_process.answer_grammars import AnswerGrammars
+from yeoul.web_process.admission import Limits, check_grammar_copies, check_num_logprobs, check_sampling, resolve_max_tokens
+from yeoul.web_process.answer_grammars import AnswerForm, AnswerGrammars
 from yeoul.web_process.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.generation_output import GenerationOutput
 from yeoul.web_process.model_text import ModelText, Prompt, load_text
@@ -286,6 +286,7 @@ class AsyncLLM:
         add_special_tokens: bool = True,
         pooling: str | None = None,
         marked: Mapping[int, str] | None = None,
+        form: AnswerForm | None = None,
     ) -> RequestStream:
         """Checks everything, hands the prompts to the engine, and returns the stream of all their choices.
 
@@ -299,10 +300,13 @@ class AsyncLLM:
             if ticket is None:
                 num_tokens = sampling.n * _guess(prompts)
                 ticket = place.enter_context(self.take_ticket(terms, len(prompts) * sampling.n, num_tokens, request_id))
-            sampling = self.text.spell_bad_words(sampling)
             async with ticket.in_time():
+                sampling = await self.text.spell_bad_words(sampling, ticket.terms.tenant)
                 prompt_token_ids = await self.text.tokenize_all(prompts, limits, add_special_tokens, ticket.terms.tenant)
+                if form is not None:
+                    sampling = msgspec.structs.replace(sampling, grammar=await self.grammars.build(form))
                 if sampling.grammar is not None:
+                    check_grammar_copies(sampling, len(prompts))
                     await self.grammars.prepare(sampling.grammar)
             resolved = [resolve_max_tokens(sampling, len(token_ids), limits) for token_ids in prompt_token_ids]
             num_prompt_tokens, max_tokens = sum(map(len, prompt_token_ids)), [params.max_tokens or 1 for params in resolved]

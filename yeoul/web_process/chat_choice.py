@@ -20,7 +20,7 @@ class ChatChoice:
 
     Args:
         reader: turns text into parts.
-        tokenizer: counts the tokens of reasoning.
+        tokenizer: counts the tokens of reasoning where a delta has other text as well.
         is_single: calls after the first are left out.
     """
 
@@ -28,7 +28,7 @@ class ChatChoice:
         self._reader = reader
         self._tokenizer = tokenizer
         self._is_single = is_single
-        self._reasoning: list[str] = []
+        self.num_reasoning_tokens = 0
 
     def deltas(self, output: GenerationOutput) -> Iterable[bytes]:
         """The inner of OpenAI's ``delta`` for each part of a delta."""
@@ -48,18 +48,21 @@ class ChatChoice:
     def message(self, output: GenerationOutput) -> bytes:
         """The inner of OpenAI's ``message`` of a whole answer."""
         texts: list[str] = []
+        reasoning: list[str] = []
         calls: list[dict[str, Any]] = []
         for part in self._parts(output):
             match part:
                 case TextPart(text):
                     texts.append(text)
+                case ReasoningPart(text):
+                    reasoning.append(text)
                 case CallBegin(_, name):
                     calls.append(_call(name, ""))
                 case CallArguments(_, text):
                     calls[-1]["function"]["arguments"] += text
         message = b'"content":' + encode_json("".join(texts) if texts or not calls else None)
-        if self._reasoning:
-            written = encode_json("".join(self._reasoning))
+        if reasoning:
+            written = encode_json("".join(reasoning))
             message += b',"reasoning":%b,"reasoning_content":%b' % (written, written)
         return message + (b',"tool_calls":' + encode_json(calls) if calls else b"")
 
@@ -67,21 +70,18 @@ class ChatChoice:
         """Why the choice ended: where it ended by itself and called tools, for that."""
         return "tool_calls" if output.finish_reason == "stop" and self._reader.num_calls else output.finish_reason
 
-    @property
-    def num_reasoning_tokens(self) -> int:
-        """Of the reasoning's text, as it would be tokenized."""
-        return len(self._tokenizer.encode("".join(self._reasoning), add_special_tokens=False)) if self._reasoning else 0
-
-    def _parts(self, output: GenerationOutput) -> Iterable[Part]:
+    def _parts(self, output: GenerationOutput) -> list[Part]:
         parts = self._reader.feed(output.text, output.marks)
         if output.finish_reason is not None:
             parts = [*parts, *self._reader.finish()]
-        for part in parts:
-            if isinstance(part, ReasoningPart):
-                self._reasoning.append(part.text)
-            if self._is_single and isinstance(part, CallBegin | CallArguments) and part.index > 0:
-                continue
-            yield part
+        thoughts = [part.text for part in parts if isinstance(part, ReasoningPart)]
+        if thoughts and len(thoughts) == len(parts) and output.finish_reason is None:
+            self.num_reasoning_tokens += len(output.token_ids)
+        elif thoughts:
+            self.num_reasoning_tokens += len(self._tokenizer.encode("".join(thoughts), add_special_tokens=False))
+        if not self._is_single:
+            return parts
+        return [part for part in parts if not (isinstance(part, CallBegin | CallArguments) and part.index > 0)]
 
 
 def _call(name: str, arguments: str) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class ChatFormat(AnswerFormat):
         super().__init__("chatcmpl", kind, body, stream, tokenizer, model=model, system_fingerprint=system_fingerprint)
         self._has_logprobs = stream.sampling.logprobs is not None
         self._make_reader = make_reader
+        if make_reader is not None:
+            self.work_a_character = 512
         self._choices: dict[int, ChatChoice] = {}
         self._is_single = body.parallel_tool_calls is False
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from yeoul.web_process.answer_families import opening_of
+from yeoul.web_process.answer_grammars import AnswerForm
 from yeoul.web_process.chat_format import ChatFormat
 from yeoul.web_process.errors_http import named_as
 from yeoul.web_process.request_stream import RequestStream
@@ -35,18 +36,15 @@ async def start_chat(context: ServerContext, body: ChatRequest, terms: ServiceTe
     families, calls = context.llm.text.families, body.calls
     if calls is not None:
         families.check_tools()
-    sampling = await context.to_sampling(body)
+    sampling, wanted = context.to_sampling(body), body.structured_output()
     with context.llm.take_ticket(terms, sampling.n, sampling.n * guess_num_tokens(num_bytes)) as ticket:
         async with ticket.in_time():
-            prompt, unread = await context.llm.text.render_chat(
-                lambda: [message.for_template() for message in body.messages],
-                num_bytes,
-                tools=[tool.for_template() for tool in body.tools or ()] or None,
-                add_generation_prompt=body.add_generation_prompt is not False,
-                template_arguments=body.template_arguments(),
-                tenant=terms.tenant,
-            )
-            opening = opening_of(prompt, body.last_text)
+            has_opening = body.add_generation_prompt is not False
+            prompt, unread = await _render(context, body, num_bytes, terms, has_opening=has_opening)
+            opening = ""
+            if families.reasoning is not None and has_opening:
+                bare, _ = await _render(context, body, num_bytes, terms, has_opening=False)
+                opening = opening_of(prompt, bare)
             if calls is not None and calls.is_enforced:
                 grammar = await context.llm.grammars.of_calls(calls, families, opening)
                 sampling = msgspec.structs.replace(sampling, grammar=grammar)
@@ -54,6 +52,9 @@ async def start_chat(context: ServerContext, body: ChatRequest, terms: ServiceTe
         if calls is not None or families.reasoning is not None:
             schemas = None if calls is None else {tool.function.name: tool.schema for tool in calls.tools}
             make_reader = functools.partial(families.reader, schemas, opening)
+        form = None
+        if wanted is not None:
+            form = AnswerForm(wanted, families.reasoning_before(opening), families.special or {})
         with named_as("messages"):
             stream = await context.llm.submit(
                 [prompt],
@@ -61,6 +62,7 @@ async def start_chat(context: ServerContext, body: ChatRequest, terms: ServiceTe
                 ticket=ticket,
                 add_special_tokens=body.add_special_tokens is True,
                 marked=families.marked if make_reader is not None else None,
+                form=form,
             )
     make_format = functools.partial(
         ChatFormat,
@@ -72,3 +74,16 @@ async def start_chat(context: ServerContext, body: ChatRequest, terms: ServiceTe
         make_reader=make_reader,
     )
     return StartedChat(stream, make_format, body.without_effect(unread))
+
+
+async def _render(
+    context: ServerContext, body: ChatRequest, num_bytes: int, terms: ServiceTerms, *, has_opening: bool
+) -> tuple[str, set[str]]:
+    return await context.llm.text.render_chat(
+        lambda: [message.for_template() for message in body.messages],
+        num_bytes,
+        tools=[tool.for_template() for tool in body.tools or ()] or None,
+        add_generation_prompt=has_opening,
+        template_arguments=body.template_arguments(),
+        tenant=terms.tenant,
+    )

@@ -82,14 +82,15 @@ class ModelText:
                 await asyncio.sleep(0)
         return token_ids
 
-    def spell_bad_words(self, sampling: SamplingParams) -> SamplingParams:
+    async def spell_bad_words(self, sampling: SamplingParams, tenant: str) -> SamplingParams:
         """The same parameters, with the tokens of each bad word as it stands at the beginning of a text and inside one."""
         if not sampling.bad_words:
             return sampling
         spelled: dict[tuple[int, ...], None] = {}
         for word in sampling.bad_words:
             for written in (word.strip(), f" {word.strip()}"):
-                spelled[tuple(self.tokenizer.encode(written, add_special_tokens=False))] = None
+                spelled[tuple(await self.encode(written, False, tenant))] = None
+            await asyncio.sleep(0)
         return msgspec.structs.replace(sampling, bad_word_token_ids=[list(tokens) for tokens in spelled if tokens])
 
     async def encode(self, text: str, add_special_tokens: bool, tenant: str) -> list[int]:

@@ -6,7 +6,6 @@ import functools
 import time
 from dataclasses import dataclass, field
 
-import msgspec
 from fastapi import Request
 
 from yeoul.config.settings import Settings
@@ -64,8 +63,8 @@ class ServerContext:
             )
         return name
 
-    async def to_sampling(self, body: CompletionRequest | ChatRequest) -> SamplingParams:
-        """The sampling parameters of a request, with the grammar of what it wants.
+    def to_sampling(self, body: CompletionRequest | ChatRequest) -> SamplingParams:
+        """The sampling parameters of a request, without the form of its answer.
 
         Raises:
             InvalidRequestError: a value that cannot work.
@@ -76,9 +75,7 @@ class ServerContext:
                 "forced_token_ids are for replays: leave them out, or start the server with --allow-forced-tokens",
                 param="forced_token_ids",
             )
-        if (wanted := body.structured_output()) is None:
-            return sampling
-        return msgspec.structs.replace(sampling, grammar=await self.llm.grammars.build(wanted))
+        return sampling
 
     def terms(self, request: Request, body: ServedBody | None = None) -> ServiceTerms:
         """The terms of a request: what its body says, its key where there are several, and the server's own deadline.

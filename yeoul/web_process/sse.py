@@ -39,7 +39,9 @@ _HEADERS = [
 
 
 class EventFormat(Protocol):
-    """How the deltas of one kind of answer are written."""
+    """How the deltas of one kind of answer are written. ``work_a_character``: see ``AnswerFormat``."""
+
+    work_a_character: int
 
     def events(self, output: GenerationOutput) -> bytes:
         """The events of a delta."""
@@ -95,7 +97,7 @@ class EventStream(Response):
                 break
             if batch:
                 self._is_quiet = False
-            if is_long(batch):
+            if is_long(batch, self._format.work_a_character):
                 payload = await write_apart(functools.partial(_join_events, events, batch))
             else:
                 payload = _join_events(events, batch) if batch else KEEP_ALIVE

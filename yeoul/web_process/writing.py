@@ -22,9 +22,11 @@ _NUM_BYTES_AT_A_TIME = 1 << 18
 _thread = ThreadPoolExecutor(1, "large_answers", lambda: setthreadtitle("large_answers"))
 
 
-def is_long(outputs: Sequence[GenerationOutput]) -> bool:
-    """Whether writing these would hold the event loop for long."""
-    work = sum(len(output.logprobs) + len(output.prompt_logprobs) + (len(output.text) >> 14) for output in outputs)
+def is_long(outputs: Sequence[GenerationOutput], work_a_character: int) -> bool:
+    """Whether writing these would hold the event loop for long; see ``AnswerFormat.work_a_character``."""
+    work = sum(
+        len(output.logprobs) + len(output.prompt_logprobs) + (work_a_character * len(output.text) >> 14) for output in outputs
+    )
     return work > _MAX_NUM_POSITIONS_ON_LOOP
 
 

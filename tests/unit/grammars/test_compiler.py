@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 
 import pytest
 
 from tests.unit.grammars.grammar_of_bytes import END, allowed, byte_compiler
 from yeoul.errors import InvalidRequestError
+from yeoul.grammars.json_schema import json_schema_grammar
 from yeoul.grammars.limits import MAX_CACHED_GRAMMARS
 from yeoul.grammars.matcher import GrammarError
 from yeoul.model_files.tokenizer_source import fake_tokenizer_source
@@ -100,3 +102,38 @@ def test_a_model_whose_files_name_no_end_of_an_answer_takes_no_grammar():
     compiler._load_tokenizer = lambda: tokenizer
     with pytest.raises(InvalidRequestError, match="no end of an answer"):
         compiler.matcher(YES_OR_NO)
+
+
+def test_a_grammar_whose_rules_refer_to_each_other_thousands_deep_ends_no_process():
+    compiler = byte_compiler()
+    chains = [
+        "start: r0\n" + "\n".join(f"r{n}: r{n + 1}" for n in range(9000)) + '\nr9000: "a"',
+        "start: T0\n" + "\n".join(f'T{n}: ("a" T{n + 1})?' for n in range(6000)) + '\nT6000: "a"',
+    ]
+    links = {f"a{n}": {"properties": {"p": {"$ref": f"#/$defs/a{n + 1}"}}} for n in range(2500)}
+    chains.append(json_schema_grammar({"$ref": "#/$defs/a0", "$defs": links | {"a2500": {}}}))
+    for grammar in chains:
+        error = compiler.start(grammar).exception()
+        assert error is None or isinstance(error, InvalidRequestError)
+    assert allowed(compiler.matcher(YES_OR_NO))
+
+
+def test_what_others_have_made_of_a_grammar_changes_nothing_for_the_next():
+    compiler, grammar = byte_compiler(), "start: /([a-z ]*[aeiou][a-z ]{14}x)+/"
+    texts = [random.Random(seed).choices(b"abcdefghijklmnopqrstuvwxyz ", k=300) for seed in range(8)]
+    alone = [masks(byte_compiler(), grammar, text) for text in texts[:2]]
+    together = [masks(compiler, grammar, text) for text in texts]
+    assert together[:2] == alone
+    assert [masks(compiler, grammar, text) for text in texts[:2]] == alone
+
+
+def masks(compiler, grammar, text):
+    """What may come at each place, up to where the limits end it."""
+    matcher, found = compiler.matcher(grammar), []
+    try:
+        for token in text:
+            found.append(allowed(matcher))
+            matcher.accept([token])
+    except GrammarError:
+        found.append(set())
+    return found

@@ -23,6 +23,8 @@ from yeoul.web_process.sse import KEEP_ALIVE, EventStream
 class Letters:
     """An event is a delta's text."""
 
+    work_a_character = 1
+
     def events(self, output: GenerationOutput) -> bytes:
         return output.text.encode()
 
@@ -122,6 +124,8 @@ def test_a_queued_stream_gets_keep_alives():
 
 class NoFormat:
     """Of a stream in which nothing comes."""
+
+    work_a_character = 1
 
     def events(self, output: GenerationOutput) -> bytes:
         raise AssertionError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from yeoul.web_process.answer_grammars import AnswerForm
 from yeoul.web_process.answering import respond
 from yeoul.web_process.completion_format import CompletionFormat
 from yeoul.web_process.routes.openapi import answers_of, body_of
@@ -23,9 +24,10 @@ def completions_router(context: ServerContext) -> APIRouter:
         model = context.check_model(body.model)
         stream = await context.llm.submit(
             body.prompt,
-            await context.to_sampling(body),
+            context.to_sampling(body),
             terms=context.terms(request, body),
             add_special_tokens=body.add_special_tokens is not False,
+            form=None if (wanted := body.structured_output()) is None else AnswerForm(wanted),
         )
         return await respond(
             request,

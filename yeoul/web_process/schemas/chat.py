@@ -129,14 +129,6 @@ class ChatRequest(SamplingFields, kw_only=True):
         """
         return chosen_calls(self.tools or [], self.tool_choice, self.parallel_tool_calls)
 
-    @property
-    def last_text(self) -> str:
-        """The text of the last message."""
-        content = self.messages[-1].content
-        if isinstance(content, list):
-            return content[-1].written or "" if content else ""
-        return content or ""
-
     def template_arguments(self) -> dict[str, Any]:
         """What the template is told besides the conversation. Without any effort there is no thinking, as in vLLM."""
         arguments: dict[str, Any] = {}

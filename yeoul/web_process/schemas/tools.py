@@ -9,7 +9,7 @@ from msgspec import Meta
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.schemas.body import RequestBody
 
-ToolName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\s\"'<>{}\[\]()=,`]+$")]
+ToolName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.:/-]+$")]
 
 
 _Struct = type[RequestBody]
@@ -72,10 +72,12 @@ def chosen_calls(tools: list[Tool], choice: str | dict[str, Any] | None, paralle
         return None
     if len({tool.function.name for tool in tools}) < len(tools):
         raise InvalidRequestError("two tools have the same name", param="tools")
+    if not offered:
+        raise InvalidRequestError("tool_choice allows none of the tools; set it to none, or name some", param="tool_choice")
     must_call = mode == "required"
     is_strict = any(tool.function.strict for tool in offered)
     is_named = isinstance(choice, dict) and choice.get("type") == "function"
-    return Calls(offered, must_call, must_call or is_strict, parallel is False or is_named)
+    return Calls(offered, must_call, must_call or is_strict or len(offered) < len(tools), parallel is False or is_named)
 
 
 def _mode_of(choice: str | dict[str, Any] | None) -> Literal["auto", "none", "required"]:
@@ -100,10 +102,12 @@ def _mode_of(choice: str | dict[str, Any] | None) -> Literal["auto", "none", "re
 def _names_of(choice: dict[str, Any]) -> set[str]:
     """The names in ``{"type": "function", "function": {"name": ...}}`` or in ``allowed_tools``."""
     if choice.get("type") == "function":
-        named = [choice]
+        named: Any = [choice]
     else:
         allowed = choice.get("allowed_tools", choice)
-        named = allowed.get("tools", []) if isinstance(allowed, dict) else []
+        named = allowed.get("tools") if isinstance(allowed, dict) else None
+        if not isinstance(named, list):
+            raise InvalidRequestError("tool_choice.allowed_tools has no list of tools", param="tool_choice")
     names = set()
     for entry in named:
         function = entry.get("function", entry) if isinstance(entry, dict) else None
