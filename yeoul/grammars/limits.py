@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 MAX_GRAMMAR_BYTES = 1 << 18
 MAX_CACHED_GRAMMARS = 64
 
-# Fuel is llguidance's measure of work that does not depend on the machine's speed, so that the door and every worker, now
-# and after a crash, find the same grammar too dear or not. About 50,000 a millisecond while it compiles, 14,000 in a step.
+# Fuel is llguidance's measure of work that does not depend on the machine's speed. About 50,000 a millisecond while it
+# compiles, 14,000 in a step. States are shared by all answers of a grammar; ``GrammarMatcher`` says what their limit means.
 _COMPILE_FUEL = 2_000_000
 _STEP_FUEL = 200_000
 _MAX_STATES = 50_000

@@ -68,6 +68,8 @@ def calls_grammar(
 def _call(rules: LarkRules, call: SpelledCall, mark: str) -> str:
     """A call; ``mark`` is what of its beginning was read before."""
     form = call.spelling
+    if call.schema.get("type", "object") != "object":
+        raise InvalidRequestError(f"the parameters of {call.name} are no object, which the arguments of a call always are")
     begin = rules.literal(form.begin.removeprefix(mark))
     if form.arguments == "gemma":
         return rules.add("call", f"{begin} {rules.until(form.end)}")

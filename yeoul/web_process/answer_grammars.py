@@ -1,6 +1,7 @@
 """AnswerGrammars: a grammar is checked here and compiled in every worker before a request that needs it is handed in.
 
-So no step ever waits for one to be compiled. Knows nothing of HTTP; ``AsyncLLM`` holds it.
+So no step waits for one to be compiled, but that of a worker which has just taken another's place. Knows
+nothing of HTTP; ``AsyncLLM`` holds it.
 """
 
 from __future__ import annotations

@@ -67,8 +67,9 @@ class ChatChoice:
         return message + (b',"tool_calls":' + encode_json(calls) if calls else b"")
 
     def finish_reason(self, output: GenerationOutput) -> str | None:
-        """Why the choice ended: where it ended by itself and called tools, for that."""
-        return "tool_calls" if output.finish_reason == "stop" and self._reader.num_calls else output.finish_reason
+        """Why the choice ended: where it ended by itself and its calls are whole, for them."""
+        has_called = self._reader.num_calls > 0 and self._reader.num_unfinished_calls == 0
+        return "tool_calls" if output.finish_reason == "stop" and has_called else output.finish_reason
 
     def _parts(self, output: GenerationOutput) -> list[Part]:
         parts = self._reader.feed(output.text, output.marks)
