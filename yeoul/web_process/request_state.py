@@ -54,7 +54,6 @@ class RequestState:
         self._detokenizer = detokenizer
         self._num_cached_tokens = 0
         self._can_trim = bool(add.sampling.stop)
-        self._has_marks = detokenizer.has_marks
 
     def move_to(self, place: RequestPlace) -> None:
         """The request is there from now on."""
@@ -132,7 +131,7 @@ class RequestState:
             stop_reason=stop_reason,
             embedding=output.embedding,
         )
-        if self._has_marks:
+        if self._detokenizer.has_marks:
             delta.marks = self._detokenizer.take_marks(len(text))
         self.stream.push(delta, is_ready=bool(text) or finish_reason is not None)
         if finish_reason is None:

@@ -83,8 +83,8 @@ def mark_detokenizers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A detokenizer keeps no prompt, so that the poison's has to be marked."""
     make = IncrementalDetokenizer.__init__
 
-    def marking(detokenizer: Any, tokenizer: Any, prompt_token_ids: Any, sampling: SamplingParams) -> None:
-        make(detokenizer, tokenizer, prompt_token_ids, sampling)
+    def marking(detokenizer: Any, tokenizer: Any, prompt_token_ids: Any, *more: Any) -> None:
+        make(detokenizer, tokenizer, prompt_token_ids, *more)
         detokenizer.is_of_poison = is_poison(prompt_token_ids)
 
     monkeypatch.setattr(IncrementalDetokenizer, "__init__", marking)
