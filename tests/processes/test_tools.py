@@ -3,6 +3,8 @@
 The fake model has a token a byte, so an answer is forced as its bytes. The template is Qwen's way of showing tools, in short.
 """
 
+# size: one template, one set of tools and one client's reading of events serve all of it: what is read, and what is held
+
 from __future__ import annotations
 
 import contextlib
