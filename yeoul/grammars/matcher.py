@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from yeoul.errors import InvalidRequestError
+
 if TYPE_CHECKING:
     import llguidance
     import numpy as np
     import numpy.typing as npt
 
 
-class GrammarError(Exception):
+class GrammarError(InvalidRequestError):
     """The answer has left its grammar, or following it costs more than the limits allow."""
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from yeoul.kernels import operations
 from yeoul.layers.logprobs import token_logprobs
 from yeoul.layers.request_sampling import RequestSampling, sampling_rows
-from yeoul.messages.outputs import TokenLogprobs
+from yeoul.messages.outputs import RequestFault, TokenLogprobs
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class SampledTokens:
 
     token_ids: list[int]
     logprobs: dict[int, TokenLogprobs] = field(default_factory=dict)
-    faults: dict[int, str] = field(default_factory=dict)
+    faults: dict[int, RequestFault] = field(default_factory=dict)
 
 
 def sample_tokens(logits: Tensor, requests: Sequence[RequestSampling], positions: Sequence[int]) -> SampledTokens:
@@ -57,7 +57,7 @@ def _change_row(logits: Tensor, row: int, request: RequestSampling, position: in
     try:
         request.change_logits(logits[row], position)
     except Exception as error:
-        result.faults[row] = f"the sampling parameters could not be applied: {type(error).__name__}: {error}"
+        result.faults[row] = RequestFault.because("the sampling parameters could not be applied", error)
 
 
 def _token_masks(
@@ -73,7 +73,7 @@ def _token_masks(
         try:
             request.fill_mask(masks[row], positions[row])
         except Exception as error:
-            result.faults[row] = f"the grammar cannot be followed any further: {error}"
+            result.faults[row] = RequestFault.because("the grammar cannot be followed any further", error)
     return masks
 
 
@@ -87,10 +87,10 @@ def _report(raw_logits: Tensor, row: int, request: RequestSampling, result: Samp
             raw_logits[None], token_ids, request.num_logprobs or 0, request.logprob_token_ids
         )[0]
     except Exception as error:
-        result.faults[row] = f"the log probabilities could not be computed: {type(error).__name__}: {error}"
+        result.faults[row] = RequestFault.because("the log probabilities could not be computed", error)
 
 
 def _refuse_bad_rows(highest: list[float], result: SampledTokens) -> None:
     for row, logit in enumerate(highest):
         if not math.isfinite(logit):
-            result.faults.setdefault(row, "no token can be sampled: the highest logit is not a finite number")
+            result.faults.setdefault(row, RequestFault("no token can be sampled: the highest logit is not a finite number"))

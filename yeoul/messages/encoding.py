@@ -17,7 +17,7 @@ Part = RequestResult | RequestOutput
 
 def encode_results(encoder: msgspec.msgpack.Encoder, message: StepResult) -> bytes:
     """msgpack; the results that cannot be encoded are faults in it."""
-    return _encode(encoder, message, "results", lambda name, flaw: RequestResult(name, fault=flaw))
+    return _encode(encoder, message, "results", lambda name, flaw: RequestResult(name, fault=RequestFault(flaw)))
 
 
 def encode_outputs(encoder: msgspec.msgpack.Encoder, message: StepOutputs) -> bytes:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from yeoul.errors import UserError
 from yeoul.messages.statistics import EngineStatistics
 
 FinishReason = Literal["stop", "length", "abort", "error"]
@@ -27,6 +28,13 @@ class RequestFault(msgspec.Struct, frozen=True):
 
     message: str
     status: int = 500
+
+    @classmethod
+    def because(cls, what: str, error: Exception) -> RequestFault:
+        """``what`` could not be done for ``error``: the client's own mistake keeps its status."""
+        if isinstance(error, UserError):
+            return cls(f"{what}: {error.message}", error.status)
+        return cls(f"{what}: {type(error).__name__}: {error}")
 
 
 class RequestOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from yeoul.messages.outputs import TokenLogprobs
+from yeoul.messages.outputs import RequestFault, TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
 
 # An answer beyond these bounds is not one: whoever decodes it is told so, and the worker counts as broken.
@@ -82,7 +82,7 @@ class RequestResult(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
     token_ids: list[TokenId] = []
     logprobs: list[TokenLogprobs] = []
     prompt_logprobs: list[TokenLogprobs | None] = []
-    fault: str | None = None
+    fault: RequestFault | None = None
     embedding: bytes | None = None
 
 

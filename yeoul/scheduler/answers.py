@@ -69,14 +69,14 @@ class AnswerReader:
         try:
             if answer.fault is None:
                 return self._apply(request, end, answer)
-            cause = answer.fault
+            fault = answer.fault
         except _UnfitError as error:
-            cause = str(error)
+            fault = RequestFault(str(error))
         except Exception as error:
             logger.exception("the answer to request %s cannot be applied", request.request_id)
-            cause = f"the workers' answer cannot be used: {error}"
+            fault = RequestFault(f"the workers' answer cannot be used: {error}")
         self._prefixes.forget(request)
-        return fail(request, cause)
+        return fail(request, fault)
 
     def _apply(self, request: Request, end: int, answer: RequestResult) -> RequestOutput | None:
         """The output that this answer makes; None if it brings nothing to the client yet.
@@ -135,7 +135,7 @@ class AnswerReader:
         )
 
 
-def fail(request: Request, message: str) -> RequestOutput:
+def fail(request: Request, fault: RequestFault) -> RequestOutput:
     """Ends a request by an error; the output that tells it."""
     request.status = RequestStatus.FINISHED
-    return RequestOutput(request_id=request.request_id, finish_reason="error", fault=RequestFault(message=message))
+    return RequestOutput(request_id=request.request_id, finish_reason="error", fault=fault)

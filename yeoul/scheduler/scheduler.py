@@ -224,7 +224,8 @@ class Scheduler:
         outputs = []
         if (culprit := self._requests.get(verdict.culprit or "")) is not None:
             self._take_out(culprit)
-            outputs = [fail(culprit, f"the workers died each time when they computed this request, alone at last: {cause}")]
+            fault = RequestFault(f"the workers died each time when they computed this request, alone at last: {cause}")
+            outputs = [fail(culprit, fault)]
             self._finish(culprit)
         return outputs, verdict
 

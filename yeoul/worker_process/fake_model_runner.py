@@ -15,7 +15,7 @@ import numpy.typing as npt
 from yeoul.config.parts import WorkerSettings
 from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.grammars.matcher import GrammarMatcher
-from yeoul.messages.outputs import TokenLogprobs
+from yeoul.messages.outputs import RequestFault, TokenLogprobs
 from yeoul.messages.steps import RequestResult, StepInput
 from yeoul.worker_process import fake_model
 from yeoul.worker_process.cache_memory import plan_num_blocks
@@ -92,7 +92,7 @@ class FakeModelRunner:
             results = self._answer(batch, layout, faults)
         return results + [RequestResult(request_id, fault=fault) for request_id, fault in faults.items()]
 
-    def _prepare(self, batch: InputBatch, state: RequestState, faults: dict[str, str]) -> None:
+    def _prepare(self, batch: InputBatch, state: RequestState, faults: dict[str, RequestFault]) -> None:
         """A request without it (it failed) is computed for nobody."""
         try:
             grammar = None if state.sampling.grammar is None else self._grammars.matcher(state.sampling.grammar)
@@ -100,7 +100,7 @@ class FakeModelRunner:
                 grammar.accept(batch.tokens_of(state)[state.num_prompt_tokens :].tolist())
             state.runner_data = _Sampling(fake_model.sampling_noise(state.sampling, state.choice_index), grammar)
         except Exception as error:
-            faults[state.request_id] = f"the request's parameters cannot be used: {error}"
+            faults[state.request_id] = RequestFault.because("the request's parameters cannot be used", error)
 
     def _write_hashes(self, batch: InputBatch, layout: StepBatch) -> None:
         """``h(s + j) = M**(j + 1) * (h(s - 1) + sum over i <= j of mix(token(s + i)) * M**-(i + 1))``, for all requests."""
@@ -115,7 +115,7 @@ class FakeModelRunner:
         carried = before - (sums[starts] - terms[starts])
         self._cache[layout.slot_mapping] = self._powers[offsets] * (sums + np.repeat(carried, num_new))
 
-    def _answer(self, batch: InputBatch, layout: StepBatch, faults: dict[str, str]) -> list[RequestResult]:
+    def _answer(self, batch: InputBatch, layout: StepBatch, faults: dict[str, RequestFault]) -> list[RequestResult]:
         indices = [index for index in layout.reaches_end if layout.states[index].runner_data is not None]
         if not indices:
             return []
@@ -133,7 +133,7 @@ class FakeModelRunner:
             try:
                 results.append(self._result(batch, *parts))
             except Exception as error:
-                faults[parts[0].request_id] = f"no token can be sampled: {error}"
+                faults[parts[0].request_id] = RequestFault.because("no token can be sampled", error)
         return results
 
     def _result(self, batch: InputBatch, state: RequestState, position: int, bits: int) -> RequestResult:
@@ -174,7 +174,7 @@ def _next_allowed(grammar: GrammarMatcher, token_id: int) -> int:
     return int(allowed[np.searchsorted(allowed, token_id) % len(allowed)])
 
 
-def _collect_prompt_logprobs(batch: InputBatch, layout: StepBatch, faults: dict[str, str]) -> None:
+def _collect_prompt_logprobs(batch: InputBatch, layout: StepBatch, faults: dict[str, RequestFault]) -> None:
     for state, first, end in zip(layout.states, layout.num_computed, layout.context_lengths, strict=True):
         if state.prompt_logprobs is None:
             continue
@@ -184,7 +184,7 @@ def _collect_prompt_logprobs(batch: InputBatch, layout: StepBatch, faults: dict[
             state.prompt_logprobs += [_fake_logprobs(token_id, num_logprobs) for token_id in predicted]
         except Exception as error:
             state.runner_data = None
-            faults[state.request_id] = f"the prompt's log probabilities could not be computed: {error}"
+            faults[state.request_id] = RequestFault.because("the prompt's log probabilities could not be computed", error)
 
 
 def _fake_logprobs(token_id: int, num_logprobs: int) -> TokenLogprobs:

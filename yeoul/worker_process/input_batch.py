@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yeoul.config.parts import WorkerSettings
+from yeoul.messages.outputs import RequestFault
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
 from yeoul.worker_process.request_state import RequestState, request_state_from_message
 
@@ -82,7 +83,7 @@ class InputBatch:
     def __len__(self) -> int:
         return len(self._requests)
 
-    def begin_step(self, step: StepInput) -> tuple[StepBatch | None, dict[str, str], list[RequestState]]:
+    def begin_step(self, step: StepInput) -> tuple[StepBatch | None, dict[str, RequestFault], list[RequestState]]:
         """Forgets, adds and extends what the step says.
 
         Returns:
@@ -90,7 +91,7 @@ class InputBatch:
         """
         for request_id in step.finished_request_ids:
             self._forget(request_id)
-        faults: dict[str, str] = {}
+        faults: dict[str, RequestFault] = {}
         new_states: list[RequestState] = []
         for message in step.new_requests:
             try:
@@ -213,7 +214,7 @@ class InputBatch:
         )
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: Exception) -> RequestFault:
     if isinstance(error, _RefusalError):
-        return str(error)
-    return f"the worker could not take this request: {type(error).__name__}: {error}"
+        return RequestFault(str(error))
+    return RequestFault.because("the worker could not take this request", error)

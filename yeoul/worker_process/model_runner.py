@@ -23,7 +23,7 @@ from yeoul.layers.logprobs import token_logprobs
 from yeoul.layers.parallel import TensorParallel, create_tensor_parallel
 from yeoul.layers.request_sampling import RequestSampling
 from yeoul.layers.sampler import sample_tokens
-from yeoul.messages.outputs import TokenLogprobs
+from yeoul.messages.outputs import RequestFault, TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, RequestResult, ScheduledRequest, StepInput
 from yeoul.model_files.cache_folder import CacheFolder
@@ -173,8 +173,9 @@ class GPUModelRunner:
         for result in self._try_step(token_ids, num_tokens, SamplingParams(temperature=0.0)):
             if result.fault is not None:
                 raise ConfigError(
-                    f"{self._settings.description.architecture} {self._settings.files.name} makes numbers that are too large "
-                    f"for float16 ({result.fault}); use --dtype bfloat16 or float32, and the same for --kv-cache-dtype"
+                    f"{self._settings.description.architecture} {self._settings.files.name} makes numbers that are too "
+                    f"large for float16 ({result.fault.message}); use --dtype bfloat16 or float32, and the same for "
+                    "--kv-cache-dtype"
                 )
 
     def _run_longest_step(self) -> None:
@@ -205,7 +206,7 @@ class GPUModelRunner:
             max_context_length=layout.max_context_length,
         )
 
-    def _prepare(self, batch: InputBatch, state: RequestState, faults: dict[str, str]) -> None:
+    def _prepare(self, batch: InputBatch, state: RequestState, faults: dict[str, RequestFault]) -> None:
         """Makes a new request's sampler or pooling. A request without one (it failed) is computed for nobody."""
         try:
             if state.pooling is not None:
@@ -223,10 +224,10 @@ class GPUModelRunner:
                 grammar=None if grammar is None else self._grammars.matcher(grammar),
             )
         except Exception as error:
-            faults[state.request_id] = f"the request's parameters cannot be used: {error}"
+            faults[state.request_id] = RequestFault.because("the request's parameters cannot be used", error)
 
     def _collect_prompt_logprobs(
-        self, batch: InputBatch, layout: StepBatch, hidden_states: Tensor, faults: dict[str, str]
+        self, batch: InputBatch, layout: StepBatch, hidden_states: Tensor, faults: dict[str, RequestFault]
     ) -> None:
         """Adds the log probabilities of the prompt tokens that this step's tokens predict."""
         for index, state in enumerate(layout.states):
@@ -240,7 +241,7 @@ class GPUModelRunner:
                 state.prompt_logprobs += self._prompt_logprobs(states, predicted, state.sampling.prompt_logprobs or 0)
             except Exception as error:
                 state.runner_data = None
-                faults[state.request_id] = f"the prompt's log probabilities could not be computed: {error}"
+                faults[state.request_id] = RequestFault.because("the prompt's log probabilities could not be computed", error)
 
     def _prompt_logprobs(self, hidden_states: Tensor, predicted: Tensor, num_likeliest: int) -> list[TokenLogprobs]:
         reports: list[TokenLogprobs] = []
@@ -248,7 +249,7 @@ class GPUModelRunner:
             reports += token_logprobs(self._model.compute_logits(hidden_states[rows]), predicted[rows], num_likeliest)
         return reports
 
-    def _embed(self, layout: StepBatch, hidden_states: Tensor, faults: dict[str, str]) -> list[RequestResult]:
+    def _embed(self, layout: StepBatch, hidden_states: Tensor, faults: dict[str, RequestFault]) -> list[RequestResult]:
         """Pools the states of embedding requests; answers those whose end is reached."""
         results = []
         for index, state in enumerate(layout.states):
@@ -260,11 +261,11 @@ class GPUModelRunner:
                         results.append(RequestResult(state.request_id, embedding=pooling.embedding()))
                 except Exception as error:
                     state.runner_data = None
-                    faults[state.request_id] = f"the prompt's vector could not be computed: {error}"
+                    faults[state.request_id] = RequestFault.because("the prompt's vector could not be computed", error)
         return results
 
     def _sample(
-        self, batch: InputBatch, layout: StepBatch, hidden_states: Tensor, faults: dict[str, str]
+        self, batch: InputBatch, layout: StepBatch, hidden_states: Tensor, faults: dict[str, RequestFault]
     ) -> list[RequestResult]:
         """Samples a token for each request whose end is reached, as many at a time as their logits may take memory."""
         indices = [index for index in layout.reaches_end if isinstance(layout.states[index].runner_data, RequestSampling)]
@@ -284,7 +285,7 @@ class GPUModelRunner:
         states: list[RequestState],
         batch_rows: Int64Array,
         hidden_states: Tensor,
-        faults: dict[str, str],
+        faults: dict[str, RequestFault],
     ) -> list[RequestResult]:
         requests = [state.runner_data for state in states if isinstance(state.runner_data, RequestSampling)]
         positions = [batch.num_output_tokens(state) for state in states]
@@ -298,7 +299,7 @@ class GPUModelRunner:
             try:
                 request.note_token(token_id)
             except Exception as error:
-                faults[state.request_id] = f"the token could not be counted: {error}"
+                faults[state.request_id] = RequestFault.because("the token could not be counted", error)
                 continue
             logprobs = [sampled.logprobs[row]] if row in sampled.logprobs else []
             prompt_logprobs, state.prompt_logprobs = state.prompt_logprobs or [], None

@@ -14,6 +14,7 @@ from yeoul.errors import GivenUpError, ProcessDeadError
 from yeoul.messages.outputs import (
     EngineDead,
     EngineReady,
+    RequestFault,
     RequestOutput,
     StepOutputs,
     WorkersLost,
@@ -156,7 +157,9 @@ def test_deaths_count_from_the_last_token_on_and_a_fault_is_none(tmp_path, monke
         if makes_tokens or set(names) <= {"warm-up"}:
             return real_execute(self, step, limit_seconds)
         future: Future[StepResult] = Future()
-        future.set_result(StepResult(step.step_number, [RequestResult(name, fault="injected") for name in names]))
+        future.set_result(
+            StepResult(step.step_number, [RequestResult(name, fault=RequestFault("injected")) for name in names])
+        )
         return future
 
     monkeypatch.setattr(InPlaceExecutor, "execute", execute)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from yeoul.grammars.matcher import GrammarError, GrammarMatcher
 from yeoul.kernels.sampling_noise.reference import uniform_noise
 from yeoul.layers.request_sampling import RequestSampling
 from yeoul.layers.sampler import sample_tokens
@@ -250,7 +251,7 @@ def test_logits_that_are_no_numbers_fail_their_own_row_only(bad):
     logits[3, 5] = math.nan
     result = sample_tokens(logits.clone(), [request(), request(), request(temperature=0), request(temperature=0)], [0] * 4)
     assert set(result.faults) == {1, 3}
-    assert "not a finite number" in result.faults[1]
+    assert "not a finite number" in result.faults[1].message
     assert result.token_ids[2] == int(logits[2].argmax())
 
 
@@ -265,9 +266,24 @@ def test_parameters_that_cannot_be_applied_fail_their_own_row_only():
     logits = random_logits(3)
     result = sample_tokens(logits.clone(), [broken, request(temperature=0), request(logprobs=-3)], [0, 0, 0])
     assert set(result.faults) == {0, 2}
-    assert "could not be applied: IndexError" in result.faults[0]
-    assert "log probabilities could not be computed: RuntimeError" in result.faults[2]
+    assert "could not be applied: IndexError" in result.faults[0].message
+    assert "log probabilities could not be computed: RuntimeError" in result.faults[2].message
     assert result.token_ids[1] == int(logits[1].argmax())
+
+
+def test_whoever_cannot_follow_a_request_says_whether_the_request_is_to_blame():
+    class BrokenGrammar(GrammarMatcher):
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def fill_mask(self, mask: Any) -> None:
+            raise self.error
+
+    broken, costly = request(), request()
+    broken.grammar, costly.grammar = BrokenGrammar(IndexError("injected")), BrokenGrammar(GrammarError("too many states"))
+    result = sample_tokens(random_logits(3), [broken, request(), costly], [0, 0, 0])
+    assert {row: fault.status for row, fault in result.faults.items()} == {0: 500, 2: 400}
+    assert result.faults[2].message == "the grammar cannot be followed any further: too many states"
 
 
 def test_only_allowed_tokens_are_sampled():

@@ -84,7 +84,10 @@ MESSAGES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "WorkerMessage": (
         WorkerMessage,
-        [StepResult(1, [RequestResult("r", [5], [LOGPROBS], [None], "fault", bytes(8))], 0.01), CallResult(1, "x", "error")],
+        [
+            StepResult(1, [RequestResult("r", [5], [LOGPROBS], [None], RequestFault("fault", 400), bytes(8))], 0.01),
+            CallResult(1, "x", "error"),
+        ],
     ),
     "ChildReport": (
         ChildReport,

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from yeoul.messages.outputs import TokenLogprobs
+from yeoul.messages.outputs import RequestFault, TokenLogprobs
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, RequestResult, ScheduledRequest, StepInput, StepResult
@@ -106,7 +106,7 @@ class RecomputingWorker:
         end = entry.num_computed_tokens + entry.num_new_tokens
         assert entry.num_new_tokens > 0
         if request.has_failed and end > len(request.token_ids):  # scheduled ahead of a token that was never sampled
-            return RequestResult(entry.request_id, fault="scheduled beyond what is known")
+            return RequestResult(entry.request_id, fault=RequestFault("scheduled beyond what is known"))
         assert end <= len(request.token_ids)
         request.num_computed_tokens = end
         slots = [self._slot(request, position) for position in range(end)]
@@ -114,7 +114,7 @@ class RecomputingWorker:
             for slot in slots[entry.num_computed_tokens :]:
                 self.slots[slot] = b"garbage"
             request.has_failed = True
-            return RequestResult(entry.request_id, fault="computing went wrong")
+            return RequestResult(entry.request_id, fault=RequestFault("computing went wrong"))
         values = [before[slot] for slot in slots[: entry.num_computed_tokens]]
         for position in range(entry.num_computed_tokens, end):
             values.append(chain_value(values[-1] if values else b"", request.token_ids[position], position))

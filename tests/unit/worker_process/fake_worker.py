@@ -121,3 +121,9 @@ def run_together(drivers: list[Driver], num_tokens: int, chunk: int = 10_000) ->
             driver.take(result.results)
             assert not any(entry.fault for entry in driver.results), driver.results[-1]
     return [driver.tokens for driver in drivers]
+
+
+def fault_of(result: RequestResult) -> str:
+    """Why the request failed."""
+    assert result.fault is not None
+    return result.fault.message

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.fake_answer import expected_tokens
-from tests.unit.worker_process.fake_worker import Driver, fake_worker, greedy, run_together, seeded
+from tests.unit.worker_process.fake_worker import Driver, fake_worker, fault_of, greedy, run_together, seeded
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
 
@@ -119,7 +119,7 @@ def test_a_wrongly_scheduled_request_fails_alone(part, message):
         step_number=1, new_requests=[*good.new_requests(), request("bad")], scheduled=[part, good.part(len(PROMPT))]
     )
     results = {result.request_id: result for result in worker.execute(step).results}
-    assert message in (results[part.request_id].fault or "")
+    assert message in fault_of(results[part.request_id])
     assert results["good"].token_ids == expected_tokens(PROMPT, seeded(7), 1)
 
 
@@ -142,7 +142,7 @@ def test_a_request_that_cannot_be_computed_fails_alone(bad, message):
         scheduled=[part, good.part(len(PROMPT))],
     )
     results = {result.request_id: result for result in worker.execute(step).results}
-    assert message in (results["bad"].fault or "")
+    assert message in fault_of(results["bad"])
     assert results["good"].token_ids == expected_tokens(PROMPT, seeded(7), 1)
 
 
@@ -151,7 +151,7 @@ def test_finished_requests_make_room_for_new_ones():
     Driver(worker, request("a"), list(range(20))).run(1)
     second = Driver(worker, request("b"), list(range(20)))
     full = worker.execute(StepInput(step_number=2, new_requests=[second.request], scheduled=[second.part(44)]))
-    assert "has room for 1 requests" in (full.results[0].fault or "")
+    assert "has room for 1 requests" in fault_of(full.results[0])
     second = Driver(worker, request("b"), list(range(20)))
     step = StepInput(
         step_number=3, finished_request_ids=["a", "b"], new_requests=second.new_requests(), scheduled=[second.part(44)]

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import torch
 
-from tests.unit.worker_process.fake_worker import Driver, greedy, seeded
+from tests.unit.worker_process.fake_worker import Driver, fault_of, greedy, seeded
 from tests.unit.worker_process.tiny_llama import tiny_worker, write_tiny_llama
 from yeoul.layers import sampler
 from yeoul.layers.request_sampling import RequestSampling
@@ -117,7 +117,7 @@ def test_an_action_that_fails_for_one_request_fails_it_alone(name, worker, files
     )
     break_for_poison(monkeypatch, *ACTIONS[name])
     (result,) = check_alone(worker, files, poison)
-    assert "injected" in (result.fault or "")
+    assert "injected" in fault_of(result)
 
 
 @pytest.mark.parametrize("name", POOLING_ACTIONS)
@@ -128,13 +128,13 @@ def test_an_embedding_that_fails_fails_alone(name, worker, files, monkeypatch):
     monkeypatch.setattr(Pooling, POOLING_ACTIONS[name], broken)
     poison = NewRequest(request_id="poison", prompt_token_ids=PROMPT, sampling=greedy(), pooling="mean")
     (result,) = check_alone(worker, files, poison)
-    assert "injected" in (result.fault or "")
+    assert "injected" in fault_of(result)
 
 
 def test_a_token_that_no_array_can_hold_is_refused_and_its_row_is_free_again(worker, files):
     poison = NewRequest(request_id="poison", prompt_token_ids=[1, 2**64 - 1], sampling=greedy())
     (result,) = check_alone(worker, files, poison, num_steps=2)
-    assert "OverflowError" in (result.fault or "")
+    assert "OverflowError" in fault_of(result)
     for number in range(20):
         Driver(worker, NewRequest(request_id=f"{number}", prompt_token_ids=PROMPT, sampling=greedy()), list(range(9))).run(1)
         worker.execute(StepInput(step_number=9, finished_request_ids=[f"{number}", "before", "behind", "poison"]))
@@ -151,7 +151,7 @@ def test_logits_that_are_no_numbers_fail_their_request_alone(worker, files, monk
     monkeypatch.setattr(RequestSampling, "change_logits", spoil)
     sampling = seeded(666, logit_bias={1: 1.0})
     (result,) = check_alone(worker, files, NewRequest(request_id="poison", prompt_token_ids=PROMPT, sampling=sampling))
-    assert "not a finite number" in (result.fault or "")
+    assert "not a finite number" in fault_of(result)
 
 
 def test_a_result_that_cannot_be_encoded_fails_its_request_alone():
@@ -160,4 +160,4 @@ def test_a_result_that_cannot_be_encoded_fails_its_request_alone():
     decoded = msgspec.msgpack.decode(payload, type=StepResult)
     assert decoded.step_number == 5
     assert [decoded.results[0], decoded.results[2]] == [results[0], results[2]]
-    assert "OverflowError" in (decoded.results[1].fault or "")
+    assert "OverflowError" in fault_of(decoded.results[1])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.unit.worker_process.fake_worker import Driver, greedy, run_together, seeded
+from tests.unit.worker_process.fake_worker import Driver, fault_of, greedy, run_together, seeded
 from tests.unit.worker_process.tiny_llama import WithoutCache, tiny_settings, tiny_worker, write_tiny_llama
 from yeoul.config.settings import CacheSettings, ModelSettings
 from yeoul.errors import ConfigError
@@ -199,7 +199,7 @@ def test_a_bad_request_fails_alone_and_at_once(worker, oracle, bad, message):
     results = worker.execute(step).results
     assert sorted(result.request_id for result in results) == ["bad", "good"]
     by_id = {result.request_id: result for result in results}
-    assert message in (by_id["bad"].fault or "")
+    assert message in fault_of(by_id["bad"])
     assert by_id["good"].token_ids == oracle.greedy_tokens(PROMPT, 1)
 
 
