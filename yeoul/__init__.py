@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from yeoul.llm import LLM as LLM
     from yeoul.messages.sampling import SamplingParams as SamplingParams
-    from yeoul.web_process.async_llm import AsyncLLM as AsyncLLM
+    from yeoul.web_process.engine.async_llm import AsyncLLM as AsyncLLM
 
 __version__ = "0.1.0"
 __all__ = ["LLM", "AsyncLLM", "SamplingParams", "__version__"]
 
 _HOMES = {
     "LLM": "yeoul.llm",
-    "AsyncLLM": "yeoul.web_process.async_llm",
+    "AsyncLLM": "yeoul.web_process.engine.async_llm",
     "SamplingParams": "yeoul.messages.sampling",
 }
 

@@ -30,7 +30,7 @@ from yeoul.messages.outputs import FinishReason, TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
 from yeoul.progress import download_bars, prompt_bar
 from yeoul.transport.thread_names import start_thread
-from yeoul.web_process.async_llm import AsyncLLM
+from yeoul.web_process.engine.async_llm import AsyncLLM
 
 Prompt = str | list[int]
 Message = Mapping[str, Any]

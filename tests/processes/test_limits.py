@@ -16,7 +16,7 @@ from tests.raw_http import RawAnswer, connect, exchange, read_all, request_bytes
 from tests.running_server import RunningServer
 from yeoul.config.settings import Settings
 from yeoul.messages.sampling import SamplingParams
-from yeoul.web_process.admission import Limits, check_sampling
+from yeoul.web_process.engine.admission import Limits, check_sampling
 
 PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
 MAX_MODEL_LEN = 8192

@@ -23,7 +23,7 @@ from yeoul.model_files.description import shape_digest
 from yeoul.transport.addresses import tcp_addresses
 from yeoul.transport.curve_keys import CurveKeys, load_or_create_keys
 from yeoul.transport.sockets import EngineContext, EngineInput, EngineOutput
-from yeoul.web_process.async_llm import AsyncLLM
+from yeoul.web_process.engine.async_llm import AsyncLLM
 
 
 class LyingEngine:

@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from tests.running_server import RunningServer
-from yeoul.web_process.sse import DONE, KEEP_ALIVE
+from yeoul.web_process.http.sse import DONE, KEEP_ALIVE
 
 COMMON = {"model": "fake", "max_tokens": 4, "seed": 1, "ignore_eos": True, "stream": True}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "progress", "transport.child_process", "transport.child_reports",
     },
     "llm": {
-        "errors", "messages", "config", "progress", "transport.thread_names", "web_process.async_llm",
+        "errors", "messages", "config", "progress", "transport.thread_names", "web_process.engine.async_llm",
     },
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ from yeoul.llm import LLM
 from yeoul.messages.outputs import RequestFault
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import FAKE_BOS_TOKEN_ID
-from yeoul.web_process.async_llm import AsyncLLM
+from yeoul.web_process.engine.async_llm import AsyncLLM
 
 GREEDY = SamplingParams(temperature=0.0, seed=7)
 

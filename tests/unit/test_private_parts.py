@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 # Module, class (or none), and the names that we override, set or read; a name in parentheses is an attribute of instances.
 PRIVATE_PARTS: dict[str, list[tuple[str, str | None, str]]] = {
-    "yeoul/web_process/http_protocol.py": [
+    "yeoul/web_process/http/http_protocol.py": [
         ("uvicorn.protocols.http.httptools_impl", None, "STATUS_LINE"),
         (
             "uvicorn.protocols.http.httptools_impl",
@@ -36,7 +36,7 @@ PRIVATE_PARTS: dict[str, list[tuple[str, str | None, str]]] = {
         ),
         ("httptools", "HttpRequestParser", "feed_data get_method should_upgrade"),
     ],
-    "yeoul/web_process/http_server.py": [
+    "yeoul/web_process/http/http_server.py": [
         (
             "uvicorn",
             "Server",

@@ -219,7 +219,7 @@ def _check_pages(server: ServerSettings, written: Callable[[str], str]) -> None:
 
 
 def _check_tls(server: ServerSettings, written: Callable[[str], str]) -> None:
-    """What would silently do nothing, or trust nobody; ``web_process.tls`` reads the files."""
+    """What would silently do nothing, or trust nobody; ``web_process.http.tls`` reads the files."""
     asks = server.ssl_cert_reqs > 0
     given = {"ssl_keyfile": server.ssl_keyfile, "ssl_ca_certs": server.ssl_ca_certs, "ssl_cert_reqs": asks or None}
     alone = [name for name, value in given.items() if value is not None] if server.ssl_certfile is None else []

@@ -6,18 +6,18 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from yeoul import __version__
-from yeoul.web_process.authentication import Authentication
-from yeoul.web_process.body_reader import IgnoredFieldsHeader
-from yeoul.web_process.errors_http import install_error_handlers
-from yeoul.web_process.origins import Origins
-from yeoul.web_process.routes.chat import chat_router
-from yeoul.web_process.routes.completions import completions_router
-from yeoul.web_process.routes.embeddings import embeddings_router
-from yeoul.web_process.routes.health import health_router
-from yeoul.web_process.routes.models import models_router
-from yeoul.web_process.routes.tokenize import tokenize_router
+from yeoul.web_process.http.authentication import Authentication
+from yeoul.web_process.http.body_reader import IgnoredFieldsHeader
+from yeoul.web_process.http.error_responses import install_error_handlers
+from yeoul.web_process.http.origins import Origins
+from yeoul.web_process.http.turnstile import Turnstile
+from yeoul.web_process.openai.routes.chat import chat_router
+from yeoul.web_process.openai.routes.completions import completions_router
+from yeoul.web_process.openai.routes.embeddings import embeddings_router
+from yeoul.web_process.openai.routes.models import models_router
+from yeoul.web_process.openai.routes.tokenize import tokenize_router
+from yeoul.web_process.operations.health import health_router
 from yeoul.web_process.server_context import ServerContext
-from yeoul.web_process.turnstile import Turnstile
 
 
 def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:

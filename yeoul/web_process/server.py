@@ -27,14 +27,14 @@ from yeoul.errors import ProcessDeadError
 from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
-from yeoul.web_process.async_llm import AsyncLLM
-from yeoul.web_process.engine_slot import task_death
-from yeoul.web_process.listening import bind_listeners, url_of
-from yeoul.web_process.served_model import Progress
-from yeoul.web_process.tls import ServerTls
+from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.engine_slot import task_death
+from yeoul.web_process.engine.served_model import Progress
+from yeoul.web_process.http.listening import bind_listeners, url_of
+from yeoul.web_process.http.tls import ServerTls
 
 if TYPE_CHECKING:
-    from yeoul.web_process.http_server import HttpServer
+    from yeoul.web_process.http.http_server import HttpServer
 
 logger = logging.getLogger(__name__)
 
@@ -233,8 +233,8 @@ def has_terminal() -> bool:
 
 def _make_http_server(llm: AsyncLLM, listeners: Sequence[socket.socket], tls: ServerTls | None) -> HttpServer:
     """In a thread, because the imports take long and the tokenizer's are made at the same time."""
-    from yeoul.web_process.http_server import HttpServer
-    from yeoul.web_process.metrics import Metrics
+    from yeoul.web_process.http.http_server import HttpServer
+    from yeoul.web_process.operations.metrics import Metrics
     from yeoul.web_process.server_context import ServerContext
 
     metrics = Metrics(llm)

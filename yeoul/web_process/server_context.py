@@ -11,13 +11,13 @@ from fastapi import Request
 from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError, NotFoundError
 from yeoul.messages.sampling import SamplingParams
-from yeoul.web_process.async_llm import AsyncLLM
-from yeoul.web_process.body_reader import BodyReader
-from yeoul.web_process.metrics import Metrics
-from yeoul.web_process.schemas.body import ServedBody
-from yeoul.web_process.schemas.chat import ChatRequest
-from yeoul.web_process.schemas.completions import CompletionRequest
-from yeoul.web_process.service_terms import ServiceTerms
+from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.service_terms import ServiceTerms
+from yeoul.web_process.http.body_reader import BodyReader
+from yeoul.web_process.http.request_body import ServedBody
+from yeoul.web_process.openai.schemas.chat import ChatRequest
+from yeoul.web_process.openai.schemas.completions import CompletionRequest
+from yeoul.web_process.operations.metrics import Metrics
 
 
 @dataclass(frozen=True)

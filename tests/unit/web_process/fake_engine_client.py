@@ -35,8 +35,8 @@ from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.model_files.tokenizer_source import FAKE_EOS_TOKEN_ID
 from yeoul.recovery.crash_inquiry import CrashCount, CrashInquiry
-from yeoul.web_process.async_llm import AsyncLLM
-from yeoul.web_process.generation_output import GenerationOutput
+from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.generation_output import GenerationOutput
 
 MAX_MODEL_LEN = 256
 CHAT_TEMPLATE = (

@@ -16,9 +16,9 @@ from tests.unit.web_process.fake_engine_client import (
 )
 from tests.unit.web_process.fake_engine_client import until as until
 from yeoul.config.settings import Settings
-from yeoul.web_process.http_server import HttpServer
-from yeoul.web_process.listening import bind_listeners, url_of
-from yeoul.web_process.metrics import Metrics
+from yeoul.web_process.http.http_server import HttpServer
+from yeoul.web_process.http.listening import bind_listeners, url_of
+from yeoul.web_process.operations.metrics import Metrics
 from yeoul.web_process.server_context import ServerContext
 
 

@@ -23,11 +23,11 @@ from yeoul.messages.requests import AddRequest
 from yeoul.messages.sampling import SamplingParams
 from yeoul.text.detokenizer import IncrementalDetokenizer
 from yeoul.text.tokenizer import Tokenizer
-from yeoul.web_process.completion_format import CompletionFormat
-from yeoul.web_process.metrics import Metrics
-from yeoul.web_process.model_text import ModelText
-from yeoul.web_process.new_requests import NewRequests
-from yeoul.web_process.request_state import RequestState
+from yeoul.web_process.engine.model_text import ModelText
+from yeoul.web_process.engine.new_requests import NewRequests
+from yeoul.web_process.engine.request_state import RequestState
+from yeoul.web_process.openai.completion_format import CompletionFormat
+from yeoul.web_process.operations.metrics import Metrics
 
 POISON = "poison"
 NUM_LOGPROBS = 1

@@ -19,12 +19,12 @@ from tests.largest_bodies import largest_bodies
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve
 from yeoul.errors import InvalidRequestError
-from yeoul.web_process import body_reader
-from yeoul.web_process.completion_format import CompletionFormat
-from yeoul.web_process.schemas.body import RequestBody, parse_body
-from yeoul.web_process.schemas.chat import ChatRequest
-from yeoul.web_process.schemas.completions import CompletionRequest
-from yeoul.web_process.schemas.texts import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
+from yeoul.web_process.http import body_reader
+from yeoul.web_process.http.request_body import RequestBody, parse_body
+from yeoul.web_process.openai.completion_format import CompletionFormat
+from yeoul.web_process.openai.schemas.chat import ChatRequest
+from yeoul.web_process.openai.schemas.completions import CompletionRequest
+from yeoul.web_process.openai.schemas.texts import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
 
 MODELS: dict[str, type[RequestBody]] = {
     "/v1/completions": CompletionRequest,

@@ -21,7 +21,7 @@ from yeoul.errors import (
     TooManyRequestsError,
     UnavailableError,
 )
-from yeoul.web_process.errors_http import error_response
+from yeoul.web_process.http.error_responses import error_response
 
 
 def test_a_full_queue_is_a_429_with_retry_after():

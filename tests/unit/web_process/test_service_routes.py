@@ -10,9 +10,9 @@ from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul import __version__
 from yeoul.messages.outputs import WorkerInfo, WorkersLost, WorkersReplaced
-from yeoul.web_process.async_llm import AsyncLLM
-from yeoul.web_process.metrics import Metrics
-from yeoul.web_process.routes import health
+from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.operations import health
+from yeoul.web_process.operations.metrics import Metrics
 
 
 def test_a_ready_server_says_so():

@@ -14,10 +14,10 @@ from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul.messages.outputs import RequestFault, RequestOutput, StepOutputs
 from yeoul.messages.sampling import SamplingParams
-from yeoul.web_process.generation_output import GenerationOutput
-from yeoul.web_process.http_protocol import DIRECT_SEND
-from yeoul.web_process.request_stream import RequestStream
-from yeoul.web_process.sse import KEEP_ALIVE, EventStream
+from yeoul.web_process.engine.generation_output import GenerationOutput
+from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.http.http_protocol import DIRECT_SEND
+from yeoul.web_process.http.sse import KEEP_ALIVE, EventStream
 
 
 class Letters:

@@ -1,0 +1,361 @@
+"""AsyncLLM: the engine as a Python object on an event loop: generate, encode, abort, check_health, drain, shutdown.
+
+Turns text into tokens on the way in and tokens into text on the way out. Knows nothing of HTTP. The routes call
+``submit``, scripts and ``yeoul.LLM`` call ``generate``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import TracebackType
+
+import msgspec
+
+from yeoul.config.settings import Settings
+from yeoul.engine_process.client import AsyncMPClient
+from yeoul.errors import InvalidRequestError, ProcessDeadError, UnavailableError
+from yeoul.messages.outputs import EngineReady
+from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.statistics import EngineStatistics
+from yeoul.model_files.description import ModelDescription, ModelFiles
+from yeoul.web_process.engine.admission import (
+    Limits,
+    check_grammar_copies,
+    check_num_logprobs,
+    check_sampling,
+    resolve_max_tokens,
+)
+from yeoul.web_process.engine.answer_grammars import AnswerForm, AnswerGrammars
+from yeoul.web_process.engine.engine_slot import EngineSlot, EngineState
+from yeoul.web_process.engine.generation_output import GenerationOutput
+from yeoul.web_process.engine.model_text import ModelText, Prompt, load_text
+from yeoul.web_process.engine.new_requests import NewRequests
+from yeoul.web_process.engine.request_observer import RequestObserver
+from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.engine.request_table import RequestTable
+from yeoul.web_process.engine.served_model import Progress, ServedModel, find_served_model
+from yeoul.web_process.engine.service_terms import PLAIN_TERMS, ServiceTerms
+from yeoul.web_process.engine.ticket import Ticket, guess_num_tokens
+from yeoul.web_process.engine.waiting_room import WaitingRoom
+
+Connect = Callable[[Settings, ModelFiles, ModelDescription, int], AsyncMPClient]
+
+
+class AsyncLLM:
+    """One engine and the requests that are in it. The constructor starts nothing; ``start`` does. One event loop.
+
+    ::
+
+        async with AsyncLLM(build_settings({"model": "org/name", "max_model_len": 4096})) as llm:
+            async for delta in llm.generate("Once upon a time", SamplingParams(max_tokens=32)):
+                print(delta.text, end="", flush=True)
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_progress: Progress | None = None,
+        connect: Connect = AsyncMPClient,
+    ) -> None:
+        self.settings = settings
+        self._on_progress = on_progress
+        self._connect = connect
+        self._requests = RequestTable(WaitingRoom.for_server(settings), RequestObserver())
+        self._new_requests = NewRequests(settings.model.seed)
+        self._model: ServedModel | None = None
+        self._slot: EngineSlot | None = None
+        self._text: ModelText | None = None
+        self._grammars: AnswerGrammars | None = None
+        self._died = asyncio.Event()
+        self.drain_is_announced = False  # ``state`` then says draining, while what comes is still taken
+
+    # Start and stop
+
+    async def __aenter__(self) -> AsyncLLM:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+
+    def spawn(self) -> None:
+        """Starts the engine's process and returns at once; ``start`` waits for it.
+
+        Call it on the loop, in a thread that lives as long as the engine. Raises as ``resolve``.
+        """
+        if self._slot is None:
+            self.resolve()
+            model = self.model
+            engine = self._connect(self.settings, model.files, model.description, model.limits.max_model_len)
+            self._slot = EngineSlot(engine, self._requests, self.settings, self._note_death)
+            engine.spawn()
+
+    def resolve(self) -> None:
+        """Finds the model's files, and fetches them where they are missing: blocks as long as that takes.
+
+        Raises:
+            ConfigError: the model or a setting cannot work.
+        """
+        if self._model is None:
+            self._model = find_served_model(self.settings.model, self._on_progress)
+
+    async def start(self) -> EngineReady:
+        """Starts the engine, loads the tokenizer meanwhile, and returns when requests can come.
+
+        Raises:
+            ConfigError: the user's mistake, here or in a child.
+            ProcessDeadError: a child died before it was ready.
+        """
+        if self._model is None:
+            await asyncio.to_thread(self.resolve)
+        self.spawn()
+        assert self._slot is not None
+        loading = asyncio.create_task(asyncio.to_thread(load_text, self.model, self.settings.model), name="load_text")
+        starting = asyncio.create_task(self._slot.start(), name="start_engine")
+        try:
+            ready, self._text = await asyncio.gather(starting, loading)
+        except BaseException:
+            starting.cancel()
+            loading.cancel()
+            await asyncio.gather(starting, loading, return_exceptions=True)
+            await self._slot.stop()
+            raise
+        self._grammars = AnswerGrammars(self.text.tokenizer, self.limits.vocab_size, self._call_workers)
+        limits = msgspec.structs.replace(self.limits, max_model_len=ready.max_model_len)
+        self._model = msgspec.structs.replace(self.model, limits=limits)
+        self._slot.serve()
+        return ready
+
+    async def drain(self) -> None:
+        """Takes no new requests from now on; returns when the last running one is finished and read."""
+        self._requests.is_closed = True
+        await self._requests.wait_until_empty()
+
+    async def shutdown(self, *, at_once: bool = False) -> None:
+        """Ends the engine and every process below it. What still runs fails with ``UnavailableError``. May be repeated.
+
+        ``at_once`` does not let the engine finish its step; it also hastens a shutdown that is under way.
+        """
+        self._requests.is_closed = True
+        if at_once and self._slot is not None:
+            self._slot.engine.kill("is ended at once, as the server is")
+        self._requests.fail_all(UnavailableError("the server stops; send the request again"))
+        if self._slot is not None:
+            await self._slot.stop()
+        if self._text is not None:
+            self._text.close()
+
+    # State
+
+    @property
+    def observer(self) -> RequestObserver:
+        """Whoever counts and times requests."""
+        return self._requests.observer
+
+    @observer.setter
+    def observer(self, observer: RequestObserver) -> None:
+        self._requests.observer = observer
+
+    @property
+    def ready(self) -> EngineReady | None:
+        """What the engine said when it was ready; None before."""
+        return self._slot.engine.ready if self._slot is not None and self._text is not None else None
+
+    @property
+    def state(self) -> EngineState:
+        """What the engine is doing. While it recovers requests are taken, and wait; while it drains only old ones go on."""
+        if self._slot is None or self.ready is None:
+            return "starting"
+        if (state := self._slot.state) != "ready":
+            return state
+        return "draining" if self._requests.is_closed or self.drain_is_announced else "ready"
+
+    @property
+    def model(self) -> ServedModel:
+        """The model's files, shape and limits; known once ``resolve`` has returned."""
+        assert self._model is not None, "resolve() comes first"
+        return self._model
+
+    @property
+    def text(self) -> ModelText:
+        """The tokenizer and the chat template.
+
+        Raises:
+            UnavailableError: they are not loaded yet.
+        """
+        if self._text is None:
+            raise UnavailableError("the server is starting; try again in a few seconds")
+        return self._text
+
+    @property
+    def grammars(self) -> AnswerGrammars:
+        """What makes grammars ready for the workers.
+
+        Raises:
+            UnavailableError: the tokenizer is not loaded yet.
+        """
+        if self._grammars is None:
+            raise UnavailableError("the server is starting; try again in a few seconds")
+        return self._grammars
+
+    @property
+    def limits(self) -> Limits:
+        """What the engine can take; known once ``resolve`` has returned."""
+        return self.model.limits
+
+    @property
+    def statistics(self) -> EngineStatistics:
+        """The engine's last snapshot."""
+        return self._requests.statistics
+
+    @property
+    def num_unfinished(self) -> int:
+        """Requests (choices) inside the engine as this process knows it."""
+        return len(self._requests.states)
+
+    @property
+    def lost(self) -> str | None:
+        """Which process is missing and being replaced, as a sentence."""
+        return self._slot.recovery.lost if self._slot is not None else None
+
+    def check_health(self) -> None:
+        """Raises ProcessDeadError for a dead engine, UnavailableError for one that is not ready yet."""
+        self._ready_slot()
+
+    def _ready_slot(self) -> EngineSlot:
+        if self._slot is not None and self._slot.death is not None:
+            raise self._slot.death
+        if self._slot is None or self.ready is None:
+            raise UnavailableError("the server is starting; try again in a few seconds")
+        return self._slot
+
+    async def wait_for_death(self) -> ProcessDeadError:
+        """Returns when the engine has died: its error."""
+        await self._died.wait()
+        assert self._slot is not None
+        assert self._slot.death is not None
+        return self._slot.death
+
+    async def call(self, method: str, arguments: list[str] | None = None) -> str:
+        """Calls a method of EngineCore by name (``ping``, ``reset_prefix_cache``, ``collective_rpc``)."""
+        return await self._ready_slot().engine.call(method, arguments)
+
+    async def _call_workers(self, method: str, arguments: list[str]) -> str:
+        return await self.call("collective_rpc", [method, *arguments])
+
+    # Requests
+
+    async def generate(
+        self,
+        prompt: Prompt,
+        sampling: SamplingParams,
+        request_id: str | None = None,
+        *,
+        terms: ServiceTerms = PLAIN_TERMS,
+    ) -> AsyncIterator[GenerationOutput]:
+        """Deltas of all ``sampling.n`` choices, as they come. Leaving the iteration gives the request up at once.
+
+        Raises:
+            InvalidRequestError: a value that cannot work; PromptTooLongError for the prompt.
+            BusyError: the queue is full, or the engine starts or stops.
+            InternalError: the request, or the engine, failed.
+        """
+        stream = await self.submit([prompt], sampling, request_id, terms=terms)
+        try:
+            async for output in stream:
+                yield output
+        finally:
+            stream.close()
+
+    def take_ticket(self, terms: ServiceTerms, num_choices: int, num_tokens: int, request_id: str | None = None) -> Ticket:
+        """A place for so many choices, with prompts of about so many tokens together: before those are made with effort.
+
+        Raises as ``submit``. Use it with ``with``.
+        """
+        self.check_health()
+        return Ticket(self._requests, terms, num_choices, num_tokens, request_id)
+
+    async def submit(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: SamplingParams,
+        request_id: str | None = None,
+        *,
+        terms: ServiceTerms = PLAIN_TERMS,
+        ticket: Ticket | None = None,
+        add_special_tokens: bool = True,
+        pooling: str | None = None,
+        marked: Mapping[int, str] | None = None,
+        form: AnswerForm | None = None,
+    ) -> RequestStream:
+        """Checks everything, hands the prompts to the engine, and returns the stream of all their choices.
+
+        The caller closes the stream. Who has a ticket gives it instead of terms. With ``pooling`` a vector comes back for
+        each prompt, see ``embed``. Of ``marked`` tokens, by id, the text is kept, and told where it begins. Errors as for
+        ``generate``; on an error the engine has heard of nothing.
+        """
+        limits = self.limits if pooling is None else msgspec.structs.replace(self.limits, num_answer_tokens=0)
+        sampling = check_sampling(sampling, limits)
+        with contextlib.ExitStack() as place:
+            if ticket is None:
+                num_tokens = sampling.n * _guess(prompts)
+                ticket = place.enter_context(self.take_ticket(terms, len(prompts) * sampling.n, num_tokens, request_id))
+            async with ticket.in_time():
+                sampling = await self.text.spell_bad_words(sampling, ticket.terms.tenant)
+                prompt_token_ids = await self.text.tokenize_all(prompts, limits, add_special_tokens, ticket.terms.tenant)
+                if form is not None:
+                    sampling = msgspec.structs.replace(sampling, grammar=await self.grammars.build(form))
+                if sampling.grammar is not None:
+                    check_grammar_copies(sampling, len(prompts))
+                    await self.grammars.prepare(sampling.grammar)
+            resolved = [resolve_max_tokens(sampling, len(token_ids), limits) for token_ids in prompt_token_ids]
+            num_prompt_tokens, max_tokens = sum(map(len, prompt_token_ids)), [params.max_tokens or 1 for params in resolved]
+            check_num_logprobs(sampling, num_prompt_tokens, sum(max_tokens))
+            seeds = self._new_requests.choose_seeds(sampling.seed, len(prompts))
+            stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seeds, self._requests.close)
+            states = await self._new_requests.make(stream, resolved, pooling, marked or {}, self.text, self.observer, ticket)
+            self.check_health()
+            ticket.admit(sampling.n * num_prompt_tokens, max(max_tokens))
+        self._requests.open(stream, ticket.seconds_left(), ticket.missed)
+        try:
+            for state in states:
+                stream.engine_request_ids.append(state.add.request_id)
+                self._requests.add(state)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    async def encode(self, prompt: Prompt, pooling: str = "last", *, terms: ServiceTerms = PLAIN_TERMS) -> list[float]:
+        """The vector of a prompt, of length 1: of its last token (``last``) or of all its tokens (``mean``)."""
+        (output,) = await (await self.embed([prompt], pooling, terms=terms)).collect()
+        return output.vector
+
+    async def embed(
+        self, prompts: Sequence[Prompt], pooling: str = "last", *, terms: ServiceTerms = PLAIN_TERMS
+    ) -> RequestStream:
+        """The stream of the vectors of several prompts, which the caller closes. Errors as for ``generate``."""
+        if pooling not in ("last", "mean"):
+            raise InvalidRequestError(f"pooling is {pooling!r}; expected 'last' or 'mean'", param="pooling")
+        return await self.submit(prompts, SamplingParams(max_tokens=1, seed=0), terms=terms, pooling=pooling)
+
+    async def abort(self, request_id: str) -> None:
+        """Ends a request; its reader sees ``finish_reason`` ``abort``. An unknown id is ignored."""
+        if (stream := self._requests.find(request_id)) is not None:
+            stream.close()
+
+    # Inside
+
+    def _note_death(self, error: ProcessDeadError) -> None:
+        self._requests.fail_all(error)
+        self._died.set()
+
+
+def _guess(prompts: Sequence[Prompt]) -> int:
+    return sum(guess_num_tokens(len(prompt)) if isinstance(prompt, str) else len(prompt) for prompt in prompts)

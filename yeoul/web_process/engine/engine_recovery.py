@@ -1,0 +1,132 @@
+"""EngineRecovery: puts another EngineCore in the place of a dead one, and gives it every unfinished request to go on with.
+
+Knows nothing of HTTP, text or sockets. ``AsyncLLM`` calls it; ``RequestTable`` holds the requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from yeoul.config.settings import Settings
+from yeoul.engine_process.client import AsyncMPClient
+from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError
+from yeoul.messages.outputs import EngineReady, RequestOutput, WorkersLost, WorkersReplaced
+from yeoul.recovery.crash_inquiry import BLAMES_NOBODY, Verdict
+from yeoul.recovery.recovery_report import record_incident
+from yeoul.recovery.restart_budget import RestartBudget
+from yeoul.web_process.engine.request_table import RequestTable
+
+logger = logging.getLogger(__name__)
+
+
+class EngineRecovery:
+    """One engine's. ``lost`` tells, as a sentence, which process is missing; None where every one lives."""
+
+    def __init__(self, requests: RequestTable, settings: Settings, on_end: Callable[[ProcessDeadError], None]) -> None:
+        """``on_end`` is called when an engine has died that is not replaced."""
+        self.lost: str | None = None
+        self.is_replacing_workers = False  # the engine is, and answers nothing meanwhile
+        self._requests = requests
+        self._on_end = on_end
+        self._settings = settings
+        self._restarts = RestartBudget(settings.recovery.max_restarts)
+
+    async def start(self, engine: AsyncMPClient) -> EngineReady:
+        """Waits until the engine takes requests; one that a signal ended meanwhile is started again.
+
+        Raises:
+            ConfigError: a setting or a file cannot work.
+            ProcessDeadError: it failed by itself, or was killed too often.
+        """
+        try:
+            return await engine.start()
+        except ProcessDeadError as error:
+            if error.exit_code is None or error.exit_code >= 0:
+                raise
+            return await self._replace(engine, error, BLAMES_NOBODY)
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests for which the engine should do something now; none while it starts workers: it says when it has."""
+        return 0 if self.lost is not None else len(self._requests.states)
+
+    async def heal(self, engine: AsyncMPClient, death: ProcessDeadError) -> bool:
+        """Replaces an engine that has died, if one is still needed, and sends the new one what is unfinished.
+
+        Returns:
+            whether there is another engine now. A server that stops needs none where nothing is left to be done, and its
+            readers go on.
+        """
+        if self._requests.is_closed and not self._requests.states:
+            logger.info("%s; nothing was left for it to do", death.message)
+            return False
+        start = time.monotonic()
+        self.lost = death.message
+        self.is_replacing_workers = False
+        self._record(engine, death)
+        verdict = self._requests.detach(death.message)
+        try:
+            await self._replace(engine, death, verdict)
+        except ProcessDeadError as error:
+            self._on_end(error)
+            return False
+        except ConfigError as error:  # what was right for the first engine: the machine has changed since
+            self._on_end(ProcessDeadError("EngineCore", f"could not be replaced: {error.message}"))
+            return False
+        self.lost = None
+        num_sent = self._requests.attach(engine)
+        seconds = time.monotonic() - start
+        self._requests.observer.replaced(seconds)
+        logger.info("EngineCore was replaced after %.1f s; %d requests go on", seconds, num_sent)
+        return True
+
+    def _record(self, engine: AsyncMPClient, death: ProcessDeadError) -> None:
+        """Of a death of workers EngineCore has written more than is known here."""
+        if death.role == "EngineCore" and engine.may_be_replaced and engine.ready is not None:
+            record_incident(self._settings, engine.ready.max_model_len, death, self._requests.unfinished())
+
+    def note_workers(self, message: WorkersLost | WorkersReplaced) -> None:
+        """EngineCore is replacing its workers, or has done so."""
+        self.is_replacing_workers = isinstance(message, WorkersLost)
+        if isinstance(message, WorkersLost):
+            self.lost = f"{message.role} {message.cause}"
+            self._requests.observer.lost(message.role)
+            logger.warning("%s; its requests wait for another one", self.lost)
+        else:
+            self.lost = None
+            self._requests.observer.replaced(message.seconds)
+            logger.info("the workers were replaced after %.1f s", message.seconds)
+
+    def note_outputs(self, outputs: Iterable[RequestOutput]) -> None:
+        """The engine has made these; a request that has only failed is no progress."""
+        if any(output.fault is None for output in outputs):
+            self._restarts.note_progress()
+
+    async def take_stock(self, engine: AsyncMPClient) -> None:
+        """Asks the engine which requests it has, and sends those again that got lost on the way. Errors as for ``call``."""
+        sent_before = self._requests.sent
+        answer = await engine.call("unfinished_request_ids")
+        # What it had finished by then has been handed out by now: its answers come in their order.
+        num_lost = self._requests.send_again(sent_before, set(msgspec.json.decode(answer, type=list[str])))
+        if num_lost:
+            logger.error("%d requests got lost on the way to the engine, and were sent again", num_lost)
+
+    async def _replace(self, engine: AsyncMPClient, death: ProcessDeadError, verdict: Verdict) -> EngineReady:
+        while True:
+            self._requests.observer.lost(death.role)
+            if isinstance(death, GivenUpError) or not engine.may_be_replaced:
+                raise death
+            pause = self._restarts.note_death(death, verdict)
+            logger.warning("EngineCore is replaced: %s", death.message)
+            if death.details:
+                logger.warning("its last traceback:\n%s", death.details)
+            await asyncio.sleep(pause)
+            try:
+                return await engine.replace()
+            except ProcessDeadError as error:
+                death, verdict = error, BLAMES_NOBODY

@@ -1,0 +1,90 @@
+"""EngineSlot: everything in the web process that belongs to one engine; knows no HTTP and no text.
+
+Its client, the task that feeds its requests, the one that watches it, and its recovery. ``AsyncLLM`` holds one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any, Literal
+
+from yeoul.config.settings import Settings
+from yeoul.engine_process.client import AsyncMPClient
+from yeoul.errors import ProcessDeadError
+from yeoul.messages.outputs import EngineReady
+from yeoul.web_process.engine.engine_recovery import EngineRecovery
+from yeoul.web_process.engine.engine_watch import EngineWatch
+from yeoul.web_process.engine.output_queue_loop import OutputQueueLoop
+from yeoul.web_process.engine.request_table import RequestTable
+
+logger = logging.getLogger(__name__)
+
+EngineState = Literal["starting", "ready", "stalled", "recovering", "draining", "dead"]
+
+
+class EngineSlot:
+    """One engine, and whichever takes its place when it dies. ``on_end`` is called when none does any longer: ``death``."""
+
+    def __init__(
+        self, engine: AsyncMPClient, requests: RequestTable, settings: Settings, on_end: Callable[[ProcessDeadError], None]
+    ) -> None:
+        self.engine = engine
+        self.death: ProcessDeadError | None = None
+        self.recovery = EngineRecovery(requests, settings, self._end)
+        self._loop = OutputQueueLoop(engine, requests, self.recovery)
+        self._watch = EngineWatch(engine, self.recovery, lambda: self._loop.last_heard, settings.time)
+        self._requests = requests
+        self._on_end = on_end
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def state(self) -> EngineState:
+        """What the engine is doing, once it was ready."""
+        if self.death is not None:
+            return "dead"
+        if self.recovery.lost is not None:
+            return "recovering"
+        return "stalled" if self._watch.is_asking else "ready"
+
+    async def start(self) -> EngineReady:
+        """Waits until the engine takes requests; errors as of ``EngineRecovery.start``."""
+        return await self.recovery.start(self.engine)
+
+    def serve(self) -> None:
+        """From now on requests go to the engine. Whatever ends one of its tasks by an error ends the engine, too."""
+        self._requests.attach(self.engine)
+        self._tasks = [
+            asyncio.create_task(self._loop.run(), name="OutputQueueLoop"),
+            asyncio.create_task(self._watch.run(), name="EngineWatch"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._note_done)
+
+    def _note_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._end(task_death(task))
+
+    def _end(self, error: ProcessDeadError) -> None:
+        if self.death is None:
+            logger.error("the engine is gone: %s", error.message)
+            if error.details:
+                logger.error("its last traceback:\n%s", error.details)
+            self.death = error
+            self._on_end(error)
+
+    async def stop(self) -> None:
+        """Ends the engine and every process below it. May be repeated."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.engine.stop()
+
+
+def task_death(task: asyncio.Task[Any]) -> ProcessDeadError:
+    """The end of a task that serves, as the death of the web process."""
+    error = None if task.cancelled() else task.exception()
+    details = "".join(traceback.format_exception(error)) if error is not None else ""
+    return ProcessDeadError("Web", f"lost its task {task.get_name()} ({error!r})", details=details)

@@ -1,0 +1,99 @@
+"""OutputQueueLoop: the asyncio task that receives what the engine sends and hands each request its own.
+
+Knows nothing of HTTP; never holds the loop for long: it gives way after every few dozen requests. ``EngineSlot`` starts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from yeoul.engine_process.client import AsyncMPClient
+from yeoul.errors import GivenUpError, ProcessDeadError, RequestFailedError
+from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
+from yeoul.messages.requests import AbortRequests
+from yeoul.web_process.engine.engine_recovery import EngineRecovery
+from yeoul.web_process.engine.request_table import RequestTable
+
+logger = logging.getLogger(__name__)
+
+# About a millisecond of work; then whoever waits on the loop has its turn.
+_NUM_OUTPUTS_AT_A_TIME = 32
+
+
+class OutputQueueLoop:
+    """Feeds the requests of the table and takes out those that are done; tells ``recovery`` of deaths, and of progress."""
+
+    def __init__(self, engine: AsyncMPClient, requests: RequestTable, recovery: EngineRecovery) -> None:
+        self._engine = engine
+        self._requests = requests
+        self._recovery = recovery
+        self.last_heard = time.monotonic()
+        self._num_handed_out = 0
+
+    async def run(self) -> None:
+        """Runs until an engine dies for good or the task is cancelled; what cannot be handled counts as its death."""
+        is_alive = True
+        while is_alive:
+            try:
+                death = await self._feed()
+            except ProcessDeadError as error:
+                death = error
+            except Exception as error:
+                logger.exception("what the engine sent cannot be handled")
+                death = ProcessDeadError("EngineCore", f"sent something that cannot be handled: {error}")
+            is_alive = await self._recovery.heal(self._engine, death)
+
+    async def _feed(self) -> ProcessDeadError:
+        while True:
+            message = await self._engine.receive()
+            self.last_heard = time.monotonic()
+            if isinstance(message, StepOutputs):
+                await self._take(message)
+            elif isinstance(message, EngineDead):
+                kind = GivenUpError if message.is_final else ProcessDeadError
+                return kind(message.role, message.cause, exit_code=message.exit_code, details=message.details)
+            elif isinstance(message, WorkersLost | WorkersReplaced):
+                self._recovery.note_workers(message)
+
+    async def _take(self, message: StepOutputs) -> None:
+        if message.statistics is not None:
+            self._requests.take_statistics(message.statistics)
+        self._requests.note_begun(message.begun)
+        outputs = message.outputs
+        for start in range(0, len(outputs), _NUM_OUTPUTS_AT_A_TIME):
+            part = outputs[start : start + _NUM_OUTPUTS_AT_A_TIME]
+            self._num_handed_out += len(part)
+            if self._num_handed_out > _NUM_OUTPUTS_AT_A_TIME:  # one large step, or a backlog of small ones
+                await asyncio.sleep(0)
+                self._num_handed_out = len(part)
+            self._hand_out(part)
+
+    def _hand_out(self, outputs: list[RequestOutput]) -> None:
+        """An error while handling one request fails that request alone."""
+        now = time.monotonic()
+        complete: list[str] = []  # by a stop string, which the engine does not see
+        failed: list[str] = []
+        finished = []
+        for output in outputs:
+            state = self._requests.states.get(output.request_id)
+            if state is None:
+                continue
+            ended_here = complete
+            try:
+                is_done = state.apply(output, now)
+            except Exception:
+                logger.exception("the output of request %s cannot be handled", output.request_id)
+                state.fail(RequestFailedError("the answer could not be turned into text; the server's log tells more"), now)
+                is_done, ended_here = True, failed
+            if is_done:
+                finished.append(self._requests.take_out(output.request_id))
+                if output.finish_reason is None:
+                    ended_here.append(output.request_id)
+        self._recovery.note_outputs(outputs)
+        self._requests.note_outputs(outputs, finished)
+        if complete:
+            self._engine.send(AbortRequests(complete, are_complete=True))
+        if failed:
+            self._engine.send(AbortRequests(failed))

@@ -1,0 +1,188 @@
+"""What the web process knows of one request inside the engine (one prompt, one choice); knows nothing of HTTP or sockets.
+
+``AsyncLLM`` makes the states, ``OutputQueueLoop`` feeds them with what the engine sends.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from yeoul.errors import InvalidRequestError, RequestFailedError, TooManyRequestsError, YeoulError
+from yeoul.messages.outputs import FinishReason, RequestFault, RequestOutput
+from yeoul.messages.requests import AddRequest
+from yeoul.recovery.crash_inquiry import CrashCount
+from yeoul.web_process.engine.generation_output import GenerationOutput
+from yeoul.web_process.engine.request_observer import RequestObserver
+from yeoul.web_process.engine.request_place import MAY_FOLLOW, RequestPlace
+from yeoul.web_process.engine.request_stream import RequestStream
+
+if TYPE_CHECKING:
+    from yeoul.text.detokenizer import IncrementalDetokenizer
+
+logger = logging.getLogger(__name__)
+
+
+class RequestState:
+    """One choice of one prompt that the engine has not finished. ``add`` is what it was told, ``place`` where the request is.
+
+    ``output_token_ids`` are all tokens received, those that the detokenizer still holds back included: with them an
+    engine that took the place of a dead one can go on where it was. ``num_losses`` is how often in a row the engine did not
+    know the request when it was asked. ``stream`` is what its reader reads.
+    """
+
+    def __init__(
+        self,
+        add: AddRequest,
+        stream: RequestStream,
+        detokenizer: IncrementalDetokenizer,
+        observer: RequestObserver,
+        arrival: float,
+        *,
+        prompt_index: int = 0,
+    ) -> None:
+        self.add = add
+        self.stream = stream
+        self.place = RequestPlace.HELD
+        self.output_token_ids: list[int] = []
+        self.num_losses = 0
+        self._observer = observer
+        self._arrival = self._last_time = arrival
+        self._prompt_index = prompt_index
+        self._detokenizer = detokenizer
+        self._num_cached_tokens = 0
+        self._can_trim = bool(add.sampling.stop)
+
+    def move_to(self, place: RequestPlace) -> None:
+        """The request is there from now on."""
+        assert place in MAY_FOLLOW[self.place], f"{self.add.request_id} went from {self.place} to {place}"
+        self.place = place
+
+    def note_begun(self) -> None:
+        """The workers have it; one that was preempted goes on."""
+        if self.place is RequestPlace.SENT:
+            self.move_to(RequestPlace.BEGUN)
+
+    def hold(self, count: CrashCount) -> None:
+        """Back to where it waits for an engine, whom ``add`` will tell all that is needed in order to go on from here."""
+        self.move_to(RequestPlace.HELD)
+        self.add = msgspec.structs.replace(
+            self.add,
+            output_token_ids=list(self.output_token_ids),
+            num_deaths=count.num_deaths,
+            num_deaths_alone=count.num_alone,
+        )
+
+    def age(self, now: float) -> float:
+        """Seconds since it came in."""
+        return now - self._arrival
+
+    @property
+    def crash_count(self) -> CrashCount:
+        """The deaths that count against it."""
+        if self.place is RequestPlace.GOING:
+            return CrashCount()
+        return CrashCount(self.add.num_deaths, self.add.num_deaths_alone)
+
+    def _observe_end(self, reason: FinishReason, now: float, num_output_tokens: int) -> None:
+        """Runs where requests end by the dozen, failures included: an observer that fails spoils nobody's end."""
+        try:
+            self._observer.finished(reason, now - self._arrival, len(self.add.prompt_token_ids), num_output_tokens)
+        except Exception:
+            logger.exception("the end of request %s cannot be counted", self.add.request_id)
+
+    def apply(self, output: RequestOutput, now: float) -> bool:
+        """Takes what the engine made, at ``now`` of the monotonic clock; True once nothing more is wanted of it.
+
+        That is at the engine's own end, or at a stop string, which only we can see.
+        """
+        if output.fault is not None:
+            self.fail(error_of(output.fault), now)
+            return True
+        if self.place is not RequestPlace.GOING:
+            self.move_to(RequestPlace.GOING)
+        token_ids, logprobs = output.new_token_ids, output.new_logprobs
+        num_before = len(self.output_token_ids)
+        self._note_times(output, num_before, now)
+        self.output_token_ids += token_ids
+        finish_reason: FinishReason | None = output.finish_reason
+        stop_reason: int | str | None = None
+        text = self._detokenizer.push(token_ids, ends_with_stop_token=finish_reason == "stop")
+        if finish_reason is not None or self._can_trim:
+            text, finish_reason, stop_reason = self._find_end(text, output)
+        if self._can_trim and finish_reason == "stop" and isinstance(stop_reason, str):
+            num_kept = max(0, self._detokenizer.num_tokens_used - num_before)
+            token_ids, logprobs = token_ids[:num_kept], logprobs[:num_kept]
+        delta = GenerationOutput(
+            request_id=self.stream.request_id,
+            prompt_index=self._prompt_index,
+            choice_index=self.add.choice_index,
+            seed=self.add.sampling.seed or 0,
+            num_prompt_tokens=len(self.add.prompt_token_ids),
+            text=text,
+            token_ids=token_ids,
+            logprobs=logprobs,
+            prompt_logprobs=output.prompt_logprobs,
+            num_output_tokens=num_before + len(token_ids),
+            num_cached_tokens=self._num_cached_tokens,
+            finish_reason=finish_reason,
+            stop_reason=stop_reason,
+            embedding=output.embedding,
+        )
+        if self._detokenizer.has_marks:
+            delta.marks = self._detokenizer.take_marks(len(text))
+        self.stream.push(delta, is_ready=bool(text) or finish_reason is not None)
+        if finish_reason is None:
+            return False
+        self._observe_end(finish_reason, now, delta.num_output_tokens)
+        return True
+
+    def _find_end(self, text: str, output: RequestOutput) -> tuple[str, FinishReason | None, int | str | None]:
+        """New text, and why the choice ends if it does. The token that ended it is counted, but is no text."""
+        if output.finish_reason is not None:
+            text += self._detokenizer.finish()
+        if self._detokenizer.stop_reason is not None:
+            return text, "stop", self._detokenizer.stop_reason
+        return text, output.finish_reason, output.stop_reason
+
+    def _note_times(self, output: RequestOutput, num_tokens_before: int, now: float) -> None:
+        if output.new_token_ids:
+            if num_tokens_before:
+                self._observer.next_tokens(len(output.new_token_ids), now - self._last_time)
+            else:
+                self._observer.first_token(now - self._arrival)
+            self._last_time = now
+        if output.queue_seconds is not None:  # what comes with the first output alone
+            self._num_cached_tokens = output.num_cached_tokens
+            self._observer.queued(output.queue_seconds)
+
+    def fail(self, error: Exception, now: float) -> None:
+        """The request has failed; its reader learns why. One failed choice ends the whole stream."""
+        self._observe_end("error", now, len(self.output_token_ids))
+        self.stream.fail(error)
+
+    def give_up(self, now: float) -> None:
+        """Nobody waits for it any longer; the reader, should there be one, sees this choice end as ``abort``."""
+        self._observe_end("abort", now, len(self.output_token_ids))
+        end = GenerationOutput(
+            request_id=self.stream.request_id,
+            prompt_index=self._prompt_index,
+            choice_index=self.add.choice_index,
+            seed=self.add.sampling.seed or 0,
+            num_prompt_tokens=len(self.add.prompt_token_ids),
+            num_output_tokens=len(self.output_token_ids),
+            num_cached_tokens=self._num_cached_tokens,
+            finish_reason="abort",
+        )
+        self.stream.push(end, is_ready=True)
+
+
+def error_of(fault: RequestFault) -> YeoulError:
+    """The error that a fault of the engine is to the client, by its HTTP status."""
+    if fault.status == TooManyRequestsError.status:
+        return TooManyRequestsError(fault.message)
+    if 400 <= fault.status < 500:
+        return InvalidRequestError(fault.message)
+    return RequestFailedError(fault.message)

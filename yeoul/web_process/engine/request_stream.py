@@ -1,0 +1,141 @@
+"""RequestStream: the reader's end of a request: deltas of all its choices in one async iterator, in bounded memory.
+
+A delta that nobody has taken is merged with the next one of the same choice, so a reader that is slow holds back only
+itself and its memory is bounded by the length of its own answers. Knows nothing of HTTP, sockets or text.
+``AsyncLLM.submit`` makes it; ``RequestState`` pushes into it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from yeoul.messages.sampling import SamplingParams
+from yeoul.web_process.engine.generation_output import GenerationOutput
+
+
+class RequestStream:
+    """All choices of all prompts of one call. Lives on one event loop; one reader.
+
+    ``sampling`` is what the caller gave; ``seeds`` are those that hold, one a prompt. With ``final_only`` the reader is not
+    woken before a choice has ended, and gets it whole.
+    """
+
+    def __init__(
+        self,
+        request_id: str,
+        prompts: list[list[int]],
+        sampling: SamplingParams,
+        seeds: list[int],
+        on_close: Callable[[RequestStream], None],
+    ) -> None:
+        self.request_id = request_id
+        self.prompts = prompts
+        self.sampling = sampling
+        self.seeds = seeds
+        self._on_close = on_close
+        self._pending: dict[tuple[int, int], GenerationOutput] = {}
+        self._ready: dict[tuple[int, int], None] = {}
+        self._num_open_choices = len(prompts) * sampling.n
+        self._error: Exception | None = None
+        self._is_poked = False
+        self._is_closed = False
+        self._waiter: asyncio.Future[None] | None = None
+        self.final_only = False
+        self.timer: asyncio.TimerHandle | None = None  # of its deadline
+        self.engine_request_ids: list[str] = []
+
+    @property
+    def num_choices(self) -> int:
+        """Choices of all prompts together."""
+        return len(self.prompts) * self.sampling.n
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens of all prompts together, each counted once."""
+        return sum(map(len, self.prompts))
+
+    def push(self, output: GenerationOutput, *, is_ready: bool) -> None:
+        """Adds a delta; one that is not ready (nothing in it that a reader could show) waits for the choice's next one."""
+        key = (output.prompt_index, output.choice_index)
+        if (pending := self._pending.get(key)) is not None:
+            pending.merge(output)
+        else:
+            self._pending[key] = output
+        if output.finish_reason is not None:
+            self._num_open_choices -= 1
+        if is_ready and not (self.final_only and output.finish_reason is None):
+            self._ready[key] = None
+            self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Ends the stream: the reader gets what had come before, then this error."""
+        if self._error is None:
+            self._error = error
+        self._wake()
+
+    def poke(self) -> None:
+        """Makes a waiting ``next_batch`` return nothing now; used for keep-alives."""
+        self._is_poked = True
+        self._wake()
+
+    async def next_batch(self) -> list[GenerationOutput]:
+        """Everything that is ready, at most one delta a choice; empty after ``poke()``.
+
+        Raises:
+            StopAsyncIteration: every choice has ended.
+            YeoulError: the request failed.
+        """
+        if not self._ready and not await self._wait():
+            return []
+        batch = [self._pending.pop(key) for key in self._ready]
+        self._ready.clear()
+        return batch
+
+    async def collect(self) -> list[GenerationOutput]:
+        """Every choice whole, by prompt and choice; the stream is closed then.
+
+        Raises:
+            YeoulError: the request failed.
+        """
+        self.final_only = True
+        try:
+            outputs = [output async for output in self]
+        finally:
+            self.close()
+        return sorted(outputs, key=lambda output: (output.prompt_index, output.choice_index))
+
+    def __aiter__(self) -> RequestStream:
+        return self
+
+    async def __anext__(self) -> GenerationOutput:
+        while not await self._wait():
+            pass
+        key = next(iter(self._ready))
+        del self._ready[key]
+        return self._pending.pop(key)
+
+    async def _wait(self) -> bool:
+        """True once something is ready, False after a poke."""
+        while not self._ready:
+            if self._error is not None:
+                raise self._error
+            if self._num_open_choices <= 0 or self._is_closed:
+                raise StopAsyncIteration
+            if self._is_poked:
+                self._is_poked = False
+                return False
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return True
+
+    def close(self) -> None:
+        """Ends the request; what is still being computed for it is given up at once. Harmless when repeated."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._on_close(self)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,39 @@
+"""ServedModel: which model an ``AsyncLLM`` serves: its files, its shape, its limits; knows nothing of text or engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from yeoul.config.settings import ModelSettings
+from yeoul.model_files.context_length import choose_max_model_len
+from yeoul.model_files.description import ModelDescription, ModelFiles
+from yeoul.web_process.engine.admission import Limits
+
+Progress = Callable[[str, int, int], None]
+"""What is being done, how many bytes of it are done, of how many."""
+
+
+class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """``limits`` are what the settings allow; the engine reports its own when it is ready."""
+
+    files: ModelFiles
+    description: ModelDescription
+    limits: Limits
+
+
+def find_served_model(settings: ModelSettings, on_progress: Progress | None = None) -> ServedModel:
+    """Finds the model's files, and fetches them where they are missing: blocks as long as that takes.
+
+    Raises:
+        ConfigError: the model or a setting cannot work.
+    """
+    from yeoul.model_files.describe import describe
+    from yeoul.model_files.resolve import resolve_model
+
+    files = resolve_model(settings, on_progress)
+    description = describe(files)
+    max_model_len = choose_max_model_len(settings.max_model_len, description)
+    limits = Limits(max_model_len=max_model_len, vocab_size=description.vocab_size)
+    return ServedModel(files=files, description=description, limits=limits)

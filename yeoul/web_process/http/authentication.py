@@ -1,0 +1,48 @@
+"""Authentication: lets only requests with a known API key reach the routes; knows nothing of the routes' work.
+
+The key also names the tenant: with several keys, the prefix cache of one is never seen through another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from yeoul.errors import AuthenticationError
+from yeoul.web_process.http.error_responses import error_response
+
+# What supervisors and proxies ask, who have no key; nothing is told there but whether the server lives.
+OPEN_PATHS = frozenset({"/health", "/ready"})
+
+
+class Authentication:
+    """ASGI middleware. Sets ``scope["state"]["tenant"]``, an opaque string that differs by key."""
+
+    def __init__(self, app: ASGIApp, api_keys: Sequence[str]) -> None:
+        self._app = app
+        self._digests = [hashlib.sha256(key.strip().encode()).digest() for key in api_keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, or answers 401 itself."""
+        if scope["type"] == "http" and self._digests and scope["path"] not in OPEN_PATHS:
+            tenant = self._find_tenant(scope["headers"])
+            if tenant is None:
+                error = AuthenticationError(
+                    "the API key is missing or wrong; send the header Authorization: Bearer <key>", code="invalid_api_key"
+                )
+                await error_response(error)(scope, receive, send)
+                return
+            scope.setdefault("state", {})["tenant"] = tenant
+        await self._app(scope, receive, send)
+
+    def _find_tenant(self, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+        given = next((value for name, value in headers if name == b"authorization"), b"")
+        scheme, _, key = given.partition(b" ")
+        digest = hashlib.sha256(key.strip()).digest()
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        if scheme.lower() != b"bearer" or not any(matches):
+            return None
+        return digest.hex()[:32]

@@ -1,0 +1,121 @@
+"""Server-sent events: sends a ``RequestStream`` as it comes, with keep-alives; knows no engine and no event's shape.
+
+The headers go out with the first event (or the first keep-alive), so an early failure is still a plain HTTP error.
+A client that leaves closes the stream at once; one that reads slowly makes ``send`` wait, and the stream merges meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from yeoul.errors import YeoulError
+from yeoul.web_process.engine.generation_output import GenerationOutput
+from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.http.disconnect import on_disconnect
+from yeoul.web_process.http.error_responses import error_fields, error_response
+from yeoul.web_process.http.http_protocol import DIRECT_SEND
+from yeoul.web_process.http.writing import is_long, write_apart
+
+logger = logging.getLogger(__name__)
+
+DONE = b"data: [DONE]\n\n"
+
+# An empty event, which every reader passes over. Comments are no less legal, but readers that take events apart at blank
+# lines only, vLLM's benchmark among them, join a comment with the event behind it.
+KEEP_ALIVE = b"\n\n"
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class EventFormat(Protocol):
+    """How the deltas of one kind of answer are written. ``work_a_character``: see ``AnswerFormat``."""
+
+    work_a_character: int
+
+    def events(self, output: GenerationOutput) -> bytes:
+        """The events of a delta."""
+
+    def closing(self) -> bytes:
+        """The events after the last delta, without ``[DONE]``."""
+
+
+def _join_events(events: Callable[[GenerationOutput], bytes], batch: Sequence[GenerationOutput]) -> bytes:
+    return b"".join(map(events, batch))
+
+
+class EventStream(Response):
+    """The response of a streaming route. Closes ``stream`` when it ends, however it ends."""
+
+    def __init__(self, stream: RequestStream, event_format: EventFormat, keep_alive_seconds: float) -> None:
+        self.status_code = 200
+        self.background = None
+        self._stream = stream
+        self._format = event_format
+        self._keep_alive_seconds = keep_alive_seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_quiet = False
+        self._has_begun = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends everything; an error before the first event becomes a plain HTTP error, a later one an event."""
+        self._tick()
+        try:
+            with on_disconnect(receive, self._stream.close):
+                # Once the response has begun, the layers around it have no more to do.
+                send_directly = scope.get("extensions", {}).get(DIRECT_SEND, send)
+                await asyncio.create_task(self._send_all(send, send_directly), name="send_events")
+        except Exception as error:
+            if not isinstance(error, YeoulError):
+                logger.exception("request %s failed", self._stream.request_id)
+            if not self._has_begun:
+                await error_response(error)(scope, receive, send)
+                return
+            await self._send(send, b"data: " + msgspec.json.encode(error_fields(error)) + b"\n\n" + DONE, is_last=True)
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._stream.close()
+
+    async def _send_all(self, send: Send, send_directly: Send) -> None:
+        """A task of its own, so that what is woken for each event is this function, not all that is around the response."""
+        events, next_batch = self._format.events, self._stream.next_batch
+        while True:
+            try:
+                batch = await next_batch()
+            except StopAsyncIteration:
+                break
+            if batch:
+                self._is_quiet = False
+            if is_long(batch, self._format.work_a_character):
+                payload = await write_apart(functools.partial(_join_events, events, batch))
+            else:
+                payload = _join_events(events, batch) if batch else KEEP_ALIVE
+            if self._has_begun:
+                await send_directly({"type": "http.response.body", "body": payload, "more_body": True})
+            else:
+                await self._send(send, payload)
+        await self._send(send, self._format.closing() + DONE, is_last=True)
+
+    async def _send(self, send: Send, payload: bytes, *, is_last: bool = False) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            await send({"type": "http.response.start", "status": self.status_code, "headers": _HEADERS})
+        await send({"type": "http.response.body", "body": payload, "more_body": not is_last})
+
+    def _tick(self) -> None:
+        """Every ``keep_alive_seconds``: a stream that had nothing to tell since the last time is poked."""
+        if self._is_quiet:
+            self._stream.poke()
+        self._is_quiet = True
+        self._timer = asyncio.get_running_loop().call_later(self._keep_alive_seconds, self._tick)

@@ -1,0 +1,149 @@
+"""The parts that every kind of answer has: ids, usage, names of tokens, and JSON with its constant parts encoded once."""
+
+from __future__ import annotations
+
+import abc
+import time
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from yeoul.web_process.engine.generation_output import GenerationOutput
+from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.openai.schemas.sampling_fields import SamplingFields, StreamOptions
+
+if TYPE_CHECKING:
+    from yeoul.text.tokenizer import Tokenizer
+
+encode_json = msgspec.json.Encoder().encode
+
+# OpenAI's stand-in for the logarithm of a probability that rounds to nothing.
+LOWEST_LOGPROB = -9999.0
+
+
+class Usage:
+    """Counts the tokens of an answer as its deltas pass. ``tail`` ends each event, with the usage so far if that is wanted.
+
+    Args:
+        num_prompt_tokens: of all prompts.
+        options: what the request says about its stream.
+    """
+
+    def __init__(self, num_prompt_tokens: int, options: StreamOptions | None) -> None:
+        self._num_prompt_tokens = num_prompt_tokens
+        self._num_output_tokens = 0
+        self.num_reasoning_tokens = 0
+        self._last: dict[tuple[int, int], int] = {}
+        self._num_cached_tokens: dict[int, int] = {}
+        self.is_wanted = options is not None and options.include_usage is True
+        self._is_continuous = self.is_wanted and options is not None and options.continuous_usage_stats is True
+        self._no_usage = b',"usage":null}\n\n' if self.is_wanted else b"}\n\n"
+
+    def add(self, output: GenerationOutput) -> None:
+        """Notes a delta."""
+        key = output.prompt_index, output.choice_index
+        self._num_output_tokens += output.num_output_tokens - self._last.get(key, 0)
+        self._last[key] = output.num_output_tokens
+        if output.choice_index == 0:
+            self._num_cached_tokens[output.prompt_index] = output.num_cached_tokens
+
+    def tail(self) -> bytes:
+        """The end of an event after the deltas that were noted."""
+        return b',"usage":%b}\n\n' % self.to_json() if self._is_continuous else self._no_usage
+
+    def to_json(self) -> bytes:
+        """OpenAI's ``usage`` object. The prompt's tokens count once, whatever ``n`` is."""
+        usage: dict[str, object] = {
+            "prompt_tokens": self._num_prompt_tokens,
+            "completion_tokens": self._num_output_tokens,
+            "total_tokens": self._num_prompt_tokens + self._num_output_tokens,
+            "prompt_tokens_details": {"cached_tokens": sum(self._num_cached_tokens.values())},
+        }
+        if self.num_reasoning_tokens:
+            usage["completion_tokens_details"] = {"reasoning_tokens": self.num_reasoning_tokens}
+        return encode_json(usage)
+
+
+def by_id(token_id: int) -> str:
+    """vLLM's name of a token that is told by its id."""
+    return f"token_id:{token_id}"
+
+
+class AnswerFormat(abc.ABC):
+    """How one answer is written, as events (see ``EventFormat``) or whole.
+
+    Args:
+        id_prefix: of the answer's fresh id, such as ``cmpl``.
+        kind: OpenAI's ``object``.
+        body: the request.
+        stream: what is to be written.
+        tokenizer: the model's.
+        model: its name, as the answer says it.
+        system_fingerprint: what the answer depends on besides the request.
+        marks_bytes: whether a part of a character is called ``bytes:\\xe2\\x80``, as OpenAI's older endpoint does.
+    """
+
+    def __init__(
+        self,
+        id_prefix: str,
+        kind: str,
+        body: SamplingFields,
+        stream: RequestStream,
+        tokenizer: Tokenizer,
+        *,
+        model: str,
+        system_fingerprint: str,
+        marks_bytes: bool = False,
+    ) -> None:
+        self._stream = stream
+        self.work_a_character = 1  # of writing it; taking it apart into parts is much more
+        self._tokenizer = tokenizer
+        self._names_ids = body.return_tokens_as_token_ids is True
+        self._marks_bytes = marks_bytes
+        self._usage = Usage(stream.num_prompt_tokens, body.stream_options)
+        self._beginnings: dict[int, bytes] = {}
+        head = {
+            "id": f"{id_prefix}-{uuid.uuid4().hex}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": model,
+            "system_fingerprint": system_fingerprint,
+            "seed": stream.seeds[0],
+        }
+        self._head = encode_json(head)[:-1] + b","
+
+    @abc.abstractmethod
+    def events(self, output: GenerationOutput) -> bytes:
+        """The events of a delta."""
+
+    @abc.abstractmethod
+    def _choice(self, output: GenerationOutput) -> bytes:
+        """A choice of the whole answer, as JSON."""
+
+    def _name(self, token_id: int) -> str:
+        """How a token is called beside its log probability: its text, or ``token_id:123`` where the request wants that."""
+        if self._names_ids:
+            return by_id(token_id)
+        if not self._marks_bytes:
+            return self._tokenizer.token_text(token_id)
+        spelled = self._tokenizer.token_bytes(token_id)
+        try:
+            return spelled.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelled)
+
+    def closing(self) -> bytes:
+        """The event after the last delta: the usage, where it was asked for."""
+        if not self._usage.is_wanted:
+            return b""
+        return b'data: %b"choices":[],"usage":%b}\n\n' % (self._head, self._usage.to_json())
+
+    def whole(self, outputs: Iterable[GenerationOutput]) -> bytes:
+        """The whole answer as one JSON object."""
+        choices = []
+        for output in outputs:
+            choices.append(self._choice(output))
+            self._usage.add(output)
+        return b'%b"choices":[%b],"usage":%b}' % (self._head, b",".join(choices), self._usage.to_json())

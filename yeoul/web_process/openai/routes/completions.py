@@ -1,0 +1,42 @@
+"""``POST /v1/completions``; knows the shape of request and answer, nothing of how tokens are made."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from yeoul.web_process.engine.answer_grammars import AnswerForm
+from yeoul.web_process.http.answering import respond
+from yeoul.web_process.http.openapi import answers_of, body_of
+from yeoul.web_process.openai.completion_format import CompletionFormat
+from yeoul.web_process.openai.schemas.answers import COMPLETION
+from yeoul.web_process.openai.schemas.completions import CompletionRequest
+from yeoul.web_process.server_context import ServerContext
+
+
+def completions_router(context: ServerContext) -> APIRouter:
+    """The route, bound to the engine."""
+    router = APIRouter()
+
+    @router.post("/v1/completions", responses=answers_of(COMPLETION, streams=True), openapi_extra=body_of(CompletionRequest))
+    async def create_completion(request: Request) -> Response:
+        """Continues a text, or several."""
+        body = await context.bodies.read(request, CompletionRequest)
+        model = context.check_model(body.model)
+        stream = await context.llm.submit(
+            body.prompt,
+            context.to_sampling(body),
+            terms=context.terms(request, body),
+            add_special_tokens=body.add_special_tokens is not False,
+            form=None if (wanted := body.structured_output()) is None else AnswerForm(wanted),
+        )
+        return await respond(
+            request,
+            stream,
+            lambda: CompletionFormat(
+                body, stream, context.llm.text.tokenizer, model=model, system_fingerprint=context.system_fingerprint
+            ),
+            streams=body.stream is True,
+            keep_alive_seconds=context.settings.time.keep_alive_seconds,
+        )
+
+    return router

@@ -1,0 +1,36 @@
+"""``GET /v1/models``; knows the served names and nothing else."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from yeoul.web_process.http.openapi import answers_of
+from yeoul.web_process.openai.schemas.answers import MODEL, MODELS
+from yeoul.web_process.server_context import ServerContext
+
+
+def models_router(context: ServerContext) -> APIRouter:
+    """The routes, bound to the engine."""
+    router = APIRouter()
+
+    def card(name: str) -> dict[str, object]:
+        return {
+            "id": name,
+            "object": "model",
+            "created": context.started_at,
+            "owned_by": "yeoul",
+            "root": context.llm.model.files.name,
+            "max_model_len": context.llm.limits.max_model_len,
+        }
+
+    @router.get("/v1/models", response_model=None, responses=answers_of(MODELS))
+    async def list_models() -> dict[str, object]:
+        """The names that requests may use."""
+        return {"object": "list", "data": [card(name) for name in context.model_names]}
+
+    @router.get("/v1/models/{name:path}", response_model=None, responses=answers_of(MODEL))
+    async def get_model(name: str) -> dict[str, object]:
+        """One of them."""
+        return card(context.check_model(name))
+
+    return router

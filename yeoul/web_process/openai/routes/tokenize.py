@@ -1,0 +1,64 @@
+"""``POST /tokenize`` and ``/detokenize``; knows the tokenizer, and nothing of the engine."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from yeoul.web_process.engine.admission import check_text_length, check_token_ids
+from yeoul.web_process.engine.ticket import guess_num_tokens
+from yeoul.web_process.http.error_responses import named_as
+from yeoul.web_process.http.openapi import answers_of, body_of
+from yeoul.web_process.http.writing import encode_list, json_response, write_apart
+from yeoul.web_process.openai.answer_format import encode_json
+from yeoul.web_process.openai.schemas.answers import DETOKENIZED, TOKENS
+from yeoul.web_process.openai.schemas.texts import DetokenizeRequest, TokenizeRequest
+from yeoul.web_process.server_context import ServerContext
+
+_FEW_TOKENS = 4096
+
+
+def tokenize_router(context: ServerContext) -> APIRouter:
+    """The routes, bound to the tokenizer."""
+    router = APIRouter()
+
+    @router.post("/tokenize", responses=answers_of(TOKENS), openapi_extra=body_of(TokenizeRequest))
+    async def tokenize(request: Request) -> Response:
+        """The tokens of a text, or of a chat as the model's template writes it."""
+        body = await context.bodies.read(request, TokenizeRequest)
+        context.check_model(body.model)
+        text, terms = context.llm.text, context.terms(request)
+        with context.llm.take_ticket(terms, 1, guess_num_tokens(request.state.num_body_bytes)) as ticket:
+            async with ticket.in_time():
+                if body.messages is None:
+                    prompt, adds_special_tokens = body.prompt or "", body.add_special_tokens is not False
+                else:
+                    messages = body.messages
+                    prompt, _ = await text.render_chat(
+                        lambda: [message.for_template() for message in messages],
+                        request.state.num_body_bytes,
+                        tools=[tool.for_template() for tool in body.tools or ()] or None,
+                        add_generation_prompt=body.add_generation_prompt is not False,
+                        template_arguments=body.chat_template_kwargs,
+                        tenant=terms.tenant,
+                    )
+                    adds_special_tokens = body.add_special_tokens is True
+                check_text_length(prompt, context.llm.limits)
+                token_ids = await text.encode(prompt, adds_special_tokens, terms.tenant)
+
+        def written() -> bytes:
+            texts = encode_list(token_ids, text.tokenizer.token_text) if body.return_token_strs else b"null"
+            numbers = (len(token_ids), context.llm.limits.max_model_len)
+            return b'{"count":%d,"max_model_len":%d,"tokens":%b,"token_strs":%b}' % (*numbers, encode_list(token_ids), texts)
+
+        return json_response(written() if len(token_ids) <= _FEW_TOKENS else await write_apart(written))
+
+    @router.post("/detokenize", responses=answers_of(DETOKENIZED), openapi_extra=body_of(DetokenizeRequest))
+    async def detokenize(request: Request) -> Response:
+        """The text of tokens."""
+        body = await context.bodies.read(request, DetokenizeRequest)
+        context.check_model(body.model)
+        with named_as("tokens"):
+            token_ids = check_token_ids(body.tokens, context.llm.limits) if body.tokens else []
+        return json_response(encode_json({"prompt": context.llm.text.tokenizer.decode(token_ids, skip_special_tokens=False)}))
+
+    return router

@@ -1,0 +1,111 @@
+"""SamplingFields: the fields that completions and chats share, and how they become ``SamplingParams``; knows no engine."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from yeoul.errors import InvalidRequestError
+from yeoul.messages.sampling import (
+    MAX_NUM_LOGIT_BIASES,
+    AllowedTokenIds,
+    BadWords,
+    Count,
+    ForcedTokenIds,
+    Int64,
+    LogprobTokenIds,
+    MaxTokens,
+    MinP,
+    NumChoices,
+    Penalty,
+    RepetitionPenalty,
+    SamplingParams,
+    StopStrings,
+    StopTokenIds,
+    Temperature,
+    TopK,
+    TopP,
+)
+from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.http.request_body import RequestBody
+from yeoul.web_process.openai.schemas.structured import StructuredFields
+
+
+class StreamOptions(RequestBody, kw_only=True):
+    """OpenAI's ``stream_options``, and vLLM's ``continuous_usage_stats``; obfuscation is accepted and not done."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class SamplingFields(StructuredFields, kw_only=True):
+    """OpenAI's sampling fields, and those that vLLM added."""
+
+    n: NumChoices | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[str, float], Meta(max_length=MAX_NUM_LOGIT_BIASES)] | None = None
+    seed: Int64 | None = None
+    stop: str | StopStrings | None = None
+    max_tokens: Count | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    top_k: TopK | None = None
+    min_p: MinP | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    min_tokens: Count | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: StopTokenIds | None = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    add_special_tokens: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
+    allowed_token_ids: AllowedTokenIds | None = None
+    logprob_token_ids: LogprobTokenIds | None = None
+    bad_words: BadWords | None = None
+    forced_token_ids: ForcedTokenIds | None = None
+
+    inner: ClassVar[dict[str, type[RequestBody]]] = {"stream_options": StreamOptions}
+
+    def sampling_params(
+        self,
+        defaults: SamplingDefaults,
+        *,
+        max_tokens: MaxTokens | None,
+        logprobs: int | None,
+        prompt_logprobs: int | None = None,
+    ) -> SamplingParams:
+        """The parameters: what the request says, else what the model's authors recommend, else OpenAI's defaults.
+
+        Raises:
+            InvalidRequestError: a key of ``logit_bias`` is no token id.
+        """
+        said = msgspec.structs.asdict(self) | {
+            "logit_bias": _logit_bias(self.logit_bias or {}),
+            "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
+            "max_tokens": max_tokens,
+            "logprobs": logprobs if self.logprob_token_ids is None else len(self.logprob_token_ids),
+            "prompt_logprobs": prompt_logprobs,
+            "grammar": None,  # of another name here: see ``structured_output``
+        }
+        wanted = msgspec.structs.asdict(defaults) | {name: value for name, value in said.items() if value is not None}
+        names = SamplingParams.__struct_fields__
+        return SamplingParams(**{name: wanted[name] for name in names if wanted.get(name) is not None})
+
+
+def _logit_bias(biases: dict[str, float]) -> dict[int, float]:
+    by_token_id = {}
+    for key, bias in biases.items():
+        try:
+            by_token_id[int(key)] = bias
+        except ValueError:
+            raise InvalidRequestError(
+                f"logit_bias has the key {key[:40]!r}; expected a token id", param="logit_bias"
+            ) from None
+    return by_token_id

@@ -1,0 +1,89 @@
+"""``/health``, ``/ready``, ``/health/generate``, ``/version`` and ``/metrics``, for supervisors and scrapers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fastapi import APIRouter, Response
+
+from yeoul import __version__
+from yeoul.errors import UnavailableError
+from yeoul.messages.sampling import SamplingParams
+from yeoul.web_process.engine.service_terms import ServiceTerms
+from yeoul.web_process.http.openapi import answers_of
+from yeoul.web_process.openai.schemas.answers import SECONDS, VERSION
+from yeoul.web_process.operations.metrics import CONTENT_TYPE
+from yeoul.web_process.server_context import ServerContext
+
+_GENERATE_TIMEOUT_SECONDS = 30.0
+
+
+def health_router(context: ServerContext) -> APIRouter:
+    """The routes, bound to the engine."""
+    router = APIRouter()
+
+    @router.head("/health", include_in_schema=False)
+    @router.get("/health", response_class=Response, responses=answers_of(None))
+    async def health() -> Response:
+        """200 while every process lives, drains included; an error with its cause otherwise."""
+        context.llm.check_health()
+        _check_lives(context)
+        return Response()
+
+    @router.head("/ready", include_in_schema=False)
+    @router.get("/ready", response_class=Response, responses=answers_of(None))
+    async def ready() -> Response:
+        """200 while new requests are computed at once."""
+        context.llm.check_health()
+        _check_lives(context)
+        if context.llm.state == "draining":
+            raise UnavailableError("the server is stopping and takes no new requests", retry_after_seconds=5)
+        return Response()
+
+    probes: set[asyncio.Task[float]] = set()  # one or none: everybody who asks meanwhile is told of the same token
+
+    @router.get("/health/generate", response_model=None, responses=answers_of(SECONDS))
+    async def health_generate() -> dict[str, float]:
+        """Makes a token: the seconds that it took. A full queue does not turn it away; needs a key where there are any."""
+        if not probes:
+            probes.add(asyncio.create_task(_make_token(context), name="health_generate"))
+        (probe,) = probes
+        probe.add_done_callback(probes.discard)
+        return {"seconds": round(await asyncio.shield(probe), 6)}
+
+    @router.get("/version", response_model=None, responses=answers_of(VERSION))
+    async def version() -> dict[str, str]:
+        """The version of the package."""
+        return {"version": __version__}
+
+    @router.get("/metrics", response_class=Response, responses=answers_of(None, media_type="text/plain"))
+    async def metrics() -> Response:
+        """Everything that is counted, for Prometheus."""
+        return Response(context.metrics.render(), media_type=CONTENT_TYPE)
+
+    return router
+
+
+async def _make_token(context: ServerContext) -> float:
+    """The seconds that a token took. As a tenant of its own the probe has its turn soon, whoever else waits."""
+    start = time.monotonic()
+    sampling = SamplingParams(max_tokens=1, temperature=0.0, seed=0, ignore_eos=True)
+    terms = ServiceTerms(cache_salt="health", tenant="health", is_probe=True)
+    try:
+        async with asyncio.timeout(_GENERATE_TIMEOUT_SECONDS):
+            async for _ in context.llm.generate([0], sampling, terms=terms):
+                pass
+    except TimeoutError:
+        raise UnavailableError(
+            f"no token was made within {_GENERATE_TIMEOUT_SECONDS:g} s; the engine is {context.llm.state}"
+        ) from None
+    return time.monotonic() - start
+
+
+def _check_lives(context: ServerContext) -> None:
+    if context.llm.state == "recovering":
+        cause = context.llm.lost
+        raise UnavailableError(f"the engine recovers, and requests wait until it has: {cause}", retry_after_seconds=2)
+    if context.llm.state == "stalled":
+        raise UnavailableError("the engine has been asked for a sign of life and has not answered yet", retry_after_seconds=2)

@@ -1,0 +1,160 @@
+"""Metrics: everything that Prometheus reads from ``/metrics``; names as in vLLM, with our prefix. Knows no route.
+
+The engine's numbers come from its last snapshot when somebody asks; the times of requests from ``AsyncLLM``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import accumulate
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from yeoul.messages.outputs import FinishReason
+from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.engine_slot import EngineState
+from yeoul.web_process.engine.request_observer import RequestObserver
+
+_TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
+_REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+_QUEUE_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_NUM_TOKENS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 131072)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics(RequestObserver):
+    """Of one engine. A registry of its own, so that two servers in one process do not mix."""
+
+    def __init__(self, llm: AsyncLLM) -> None:
+        self._registry = CollectorRegistry()
+        self._first_token = self._histogram(
+            "time_to_first_token_seconds", "From arrival to the first token.", _REQUEST_SECONDS
+        )
+        self._token_gap = _TokenGaps()
+        self._registry.register(self._token_gap)
+        self._duration = self._histogram("e2e_request_latency_seconds", "From arrival to the end.", _REQUEST_SECONDS)
+        self._queue = self._histogram("request_queue_time_seconds", "In the waiting queue.", _QUEUE_SECONDS)
+        self._prompt_length = self._histogram("request_prompt_tokens", "Tokens in the prompt.", _NUM_TOKENS)
+        self._output_length = self._histogram("request_generation_tokens", "Tokens in the answer.", _NUM_TOKENS)
+        self._ended = Counter(
+            "yeoul:request_success", "Choices that ended, by reason.", ["finished_reason"], registry=self._registry
+        )
+        self._refused = Counter(
+            "yeoul:request_refused",
+            "Requests refused because the queue is full, or would have kept them past their deadline.",
+            ["reason"],
+            registry=self._registry,
+        )
+        self._lost = Counter(
+            "yeoul:process_deaths", "Processes that died or were found to hang, by role.", ["role"], registry=self._registry
+        )
+        self._recovery = self._histogram(
+            "recovery_seconds", "From a process's death until another has taken over.", _REQUEST_SECONDS
+        )
+        for reason in ("stop", "length", "abort", "error"):
+            self._ended.labels(reason)
+        for reason in ("full", "deadline"):
+            self._refused.labels(reason)
+        self._registry.register(_EngineCollector(llm))
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"yeoul:{name}", text, buckets=buckets, registry=self._registry)
+
+    def render(self) -> bytes:
+        """The answer to a scrape, in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+    def first_token(self, seconds_since_arrival: float) -> None:
+        """See ``RequestObserver``."""
+        self._first_token.observe(seconds_since_arrival)
+
+    def next_tokens(self, num_tokens: int, seconds_since_last: float) -> None:
+        """See ``RequestObserver``; tokens that came together share the time."""
+        self._token_gap.observe(num_tokens, seconds_since_last)
+
+    def queued(self, seconds: float) -> None:
+        """See ``RequestObserver``."""
+        self._queue.observe(seconds)
+
+    def finished(
+        self, reason: FinishReason, seconds_since_arrival: float, num_prompt_tokens: int, num_output_tokens: int
+    ) -> None:
+        """See ``RequestObserver``."""
+        self._ended.labels(reason).inc()
+        self._duration.observe(seconds_since_arrival)
+        self._prompt_length.observe(num_prompt_tokens)
+        self._output_length.observe(num_output_tokens)
+
+    def refused(self, reason: str) -> None:
+        """See ``RequestObserver``."""
+        self._refused.labels(reason).inc()
+
+    def lost(self, role: str) -> None:
+        """See ``RequestObserver``."""
+        self._lost.labels(role).inc()
+
+    def replaced(self, seconds: float) -> None:
+        """See ``RequestObserver``."""
+        self._recovery.observe(seconds)
+
+
+class _TokenGaps(Collector):
+    """The times from token to token as a histogram: the library's own costs ten times as much, and this is asked a token."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(_TOKEN_SECONDS) + 1)
+        self._total_seconds = 0.0
+
+    def observe(self, num_tokens: int, seconds: float) -> None:
+        """``num_tokens`` tokens came together, ``seconds`` after the last one before them."""
+        self._counts[bisect_left(_TOKEN_SECONDS, seconds / num_tokens)] += num_tokens
+        self._total_seconds += seconds
+
+    def collect(self) -> Iterable[Metric]:
+        """The histogram."""
+        bounds = [*map(str, _TOKEN_SECONDS), "+Inf"]
+        buckets = list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
+        yield HistogramMetricFamily(
+            "yeoul:inter_token_latency_seconds", "From one token to the next.", buckets, self._total_seconds
+        )
+
+
+class _EngineCollector(Collector):
+    """Turns the engine's last snapshot into metrics when somebody asks."""
+
+    def __init__(self, llm: AsyncLLM) -> None:
+        self._llm = llm
+
+    def collect(self) -> Iterable[Metric]:
+        """One family a number."""
+        now = self._llm.statistics
+        usage = now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0
+        state = GaugeMetricFamily("yeoul:engine_state", "1 for what the engine is doing.", labels=["state"])
+        for name in get_args(EngineState):
+            state.add_metric([name], name == self._llm.state)
+        yield state
+        yield _gauge("num_requests_running", "Requests in the running batch.", now.num_running)
+        yield _gauge("num_requests_waiting", "Requests in the waiting queue.", now.num_waiting)
+        yield _gauge("kv_cache_usage_ratio", "Share of the KV-cache blocks in use; 1 is all.", usage)
+        yield _gauge("num_kv_cache_blocks", "KV-cache blocks in all.", now.num_blocks)
+        yield _counter("engine_steps", "Steps computed.", now.total_steps)
+        yield _counter("prompt_tokens", "Prompt tokens taken in.", now.total_prompt_tokens)
+        yield _counter("generation_tokens", "Tokens made.", now.total_output_tokens)
+        yield _counter("num_preemptions", "Requests put back into the queue for lack of blocks.", now.total_preemptions)
+        yield _counter(
+            "prefix_cache_queries", "Prompt tokens looked up in the prefix cache.", now.total_prefix_queried_tokens
+        )
+        yield _counter("prefix_cache_hits", "Prompt tokens found in the prefix cache.", now.total_prefix_hit_tokens)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"yeoul:{name}", text, value=value)
+
+
+def _counter(name: str, text: str, value: float) -> CounterMetricFamily:
+    return CounterMetricFamily(f"yeoul:{name}", text, value=value)
