@@ -21,7 +21,8 @@ import pytest
 import requests
 
 from tests.running_server import RunningServer
-from yeoul.web_process.http.sse import DONE, KEEP_ALIVE
+from yeoul.web_process.http.sse import EMPTY_EVENT
+from yeoul.web_process.openai.answer_format import DONE
 
 COMMON = {"model": "fake", "max_tokens": 4, "seed": 1, "ignore_eos": True, "stream": True}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -180,8 +181,8 @@ def expected(server):
     found = {}
     for kind, (path, fields) in KINDS.items():
         raw = read_raw(server, path, COMMON | fields)[1]
-        assert raw.startswith(KEEP_ALIVE)
-        assert raw.count(KEEP_ALIVE + b"data: ") >= 2
+        assert raw.startswith(EMPTY_EVENT)
+        assert raw.count(EMPTY_EVENT + b"data: ") >= 2
         assert raw.endswith(DONE)
         found[kind] = summary(list(payloads(iter(raw.decode().splitlines()))))
         assert found[kind]["error"] if "error" in kind else len(found[kind]["ends"]) == fields.get("n", 1)

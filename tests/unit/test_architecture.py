@@ -57,6 +57,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }  # fmt: skip
 
+# Rooms of the web process, from the ground up: each may import what stands before it.
+WEB_FLOORS = [
+    {"engine"}, {"http"}, {"answers"}, {"server_context"}, {"openai"}, {"operations"}, {"app"}, {"http_server"}, {"server"},
+]  # fmt: skip
+KNOW_NO_HTTP = {"engine", "answers"}
+
 # Outside library -> where it may be imported.
 BELONGS_TO: dict[str, set[str]] = {
     "torch": {"kernels", "layers", "models", "worker_process"},
@@ -130,6 +136,20 @@ def test_a_room_imports_only_what_lies_below_it():
                 or any(target == allowed or target.startswith(allowed + ".") for allowed in MAY_IMPORT[room])
             )
             if not is_allowed:
+                offences.append(f"{path.relative_to(ROOT)}:{line} {room} may not import {target}")
+    assert not offences, "\n".join(offences)
+
+
+def test_the_web_process_has_floors():
+    floor_of = {room: floor for floor, rooms in enumerate(WEB_FLOORS) for room in rooms}
+    offences = []
+    for path in (PACKAGE / "web_process").rglob("*.py"):
+        room, _, _ = module_of(path).removeprefix("web_process.").partition(".")
+        for line, name in imports(path) if room != "__init__" else ():
+            if room in KNOW_NO_HTTP and name.split(".")[0] in ("fastapi", "starlette", "uvicorn"):
+                offences.append(f"{path.relative_to(ROOT)}:{line} knows HTTP")
+            target = name.removeprefix("yeoul.web_process.").split(".")[0]
+            if name.startswith("yeoul.web_process.") and target != room and floor_of[target] >= floor_of[room]:
                 offences.append(f"{path.relative_to(ROOT)}:{line} {room} may not import {target}")
     assert not offences, "\n".join(offences)
 

@@ -36,7 +36,7 @@ PRIVATE_PARTS: dict[str, list[tuple[str, str | None, str]]] = {
         ),
         ("httptools", "HttpRequestParser", "feed_data get_method should_upgrade"),
     ],
-    "yeoul/web_process/http/http_server.py": [
+    "yeoul/web_process/http_server.py": [
         (
             "uvicorn",
             "Server",

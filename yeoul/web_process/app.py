@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 from yeoul import __version__
 from yeoul.web_process.http.authentication import Authentication
 from yeoul.web_process.http.body_reader import IgnoredFieldsHeader
-from yeoul.web_process.http.error_responses import install_error_handlers
+from yeoul.web_process.http.error_responses import ErrorShape, ErrorShapes, install_error_handlers
 from yeoul.web_process.http.origins import Origins
 from yeoul.web_process.http.turnstile import Turnstile
 from yeoul.web_process.openai.routes.chat import chat_router
@@ -18,6 +18,9 @@ from yeoul.web_process.openai.routes.models import models_router
 from yeoul.web_process.openai.routes.tokenize import tokenize_router
 from yeoul.web_process.operations.health import health_router
 from yeoul.web_process.server_context import ServerContext
+
+# The beginnings of paths -> how errors are spelled there; everywhere else as OpenAI does.
+_ERROR_SHAPES: dict[str, ErrorShape] = {}
 
 
 def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
@@ -39,4 +42,4 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     app.add_middleware(IgnoredFieldsHeader)
     app.add_middleware(Turnstile)
     # Around the framework: browsers ask without a key, and read no answer, the last error's included, that does not allow it.
-    return Origins(app, context.settings.server, is_on_loopback=is_on_loopback)
+    return ErrorShapes(Origins(app, context.settings.server, is_on_loopback=is_on_loopback), _ERROR_SHAPES)

@@ -34,7 +34,7 @@ from yeoul.web_process.http.listening import bind_listeners, url_of
 from yeoul.web_process.http.tls import ServerTls
 
 if TYPE_CHECKING:
-    from yeoul.web_process.http.http_server import HttpServer
+    from yeoul.web_process.http_server import HttpServer
 
 logger = logging.getLogger(__name__)
 
@@ -233,13 +233,13 @@ def has_terminal() -> bool:
 
 def _make_http_server(llm: AsyncLLM, listeners: Sequence[socket.socket], tls: ServerTls | None) -> HttpServer:
     """In a thread, because the imports take long and the tokenizer's are made at the same time."""
-    from yeoul.web_process.http.http_server import HttpServer
+    from yeoul.web_process.http_server import HttpServer
     from yeoul.web_process.operations.metrics import Metrics
     from yeoul.web_process.server_context import ServerContext
 
     metrics = Metrics(llm)
     llm.observer = metrics
-    return HttpServer(ServerContext(llm, llm.settings, metrics), listeners, tls)
+    return HttpServer(ServerContext(llm, llm.settings, metrics.render), listeners, tls)
 
 
 async def _is_first(task: asyncio.Task[Result], event: asyncio.Event) -> bool:

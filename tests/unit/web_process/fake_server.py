@@ -16,8 +16,8 @@ from tests.unit.web_process.fake_engine_client import (
 )
 from tests.unit.web_process.fake_engine_client import until as until
 from yeoul.config.settings import Settings
-from yeoul.web_process.http.http_server import HttpServer
 from yeoul.web_process.http.listening import bind_listeners, url_of
+from yeoul.web_process.http_server import HttpServer
 from yeoul.web_process.operations.metrics import Metrics
 from yeoul.web_process.server_context import ServerContext
 
@@ -44,7 +44,7 @@ class FakeServer:
         listeners = bind_listeners(self.settings.server.host, 0)
         self.url = url_of(listeners)
         self.port = listeners[0].getsockname()[1]
-        self.context = ServerContext(llm, self.settings, metrics)
+        self.context = ServerContext(llm, self.settings, metrics.render)
         self._server = HttpServer(self.context, listeners)
         self._serving = self._server.start()
         self.http = httpx.AsyncClient(base_url=self.url, timeout=LIMIT_SECONDS)

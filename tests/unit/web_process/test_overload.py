@@ -21,7 +21,7 @@ from yeoul.errors import (
     TooManyRequestsError,
     UnavailableError,
 )
-from yeoul.web_process.http.error_responses import error_response
+from yeoul.web_process.http.error_responses import ErrorResponse
 
 
 def test_a_full_queue_is_a_429_with_retry_after():
@@ -64,7 +64,7 @@ PASSING = (TooManyRequestsError("x"), UnavailableError("x"), ProcessDeadError("W
 @pytest.mark.parametrize("error", [*FINAL, *PASSING], ids=lambda error: type(error).__name__)
 def test_clients_are_told_not_to_repeat_what_would_only_do_the_same_again(error):
     """OpenAI's libraries send 408, 409, 429 and 5xx again, twice, unless a header forbids it."""
-    made = error_response(error)
+    made = ErrorResponse(error)
     answer: Any = httpx.Response(made.status_code, headers=dict(made.headers))
     with openai.OpenAI(api_key="-", base_url="http://x/v1") as client:
         assert client._should_retry(answer) == (error in PASSING)

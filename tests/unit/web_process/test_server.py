@@ -18,8 +18,8 @@ from tests.unit.web_process.fake_engine_client import (
 )
 from yeoul.errors import ConfigError, ProcessDeadError
 from yeoul.messages.outputs import EngineReady
-from yeoul.web_process.http.http_server import HttpServer
 from yeoul.web_process.http.listening import bind_listeners
+from yeoul.web_process.http_server import HttpServer
 from yeoul.web_process.server import ServerLife
 
 Scene = Callable[[FakeEngine, str], Awaitable[None]]

@@ -11,8 +11,11 @@ from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul import __version__
 from yeoul.messages.outputs import WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.request_observer import Requester
 from yeoul.web_process.operations import health
 from yeoul.web_process.operations.metrics import Metrics
+
+WHO = Requester("r", "m", "")
 
 
 def test_a_ready_server_says_so():
@@ -106,10 +109,10 @@ def test_where_no_token_comes_in_time_it_is_said(monkeypatch):
 
 def test_tokens_that_came_together_share_their_time_in_the_histogram():
     metrics = Metrics(AsyncLLM(settings()))
-    metrics.next_tokens(1, 0.0009)
-    metrics.next_tokens(1, 0.001)
-    metrics.next_tokens(4, 0.08)
-    metrics.next_tokens(1, 11.0)
+    metrics.next_tokens(WHO, 1, 0.0009)
+    metrics.next_tokens(WHO, 1, 0.001)
+    metrics.next_tokens(WHO, 4, 0.08)
+    metrics.next_tokens(WHO, 1, 11.0)
     lines = metrics.render().decode().splitlines()
     gap = "yeoul:inter_token_latency_seconds"
     assert f"# TYPE {gap} histogram" in lines

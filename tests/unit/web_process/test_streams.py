@@ -12,24 +12,30 @@ from starlette.types import Message
 
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
+from yeoul.errors import YeoulError
 from yeoul.messages.outputs import RequestFault, RequestOutput, StepOutputs
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.http.http_protocol import DIRECT_SEND
-from yeoul.web_process.http.sse import KEEP_ALIVE, EventStream
+from yeoul.web_process.http.sse import EMPTY_EVENT, EVENTS, EventStream
 
 
 class Letters:
     """An event is a delta's text."""
 
+    content_type = EVENTS
+    keep_alive = EMPTY_EVENT
     work_a_character = 1
 
     def events(self, output: GenerationOutput) -> bytes:
         return output.text.encode()
 
     def closing(self) -> bytes:
-        return b""
+        return b"end"
+
+    def failure(self, error: YeoulError) -> bytes:
+        raise AssertionError(error)
 
 
 async def open_stream(server: FakeServer, **fields: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -73,7 +79,7 @@ def test_events_after_the_first_go_straight_to_the_connection():
             for _ in range(5):
                 await asyncio.sleep(0)
         await answering
-        assert [message.get("body") for message in through_layers] == [None, b"a", b"data: [DONE]\n\n"]
+        assert [message.get("body") for message in through_layers] == [None, b"a", b"end"]
         assert [message["more_body"] for message in through_layers[1:]] == [True, False]
         assert [message["body"] for message in straight] == [b"b", b"c"]
 
@@ -114,7 +120,7 @@ def test_a_queued_stream_gets_keep_alives():
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"200 OK" in head
         for _ in range(3):
-            await reader.readuntil(b"%x\r\n%b\r\n" % (len(KEEP_ALIVE), KEEP_ALIVE))
+            await reader.readuntil(b"%x\r\n%b\r\n" % (len(EMPTY_EVENT), EMPTY_EVENT))
         server.client.gate.set()
         assert b"[DONE]" in await reader.readuntil(b"[DONE]")
         writer.close()
@@ -125,6 +131,8 @@ def test_a_queued_stream_gets_keep_alives():
 class NoFormat:
     """Of a stream in which nothing comes."""
 
+    content_type = EVENTS
+    keep_alive = EMPTY_EVENT
     work_a_character = 1
 
     def events(self, output: GenerationOutput) -> bytes:
@@ -132,6 +140,9 @@ class NoFormat:
 
     def closing(self) -> bytes:
         return b""
+
+    def failure(self, error: YeoulError) -> bytes:
+        raise AssertionError(error)
 
 
 def test_a_quiet_stream_gets_a_keep_alive_every_time_that_the_timer_ends(monkeypatch):
@@ -156,7 +167,7 @@ def test_a_quiet_stream_gets_a_keep_alive_every_time_that_the_timer_ends(monkeyp
         for num_keep_alives in range(4):
             for _ in range(10):
                 await asyncio.sleep(0)
-            assert sent.count(KEEP_ALIVE) == num_keep_alives
+            assert sent.count(EMPTY_EVENT) == num_keep_alives
             timers.pop()()
         stream.close()
         await sending

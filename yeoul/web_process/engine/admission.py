@@ -5,11 +5,12 @@ Pure functions of the request and the limits; knows nothing of HTTP, sockets or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from yeoul.errors import InvalidRequestError, PromptTooLongError
+from yeoul.errors import InvalidRequestError, PromptTooLongError, UserError
 from yeoul.messages.sampling import SamplingParams
 
 MAX_BYTES_A_TOKEN = 128
@@ -130,3 +131,14 @@ def resolve_max_tokens(sampling: SamplingParams, num_prompt_tokens: int, limits:
             param="min_tokens",
         )
     return msgspec.structs.replace(sampling, max_tokens=max_tokens)
+
+
+@contextlib.contextmanager
+def named_as(field: str) -> Iterator[None]:
+    """What is wrong with the prompt is said of the field in which the client sent it."""
+    try:
+        yield
+    except UserError as error:
+        if error.param == "prompt":
+            error.param = field
+        raise

@@ -25,7 +25,7 @@ from yeoul.grammars.tool_calls import SpelledCall, calls_grammar
 if TYPE_CHECKING:
     from yeoul.text.tokenizer import Tokenizer
     from yeoul.web_process.engine.answer_families import AnswerFamilies
-    from yeoul.web_process.openai.schemas.tools import Calls
+    from yeoul.web_process.engine.tool_calls import Calls
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +74,7 @@ class AnswerGrammars:
             InvalidRequestError: a tool's parameters are no schema that can be held.
         """
         spelled = families.check_tools().calls
-        wanted = [
-            SpelledCall(tool.function.name, spelled.spelling(tool.function.name, tool.schema), tool.schema)
-            for tool in calls.tools
-        ]
+        wanted = [SpelledCall(tool.name, spelled.spelling(tool.name, tool.schema), tool.schema) for tool in calls.tools]
         reasoning = families.reasoning_before(opening)
 
         def build() -> str:

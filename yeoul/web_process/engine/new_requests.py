@@ -15,7 +15,7 @@ import msgspec
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.engine.model_text import ModelText
-from yeoul.web_process.engine.request_observer import RequestObserver
+from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.engine.request_state import RequestState
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.ticket import Ticket
@@ -49,6 +49,7 @@ class NewRequests:
     ) -> list[RequestState]:
         """A state for each choice of each prompt; others have their turn on the loop after every few."""
         terms = ticket.terms
+        who = Requester(stream.request_id, terms.model, terms.tenant)
         states: list[RequestState] = []
         for prompt_index, (prompt_token_ids, sampling) in enumerate(zip(stream.prompts, samplings, strict=True)):
             one_choice = msgspec.structs.replace(sampling, n=1, seed=stream.seeds[prompt_index])
@@ -65,7 +66,7 @@ class NewRequests:
                     pooling=pooling,
                 )
                 detokenizer = text.detokenizer(prompt_token_ids, sampling, marked)
-                state = RequestState(add, stream, detokenizer, observer, ticket.arrival, prompt_index=prompt_index)
+                state = RequestState(add, stream, detokenizer, observer, ticket.arrival, who=who, prompt_index=prompt_index)
                 states.append(state)
                 if len(states) % _NUM_STATES_AT_A_TIME == 0:
                     await asyncio.sleep(0)

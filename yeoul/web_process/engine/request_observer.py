@@ -5,7 +5,17 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from yeoul.messages.outputs import FinishReason
+
+
+class Requester(NamedTuple):
+    """Which request it is: its id, the name of the model that it asked for, and whose it is."""
+
+    request_id: str
+    model: str
+    tenant: str
 
 
 class RequestObserver:
@@ -14,17 +24,22 @@ class RequestObserver:
     Called on the event loop, once or so a token: each method takes a microsecond or two. Times are in seconds.
     """
 
-    def first_token(self, seconds_since_arrival: float) -> None:
+    def first_token(self, who: Requester, seconds_since_arrival: float) -> None:
         """A choice got its first token."""
 
-    def next_tokens(self, num_tokens: int, seconds_since_last: float) -> None:
+    def next_tokens(self, who: Requester, num_tokens: int, seconds_since_last: float) -> None:
         """A choice got further tokens, so long after its last ones."""
 
-    def queued(self, seconds: float) -> None:
+    def queued(self, who: Requester, seconds: float) -> None:
         """A choice left the waiting queue of the engine for the first time."""
 
     def finished(
-        self, reason: FinishReason, seconds_since_arrival: float, num_prompt_tokens: int, num_output_tokens: int
+        self,
+        who: Requester,
+        reason: FinishReason,
+        seconds_since_arrival: float,
+        num_prompt_tokens: int,
+        num_output_tokens: int,
     ) -> None:
         """A choice came to its end, ``abort`` and ``error`` included."""
 

@@ -15,7 +15,7 @@ from yeoul.messages.outputs import FinishReason, RequestFault, RequestOutput
 from yeoul.messages.requests import AddRequest
 from yeoul.recovery.crash_inquiry import CrashCount
 from yeoul.web_process.engine.generation_output import GenerationOutput
-from yeoul.web_process.engine.request_observer import RequestObserver
+from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.engine.request_place import MAY_FOLLOW, RequestPlace
 from yeoul.web_process.engine.request_stream import RequestStream
 
@@ -41,6 +41,7 @@ class RequestState:
         observer: RequestObserver,
         arrival: float,
         *,
+        who: Requester,
         prompt_index: int = 0,
     ) -> None:
         self.add = add
@@ -49,6 +50,7 @@ class RequestState:
         self.output_token_ids: list[int] = []
         self.num_losses = 0
         self._observer = observer
+        self._who = who
         self._arrival = self._last_time = arrival
         self._prompt_index = prompt_index
         self._detokenizer = detokenizer
@@ -89,7 +91,8 @@ class RequestState:
     def _observe_end(self, reason: FinishReason, now: float, num_output_tokens: int) -> None:
         """Runs where requests end by the dozen, failures included: an observer that fails spoils nobody's end."""
         try:
-            self._observer.finished(reason, now - self._arrival, len(self.add.prompt_token_ids), num_output_tokens)
+            num_prompt_tokens = len(self.add.prompt_token_ids)
+            self._observer.finished(self._who, reason, now - self._arrival, num_prompt_tokens, num_output_tokens)
         except Exception:
             logger.exception("the end of request %s cannot be counted", self.add.request_id)
 
@@ -150,13 +153,13 @@ class RequestState:
     def _note_times(self, output: RequestOutput, num_tokens_before: int, now: float) -> None:
         if output.new_token_ids:
             if num_tokens_before:
-                self._observer.next_tokens(len(output.new_token_ids), now - self._last_time)
+                self._observer.next_tokens(self._who, len(output.new_token_ids), now - self._last_time)
             else:
-                self._observer.first_token(now - self._arrival)
+                self._observer.first_token(self._who, now - self._arrival)
             self._last_time = now
         if output.queue_seconds is not None:  # what comes with the first output alone
             self._num_cached_tokens = output.num_cached_tokens
-            self._observer.queued(output.queue_seconds)
+            self._observer.queued(self._who, output.queue_seconds)
 
     def fail(self, error: Exception, now: float) -> None:
         """The request has failed; its reader learns why. One failed choice ends the whole stream."""

@@ -5,6 +5,13 @@ from __future__ import annotations
 import msgspec
 
 
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks: ``tenant`` is an opaque name of the API key; ``arrival`` as in ``ServiceTerms``."""
+
+    tenant: str = ""
+    arrival: float | None = None
+
+
 class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     """How urgent a request is, whose it is, since when and until when it is wanted.
 
@@ -12,7 +19,7 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     earlier (under that policy). ``cache_salt`` keeps prefix caches apart. ``tenant`` is whom the queue, the threads that
     tokenize and the engine's time are shared between, one an API key. ``deadline_seconds`` after its arrival, waiting
     included, the request fails. A probe asks whether the server computes: it waits its turn in the engine, but finds room
-    in a queue that is full.
+    in a queue that is full. ``model`` is the name under which the model was asked for.
     """
 
     priority: int = 0
@@ -21,6 +28,7 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     deadline_seconds: float | None = None
     arrival: float | None = None
     is_probe: bool = False
+    model: str = ""
 
 
 PLAIN_TERMS = ServiceTerms()

@@ -5,16 +5,23 @@ The stream is closed whatever happens: a client that leaves, a format that fails
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from fastapi import Request, Response
 
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.http.disconnect import on_disconnect
-from yeoul.web_process.http.sse import EventStream
+from yeoul.web_process.http.sse import EventFormat, EventStream
 from yeoul.web_process.http.writing import is_long, json_response, write_apart
-from yeoul.web_process.openai.answer_format import AnswerFormat
+
+
+class AnswerFormat(EventFormat, Protocol):
+    """How one kind of answer is written, as events or whole."""
+
+    def whole(self, outputs: Iterable[GenerationOutput]) -> bytes:
+        """The whole answer as one JSON object."""
 
 
 async def respond(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from yeoul.errors import AuthenticationError
-from yeoul.web_process.http.error_responses import error_response
+from yeoul.web_process.http.error_responses import ErrorResponse
 
 # What supervisors and proxies ask, who have no key; nothing is told there but whether the server lives.
 OPEN_PATHS = frozenset({"/health", "/ready"})
@@ -33,7 +33,7 @@ class Authentication:
                 error = AuthenticationError(
                     "the API key is missing or wrong; send the header Authorization: Bearer <key>", code="invalid_api_key"
                 )
-                await error_response(error)(scope, receive, send)
+                await ErrorResponse(error)(scope, receive, send)
                 return
             scope.setdefault("state", {})["tenant"] = tenant
         await self._app(scope, receive, send)

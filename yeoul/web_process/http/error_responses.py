@@ -1,29 +1,38 @@
-"""Errors as OpenAI's clients expect them: one JSON shape for every error; knows HTTP, but no route and no engine."""
+"""Errors as answers: their status and headers, in the words of the API that the request's path belongs to; knows no engine.
+
+A family of the API that spells errors in its own way says so with ``ErrorShapes``; all others have OpenAI's.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import http
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from yeoul.errors import BusyError, InternalError, InvalidRequestError, NotFoundError, UserError, YeoulError
 
 logger = logging.getLogger(__name__)
 
+ErrorShape = Callable[[YeoulError], Any]
+"""What an error looks like as JSON."""
+
 _NOT_ALLOWED = http.HTTPStatus.METHOD_NOT_ALLOWED
-_UNFORESEEN = InternalError("an error inside the server; its log tells more")
 
 
-def error_fields(error: Exception) -> dict[str, object]:
-    """OpenAI's ``{"error": {...}}``. Of an error that we did not foresee only its existence is told; the log has the rest."""
-    if not isinstance(error, YeoulError):
-        error = _UNFORESEEN
+def foreseen(error: Exception) -> YeoulError:
+    """The error itself; of one that we did not foresee only its existence is told, the log has the rest."""
+    return error if isinstance(error, YeoulError) else InternalError("an error inside the server; its log tells more")
+
+
+def openai_error(error: YeoulError) -> dict[str, Any]:
+    """OpenAI's ``{"error": {...}}``."""
     return {
         "error": {
             "message": error.message,
@@ -34,49 +43,65 @@ def error_fields(error: Exception) -> dict[str, object]:
     }
 
 
-@contextlib.contextmanager
-def named_as(field: str) -> Iterator[None]:
-    """What is wrong with the prompt is said of the field in which the client sent it."""
-    try:
-        yield
-    except UserError as error:
-        if error.param == "prompt":
-            error.param = field
-        raise
+class ErrorShapes:
+    """ASGI middleware around all that may answer with an error: notes which shape the request's path is owed.
+
+    ``shapes`` has the beginnings of paths.
+    """
+
+    def __init__(self, app: ASGIApp, shapes: Mapping[str, ErrorShape]) -> None:
+        self._app = app
+        self._shapes = dict(shapes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] == "http":
+            for beginning, shape in self._shapes.items():
+                if scope["path"].startswith(beginning):
+                    scope.setdefault("state", {})["error_shape"] = shape
+        await self._app(scope, receive, send)
 
 
-def error_response(error: Exception) -> Response:
+class ErrorResponse(Response):
     """Status, headers and body. OpenAI's libraries repeat by themselves unless x-should-retry forbids it."""
-    if not isinstance(error, YeoulError):
-        error = _UNFORESEEN
-    status = error.status
-    headers = {}
-    if error.is_final:
-        headers["x-should-retry"] = "false"
-    if isinstance(error, BusyError):
-        headers["retry-after"] = str(error.retry_after_seconds)
-    if status == http.HTTPStatus.UNAUTHORIZED:
-        headers["www-authenticate"] = "Bearer"
-    return Response(msgspec.json.encode(error_fields(error)), status, headers, "application/json")
+
+    def __init__(self, error: Exception) -> None:
+        self._error = foreseen(error)
+        status, headers = self._error.status, {}
+        if self._error.is_final:
+            headers["x-should-retry"] = "false"
+        if isinstance(self._error, BusyError):
+            headers["retry-after"] = str(self._error.retry_after_seconds)
+        if status == http.HTTPStatus.UNAUTHORIZED:
+            headers["www-authenticate"] = "Bearer"
+        super().__init__(msgspec.json.encode(openai_error(self._error)), status, headers, "application/json")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends it in the shape that ``ErrorShapes`` has noted."""
+        shape = scope.get("state", {}).get("error_shape")
+        if shape is not None:
+            self.body = msgspec.json.encode(shape(self._error))
+            self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Gives every error of every route this shape, those of the framework included."""
+    """Gives every error of every route its shape, those of the framework included."""
 
     async def on_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, YeoulError):
             logger.error("%s %s failed", request.method, request.url.path)
-        return error_response(error)
+        return ErrorResponse(error)
 
     async def on_framework_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        response = error_response(_translate(request, error))
+        response = ErrorResponse(_translate(request, error))
         response.status_code = error.status_code
         response.headers.update(error.headers or {})
         return response
 
     async def on_invalid_arguments(request: Request, error: Exception) -> Response:
-        return error_response(InvalidRequestError(f"the request's path or query is not valid: {error}"))
+        return ErrorResponse(InvalidRequestError(f"the request's path or query is not valid: {error}"))
 
     app.add_exception_handler(YeoulError, on_error)
     app.add_exception_handler(HTTPException, on_framework_error)

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError, UnavailableError, YeoulError
-from yeoul.web_process.http.error_responses import error_response
+from yeoul.web_process.http.error_responses import ErrorResponse
 
 MAX_HEADER_BYTES = 64 << 10
 MAX_NUM_HEADERS = 128
@@ -173,7 +173,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._abandon_answers():
             self.transport.close()
             return
-        response = error_response(error)
+        response = ErrorResponse(error)
         head = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
         self.transport.write(STATUS_LINE[response.status_code] + head + b"connection: close\r\n\r\n" + bytes(response.body))
         _cancel(self._deadline)

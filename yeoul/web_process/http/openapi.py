@@ -7,7 +7,38 @@ from typing import Any
 import msgspec
 
 from yeoul.web_process.http.request_body import RequestBody
-from yeoul.web_process.openai.schemas.answers import ERROR, EVENT
+
+Schema = dict[str, Any]
+
+COUNT: Schema = {"type": "integer", "minimum": 0}
+TEXT: Schema = {"type": "string"}
+
+
+def object_of(required: Schema, **optional: Schema) -> Schema:
+    """An object that always has the ``required`` fields."""
+    return {"type": "object", "required": list(required), "properties": {**required, **optional}}
+
+
+def array_of(items: Schema) -> Schema:
+    """A list."""
+    return {"type": "array", "items": items}
+
+
+def constant(value: str) -> Schema:
+    """Always this string."""
+    return {"type": "string", "enum": [value]}
+
+
+def or_null(schema: Schema) -> Schema:
+    """This or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+ERROR = object_of({"error": object_of({"message": TEXT, "type": TEXT, "param": or_null(TEXT), "code": or_null(TEXT)})})
+"""Every error of every route."""
+
+EVENT = object_of({"data": {"type": "string", "description": "A piece of the answer or an error, as JSON; at last [DONE]."}})
+"""One of the server-sent events that a stream is made of."""
 
 _ERRORS = {
     "4XX": "The request is wrong: 400, 401 without a known API key, 404 for an unknown model or route, 413, 429 when busy.",

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from yeoul.config.settings import ServerSettings
 from yeoul.errors import ForbiddenError, InvalidRequestError, UserError
 from yeoul.web_process.http.authentication import OPEN_PATHS
-from yeoul.web_process.http.error_responses import error_response
+from yeoul.web_process.http.error_responses import ErrorResponse
 
 _ANY = "*"
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # as people type them
@@ -45,7 +45,7 @@ class Origins:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers 403 or 415 itself."""
         refusal = self._find_foreign_page(scope, Headers(scope=scope)) if scope["type"] == "http" else None
-        app = self._with_permission if refusal is None else error_response(refusal)
+        app = self._with_permission if refusal is None else ErrorResponse(refusal)
         await app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +56,7 @@ class Origins:
             refusal = self._find_unknown_host(scope, headers)
             if refusal is None and scope["method"] == "POST":
                 refusal = _find_wrong_type(headers)
-        app = self._app if refusal is None else error_response(refusal)
+        app = self._app if refusal is None else ErrorResponse(refusal)
         await app(scope, receive, send)
 
     def _find_foreign_page(self, scope: Scope, headers: Headers) -> UserError | None:

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -20,34 +19,38 @@ from yeoul.errors import YeoulError
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.http.disconnect import on_disconnect
-from yeoul.web_process.http.error_responses import error_fields, error_response
+from yeoul.web_process.http.error_responses import ErrorResponse, foreseen
 from yeoul.web_process.http.http_protocol import DIRECT_SEND
 from yeoul.web_process.http.writing import is_long, write_apart
 
 logger = logging.getLogger(__name__)
 
-DONE = b"data: [DONE]\n\n"
+EVENTS = b"text/event-stream; charset=utf-8"
 
 # An empty event, which every reader passes over. Comments are no less legal, but readers that take events apart at blank
 # lines only, vLLM's benchmark among them, join a comment with the event behind it.
-KEEP_ALIVE = b"\n\n"
-_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
+EMPTY_EVENT = b"\n\n"
+_HEADERS = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
 
 class EventFormat(Protocol):
-    """How the deltas of one kind of answer are written. ``work_a_character``: see ``AnswerFormat``."""
+    """How the deltas of one kind of answer are written, in the words of its API.
 
+    ``work_a_character``: see ``is_long``. ``keep_alive`` is sent when there has been nothing to tell for a while.
+    """
+
+    content_type: bytes
+    keep_alive: bytes
     work_a_character: int
 
     def events(self, output: GenerationOutput) -> bytes:
         """The events of a delta."""
 
     def closing(self) -> bytes:
-        """The events after the last delta, without ``[DONE]``."""
+        """The events after the last delta."""
+
+    def failure(self, error: YeoulError) -> bytes:
+        """The events that end a stream which has begun and cannot go on."""
 
 
 def _join_events(events: Callable[[GenerationOutput], bytes], batch: Sequence[GenerationOutput]) -> bytes:
@@ -79,9 +82,9 @@ class EventStream(Response):
             if not isinstance(error, YeoulError):
                 logger.exception("request %s failed", self._stream.request_id)
             if not self._has_begun:
-                await error_response(error)(scope, receive, send)
+                await ErrorResponse(error)(scope, receive, send)
                 return
-            await self._send(send, b"data: " + msgspec.json.encode(error_fields(error)) + b"\n\n" + DONE, is_last=True)
+            await self._send(send, self._format.failure(foreseen(error)), is_last=True)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -100,17 +103,18 @@ class EventStream(Response):
             if is_long(batch, self._format.work_a_character):
                 payload = await write_apart(functools.partial(_join_events, events, batch))
             else:
-                payload = _join_events(events, batch) if batch else KEEP_ALIVE
+                payload = _join_events(events, batch) if batch else self._format.keep_alive
             if self._has_begun:
                 await send_directly({"type": "http.response.body", "body": payload, "more_body": True})
             else:
                 await self._send(send, payload)
-        await self._send(send, self._format.closing() + DONE, is_last=True)
+        await self._send(send, self._format.closing(), is_last=True)
 
     async def _send(self, send: Send, payload: bytes, *, is_last: bool = False) -> None:
         if not self._has_begun:
             self._has_begun = True
-            await send({"type": "http.response.start", "status": self.status_code, "headers": _HEADERS})
+            headers = [(b"content-type", self._format.content_type), *_HEADERS]
+            await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": payload, "more_body": not is_last})
 
     def _tick(self) -> None:

@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from yeoul.errors import YeoulError
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.engine.served_name import ServedName
+from yeoul.web_process.http.error_responses import openai_error
+from yeoul.web_process.http.sse import EMPTY_EVENT, EVENTS
 from yeoul.web_process.openai.schemas.sampling_fields import SamplingFields, StreamOptions
 
 if TYPE_CHECKING:
-    from yeoul.text.tokenizer import Tokenizer
+    pass
 
 encode_json = msgspec.json.Encoder().encode
 
 # OpenAI's stand-in for the logarithm of a probability that rounds to nothing.
 LOWEST_LOGPROB = -9999.0
+
+DONE = b"data: [DONE]\n\n"
 
 
 class Usage:
@@ -79,11 +85,12 @@ class AnswerFormat(abc.ABC):
         kind: OpenAI's ``object``.
         body: the request.
         stream: what is to be written.
-        tokenizer: the model's.
-        model: its name, as the answer says it.
-        system_fingerprint: what the answer depends on besides the request.
+        model: the served model.
         marks_bytes: whether a part of a character is called ``bytes:\\xe2\\x80``, as OpenAI's older endpoint does.
     """
+
+    content_type = EVENTS
+    keep_alive = EMPTY_EVENT
 
     def __init__(
         self,
@@ -91,15 +98,13 @@ class AnswerFormat(abc.ABC):
         kind: str,
         body: SamplingFields,
         stream: RequestStream,
-        tokenizer: Tokenizer,
         *,
-        model: str,
-        system_fingerprint: str,
+        model: ServedName,
         marks_bytes: bool = False,
     ) -> None:
         self._stream = stream
         self.work_a_character = 1  # of writing it; taking it apart into parts is much more
-        self._tokenizer = tokenizer
+        self._tokenizer = model.llm.text.tokenizer
         self._names_ids = body.return_tokens_as_token_ids is True
         self._marks_bytes = marks_bytes
         self._usage = Usage(stream.num_prompt_tokens, body.stream_options)
@@ -108,8 +113,8 @@ class AnswerFormat(abc.ABC):
             "id": f"{id_prefix}-{uuid.uuid4().hex}",
             "object": kind,
             "created": int(time.time()),
-            "model": model,
-            "system_fingerprint": system_fingerprint,
+            "model": model.name,
+            "system_fingerprint": model.system_fingerprint,
             "seed": stream.seeds[0],
         }
         self._head = encode_json(head)[:-1] + b","
@@ -135,10 +140,14 @@ class AnswerFormat(abc.ABC):
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelled)
 
     def closing(self) -> bytes:
-        """The event after the last delta: the usage, where it was asked for."""
+        """The events after the last delta: the usage, where it was asked for, and that there is no more."""
         if not self._usage.is_wanted:
-            return b""
-        return b'data: %b"choices":[],"usage":%b}\n\n' % (self._head, self._usage.to_json())
+            return DONE
+        return b'data: %b"choices":[],"usage":%b}\n\n' % (self._head, self._usage.to_json()) + DONE
+
+    def failure(self, error: YeoulError) -> bytes:
+        """See ``EventFormat``."""
+        return b"data: " + encode_json(openai_error(error)) + b"\n\n" + DONE
 
     def whole(self, outputs: Iterable[GenerationOutput]) -> bytes:
         """The whole answer as one JSON object."""

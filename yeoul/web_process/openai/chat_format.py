@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.openai.answer_format import LOWEST_LOGPROB, AnswerFormat, encode_json
 from yeoul.web_process.openai.chat_choice import ChatChoice
 from yeoul.web_process.openai.schemas.chat import ChatRequest
 
 if TYPE_CHECKING:
     from yeoul.text.answers.answer_reader import AnswerReader
-    from yeoul.text.tokenizer import Tokenizer
 
 _NOT_FINISHED = b'},"logprobs":null,"finish_reason":null}]'
 
@@ -26,14 +26,12 @@ class ChatFormat(AnswerFormat):
         self,
         body: ChatRequest,
         stream: RequestStream,
-        tokenizer: Tokenizer,
         *,
-        model: str,
-        system_fingerprint: str,
+        model: ServedName,
         make_reader: Callable[[], AnswerReader] | None = None,
     ) -> None:
         kind = "chat.completion.chunk" if body.stream else "chat.completion"
-        super().__init__("chatcmpl", kind, body, stream, tokenizer, model=model, system_fingerprint=system_fingerprint)
+        super().__init__("chatcmpl", kind, body, stream, model=model)
         self._has_logprobs = stream.sampling.logprobs is not None
         self._make_reader = make_reader
         if make_reader is not None:
@@ -85,7 +83,9 @@ class ChatFormat(AnswerFormat):
         choice = self._choices.get(output.choice_index)
         if choice is None:
             assert self._make_reader is not None
-            choice = self._choices[output.choice_index] = ChatChoice(self._make_reader(), self._tokenizer, self._is_single)
+            choice = self._choices[output.choice_index] = ChatChoice(
+                self._make_reader(), self._tokenizer, is_single=self._is_single
+            )
         return choice
 
     def _choice(self, output: GenerationOutput) -> bytes:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.openai.answer_format import LOWEST_LOGPROB, AnswerFormat, by_id, encode_json
 from yeoul.web_process.openai.schemas.completions import CompletionRequest
 from yeoul.web_process.openai.text_offsets import TextOffsets
-
-if TYPE_CHECKING:
-    from yeoul.text.tokenizer import Tokenizer
 
 _NOT_FINISHED = b',"logprobs":null,"finish_reason":null}]'
 
@@ -20,23 +16,12 @@ _NOT_FINISHED = b',"logprobs":null,"finish_reason":null}]'
 class CompletionFormat(AnswerFormat):
     """One answer. ``_echo`` has the text of each prompt where it is to stand before the answer; else it is empty."""
 
-    def __init__(
-        self, body: CompletionRequest, stream: RequestStream, tokenizer: Tokenizer, *, model: str, system_fingerprint: str
-    ) -> None:
-        super().__init__(
-            "cmpl",
-            "text_completion",
-            body,
-            stream,
-            tokenizer,
-            model=model,
-            system_fingerprint=system_fingerprint,
-            marks_bytes=True,
-        )
+    def __init__(self, body: CompletionRequest, stream: RequestStream, *, model: ServedName) -> None:
+        super().__init__("cmpl", "text_completion", body, stream, model=model, marks_bytes=True)
         self._echo = []
         if body.echo:
             self._echo = [
-                prompt if isinstance(prompt, str) else tokenizer.decode(prompt, skip_special_tokens=False)
+                prompt if isinstance(prompt, str) else self._tokenizer.decode(prompt, skip_special_tokens=False)
                 for prompt in body.prompt
             ]
         self._only_echoes = body.only_echoes

@@ -60,7 +60,7 @@ def health_router(context: ServerContext) -> APIRouter:
     @router.get("/metrics", response_class=Response, responses=answers_of(None, media_type="text/plain"))
     async def metrics() -> Response:
         """Everything that is counted, for Prometheus."""
-        return Response(context.metrics.render(), media_type=CONTENT_TYPE)
+        return Response(context.render_metrics(), media_type=CONTENT_TYPE)
 
     return router
 

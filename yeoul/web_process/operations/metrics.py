@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from yeoul.messages.outputs import FinishReason
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.engine_slot import EngineState
-from yeoul.web_process.engine.request_observer import RequestObserver
+from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -69,20 +69,25 @@ class Metrics(RequestObserver):
         """The answer to a scrape, in Prometheus's text format."""
         return generate_latest(self._registry)
 
-    def first_token(self, seconds_since_arrival: float) -> None:
+    def first_token(self, who: Requester, seconds_since_arrival: float) -> None:
         """See ``RequestObserver``."""
         self._first_token.observe(seconds_since_arrival)
 
-    def next_tokens(self, num_tokens: int, seconds_since_last: float) -> None:
+    def next_tokens(self, who: Requester, num_tokens: int, seconds_since_last: float) -> None:
         """See ``RequestObserver``; tokens that came together share the time."""
         self._token_gap.observe(num_tokens, seconds_since_last)
 
-    def queued(self, seconds: float) -> None:
+    def queued(self, who: Requester, seconds: float) -> None:
         """See ``RequestObserver``."""
         self._queue.observe(seconds)
 
     def finished(
-        self, reason: FinishReason, seconds_since_arrival: float, num_prompt_tokens: int, num_output_tokens: int
+        self,
+        who: Requester,
+        reason: FinishReason,
+        seconds_since_arrival: float,
+        num_prompt_tokens: int,
+        num_output_tokens: int,
     ) -> None:
         """See ``RequestObserver``."""
         self._ended.labels(reason).inc()

@@ -18,7 +18,7 @@ from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
 from yeoul.web_process.engine.engine_recovery import EngineRecovery
 from yeoul.web_process.engine.output_queue_loop import OutputQueueLoop
-from yeoul.web_process.engine.request_observer import RequestObserver
+from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.engine.request_state import RequestState
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.request_table import RequestTable
@@ -32,7 +32,7 @@ class Noted(RequestState):
         add = AddRequest(request_id=request_id, prompt_token_ids=[1], sampling=SamplingParams())
         stream = RequestStream(request_id, [[1]], add.sampling, [0], lambda stream: None)
         detokenizer: Any = None  # nothing is asked of it
-        super().__init__(add, stream, detokenizer, RequestObserver(), 0.0)
+        super().__init__(add, stream, detokenizer, RequestObserver(), 0.0, who=Requester(request_id, "", ""))
         self._turns = turns
         self._clock = clock
 

@@ -15,7 +15,7 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
 from yeoul.recovery.crash_inquiry import CrashCount
-from yeoul.web_process.engine.request_observer import RequestObserver
+from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.engine.request_place import MAY_FOLLOW, RequestPlace
 from yeoul.web_process.engine.request_state import RequestState
 from yeoul.web_process.engine.request_stream import RequestStream
@@ -32,7 +32,7 @@ class Plain(RequestState):
         add = AddRequest(request_id=request_id, prompt_token_ids=[1], sampling=SamplingParams())
         stream = RequestStream(request_id, [[1]], add.sampling, [0], lambda stream: None)
         detokenizer: Any = None  # nothing is asked of it
-        super().__init__(add, stream, detokenizer, RequestObserver(), 0.0)
+        super().__init__(add, stream, detokenizer, RequestObserver(), 0.0, who=Requester(request_id, "", ""))
         self.ends: list[str] = []
 
     def apply(self, output: RequestOutput, now: float) -> bool:
@@ -181,10 +181,11 @@ class Notes(RequestObserver):
         self.ended: list[tuple[str, int, int]] = []
         self.waits: list[float] = []
 
-    def queued(self, seconds: float) -> None:
+    def queued(self, who: Requester, seconds: float) -> None:
         self.waits.append(seconds)
 
-    def finished(self, reason: str, seconds_since_arrival: float, num_prompt_tokens: int, num_output_tokens: int) -> None:
+    def finished(self, who: Requester, reason: str, *counts: Any) -> None:
+        seconds_since_arrival, num_prompt_tokens, num_output_tokens = counts
         assert seconds_since_arrival >= 0
         self.ended.append((reason, num_prompt_tokens, num_output_tokens))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from yeoul.web_process.answers.chat_start import start_chat
+from yeoul.web_process.answers.conversation import start_chat
 from yeoul.web_process.http.answering import respond
+from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
+from yeoul.web_process.openai.chat_format import ChatFormat
 from yeoul.web_process.openai.schemas.answers import CHAT_COMPLETION
 from yeoul.web_process.openai.schemas.chat import ChatRequest
 from yeoul.web_process.server_context import ServerContext
@@ -22,13 +24,15 @@ def chat_router(context: ServerContext) -> APIRouter:
     async def create_chat_completion(request: Request) -> Response:
         """Answers the last message of a chat."""
         body = await context.bodies.read(request, ChatRequest)
-        chat = await start_chat(context, body, context.terms(request, body), request.state.num_body_bytes)
-        for name in chat.without_effect:
+        model = context.find_model(body.model)
+        conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
+        chat = await start_chat(model, conversation, context.terms(caller_of(request), body, model))
+        for name in body.without_effect(chat.unread):
             request.state.unknown_fields.note(name)
         return await respond(
             request,
             chat.stream,
-            chat.make_format,
+            lambda: ChatFormat(body, chat.stream, model=model, make_reader=chat.make_reader),
             streams=body.stream is True,
             keep_alive_seconds=context.settings.time.keep_alive_seconds,
         )

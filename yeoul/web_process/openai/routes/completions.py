@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.engine.answer_grammars import AnswerForm
 from yeoul.web_process.http.answering import respond
+from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
 from yeoul.web_process.openai.completion_format import CompletionFormat
 from yeoul.web_process.openai.schemas.answers import COMPLETION
@@ -21,20 +22,18 @@ def completions_router(context: ServerContext) -> APIRouter:
     async def create_completion(request: Request) -> Response:
         """Continues a text, or several."""
         body = await context.bodies.read(request, CompletionRequest)
-        model = context.check_model(body.model)
-        stream = await context.llm.submit(
+        model = context.find_model(body.model)
+        stream = await model.llm.submit(
             body.prompt,
             context.to_sampling(body),
-            terms=context.terms(request, body),
+            terms=context.terms(caller_of(request), body, model),
             add_special_tokens=body.add_special_tokens is not False,
             form=None if (wanted := body.structured_output()) is None else AnswerForm(wanted),
         )
         return await respond(
             request,
             stream,
-            lambda: CompletionFormat(
-                body, stream, context.llm.text.tokenizer, model=model, system_fingerprint=context.system_fingerprint
-            ),
+            lambda: CompletionFormat(body, stream, model=model),
             streams=body.stream is True,
             keep_alive_seconds=context.settings.time.keep_alive_seconds,
         )

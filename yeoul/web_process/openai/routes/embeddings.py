@@ -7,9 +7,10 @@ import base64
 from fastapi import APIRouter, Request, Response
 
 from yeoul.errors import InvalidRequestError
+from yeoul.web_process.engine.admission import named_as
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.http.answering import collect
-from yeoul.web_process.http.error_responses import named_as
+from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
 from yeoul.web_process.http.writing import json_response, write_apart
 from yeoul.web_process.openai.answer_format import encode_json
@@ -28,14 +29,14 @@ def embeddings_router(context: ServerContext) -> APIRouter:
     async def create_embeddings(request: Request) -> Response:
         """One vector of length 1 for each input."""
         body = await context.bodies.read(request, EmbeddingRequest)
-        model = context.check_model(body.model)
+        model = context.find_model(body.model)
         if body.dimensions is not None:
             raise InvalidRequestError(
                 "the vectors of this model cannot be shortened; leave dimensions out", param="dimensions"
             )
-        terms = context.terms(request, body)
+        terms = context.terms(caller_of(request), body, model)
         with named_as("input"):
-            stream = await context.llm.embed(body.input, body.pooling or "last", terms=terms)
+            stream = await model.llm.embed(body.input, body.pooling or "last", terms=terms)
         outputs = await collect(request, stream)
         num_tokens = stream.num_prompt_tokens
 
@@ -45,7 +46,7 @@ def embeddings_router(context: ServerContext) -> APIRouter:
                 for index, output in enumerate(outputs)
             )
             usage = encode_json({"prompt_tokens": num_tokens, "total_tokens": num_tokens})
-            return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (b",".join(data), encode_json(model), usage)
+            return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (b",".join(data), encode_json(model.name), usage)
 
         return json_response(written() if len(outputs) <= _FEW_VECTORS else await write_apart(written))
 

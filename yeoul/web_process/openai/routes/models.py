@@ -26,11 +26,11 @@ def models_router(context: ServerContext) -> APIRouter:
     @router.get("/v1/models", response_model=None, responses=answers_of(MODELS))
     async def list_models() -> dict[str, object]:
         """The names that requests may use."""
-        return {"object": "list", "data": [card(name) for name in context.model_names]}
+        return {"object": "list", "data": [card(name) for name in context.names]}
 
     @router.get("/v1/models/{name:path}", response_model=None, responses=answers_of(MODEL))
     async def get_model(name: str) -> dict[str, object]:
         """One of them."""
-        return card(context.check_model(name))
+        return card(context.find_model(name).name)
 
     return router

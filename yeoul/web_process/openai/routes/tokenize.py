@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from yeoul.web_process.engine.admission import check_text_length, check_token_ids
+from yeoul.web_process.engine.admission import check_text_length, check_token_ids, named_as
 from yeoul.web_process.engine.ticket import guess_num_tokens
-from yeoul.web_process.http.error_responses import named_as
+from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
 from yeoul.web_process.http.writing import encode_list, json_response, write_apart
 from yeoul.web_process.openai.answer_format import encode_json
@@ -25,8 +25,8 @@ def tokenize_router(context: ServerContext) -> APIRouter:
     async def tokenize(request: Request) -> Response:
         """The tokens of a text, or of a chat as the model's template writes it."""
         body = await context.bodies.read(request, TokenizeRequest)
-        context.check_model(body.model)
-        text, terms = context.llm.text, context.terms(request)
+        model = context.find_model(body.model)
+        text, terms = model.llm.text, context.terms(caller_of(request), model=model)
         with context.llm.take_ticket(terms, 1, guess_num_tokens(request.state.num_body_bytes)) as ticket:
             async with ticket.in_time():
                 if body.messages is None:
@@ -36,7 +36,7 @@ def tokenize_router(context: ServerContext) -> APIRouter:
                     prompt, _ = await text.render_chat(
                         lambda: [message.for_template() for message in messages],
                         request.state.num_body_bytes,
-                        tools=[tool.for_template() for tool in body.tools or ()] or None,
+                        tools=[tool.offered.for_template() for tool in body.tools or ()] or None,
                         add_generation_prompt=body.add_generation_prompt is not False,
                         template_arguments=body.chat_template_kwargs,
                         tenant=terms.tenant,
@@ -56,7 +56,7 @@ def tokenize_router(context: ServerContext) -> APIRouter:
     async def detokenize(request: Request) -> Response:
         """The text of tokens."""
         body = await context.bodies.read(request, DetokenizeRequest)
-        context.check_model(body.model)
+        context.find_model(body.model)
         with named_as("tokens"):
             token_ids = check_token_ids(body.tokens, context.llm.limits) if body.tokens else []
         return json_response(encode_json({"prompt": context.llm.text.tokenizer.decode(token_ids, skip_special_tokens=False)}))

@@ -1,63 +1,35 @@
-"""What routes answer, as JSON schemas for ``/openapi.json``; knows no route. ``routes/openapi.py`` puts them into place."""
+"""What routes answer, as JSON schemas for ``/openapi.json``; knows no route. ``http/openapi.py`` puts them into place."""
 
 from __future__ import annotations
 
-from typing import Any
+from yeoul.web_process.http.openapi import COUNT, TEXT, array_of, constant, object_of, or_null
 
-Schema = dict[str, Any]
-
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-_TEXT: Schema = {"type": "string"}
-
-
-def _object(required: Schema, **optional: Schema) -> Schema:
-    return {"type": "object", "required": list(required), "properties": {**required, **optional}}
-
-
-def _array(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def _constant(value: str) -> Schema:
-    return {"type": "string", "enum": [value]}
-
-
-def _or_null(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-ERROR = _object({"error": _object({"message": _TEXT, "type": _TEXT, "param": _or_null(_TEXT), "code": _or_null(_TEXT)})})
-"""Every error of every route."""
-
-EVENT = _object({"data": {"type": "string", "description": "A piece of the answer or an error, as JSON; at last [DONE]."}})
-"""One of the server-sent events that a stream is made of."""
-
-_USAGE = _object({"prompt_tokens": _COUNT, "completion_tokens": _COUNT, "total_tokens": _COUNT})
-_HEAD = {"id": _TEXT, "created": _COUNT, "model": _TEXT, "system_fingerprint": _TEXT, "seed": {"type": "integer"}}
+_USAGE = object_of({"prompt_tokens": COUNT, "completion_tokens": COUNT, "total_tokens": COUNT})
+_HEAD = {"id": TEXT, "created": COUNT, "model": TEXT, "system_fingerprint": TEXT, "seed": {"type": "integer"}}
 _END = {
     "finish_reason": {"type": "string", "enum": ["stop", "length", "abort", "error"]},
     "stop_reason": {"type": ["string", "integer", "null"]},
 }
-_LOGPROBS = {"logprobs": _or_null({"type": "object"})}
+_LOGPROBS = {"logprobs": or_null({"type": "object"})}
 
-COMPLETION = _object(
+COMPLETION = object_of(
     {
         **_HEAD,
-        "object": _constant("text_completion"),
-        "choices": _array(_object({"index": _COUNT, "text": _TEXT, **_LOGPROBS, **_END}, seed={"type": "integer"})),
+        "object": constant("text_completion"),
+        "choices": array_of(object_of({"index": COUNT, "text": TEXT, **_LOGPROBS, **_END}, seed={"type": "integer"})),
         "usage": _USAGE,
     }
 )
 
-CHAT_COMPLETION = _object(
+CHAT_COMPLETION = object_of(
     {
         **_HEAD,
-        "object": _constant("chat.completion"),
-        "choices": _array(
-            _object(
+        "object": constant("chat.completion"),
+        "choices": array_of(
+            object_of(
                 {
-                    "index": _COUNT,
-                    "message": _object({"role": _constant("assistant"), "content": _TEXT, "refusal": {"type": "null"}}),
+                    "index": COUNT,
+                    "message": object_of({"role": constant("assistant"), "content": TEXT, "refusal": {"type": "null"}}),
                     **_LOGPROBS,
                     **_END,
                 }
@@ -67,37 +39,37 @@ CHAT_COMPLETION = _object(
     }
 )
 
-EMBEDDINGS = _object(
+EMBEDDINGS = object_of(
     {
-        "object": _constant("list"),
-        "data": _array(
-            _object(
+        "object": constant("list"),
+        "data": array_of(
+            object_of(
                 {
-                    "object": _constant("embedding"),
-                    "index": _COUNT,
-                    "embedding": {"anyOf": [_array({"type": "number"}), _TEXT]},
+                    "object": constant("embedding"),
+                    "index": COUNT,
+                    "embedding": {"anyOf": [array_of({"type": "number"}), TEXT]},
                 }
             )
         ),
-        "model": _TEXT,
-        "usage": _object({"prompt_tokens": _COUNT, "total_tokens": _COUNT}),
+        "model": TEXT,
+        "usage": object_of({"prompt_tokens": COUNT, "total_tokens": COUNT}),
     }
 )
 
-MODEL = _object(
+MODEL = object_of(
     {
-        "id": _TEXT,
-        "object": _constant("model"),
-        "created": _COUNT,
-        "owned_by": _TEXT,
-        "root": _TEXT,
-        "max_model_len": _COUNT,
+        "id": TEXT,
+        "object": constant("model"),
+        "created": COUNT,
+        "owned_by": TEXT,
+        "root": TEXT,
+        "max_model_len": COUNT,
     }
 )
-MODELS = _object({"object": _constant("list"), "data": _array(MODEL)})
+MODELS = object_of({"object": constant("list"), "data": array_of(MODEL)})
 
-TOKENS = _object({"count": _COUNT, "max_model_len": _COUNT, "tokens": _array(_COUNT), "token_strs": _or_null(_array(_TEXT))})
-DETOKENIZED = _object({"prompt": _TEXT})
+TOKENS = object_of({"count": COUNT, "max_model_len": COUNT, "tokens": array_of(COUNT), "token_strs": or_null(array_of(TEXT))})
+DETOKENIZED = object_of({"prompt": TEXT})
 
-SECONDS = _object({"seconds": {"type": "number", "minimum": 0}})
-VERSION = _object({"version": _TEXT})
+SECONDS = object_of({"seconds": {"type": "number", "minimum": 0}})
+VERSION = object_of({"version": TEXT})

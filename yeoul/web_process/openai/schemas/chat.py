@@ -11,9 +11,11 @@ from msgspec import Meta
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import MaxTokens, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.answers.conversation import Conversation
+from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, choose_calls
 from yeoul.web_process.http.request_body import Label, RequestBody
 from yeoul.web_process.openai.schemas.sampling_fields import SamplingFields
-from yeoul.web_process.openai.schemas.tools import Calls, Tool, chosen_calls
+from yeoul.web_process.openai.schemas.tools import Tool, tool_choice_of
 
 MAX_NUM_ENTRIES_OF_ARGUMENTS = 32768
 
@@ -121,13 +123,18 @@ class ChatRequest(SamplingFields, kw_only=True):
             raise InvalidRequestError("top_logprobs needs logprobs to be true", param="top_logprobs")
 
     @property
+    def offered_tools(self) -> list[OfferedTool]:
+        """What the model is told that it may call."""
+        return [tool.offered for tool in self.tools or []]
+
+    @property
     def calls(self) -> Calls | None:
         """What the answer may call.
 
         Raises:
             InvalidRequestError: a bad ``tool_choice``.
         """
-        return chosen_calls(self.tools or [], self.tool_choice, self.parallel_tool_calls)
+        return choose_calls(self.offered_tools, tool_choice_of(self.tool_choice, self.parallel_tool_calls))
 
     def template_arguments(self) -> dict[str, Any]:
         """What the template is told besides the conversation. Without any effort there is no thinking, as in vLLM."""
@@ -137,6 +144,20 @@ class ChatRequest(SamplingFields, kw_only=True):
         if self.reasoning_effort == "none":
             arguments["enable_thinking"] = False
         return arguments | (self.chat_template_kwargs or {})
+
+    def conversation(self, sampling: SamplingParams, num_bytes: int) -> Conversation:
+        """What the request asks for. ``num_bytes`` is its size."""
+        return Conversation(
+            messages=lambda: [message.for_template() for message in self.messages],
+            num_bytes=num_bytes,
+            sampling=sampling,
+            tools=self.offered_tools,
+            calls=self.calls,
+            wanted=self.structured_output(),
+            template_arguments=self.template_arguments(),
+            has_opening=self.add_generation_prompt is not False,
+            add_special_tokens=self.add_special_tokens is True,
+        )
 
     def without_effect(self, unread: Collection[str]) -> list[str]:
         """The fields that were meant for the template, where it reads none of the arguments that came of them."""

@@ -1,12 +1,13 @@
-"""The tools that a chat offers and which of them its answer has to call; knows no family of models and no grammar."""
+"""``tools`` and ``tool_choice`` as OpenAI's chats say them; knows no family of models and no grammar."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
+from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice
 from yeoul.web_process.http.request_body import RequestBody
 
 ToolName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.:/-]+$")]
@@ -32,52 +33,24 @@ class Tool(RequestBody, kw_only=True):
 
     inner: ClassVar[dict[str, _Struct]] = {"function": Function}
 
-    def for_template(self) -> dict[str, Any]:
-        """The tool as chat templates know it."""
-        function = {"name": self.function.name, "description": self.function.description or ""}
-        return {"type": "function", "function": function | {"parameters": self.schema}}
-
     @property
-    def schema(self) -> dict[str, Any]:
-        """What its arguments are; any object where the request does not say."""
-        return self.function.parameters or {"type": "object", "properties": {}}
+    def offered(self) -> OfferedTool:
+        """The tool, whatever API it came by; any object where the request does not say what its arguments are."""
+        function = self.function
+        schema = function.parameters or {"type": "object", "properties": {}}
+        return OfferedTool(function.name, schema, function.description or "", function.strict is True)
 
 
-class Calls(NamedTuple):
-    """What an answer may call. ``must_call``: it is nothing but calls. ``is_enforced``: every call fits its tool."""
-
-    tools: list[Tool]
-    must_call: bool
-    is_enforced: bool
-    is_single: bool
-
-
-def chosen_calls(tools: list[Tool], choice: str | dict[str, Any] | None, parallel: bool | None) -> Calls | None:
-    """What ``tool_choice`` makes of the tools; None where nothing is to be called.
+def tool_choice_of(choice: str | dict[str, Any] | None, parallel: bool | None) -> ToolChoice:
+    """What ``tool_choice`` and ``parallel_tool_calls`` say.
 
     Raises:
-        InvalidRequestError: a choice that is not known, or a tool that is not offered.
+        InvalidRequestError: a choice that is not known.
     """
-    mode, offered = _mode_of(choice), tools
-    if isinstance(choice, dict):
-        wanted = _names_of(choice)
-        offered = [tool for tool in tools if tool.function.name in wanted]
-        if missing := wanted - {tool.function.name for tool in offered}:
-            raise InvalidRequestError(
-                f"tool_choice names {min(missing)[:60]!r}, which is none of the tools of this request", param="tool_choice"
-            )
-    if not tools and mode != "auto" and mode != "none":
-        raise InvalidRequestError("tool_choice asks for a call, but the request has no tools", param="tool_choice")
-    if not tools or mode == "none":
-        return None
-    if len({tool.function.name for tool in tools}) < len(tools):
-        raise InvalidRequestError("two tools have the same name", param="tools")
-    if not offered:
-        raise InvalidRequestError("tool_choice allows none of the tools; set it to none, or name some", param="tool_choice")
-    must_call = mode == "required"
-    is_strict = any(tool.function.strict for tool in offered)
+    mode = _mode_of(choice)
+    names = frozenset(_names_of(choice)) if isinstance(choice, dict) else None
     is_named = isinstance(choice, dict) and choice.get("type") == "function"
-    return Calls(offered, must_call, must_call or is_strict or len(offered) < len(tools), parallel is False or is_named)
+    return ToolChoice(mode, names, parallel is False or is_named)
 
 
 def _mode_of(choice: str | dict[str, Any] | None) -> Literal["auto", "none", "required"]:

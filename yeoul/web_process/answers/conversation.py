@@ -1,0 +1,112 @@
+"""Conversation: what a chat asks for, whatever API it came by, and its way into the engine; knows no HTTP and no API."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from yeoul.grammars.structured_output import StructuredOutput
+from yeoul.messages.sampling import SamplingParams
+from yeoul.text.answers.answer_reader import AnswerReader
+from yeoul.web_process.engine.admission import named_as
+from yeoul.web_process.engine.answer_families import opening_of
+from yeoul.web_process.engine.answer_grammars import AnswerForm
+from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.engine.served_name import ServedName
+from yeoul.web_process.engine.service_terms import ServiceTerms
+from yeoul.web_process.engine.ticket import guess_num_tokens
+from yeoul.web_process.engine.tool_calls import Calls, OfferedTool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """
+    Attributes:
+        messages: makes them as chat templates know them; called in a thread.
+        num_bytes: the size of the request: what its text may cost.
+        sampling: without the form of the answer.
+        tools: what the template is told of.
+        calls: which of them the answer may call.
+        wanted: what the answer has to be.
+        template_arguments: what the template is told besides.
+        has_opening: the template writes the beginning of an answer behind the last message.
+        field: of the request, that has the messages.
+    """
+
+    messages: Callable[[], list[dict[str, Any]]]
+    num_bytes: int
+    sampling: SamplingParams
+    tools: list[OfferedTool] = field(default_factory=list)
+    calls: Calls | None = None
+    wanted: StructuredOutput | None = None
+    template_arguments: dict[str, Any] = field(default_factory=dict)
+    has_opening: bool = True
+    add_special_tokens: bool = False
+    field: str = "messages"
+
+
+class StartedChat(NamedTuple):
+    """The stream of an answer; what makes a reader for each choice (None where an answer is text and nothing else); the
+    arguments that the template did not read.
+    """
+
+    stream: RequestStream
+    make_reader: Callable[[], AnswerReader] | None
+    unread: set[str]
+
+
+async def start_chat(model: ServedName, conversation: Conversation, terms: ServiceTerms) -> StartedChat:
+    """Renders the conversation, finds what the answer may call and has to be, and hands it all in.
+
+    Errors as for ``AsyncLLM.submit``.
+    """
+    llm, calls, sampling = model.llm, conversation.calls, conversation.sampling
+    families = llm.text.families
+    if calls is not None:
+        families.check_tools()
+    num_tokens = sampling.n * guess_num_tokens(conversation.num_bytes)
+    with llm.take_ticket(terms, sampling.n, num_tokens) as ticket:
+        async with ticket.in_time():
+            prompt, unread = await render(model, conversation, terms)
+            opening = ""
+            if families.reasoning is not None and conversation.has_opening:
+                bare, _ = await render(model, conversation, terms, has_opening=False)
+                opening = opening_of(prompt, bare)
+            if calls is not None and calls.is_enforced:
+                grammar = await llm.grammars.of_calls(calls, families, opening)
+                sampling = msgspec.structs.replace(sampling, grammar=grammar)
+        make_reader = None
+        if calls is not None or families.reasoning is not None:
+            schemas = None if calls is None else {tool.name: tool.schema for tool in calls.tools}
+            make_reader = functools.partial(families.reader, schemas, opening)
+        form = None
+        if conversation.wanted is not None:
+            form = AnswerForm(conversation.wanted, families.reasoning_before(opening), families.special or {})
+        with named_as(conversation.field):
+            stream = await llm.submit(
+                [prompt],
+                sampling,
+                ticket=ticket,
+                add_special_tokens=conversation.add_special_tokens,
+                marked=families.marked if make_reader is not None else None,
+                form=form,
+            )
+    return StartedChat(stream, make_reader, unread)
+
+
+async def render(
+    model: ServedName, conversation: Conversation, terms: ServiceTerms, *, has_opening: bool = True
+) -> tuple[str, set[str]]:
+    """The prompt that the model's template makes of it, and the arguments that the template did not read."""
+    return await model.llm.text.render_chat(
+        conversation.messages,
+        conversation.num_bytes,
+        tools=[tool.for_template() for tool in conversation.tools] or None,
+        add_generation_prompt=conversation.has_opening and has_opening,
+        template_arguments=conversation.template_arguments,
+        tenant=terms.tenant,
+    )

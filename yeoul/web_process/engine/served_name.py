@@ -1,0 +1,19 @@
+"""ServedName: a name that requests may use, and the engine behind it; knows no route."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from yeoul.web_process.engine.async_llm import AsyncLLM
+
+
+class ServedName(NamedTuple):
+    """``name`` is what the answer says. Several names may have one engine."""
+
+    name: str
+    llm: AsyncLLM
+
+    @property
+    def system_fingerprint(self) -> str:
+        """What an answer depends on besides the request, as the engine reported it; empty before it is ready."""
+        return self.llm.ready.model_fingerprint if self.llm.ready is not None else ""
