@@ -260,7 +260,7 @@ def test_strict_arguments_fit_in_a_call_that_comes_by_itself(plain):
     )
     (call, *_) = in_short(answer.choices[0])["calls"]
     assert fits(call)
-    with pytest.raises(openai.InternalServerError, match="grammar"):
+    with pytest.raises(openai.BadRequestError, match="grammar"):
         client_of(plain).chat.completions.create(
             model="fake", messages=ASK, tools=strict, extra_body={"forced_token_ids": list((begun + "5").encode())}
         )
@@ -291,7 +291,7 @@ def test_tools_that_are_not_allowed_are_not_called(plain):
         "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "name": "weather"}]},
     }
     assert whole(plain, "Fine.", tool_choice=choice).message.content == "Fine."
-    with pytest.raises(openai.InternalServerError, match="grammar"):
+    with pytest.raises(openai.BadRequestError, match="grammar"):
         whole(plain, NOW, tool_choice=choice)
 
 
