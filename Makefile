@@ -2,6 +2,7 @@
 # make test    runs the tests           make check   format, lint, types, architecture
 # make test-long  runs the long matrices: every kill, every size, the wheel in an environment of its own
 # make wheel   builds what people install into dist/
+# make agents    runs real agents from npm on a server (skipped where there is no node)
 # make sanitize  builds the native parts with ASan and UBSan and runs their tests
 # make fuzz     sends thousands of made-up requests to a running server
 # make oracle  compares with transformers on every model and schedule (an hour)
@@ -24,7 +25,7 @@ SANITIZED_TESTS := tests/unit/kernels tests/unit/models/test_same_answer.py test
 SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CC) -print-file-name=lib$(name).so))" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 
-.PHONY: install install-dev serve check test test-unit test-whole test-long wheel oracle chaos fuzz sanitize fix clean
+.PHONY: install install-dev serve check test test-unit test-whole test-long wheel oracle chaos fuzz agents sanitize fix clean
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
@@ -75,6 +76,9 @@ chaos: install-dev
 
 fuzz: install-dev
 	$(BIN)/pytest -q -m "fuzz or long or not fuzz" tests/processes/test_openapi.py
+
+agents: install-dev
+	$(BIN)/pytest -q -s -m agents tests/agents
 
 # An environment of its own that shares the packages of the ordinary one; an import takes libraries from the environment.
 sanitize: install-dev
