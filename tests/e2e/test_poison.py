@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.poison.corpus import check, load_corpus, send
+from tests.poison.corpus import check, load_corpus_of_the_model, send
 from tests.poison.siege import Siege
 from tests.running_server import RunningServer
 
-CORPUS = {name: poison for name, poison in load_corpus().items() if poison.in_the_model}
+CORPUS = load_corpus_of_the_model()
 NEIGHBOURS = [
     {"prompt": "The river is", "max_tokens": 12, "temperature": 0, "logprobs": 2},
     {"prompt": "Foam and spray", "max_tokens": 12, "temperature": 1.0, "seed": 3, "n": 2, "logprobs": 1},

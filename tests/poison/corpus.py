@@ -8,7 +8,7 @@ A file has:
 - ``client``, where it does anything but send the request and read the answer, see ``Client``.
 - ``expected``: ``answered``; an error's ``status``, a piece of its ``message`` and the ``field`` that it names; ``closed``
   (without an answer); or ``left`` (by the client).
-- ``in the model``: the harm was in the model, so it is sent to a real one too.
+- ``in the model``: the harm was in the model, so it is sent to a real one too; or what that one answers, where it differs.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Poison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=lam
     request: Request
     expected: Expected | Literal["answered", "closed", "left"]
     client: Client | None = None
-    in_the_model: bool = False
+    in_the_model: bool | Expected = False
 
 
 def load_corpus() -> dict[str, Poison]:
@@ -83,6 +83,17 @@ def load_corpus() -> dict[str, Poison]:
     folder = Path(__file__).parent / "requests"
     return {
         path.stem.replace("_", " "): msgspec.json.decode(path.read_bytes(), type=Poison) for path in sorted(folder.iterdir())
+    }
+
+
+def load_corpus_of_the_model() -> dict[str, Poison]:
+    """Those that are sent to a real model, with what that one answers."""
+    return {
+        name: msgspec.structs.replace(
+            poison, expected=poison.expected if poison.in_the_model is True else poison.in_the_model
+        )
+        for name, poison in load_corpus().items()
+        if poison.in_the_model
     }
 
 
