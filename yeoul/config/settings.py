@@ -214,6 +214,17 @@ class RecoverySettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What outlives a request."""
+
+    data_dir: Annotated[
+        str | None,
+        Meta(description="Folder for what outlives a request, one server each. Default: in memory, gone with the server."),
+    ] = None
+    max_data_bytes: Annotated[int, Meta(ge=1 << 20, description="Most bytes to keep of it; the oldest make room.")] = 1 << 30
+    max_data_days: Annotated[Seconds, Meta(description="Days after which what was kept is deleted.")] = 30.0
+
+
 class FakeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the ``fake`` model pretends: the time that a step and each of its tokens take, and a vocabulary of bytes.
 
@@ -292,5 +303,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     transport: Annotated[TransportSettings, Meta(title="Links between processes")] = TransportSettings()
     time: Annotated[TimeSettings, Meta(title="Time limits")] = TimeSettings()
     recovery: Annotated[RecoverySettings, Meta(title="Recovery")] = RecoverySettings()
+    store: Annotated[StoreSettings, Meta(title="What is kept")] = StoreSettings()
     fake: Annotated[FakeSettings, Meta(title="Fake model")] = FakeSettings()
     server: Annotated[ServerSettings, Meta(title="Server")] = ServerSettings()

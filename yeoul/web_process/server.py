@@ -32,6 +32,8 @@ from yeoul.web_process.engine.engine_slot import task_death
 from yeoul.web_process.engine.served_model import Progress
 from yeoul.web_process.http.listening import bind_listeners, url_of
 from yeoul.web_process.http.tls import ServerTls
+from yeoul.web_process.store.database import Database
+from yeoul.web_process.store.tables import TABLES
 
 if TYPE_CHECKING:
     from yeoul.web_process.http_server import HttpServer
@@ -71,8 +73,9 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
         listeners = [opened.enter_context(one) for one in bind_listeners(settings.server.host, settings.server.port)]
         llm = AsyncLLM(settings, on_progress=on_progress)
         llm.resolve()
+        database = opened.enter_context(Database(settings.store.data_dir, TABLES))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(ServerLife(llm, listeners, on_ready, tls).run())
+            return runner.run(ServerLife(llm, listeners, database, on_ready, tls).run())
 
 
 class ServerLife:
@@ -82,11 +85,13 @@ class ServerLife:
         self,
         llm: AsyncLLM,
         listeners: Sequence[socket.socket],
+        database: Database,
         on_ready: OnReady | None = None,
         tls: ServerTls | None = None,
     ) -> None:
         self._llm = llm
         self._listeners = listeners
+        self._database = database
         self._on_ready = on_ready
         self._tls = tls
         self._has_terminal = has_terminal()
@@ -124,7 +129,7 @@ class ServerLife:
 
     async def _serve_http(self) -> None:
         """From here on there are answers, 503 until the engine is ready."""
-        self._http = await asyncio.to_thread(_make_http_server, self._llm, self._listeners, self._tls)
+        self._http = await asyncio.to_thread(_make_http_server, self._llm, self._database, self._listeners, self._tls)
         self._serving = self._http.start()
 
     async def _serve(self, ready: EngineReady) -> None:
@@ -231,7 +236,9 @@ def has_terminal() -> bool:
     return True
 
 
-def _make_http_server(llm: AsyncLLM, listeners: Sequence[socket.socket], tls: ServerTls | None) -> HttpServer:
+def _make_http_server(
+    llm: AsyncLLM, database: Database, listeners: Sequence[socket.socket], tls: ServerTls | None
+) -> HttpServer:
     """In a thread, because the imports take long and the tokenizer's are made at the same time."""
     from yeoul.web_process.http_server import HttpServer
     from yeoul.web_process.operations.metrics import Metrics
@@ -239,7 +246,7 @@ def _make_http_server(llm: AsyncLLM, listeners: Sequence[socket.socket], tls: Se
 
     metrics = Metrics(llm)
     llm.observer = metrics
-    return HttpServer(ServerContext(llm, llm.settings, metrics.render), listeners, tls)
+    return HttpServer(ServerContext(llm, llm.settings, database, metrics.render), listeners, tls)
 
 
 async def _is_first(task: asyncio.Task[Result], event: asyncio.Event) -> bool:

@@ -1,4 +1,4 @@
-"""ServerContext: what every route is given: the engine, the settings, the served names; no route itself."""
+"""ServerContext: what every route is given: the engine, the settings, what is kept, the served names; no route itself."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import Caller, ServiceTerms
 from yeoul.web_process.http.body_reader import BodyReader
 from yeoul.web_process.http.request_body import ServedBody
+from yeoul.web_process.store.database import Database
 
 
 class SamplingBody(Protocol):
@@ -32,6 +33,7 @@ class ServerContext:
 
     llm: AsyncLLM
     settings: Settings
+    database: Database
     render_metrics: Callable[[], bytes]
     started_at: int = field(default_factory=lambda: int(time.time()))
 

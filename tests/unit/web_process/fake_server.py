@@ -20,6 +20,8 @@ from yeoul.web_process.http.listening import bind_listeners, url_of
 from yeoul.web_process.http_server import HttpServer
 from yeoul.web_process.operations.metrics import Metrics
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.store.database import Database
+from yeoul.web_process.store.tables import TABLES
 
 
 class FakeServer:
@@ -44,7 +46,8 @@ class FakeServer:
         listeners = bind_listeners(self.settings.server.host, 0)
         self.url = url_of(listeners)
         self.port = listeners[0].getsockname()[1]
-        self.context = ServerContext(llm, self.settings, metrics.render)
+        self._database = Database(self.settings.store.data_dir, TABLES)
+        self.context = ServerContext(llm, self.settings, self._database, metrics.render)
         self._server = HttpServer(self.context, listeners)
         self._serving = self._server.start()
         self.http = httpx.AsyncClient(base_url=self.url, timeout=LIMIT_SECONDS)
@@ -58,6 +61,7 @@ class FakeServer:
         self._server.stop(0.5)
         await self.engine.llm.shutdown()
         await self._serving
+        self._database.close()
 
     @property
     def write_buffer_sizes(self) -> list[int]:

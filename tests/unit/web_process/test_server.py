@@ -21,6 +21,8 @@ from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.http.listening import bind_listeners
 from yeoul.web_process.http_server import HttpServer
 from yeoul.web_process.server import ServerLife
+from yeoul.web_process.store.database import Database
+from yeoul.web_process.store.tables import TABLES
 
 Scene = Callable[[FakeEngine, str], Awaitable[None]]
 
@@ -35,7 +37,9 @@ def live(scene: Scene, engine: FakeEngine | None = None) -> int:
 
     async def run() -> int:
         engine.llm.resolve()
-        exit_code = await asyncio.wait_for(ServerLife(engine.llm, bind_listeners("127.0.0.1", 0), play).run(), LIMIT_SECONDS)
+        with Database(None, TABLES) as database:
+            life = ServerLife(engine.llm, bind_listeners("127.0.0.1", 0), database, play)
+            exit_code = await asyncio.wait_for(life.run(), LIMIT_SECONDS)
         for scene_played in playing:
             await scene_played
         return exit_code
