@@ -454,3 +454,31 @@ def test_parameters_that_are_no_schema_are_the_requests_own_mistake(parameters):
         with pytest.raises(openai.BadRequestError) as caught:
             whole(server, None, tools=tools, tool_choice="required")
         assert caught.value.param == "tools"
+
+
+def proof_of(server: RunningServer) -> dict[str, Any]:
+    """What the server says of its model's calls, once it is known."""
+    while True:
+        card: dict[str, Any]
+        (card,) = httpx.get(f"{server.url}/v1/models").json()["data"]
+        if card["tool_calls"]["state"] != "pending":
+            return card
+
+
+@pytest.mark.parametrize("family", ["hermes", "qwen3_coder", "llama3_json", "mistral", "pythonic", "deepseek_v31", "openai"])
+def test_calls_are_proven_at_the_start(family):
+    with serve("--tool-call-parser", family, "--reasoning-parser", "none") as server:
+        card = proof_of(server)
+        assert card["tool_calls"] == {"family": family, "state": "proven", "reason": ""}
+        assert card["reasoning"] == {"family": None}
+        assert f"tool calls {family}: proven" in server.log()
+
+
+def test_a_template_without_tools_is_found_out_at_the_start():
+    template = "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+    with RunningServer("--tool-call-parser", "hermes", "--chat-template", template) as server:
+        card = proof_of(server)
+        assert card["tool_calls"]["state"] == "failed"
+        assert "does not show the tools" in card["tool_calls"]["reason"]
+    with RunningServer("--chat-template", template) as server:
+        assert proof_of(server)["tool_calls"] == {"family": None, "state": "none", "reason": ""}

@@ -26,6 +26,7 @@ class HttpServer(uvicorn.Server):
 
     def __init__(self, context: ServerContext, listeners: Sequence[socket.socket], tls: ServerTls | None = None) -> None:
         settings = context.settings
+        self.context = context
         self._listeners = list(listeners)
         super().__init__(
             uvicorn.Config(

@@ -137,6 +137,9 @@ class ServerLife:
         settle_garbage_collection()
         if self._on_ready is not None:
             self._on_ready(ready, url_of(self._listeners, "http" if self._tls is None else "https"))
+        assert self._http is not None
+        context = self._http.context
+        proving = asyncio.create_task(context.call_proof.run(context.find_model(None)), name="prove_calls")
         dying = asyncio.create_task(self._wait_for_death(), name="wait_for_death")
         draining: asyncio.Task[None] | None = None
         try:
@@ -146,6 +149,7 @@ class ServerLife:
             if dying.done():
                 raise dying.result()
         finally:
+            proving.cancel()
             dying.cancel()
             if draining is not None:
                 draining.cancel()

@@ -12,6 +12,7 @@ from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError, NotFoundError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.answers.call_proof import CallProof
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import Caller, ServiceTerms
@@ -29,13 +30,15 @@ class SamplingBody(Protocol):
 
 @dataclass(frozen=True)
 class ServerContext:
-    """Made once by ``server.py``. ``render_metrics`` writes what Prometheus reads; ``started_at`` is of the wall clock."""
+    """Made once by ``server.py``. ``render_metrics`` writes what Prometheus reads; ``started_at`` is of the wall clock;
+    ``call_proof`` is made once the engine is ready."""
 
     llm: AsyncLLM
     settings: Settings
     database: Database
     render_metrics: Callable[[], bytes]
     started_at: int = field(default_factory=lambda: int(time.time()))
+    call_proof: CallProof = field(default_factory=CallProof)
 
     @functools.cached_property
     def bodies(self) -> BodyReader:

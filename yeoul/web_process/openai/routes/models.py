@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from yeoul.web_process.engine.answer_families import AnswerFamilies
 from yeoul.web_process.http.openapi import answers_of
 from yeoul.web_process.openai.schemas.answers import MODEL, MODELS
 from yeoul.web_process.server_context import ServerContext
@@ -14,6 +15,9 @@ def models_router(context: ServerContext) -> APIRouter:
     router = APIRouter()
 
     def card(name: str) -> dict[str, object]:
+        families = context.llm.text.families if context.llm.ready is not None else AnswerFamilies()
+        calls, reasoning = families.tools, families.reasoning
+        proof = context.call_proof
         return {
             "id": name,
             "object": "model",
@@ -21,6 +25,8 @@ def models_router(context: ServerContext) -> APIRouter:
             "owned_by": "yeoul",
             "root": context.llm.model.files.name,
             "max_model_len": context.llm.limits.max_model_len,
+            "tool_calls": {"family": calls and calls.name, "state": proof.state, "reason": proof.reason},
+            "reasoning": {"family": reasoning and reasoning.name},
         }
 
     @router.get("/v1/models", response_model=None, responses=answers_of(MODELS))

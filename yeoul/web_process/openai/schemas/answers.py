@@ -64,6 +64,14 @@ MODEL = object_of(
         "owned_by": TEXT,
         "root": TEXT,
         "max_model_len": COUNT,
+        "tool_calls": object_of(
+            {
+                "family": or_null(TEXT),
+                "state": {"type": "string", "enum": ["none", "pending", "proven", "failed"]},
+                "reason": TEXT,
+            }
+        ),
+        "reasoning": object_of({"family": or_null(TEXT)}),
     }
 )
 MODELS = object_of({"object": constant("list"), "data": array_of(MODEL)})
