@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,25 @@ def _opencode_calls(folder: Path) -> list[Call]:
     ]
 
 
+def _start_pi(api: str, suffix: str, url: str, home: Path) -> tuple[list[str], dict[str, str]]:
+    model = {"id": MODEL, "reasoning": True, "contextWindow": 65536, "maxTokens": 4096}
+    provider = {"baseUrl": f"{url}{suffix}", "api": api, "apiKey": KEY, "models": [model]}
+    (home / ".pi" / "agent").mkdir(parents=True)
+    (home / ".pi" / "agent" / "models.json").write_text(json.dumps({"providers": {"local": provider}}))
+    command = ["pi", "--provider", "local", "--model", MODEL, "--thinking", "medium", "--mode", "json", "-p", TASK]
+    return command, {"PI_OFFLINE": "1"}
+
+
+def _pi_calls(_: Path) -> list[Call]:
+    return [
+        Call("read", {"path": FILE}),
+        Call("edit", {"path": FILE, "edits": [{"oldText": "hello", "newText": "goodbye"}]}),
+        Call("bash", {"command": COMMAND}),
+    ]
+
+
 AGENTS = (
     Agent("qwen-code", "/v1/chat/completions", _start_qwen, _qwen_calls),
     Agent("opencode", "/v1/chat/completions", _start_opencode, _opencode_calls),
+    Agent("pi", "/v1/chat/completions", partial(_start_pi, "openai-completions", "/v1"), _pi_calls),
 )
