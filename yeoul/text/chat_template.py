@@ -12,6 +12,7 @@ import jinja2.meta
 
 from yeoul.errors import ConfigError, InvalidRequestError, RequestFailedError
 from yeoul.model_files.tokenizer_source import TokenizerSource
+from yeoul.text.message_order import find_message_order, order_messages
 from yeoul.text.template_messages import adapt_messages, find_content_forms
 from yeoul.text.template_sandbox import TemplateRefusalError, TemplateSandbox, TemplateTimeoutError, render_limited
 
@@ -139,12 +140,17 @@ class _CompiledTemplate:
         probes = _Probes(self._template, variables)
         self._forms = find_content_forms(probes.render)
         self.fault = probes.fault
+        self._order = find_message_order(lambda messages: probes.render(adapt_messages(messages, self._forms)))
 
     def render(self, messages: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], timeout_seconds: float) -> str:
         """Raises InvalidRequestError where the template refuses, fails, or goes over a limit."""
         if self.fault is not None:
             raise RequestFailedError(f"the model's chat template {self.fault}; use /v1/completions")
-        context = {**self._variables, **variables, "messages": adapt_messages(messages, self._forms)}
+        context = {
+            **self._variables,
+            **variables,
+            "messages": adapt_messages(order_messages(messages, self._order), self._forms),
+        }
         try:
             return render_limited(self._template, context, timeout_seconds)
         except TemplateTimeoutError as error:
