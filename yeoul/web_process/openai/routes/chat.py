@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 from fastapi import APIRouter, Request, Response
 
-from yeoul.web_process.answers.conversation import start_chat
 from yeoul.web_process.http.answering import respond
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
-from yeoul.web_process.openai.chat_format import ChatFormat
 from yeoul.web_process.openai.schemas.answers import CHAT_COMPLETION
 from yeoul.web_process.openai.schemas.chat import ChatRequest
+from yeoul.web_process.openai.started_answers import start_chat_completion
 from yeoul.web_process.server_context import ServerContext
 
 
@@ -24,15 +25,14 @@ def chat_router(context: ServerContext) -> APIRouter:
     async def create_chat_completion(request: Request) -> Response:
         """Answers the last message of a chat."""
         body = await context.bodies.read(request, ChatRequest)
-        model = context.find_model(body.model)
-        conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
-        chat = await start_chat(model, conversation, context.terms(caller_of(request), body, model))
-        for name in body.without_effect(chat.unread):
+        make_terms = functools.partial(context.terms, caller_of(request))
+        answer = await start_chat_completion(context, body, request.state.num_body_bytes, make_terms)
+        for name in answer.without_effect:
             request.state.unknown_fields.note(name)
         return await respond(
             request,
-            chat.stream,
-            lambda: ChatFormat(body, chat.stream, model=model, make_reader=chat.make_reader),
+            answer.stream,
+            answer.make_format,
             streams=body.stream is True,
             keep_alive_seconds=context.settings.time.keep_alive_seconds,
         )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 from fastapi import APIRouter, Request, Response
 
-from yeoul.web_process.engine.answer_grammars import AnswerForm
 from yeoul.web_process.http.answering import respond
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
-from yeoul.web_process.openai.completion_format import CompletionFormat
 from yeoul.web_process.openai.schemas.answers import COMPLETION
 from yeoul.web_process.openai.schemas.completions import CompletionRequest
+from yeoul.web_process.openai.started_answers import start_completion
 from yeoul.web_process.server_context import ServerContext
 
 
@@ -22,18 +23,11 @@ def completions_router(context: ServerContext) -> APIRouter:
     async def create_completion(request: Request) -> Response:
         """Continues a text, or several."""
         body = await context.bodies.read(request, CompletionRequest)
-        model = context.find_model(body.model)
-        stream = await model.llm.submit(
-            body.prompt,
-            context.to_sampling(body),
-            terms=context.terms(caller_of(request), body, model),
-            add_special_tokens=body.add_special_tokens is not False,
-            form=None if (wanted := body.structured_output()) is None else AnswerForm(wanted),
-        )
+        answer = await start_completion(context, body, functools.partial(context.terms, caller_of(request)))
         return await respond(
             request,
-            stream,
-            lambda: CompletionFormat(body, stream, model=model),
+            answer.stream,
+            answer.make_format,
             streams=body.stream is True,
             keep_alive_seconds=context.settings.time.keep_alive_seconds,
         )
