@@ -17,6 +17,7 @@ from yeoul.web_process.openai.routes.embeddings import embeddings_router
 from yeoul.web_process.openai.routes.models import models_router
 from yeoul.web_process.openai.routes.tokenize import tokenize_router
 from yeoul.web_process.operations.health import health_router
+from yeoul.web_process.responses.routes.responses import responses_router
 from yeoul.web_process.server_context import ServerContext
 
 # The beginnings of paths -> how errors are spelled there; everywhere else as OpenAI does.
@@ -30,6 +31,7 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     for build_router in (
         completions_router,
         chat_router,
+        responses_router,
         embeddings_router,
         models_router,
         tokenize_router,

@@ -26,6 +26,7 @@ class ChoiceReader:
         self._tokenizer = tokenizer
         self._is_single = is_single
         self.num_reasoning_tokens = 0
+        self.work_a_character = 1 if reader is None else 512  # taking text apart is much more than writing it
 
     def parts(self, output: GenerationOutput) -> list[Part]:
         """What a delta brings; its last one everything that was still held back."""

@@ -332,6 +332,10 @@ class AsyncLLM:
             raise
         return stream
 
+    def draw_seed(self) -> int:
+        """A seed for a request that says none, for whoever has to know it before the request is handed in."""
+        return self._new_requests.choose_seeds(None, 1)[0]
+
     async def encode(self, prompt: Prompt, pooling: str = "last", *, terms: ServiceTerms = PLAIN_TERMS) -> list[float]:
         """The vector of a prompt, of length 1: of its last token (``last``) or of all its tokens (``mean``)."""
         (output,) = await (await self.embed([prompt], pooling, terms=terms)).collect()

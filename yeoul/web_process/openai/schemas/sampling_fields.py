@@ -29,6 +29,7 @@ from yeoul.messages.sampling import (
     TopP,
 )
 from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.answers.wanted_sampling import wanted_sampling
 from yeoul.web_process.http.request_body import RequestBody
 from yeoul.web_process.openai.schemas.structured import StructuredFields
 
@@ -94,9 +95,7 @@ class SamplingFields(StructuredFields, kw_only=True):
             "prompt_logprobs": prompt_logprobs,
             "grammar": None,  # of another name here: see ``structured_output``
         }
-        wanted = msgspec.structs.asdict(defaults) | {name: value for name, value in said.items() if value is not None}
-        names = SamplingParams.__struct_fields__
-        return SamplingParams(**{name: wanted[name] for name in names if wanted.get(name) is not None})
+        return wanted_sampling(said, defaults)
 
 
 def _logit_bias(biases: dict[str, float]) -> dict[int, float]:

@@ -1,0 +1,242 @@
+"""The request of ``POST /v1/responses``; knows nothing of routes, templates or the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from yeoul.errors import InvalidRequestError
+from yeoul.grammars.structured_output import StructuredOutput
+from yeoul.messages.sampling import (
+    AllowedTokenIds,
+    Count,
+    ForcedTokenIds,
+    Int64,
+    MaxTokens,
+    MinP,
+    NumLogprobs,
+    Penalty,
+    RepetitionPenalty,
+    SamplingParams,
+    StopStrings,
+    StopTokenIds,
+    Temperature,
+    TopK,
+    TopP,
+)
+from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.answers.wanted_sampling import wanted_sampling
+from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, choose_calls
+from yeoul.web_process.http.request_body import Label, RequestBody, ServedBody
+from yeoul.web_process.responses.schemas.input_items import InputItem, InputItems
+from yeoul.web_process.responses.schemas.tools import ResponseTool, Tools, tool_choice_of
+
+_WITH_LOGPROBS = "message.output_text.logprobs"
+
+Metadata = Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
+
+
+class TextOptions(RequestBody, kw_only=True):
+    """What the text of the answer has to be. ``verbosity`` is the template's."""
+
+    format: dict[str, Any] | None = None
+    verbosity: Label | None = None
+
+    def structured_output(self) -> StructuredOutput | None:
+        """None where it may be any text.
+
+        Raises:
+            InvalidRequestError: a type that is not known.
+        """
+        fields = self.format or {"type": "text"}
+        match fields.get("type"):
+            case "text":
+                return None
+            case "json_object":
+                return StructuredOutput("json_object", None, "text.format")
+            case "json_schema":
+                described = fields.get("json_schema")  # as chats have it
+                schema = fields.get("schema", described.get("schema") if isinstance(described, dict) else None)
+                if not isinstance(schema, dict | bool):
+                    raise InvalidRequestError(
+                        "text.format of the type json_schema needs a schema, an object", param="text.format.schema"
+                    )
+                return StructuredOutput("json_schema", schema, "text.format.schema")
+        raise InvalidRequestError(
+            f"text.format.type is {str(fields.get('type'))[:40]!r}; expected one of text, json_object, json_schema",
+            param="text.format.type",
+        )
+
+
+class ReasoningOptions(RequestBody, kw_only=True):
+    """How much is thought. What was thought comes as it is, and not in a summary."""
+
+    effort: Label | None = None
+    summary: Label | None = None
+    generate_summary: Label | None = None
+    context: Label | None = None
+
+
+class ConversationName(RequestBody, kw_only=True):
+    """A conversation by its id."""
+
+    id: Label
+
+
+class ResponseStreamOptions(RequestBody, kw_only=True):
+    """Obfuscation is accepted and not done."""
+
+    include_obfuscation: bool | None = None
+
+
+class ContextFields(ServedBody, kw_only=True):
+    """What makes the prompt."""
+
+    input: str | InputItems | None = None
+    instructions: str | None = None
+    previous_response_id: Label | None = None
+    conversation: Label | ConversationName | None = None
+    tools: Tools | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    reasoning: ReasoningOptions | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    prompt: Any = None
+
+    inner: ClassVar[dict[str, type[RequestBody]]] = {
+        "input": InputItem, "tools": ResponseTool, "text": TextOptions, "reasoning": ReasoningOptions,
+        "conversation": ConversationName,
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.prompt is not None:
+            raise InvalidRequestError(
+                "prompt names a text that OpenAI keeps; send the text itself as instructions or input", param="prompt"
+            )
+        if self.conversation_id is not None and self.previous_response_id is not None:
+            raise InvalidRequestError(
+                "conversation and previous_response_id say two things of what came before; leave one out",
+                param="previous_response_id",
+            )
+        if not self.input and not self.instructions and self.conversation_id is None and self.previous_response_id is None:
+            raise InvalidRequestError("the field 'input' is missing", param="input")
+        if self.calls is not None and self.calls.is_enforced and self.wanted is not None:
+            raise InvalidRequestError(
+                "an answer can have one form only: leave text.format out, or tool_choice and strict", param="tool_choice"
+            )
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The conversation that the answer continues."""
+        return self.conversation.id if isinstance(self.conversation, ConversationName) else self.conversation
+
+    @property
+    def offered_tools(self) -> list[OfferedTool]:
+        """What the model is told that it may call."""
+        return [offered for tool in self.tools or [] for _, offered in tool.offered()]
+
+    @property
+    def calls(self) -> Calls | None:
+        """What the answer may call.
+
+        Raises:
+            InvalidRequestError: a bad ``tool_choice``.
+        """
+        return choose_calls(self.offered_tools, tool_choice_of(self.tool_choice, self.parallel_tool_calls))
+
+    @property
+    def wanted(self) -> StructuredOutput | None:
+        """What the text has to be."""
+        return self.text.structured_output() if self.text is not None else None
+
+    def template_arguments(self) -> dict[str, Any]:
+        """What the template is told besides the conversation. Without any effort there is no thinking, as in chats."""
+        return self._switches() | (self.chat_template_kwargs or {})
+
+    def without_effect(self, unread: Collection[str]) -> list[str]:
+        """The fields that came to nothing: what the template reads nothing of, and tools that are passed over."""
+        names = [f"chat_template_kwargs.{name}" for name in self.chat_template_kwargs or {} if name in unread]
+        if self.reasoning is not None and self.reasoning.effort is not None:
+            switches = {"reasoning_effort", "enable_thinking"} & self._switches().keys()
+            names += ["reasoning.effort"] * (switches <= set(unread))
+        if self.text is not None and self.text.verbosity is not None and "verbosity" in unread:
+            names.append("text.verbosity")
+        return names + sorted({f"tools.{tool.type}" for tool in self.tools or [] if tool.is_passed_over})
+
+    def _switches(self) -> dict[str, Any]:
+        switches: dict[str, Any] = {}
+        if self.reasoning is not None and self.reasoning.effort is not None:
+            switches["reasoning_effort"] = self.reasoning.effort
+            if self.reasoning.effort == "none":
+                switches["enable_thinking"] = False
+        if self.text is not None and self.text.verbosity is not None:
+            switches["verbosity"] = self.text.verbosity
+        return switches
+
+
+class ResponseRequest(ContextFields, kw_only=True):
+    """OpenAI's fields, and sampling parameters under vLLM's names. What only steers OpenAI's own platform is passed over."""
+
+    stream: bool | None = None
+    stream_options: ResponseStreamOptions | None = None
+    store: bool | None = None
+    background: bool | None = None
+    include: Annotated[list[str], Meta(max_length=32)] | None = None
+    metadata: Metadata | None = None
+    max_output_tokens: MaxTokens | None = None
+    max_tool_calls: Count | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_logprobs: NumLogprobs | None = None
+    service_tier: Label | None = None
+    user: Label | None = None
+    safety_identifier: Label | None = None
+    prompt_cache_key: Label | None = None
+    prompt_cache_retention: Label | None = None
+    client_metadata: dict[str, Any] | None = None
+
+    seed: Int64 | None = None
+    stop: str | StopStrings | None = None
+    top_k: TopK | None = None
+    min_p: MinP | None = None
+    repetition_penalty: RepetitionPenalty | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    min_tokens: Count | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: StopTokenIds | None = None
+    allowed_token_ids: AllowedTokenIds | None = None
+    forced_token_ids: ForcedTokenIds | None = None
+
+    inner: ClassVar[dict[str, type[RequestBody]]] = {**ContextFields.inner, "stream_options": ResponseStreamOptions}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.background and self.store is False:
+            raise InvalidRequestError(
+                "what runs in the background has to be stored: leave store out, or background", param="background"
+            )
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the answer is kept: OpenAI's default."""
+        return self.store is not False
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the tokens' log probabilities are told."""
+        return bool(self.top_logprobs) or _WITH_LOGPROBS in (self.include or ())
+
+    def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:
+        """The sampling parameters; without a limit the answer may fill the remaining context."""
+        said = msgspec.structs.asdict(self) | {
+            "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
+            "max_tokens": self.max_output_tokens,
+            "logprobs": (self.top_logprobs or 0) if self.wants_logprobs else None,
+        }
+        return wanted_sampling(said, defaults)

@@ -1,0 +1,152 @@
+"""``tools`` and ``tool_choice`` as the Responses API says them; knows no family of models and no grammar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta
+
+from yeoul.errors import InvalidRequestError
+from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice
+from yeoul.web_process.http.request_body import RequestBody
+from yeoul.web_process.responses.tool_names import CalledTool, custom_schema, joined_name
+
+ToolName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.:/-]+$")]
+
+# Agents offer these whether or not the server has them, and go on without; what others would do is asked for.
+_PASSED_OVER = frozenset(
+    {
+        "web_search",
+        "web_search_2025_08_26",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+        "tool_search",
+        "image_generation",
+    }
+)
+_KINDS = "function, custom, namespace"
+
+
+_Struct = type[RequestBody]
+
+
+class CallableTool(RequestBody, kw_only=True):
+    """A function, or a custom tool, whose arguments are one text. With ``strict`` they always fit ``parameters``."""
+
+    type: str
+    name: ToolName | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    format: dict[str, Any] | None = None
+    defer_loading: bool | None = None
+    output_schema: Any = None
+
+    def __post_init__(self) -> None:
+        if self.type not in ("function", "custom"):
+            raise ValueError(f"a namespace has a tool of the type {self.type[:40]!r}; expected function or custom")
+        self._check_name()
+
+    def _check_name(self) -> None:
+        if self.name is None:
+            raise ValueError("a tool has no name")
+
+    def offered_in(self, namespace: str | None) -> tuple[CalledTool, OfferedTool]:
+        """What it is to the client, and what the model is told."""
+        called = CalledTool(self.name or "", namespace, self.type == "custom")
+        description, schema = self.description or "", self.parameters or {"type": "object", "properties": {}}
+        if called.is_custom:
+            schema = custom_schema("The whole input of the tool, as it is.")
+            if self.format and self.format.get("type") == "grammar":
+                syntax, definition = self.format.get("syntax"), self.format.get("definition")
+                description += f"\nThe input has to follow this grammar ({syntax}):\n{definition}"
+        return called, OfferedTool(joined_name(namespace, called.name), schema, description, self.strict is True)
+
+    def as_json(self) -> dict[str, Any]:
+        """The tool as an answer names it."""
+        fields: dict[str, Any] = {"type": self.type, "name": self.name, "description": self.description}
+        if self.type == "custom":
+            return fields | {"format": self.format or {"type": "text"}}
+        return fields | {"parameters": self.parameters, "strict": self.strict is True}
+
+
+class ResponseTool(CallableTool, kw_only=True):
+    """One tool, or a namespace of tools."""
+
+    tools: Annotated[list[CallableTool], Meta(max_length=128)] | None = None
+
+    inner: ClassVar[dict[str, _Struct]] = {"tools": CallableTool}
+
+    def __post_init__(self) -> None:
+        if self.type in _PASSED_OVER:
+            return
+        if self.type not in ("function", "custom", "namespace"):
+            raise ValueError(
+                f"tools of the type {self.type[:40]!r} run on OpenAI's servers and not here; expected one of {_KINDS}"
+            )
+        self._check_name()
+
+    @property
+    def is_passed_over(self) -> bool:
+        """Whether the model is told nothing of it."""
+        return self.type in _PASSED_OVER
+
+    def offered(self) -> Iterator[tuple[CalledTool, OfferedTool]]:
+        """What it is to the client, and what the model is told; of a namespace each of its tools."""
+        if self.type == "namespace":
+            yield from (tool.offered_in(self.name) for tool in self.tools or ())
+        elif not self.is_passed_over:
+            yield self.offered_in(None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The tool as an answer names it."""
+        if self.type == "namespace":
+            tools = [tool.as_json() for tool in self.tools or ()]
+            return {"type": self.type, "name": self.name, "description": self.description or "", "tools": tools}
+        return {"type": self.type} if self.is_passed_over else super().as_json()
+
+
+Tools = Annotated[list[ResponseTool], Meta(max_length=128)]
+
+
+def tool_choice_of(choice: str | dict[str, Any] | None, parallel: bool | None) -> ToolChoice:
+    """What ``tool_choice`` and ``parallel_tool_calls`` say.
+
+    Raises:
+        InvalidRequestError: a choice that is not known.
+    """
+    modes: dict[str | None, Literal["auto", "none", "required"]] = {
+        None: "auto", "auto": "auto", "none": "none", "required": "required"
+    }  # fmt: skip
+    if isinstance(choice, str | None) and choice in modes:
+        return ToolChoice(modes[choice], None, parallel is False)
+    if isinstance(choice, dict) and choice.get("type") in ("function", "custom"):
+        return ToolChoice("required", frozenset([_name_of(choice)]), True)
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        tools, mode = choice.get("tools"), choice.get("mode", "auto")
+        if not isinstance(tools, list) or mode not in ("auto", "required"):
+            raise InvalidRequestError(
+                "tool_choice of the type allowed_tools needs a list of tools, and auto or required as its mode",
+                param="tool_choice",
+            )
+        names = frozenset(_name_of(tool) for tool in tools if not _is_passed_over(tool))
+        return ToolChoice("required" if mode == "required" else "auto", names, parallel is False)
+    raise InvalidRequestError(
+        f"tool_choice is {str(choice)[:60]!r}; expected auto, none, required, a function, a custom tool, or allowed_tools",
+        param="tool_choice",
+    )
+
+
+def _is_passed_over(tool: Any) -> bool:
+    return isinstance(tool, dict) and tool.get("type") in _PASSED_OVER
+
+
+def _name_of(tool: Any) -> str:
+    """The name in ``{"type": "function", "name": ...}``; chats have it inside ``function``."""
+    named = tool.get("function", tool) if isinstance(tool, dict) else None
+    name = named.get("name") if isinstance(named, dict) else None
+    if not isinstance(name, str):
+        raise InvalidRequestError("tool_choice names no tool; expected its name", param="tool_choice")
+    namespace = tool.get("namespace")
+    return joined_name(namespace if isinstance(namespace, str) else None, name)
