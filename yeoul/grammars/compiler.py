@@ -96,7 +96,7 @@ class GrammarCompiler:
         import llguidance
 
         if self._tokenizer is None:
-            self._tokenizer = _library_tokenizer(self._load_tokenizer(), self._vocab_size)
+            self._tokenizer = library_tokenizer(self._load_tokenizer(), self._vocab_size)
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=parser_limits())
         first = matcher.deep_copy()
         try:
@@ -133,7 +133,12 @@ class _Spelling:
         return self._tokenizer.encode(written, add_special_tokens=False)
 
 
-def _library_tokenizer(tokenizer: Tokenizer, vocab_size: int) -> llguidance.LLTokenizer:
+def library_tokenizer(tokenizer: Tokenizer, vocab_size: int) -> llguidance.LLTokenizer:
+    """The vocabulary as llguidance knows it.
+
+    Raises:
+        InvalidRequestError: nothing ends an answer.
+    """
     import llguidance
 
     if not tokenizer.eos_token_ids:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from yeoul.errors import InvalidRequestError
+from yeoul.grammars.one_of import without_one_of
 
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -47,7 +48,7 @@ def embedded_schema(schema: object) -> str:
         ):  # before draft 2019-09 the $id counts for nothing, since then it does
             raise InvalidRequestError(f"{path} of the schema has a $id beside a $ref, which drafts read differently")
     # x-guidance may also loosen what is enforced, so the request's own does not count.
-    return json.dumps(schema | {"x-guidance": {"whitespace_pattern": WHITESPACE}}, ensure_ascii=False)
+    return json.dumps(without_one_of(schema) | {"x-guidance": {"whitespace_pattern": WHITESPACE}}, ensure_ascii=False)
 
 
 def find_flaw(schema: dict[str, Any], is_flawed: Callable[[str], bool]) -> str:
