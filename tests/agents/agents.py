@@ -33,13 +33,14 @@ class Call:
 class Agent:
     """``start`` gets the server's address and the agent's home, writes settings there, returns command and environment.
 
-    ``calls`` reads the file of a folder, edits it, and runs it.
+    ``calls`` reads the file of a folder, edits it, and runs it. ``is_quick``: its instructions are few.
     """
 
     name: str
     path: str
     start: Callable[[str, Path], tuple[list[str], dict[str, str]]]
     calls: Callable[[Path], Sequence[Call]]
+    is_quick: bool = False
 
 
 def _start_qwen(url: str, home: Path) -> tuple[list[str], dict[str, str]]:
@@ -113,5 +114,5 @@ def _pi_calls(_: Path) -> list[Call]:
 AGENTS = (
     Agent("qwen-code", "/v1/chat/completions", _start_qwen, _qwen_calls),
     Agent("opencode", "/v1/chat/completions", _start_opencode, _opencode_calls),
-    Agent("pi", "/v1/chat/completions", partial(_start_pi, "openai-completions", "/v1"), _pi_calls),
+    Agent("pi", "/v1/chat/completions", partial(_start_pi, "openai-completions", "/v1"), _pi_calls, is_quick=True),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -47,12 +48,13 @@ class Exchange:
 class ForcingProxy:
     """``turns`` are what the model says after so many results of tools, ``end`` what ends each of them.
 
-    Starts on entry; ``url`` is for the agent.
+    Starts on entry; ``url`` is for the agent. ``on_begun`` is called when the first bytes of a turn's answer have come.
     """
 
     server_url: str
     turns: dict[int, str]
     end: str
+    on_begun: Callable[[int], None] | None = None
     exchanges: list[Exchange] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
 
@@ -134,6 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             for piece in answer.iter_raw():
+                if not exchange.answer and exchange.turn is not None and owner.on_begun is not None:
+                    owner.on_begun(exchange.turn)
                 exchange.answer += piece
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                 self.wfile.flush()

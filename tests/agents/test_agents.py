@@ -112,15 +112,8 @@ def usage(exchange: Exchange) -> tuple[int, int]:
     return prompt, cached
 
 
-@pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)
-def test_an_agent_finishes_its_task_and_reads_its_past_from_the_cache(agent, programs, server, tmp_path):
-    folder = tmp_path / "work"
-    folder.mkdir()
-    (folder / FILE).write_text(BEFORE)
-    turns = script(agent, folder)
-    with ForcingProxy(server.url, turns, END_OF_TURN) as proxy:
-        done = run(agent, programs, proxy.url, folder, tmp_path / "home")
-
+def check_done(done: subprocess.CompletedProcess[str], folder: Path, proxy: ForcingProxy) -> None:
+    """The task is done, by an agent that was refused nothing and knows it."""
     failed = [
         (exchange.path, exchange.status, exchange.answer[:1000]) for exchange in proxy.exchanges if exchange.status != 200
     ]
@@ -129,6 +122,23 @@ def test_an_agent_finishes_its_task_and_reads_its_past_from_the_cache(agent, pro
     assert (folder / FILE).read_text() == AFTER
     assert (folder / "ran.txt").read_text() == OUTPUT
     assert LAST_WORD in done.stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where an agent works."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / FILE).write_text(BEFORE)
+    return folder
+
+
+@pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)
+def test_an_agent_finishes_its_task_and_reads_its_past_from_the_cache(agent, programs, server, folder, tmp_path):
+    turns = script(agent, folder)
+    with ForcingProxy(server.url, turns, END_OF_TURN) as proxy:
+        done = run(agent, programs, proxy.url, folder, tmp_path / "home")
+    check_done(done, folder, proxy)
 
     asked = [exchange for exchange in proxy.exchanges if exchange.turn is not None]
     assert [exchange.turn for exchange in asked] == list(turns)
@@ -141,3 +151,20 @@ def test_an_agent_finishes_its_task_and_reads_its_past_from_the_cache(agent, pro
     # All that was in the turn before, but for its last block.
     for before, after in pairwise(zip(prompts, cached, strict=True)):
         assert after[1] > before[0] - BLOCK_SIZE
+
+
+@pytest.mark.parametrize("agent", [agent for agent in AGENTS if agent.is_quick], ids=lambda agent: agent.name)
+def test_an_agent_does_not_notice_that_processes_die_in_each_of_its_turns(agent, programs, server, folder, tmp_path):
+    def kill(turn: int) -> None:
+        name = "EngineCore" if turn == 1 else "Worker"
+        (pid,) = (pid for title, pid in server.by_title().items() if name in title)
+        os.kill(pid, signal.SIGKILL)
+        killed.append(name)
+
+    killed: list[str] = []
+    turns = script(agent, folder)
+    with ForcingProxy(server.url, turns, END_OF_TURN, on_begun=kill) as proxy:
+        done = run(agent, programs, proxy.url, folder, tmp_path / "home")
+    check_done(done, folder, proxy)
+    assert killed == ["Worker", "EngineCore", "Worker", "Worker"]
+    assert [exchange.turn for exchange in proxy.exchanges if exchange.turn is not None] == list(turns)
