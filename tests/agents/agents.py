@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 MODEL = "small"
+# One that Codex knows: it gives it a tool for patches whose input is text in a grammar.
+CODEX_MODEL = "gpt-5.5"
 KEY = "sk-of-nobody"
 TASK = "Change the greeting in greet.py to goodbye and run it."
 THOUGHT, SAID, LAST_WORD = "The file comes first.", "Now both at once.", "The greeting is goodbye now."
 FILE, BEFORE, AFTER = "greet.py", 'def greeting():\n    return "hello"\n', 'def greeting():\n    return "goodbye"\n'
 COMMAND = "python3 -c 'import greet; print(greet.greeting().upper())' | tee ran.txt"
 OUTPUT = "GOODBYE\n"
+PATCH = (
+    "*** Begin Patch\n*** Update File: greet.py\n@@\n def greeting():\n"
+    '-    return "hello"\n+    return "goodbye"\n*** End Patch\n'
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,26 @@ class Agent:
     start: Callable[[str, Path], tuple[list[str], dict[str, str]]]
     calls: Callable[[Path], Sequence[Call]]
     is_quick: bool = False
+
+
+def _start_codex(model: str, url: str, home: Path) -> tuple[list[str], dict[str, str]]:
+    (home / "config.toml").write_text(
+        f'model = "{model}"\nmodel_provider = "local"\ncheck_for_update_on_startup = false\n'
+        f'[analytics]\nenabled = false\n[model_providers.local]\nname = "Local"\nbase_url = "{url}/v1"\n'
+        'env_key = "LOCAL_KEY"\nwire_api = "responses"\nrequest_max_retries = 0\nstream_max_retries = 0\n'
+    )
+    command = ["codex", "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--json", TASK]
+    return command, {"CODEX_HOME": str(home), "LOCAL_KEY": KEY}
+
+
+def _codex_calls(_: Path) -> list[Call]:
+    commands = [f"cat {FILE}", f"apply_patch <<'EOF'\n{PATCH}EOF", COMMAND]
+    return [Call("exec_command", {"cmd": command}) for command in commands]
+
+
+def _codex_calls_with_a_patch(folder: Path) -> list[Call]:
+    read, _, execute = _codex_calls(folder)
+    return [read, Call("apply_patch", {"input": PATCH}), execute]
 
 
 def _start_qwen(url: str, home: Path) -> tuple[list[str], dict[str, str]]:
@@ -112,7 +138,10 @@ def _pi_calls(_: Path) -> list[Call]:
 
 
 AGENTS = (
+    Agent("codex", "/v1/responses", partial(_start_codex, MODEL), _codex_calls),
+    Agent("codex-with-its-own-model", "/v1/responses", partial(_start_codex, CODEX_MODEL), _codex_calls_with_a_patch),
     Agent("qwen-code", "/v1/chat/completions", _start_qwen, _qwen_calls),
     Agent("opencode", "/v1/chat/completions", _start_opencode, _opencode_calls),
     Agent("pi", "/v1/chat/completions", partial(_start_pi, "openai-completions", "/v1"), _pi_calls, is_quick=True),
+    Agent("pi-responses", "/v1/responses", partial(_start_pi, "openai-responses", "/v1"), _pi_calls, is_quick=True),
 )

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.agents.agents import AFTER, AGENTS, BEFORE, FILE, LAST_WORD, MODEL, OUTPUT, SAID, THOUGHT, Agent, Call
+from tests.agents.agents import AFTER, AGENTS, BEFORE, CODEX_MODEL, FILE, LAST_WORD, MODEL, OUTPUT, SAID, THOUGHT, Agent, Call
 from tests.agents.forcing_proxy import Exchange, ForcingProxy
 from tests.agents.small_model import END_OF_TURN, write_small_model
 from tests.running_server import RunningServer
@@ -50,7 +50,8 @@ def programs() -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("model") / MODEL
     write_small_model(folder)
-    flags = ("--allow-forced-tokens", "--served-model-name", MODEL, "--kv-cache-memory-bytes", "128MiB")
+    names = ("--served-model-name", MODEL, "--served-model-name", CODEX_MODEL)
+    flags = ("--allow-forced-tokens", *names, "--kv-cache-memory-bytes", "128MiB")
     with RunningServer(*flags, model=str(folder)) as running:
         yield running
 
