@@ -18,7 +18,7 @@ class RawAnswer:
 
     @property
     def error(self) -> Any:
-        """OpenAI's error object."""
+        """OpenAI's error object, or Ollama's text."""
         return json.loads(self.body)["error"]
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from yeoul import __version__
 from yeoul.web_process.http.authentication import Authentication
+from yeoul.web_process.http.bare_paths import BarePaths
 from yeoul.web_process.http.body_reader import IgnoredFieldsHeader
 from yeoul.web_process.http.error_responses import ErrorShape, ErrorShapes, install_error_handlers
 from yeoul.web_process.http.origins import Origins
 from yeoul.web_process.http.turnstile import Turnstile
+from yeoul.web_process.ollama.line_format import ollama_error
+from yeoul.web_process.ollama.routes.embed import embed_router
+from yeoul.web_process.ollama.routes.models import models_router as ollama_models_router
+from yeoul.web_process.ollama.routes.text import text_router
 from yeoul.web_process.openai.routes.chat import chat_router
 from yeoul.web_process.openai.routes.completions import completions_router
 from yeoul.web_process.openai.routes.embeddings import embeddings_router
@@ -21,27 +27,35 @@ from yeoul.web_process.responses.routes.responses import responses_router
 from yeoul.web_process.server_context import ServerContext
 
 # The beginnings of paths -> how errors are spelled there; everywhere else as OpenAI does.
-_ERROR_SHAPES: dict[str, ErrorShape] = {}
+_ERROR_SHAPES: dict[str, ErrorShape] = {"/api/": ollama_error}
+
+_ROUTERS = (
+    completions_router,
+    chat_router,
+    responses_router,
+    embeddings_router,
+    models_router,
+    tokenize_router,
+    text_router,
+    embed_router,
+    ollama_models_router,
+    health_router,
+)
 
 
 def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     """The application around an engine that may still be starting: until it is ready, requests get 503."""
     # A redirect would be to http:// behind a proxy that ends TLS, and clients lose their key on the way.
     app = FastAPI(title="Yeoul", version=__version__, docs_url="/docs", redoc_url=None, redirect_slashes=False)
-    for build_router in (
-        completions_router,
-        chat_router,
-        responses_router,
-        embeddings_router,
-        models_router,
-        tokenize_router,
-        health_router,
-    ):
-        app.include_router(build_router(context))
+    routers = [build(context) for build in _ROUTERS]
+    for router in routers:
+        app.include_router(router)
     install_error_handlers(app)
     if context.settings.server.api_key:
         app.add_middleware(Authentication, api_keys=context.settings.server.api_key)
     app.add_middleware(IgnoredFieldsHeader)
     app.add_middleware(Turnstile)
     # Around the framework: browsers ask without a key, and read no answer, the last error's included, that does not allow it.
-    return ErrorShapes(Origins(app, context.settings.server, is_on_loopback=is_on_loopback), _ERROR_SHAPES)
+    guarded = Origins(app, context.settings.server, is_on_loopback=is_on_loopback)
+    paths = (route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
+    return BarePaths(ErrorShapes(guarded, _ERROR_SHAPES), paths)

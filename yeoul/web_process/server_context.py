@@ -20,6 +20,8 @@ from yeoul.web_process.http.body_reader import BodyReader
 from yeoul.web_process.http.request_body import ServedBody
 from yeoul.web_process.store.database import Database
 
+LATEST = ":latest"
+
 
 class SamplingBody(Protocol):
     """A request that says how its answer is sampled."""
@@ -51,7 +53,7 @@ class ServerContext:
         return self.settings.server.served_model_name or [self.llm.model.files.name]
 
     def find_model(self, name: str | None) -> ServedName:
-        """What is served under the name that a request says.
+        """What is served under the name that a request says; Ollama's clients put ``:latest`` behind it.
 
         Raises:
             NotFoundError: no such model here.
@@ -59,6 +61,8 @@ class ServerContext:
         """
         self.llm.check_health()
         names = self.names
+        if name is not None and name not in names:
+            name = name.removesuffix(LATEST)
         if name is not None and name not in names:
             raise NotFoundError(
                 f"the model {name[:200]!r} does not exist here; this server has {', '.join(names)}",

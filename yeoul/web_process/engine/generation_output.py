@@ -5,12 +5,22 @@
 
 from __future__ import annotations
 
-import struct
+from typing import NamedTuple
 
 import msgspec
 
 from yeoul.errors import RequestFailedError
 from yeoul.messages.outputs import FinishReason, TokenLogprobs
+from yeoul.web_process.engine.vectors import as_numbers
+
+
+class AnswerTimes(NamedTuple):
+    """How long a choice took, in seconds: in all, waiting for its turn, up to its first token, and for the rest."""
+
+    total: float
+    queue: float
+    prompt: float
+    generation: float
 
 
 class GenerationOutput(msgspec.Struct, kw_only=True):
@@ -21,6 +31,7 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
     text. ``marks`` are the places in it where tokens begin that the answer's reader has to know. ``prompt_logprobs`` comes
     once, with the first delta. ``num_output_tokens`` counts the choice's tokens so far.
     ``finish_reason`` is set in the last delta of a choice; ``stop_reason`` is then the stop string or the stop token's id.
+    ``times`` come with the last delta of a choice that ended by itself or at a limit.
     ``embedding`` holds float32 values, little endian, where a vector was asked for.
     """
 
@@ -39,17 +50,23 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
     embedding: bytes | None = None
+    times: AnswerTimes | None = None
 
     @property
-    def vector(self) -> list[float]:
-        """The values of ``embedding``.
+    def vector_bytes(self) -> bytes:
+        """``embedding``.
 
         Raises:
             RequestFailedError: there is none.
         """
         if self.embedding is None:
             raise RequestFailedError(f"the request ended without a vector ({self.finish_reason})")
-        return list(struct.unpack(f"<{len(self.embedding) // 4}f", self.embedding))
+        return self.embedding
+
+    @property
+    def vector(self) -> list[float]:
+        """The values of ``embedding``. Raises as ``vector_bytes``."""
+        return as_numbers(self.vector_bytes)
 
     def merge(self, later: GenerationOutput) -> None:
         """Takes in the delta that came after this one, of the same choice."""
@@ -64,3 +81,4 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
         self.finish_reason = later.finish_reason
         self.stop_reason = later.stop_reason
         self.embedding = later.embedding
+        self.times = later.times

@@ -62,6 +62,11 @@ class ModelText:
         """Every token that ends an answer."""
         return self.tokenizer.eos_token_ids
 
+    @property
+    def template_source(self) -> str | None:
+        """The model's chat template as it is written; None where it has none."""
+        return self._chat_template.source
+
     async def tokenize_all(
         self, prompts: Sequence[Prompt], limits: Limits, add_special_tokens: bool, tenant: str
     ) -> list[list[int]]:

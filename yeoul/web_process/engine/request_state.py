@@ -14,7 +14,7 @@ from yeoul.errors import InvalidRequestError, RequestFailedError, TooManyRequest
 from yeoul.messages.outputs import FinishReason, RequestFault, RequestOutput
 from yeoul.messages.requests import AddRequest
 from yeoul.recovery.crash_inquiry import CrashCount
-from yeoul.web_process.engine.generation_output import GenerationOutput
+from yeoul.web_process.engine.generation_output import AnswerTimes, GenerationOutput
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.engine.request_place import MAY_FOLLOW, RequestPlace
 from yeoul.web_process.engine.request_stream import RequestStream
@@ -55,6 +55,8 @@ class RequestState:
         self._prompt_index = prompt_index
         self._detokenizer = detokenizer
         self._num_cached_tokens = 0
+        self._queue_seconds = 0.0
+        self._first_time = arrival
         self._can_trim = bool(add.sampling.stop)
 
     def move_to(self, place: RequestPlace) -> None:
@@ -133,6 +135,7 @@ class RequestState:
             finish_reason=finish_reason,
             stop_reason=stop_reason,
             embedding=output.embedding,
+            times=self._times(now) if finish_reason is not None else None,
         )
         if self._detokenizer.has_marks:
             delta.marks = self._detokenizer.take_marks(len(text))
@@ -156,10 +159,17 @@ class RequestState:
                 self._observer.next_tokens(self._who, len(output.new_token_ids), now - self._last_time)
             else:
                 self._observer.first_token(self._who, now - self._arrival)
+                self._first_time = now
             self._last_time = now
         if output.queue_seconds is not None:  # what comes with the first output alone
             self._num_cached_tokens = output.num_cached_tokens
+            self._queue_seconds = output.queue_seconds
             self._observer.queued(self._who, output.queue_seconds)
+
+    def _times(self, now: float) -> AnswerTimes:
+        first = self._first_time if self.output_token_ids else now  # a vector comes without tokens
+        prompt_seconds = max(0.0, first - self._arrival - self._queue_seconds)
+        return AnswerTimes(now - self._arrival, self._queue_seconds, prompt_seconds, now - first)
 
     def fail(self, error: Exception, now: float) -> None:
         """The request has failed; its reader learns why. One failed choice ends the whole stream."""

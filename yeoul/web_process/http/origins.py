@@ -19,6 +19,9 @@ from yeoul.web_process.http.authentication import OPEN_PATHS
 from yeoul.web_process.http.error_responses import ErrorResponse
 
 _ANY = "*"
+# What ``curl -d`` says of JSON, as in everything that is written about Ollama; a page's form comes with its origin.
+_TYPE_OF_CURL = "application/x-www-form-urlencoded"
+_OF_OLLAMA = "/api/"
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # as people type them
 
 
@@ -55,7 +58,7 @@ class Origins:
             headers = Headers(scope=scope)
             refusal = self._find_unknown_host(scope, headers)
             if refusal is None and scope["method"] == "POST":
-                refusal = _find_wrong_type(headers)
+                refusal = _find_wrong_type(scope["path"], headers)
         app = self._app if refusal is None else ErrorResponse(refusal)
         await app(scope, receive, send)
 
@@ -112,9 +115,11 @@ def _name_of(host: str) -> str:
     return host.partition(":")[0].removesuffix(".")
 
 
-def _find_wrong_type(headers: Headers) -> UserError | None:
+def _find_wrong_type(path: str, headers: Headers) -> UserError | None:
     kind = (headers.get("content-type") or "application/json").partition(";")[0].strip().lower()
     if kind.endswith(("/json", "+json")):
+        return None
+    if kind == _TYPE_OF_CURL and path.startswith(_OF_OLLAMA) and "origin" not in headers:
         return None
     return InvalidRequestError(
         f"the body's type is {kind[:100]!r}; send JSON with the header content-type: application/json", status=415

@@ -1,0 +1,70 @@
+"""``POST /api/embed`` and ``/api/embeddings``; knows the shape of request and answer, nothing of how vectors are made."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Request, Response
+
+from yeoul.web_process.engine.admission import named_as
+from yeoul.web_process.engine.generation_output import GenerationOutput
+from yeoul.web_process.engine.vectors import as_numbers, shortened
+from yeoul.web_process.http.answering import collect
+from yeoul.web_process.http.caller import caller_of
+from yeoul.web_process.http.openapi import body_of
+from yeoul.web_process.http.writing import json_response, write_apart
+from yeoul.web_process.ollama.line_format import encode, nanoseconds
+from yeoul.web_process.ollama.schemas.answers import EMBEDDED, EMBEDDING, answers
+from yeoul.web_process.ollama.schemas.others import EmbeddingsRequest, EmbedRequest
+from yeoul.web_process.server_context import ServerContext
+
+_FEW_VECTORS = 16
+
+
+def embed_router(context: ServerContext) -> APIRouter:
+    """The routes, bound to the engine."""
+    router = APIRouter()
+
+    @router.post("/api/embed", responses=answers(EMBEDDED), openapi_extra=body_of(EmbedRequest))
+    async def embed(request: Request) -> Response:
+        """A vector of length 1 for each text."""
+        start = time.monotonic()
+        body = await context.bodies.read(request, EmbedRequest)
+        model, texts = context.find_model(body.model), body.inputs
+        if not texts:
+            return json_response(encode({"model": body.model, "embeddings": []}))
+        terms = context.terms(caller_of(request), body, model)
+        with named_as("input"):
+            stream = await model.llm.embed(texts, terms=terms)
+        outputs = await collect(request, stream)
+        dimensions = body.dimensions or None  # as in Go, 0 is nothing
+
+        def written() -> bytes:
+            vectors = b",".join(encode(_numbers(output, dimensions)) for output in outputs)
+            waited = min((output.times.queue for output in outputs if output.times is not None), default=0.0)
+            return b'{"model":%b,"embeddings":[%b],"total_duration":%d,"load_duration":%d,"prompt_eval_count":%d}' % (
+                encode(body.model),
+                vectors,
+                nanoseconds(time.monotonic() - start),
+                nanoseconds(waited),
+                stream.num_prompt_tokens,
+            )
+
+        return json_response(written() if len(outputs) <= _FEW_VECTORS else await write_apart(written))
+
+    @router.post("/api/embeddings", responses=answers(EMBEDDING), openapi_extra=body_of(EmbeddingsRequest))
+    async def embed_one(request: Request) -> Response:
+        """The older form: one text, one vector."""
+        body = await context.bodies.read(request, EmbeddingsRequest)
+        model = context.find_model(body.model)
+        if not body.prompt:
+            return json_response(encode({"embedding": []}))
+        stream = await model.llm.embed([body.prompt], terms=context.terms(caller_of(request), body, model))
+        (output,) = await collect(request, stream)
+        return json_response(encode({"embedding": _numbers(output, None)}))
+
+    return router
+
+
+def _numbers(output: GenerationOutput, dimensions: int | None) -> list[float]:
+    return as_numbers(shortened(output.vector_bytes, dimensions))

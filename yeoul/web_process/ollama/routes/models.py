@@ -1,0 +1,96 @@
+"""What Ollama's clients ask of models, and what they may not do to them here; knows the cards and nothing of the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from yeoul.errors import ForbiddenError, NotFoundError
+from yeoul.web_process.http.openapi import answers_of, body_of
+from yeoul.web_process.http.writing import json_response
+from yeoul.web_process.ollama.line_format import LINES, encode
+from yeoul.web_process.ollama.model_cards import ModelCards
+from yeoul.web_process.ollama.schemas.answers import RUNNING, SHOWN, STATUS, TAGS, VERSION, answers
+from yeoul.web_process.ollama.schemas.others import ModelRequest
+from yeoul.web_process.server_context import ServerContext
+
+API_VERSION = "0.13.0"
+"""Of Ollama, whose API this is: clients refuse older ones. Ours is at ``/version``."""
+
+_GREETING = "Ollama is running"  # some clients compare it
+_GREETING_OF_PAGES = "Yeoul is running: /docs shows its routes, /v1/models and /api/tags what it serves"
+# Method and path of what would change the models of a server.
+_REFUSED = (
+    ("POST", "/api/push"),
+    ("POST", "/api/create"),
+    ("POST", "/api/copy"),
+    ("DELETE", "/api/delete"),
+    ("POST", "/api/blobs/{digest}"),
+)
+
+
+def models_router(context: ServerContext) -> APIRouter:
+    """The routes, bound to the cards."""
+    router, cards = APIRouter(), ModelCards(context)
+
+    @router.head("/", include_in_schema=False)
+    @router.get("/", response_class=PlainTextResponse, responses=answers_of(None, media_type="text/plain"))
+    async def greet(request: Request) -> Response:
+        """By this Ollama's clients know that somebody is there; a browser is told what there is to see."""
+        is_page = "text/html" in request.headers.get("accept", "")
+        return PlainTextResponse(_GREETING_OF_PAGES if is_page else _GREETING)
+
+    @router.head("/api/version", include_in_schema=False)
+    @router.get("/api/version", response_model=None, responses=answers(VERSION))
+    async def version() -> dict[str, str]:
+        """The version of Ollama whose API this is."""
+        return {"version": API_VERSION}
+
+    @router.head("/api/tags", include_in_schema=False)
+    @router.get("/api/tags", response_model=None, responses=answers(TAGS))
+    async def tags() -> dict[str, Any]:
+        """The names that requests may use."""
+        context.llm.check_health()
+        return {"models": await cards.listed()}
+
+    @router.get("/api/ps", response_model=None, responses=answers(RUNNING))
+    async def running() -> dict[str, Any]:
+        """The same: what is served is loaded."""
+        context.llm.check_health()
+        return {"models": await cards.running()}
+
+    @router.post("/api/show", responses=answers(SHOWN), openapi_extra=body_of(ModelRequest))
+    async def show(request: Request) -> Response:
+        """What is known of a model."""
+        body = await context.bodies.read(request, ModelRequest)
+        return json_response(encode(await cards.shown(context.find_model(body.wanted).name)))
+
+    @router.post("/api/pull", responses=answers(STATUS, lines=True), openapi_extra=body_of(ModelRequest))
+    async def pull(request: Request) -> Response:
+        """Succeeds for what is served, as many clients do this first."""
+        body = await context.bodies.read(request, ModelRequest)
+        try:
+            context.find_model(body.wanted)
+        except NotFoundError as error:
+            error.message += f", and fetches no other: {_AT_START}"
+            raise
+        media_type = "application/json" if body.stream is False else LINES.decode()
+        return Response(encode({"status": "success"}) + b"\n", media_type=media_type)
+
+    @router.head("/api/blobs/{digest}", include_in_schema=False)
+    async def find_blob(digest: str) -> Response:
+        """There are none."""
+        raise NotFoundError(f"this server keeps no blobs, so not {digest[:80]!r} either")
+
+    async def refuse(request: Request) -> Response:
+        """What this server serves is chosen when it is started."""
+        raise ForbiddenError(f"{request.url.path[:80]} changes models, which this server does not do: {_AT_START}")
+
+    for method, path in _REFUSED:
+        router.add_api_route(path, refuse, methods=[method], include_in_schema=False)
+    return router
+
+
+_AT_START = "which model it serves is chosen when it is started, with yeoul serve NAME"

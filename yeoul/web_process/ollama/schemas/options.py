@@ -1,0 +1,80 @@
+"""Ollama's ``options``: how an answer is sampled; knows nothing of routes or the engine.
+
+What is of how Ollama runs models (``num_ctx``, ``num_gpu`` and others) is passed over, and named in the answer's header.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from yeoul.errors import InvalidRequestError
+from yeoul.messages.sampling import (
+    ForcedTokenIds,
+    MinP,
+    Penalty,
+    RepetitionPenalty,
+    SamplingParams,
+    StopStrings,
+    Temperature,
+    TopP,
+)
+from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.http.request_body import RequestBody
+
+Whole = int | float
+"""A whole number, which Go's clients may write with a point."""
+
+_DEFAULTS: dict[str, Any] = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
+
+
+class Options(RequestBody, kw_only=True):
+    """``num_predict`` below 1 fills the context; ``seed`` below 0 is any. ``forced_token_ids``: see ``SamplingParams``."""
+
+    temperature: Temperature | None = None
+    top_k: Whole | None = None
+    top_p: TopP | None = None
+    min_p: MinP | None = None
+    seed: Whole | None = None
+    num_predict: Whole | None = None
+    stop: str | StopStrings | None = None
+    repeat_penalty: RepetitionPenalty | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    forced_token_ids: ForcedTokenIds | None = None
+
+
+def sampling_of(options: Options | None, defaults: SamplingDefaults, num_logprobs: int | None) -> SamplingParams:
+    """The parameters: what the request says, else what the model's authors recommend, else what Ollama does.
+
+    Raises:
+        InvalidRequestError: a number that has to be whole is not.
+    """
+    said = options or Options()
+    num_predict, seed = _whole("num_predict", said.num_predict), _whole("seed", said.seed)
+    wanted: dict[str, Any] = {
+        "temperature": said.temperature,
+        "top_k": _whole("top_k", said.top_k),
+        "top_p": said.top_p,
+        "min_p": said.min_p,
+        "seed": None if seed is not None and seed < 0 else seed,
+        "max_tokens": None if num_predict is not None and num_predict < 1 else num_predict,
+        "stop": [said.stop] if isinstance(said.stop, str) else said.stop,
+        "repetition_penalty": said.repeat_penalty,
+        "presence_penalty": said.presence_penalty,
+        "frequency_penalty": said.frequency_penalty,
+        "forced_token_ids": said.forced_token_ids,
+        "logprobs": num_logprobs,
+    }
+    by_authors = {name: value for name, value in msgspec.structs.asdict(defaults).items() if value is not None}
+    by_request = {name: value for name, value in wanted.items() if value is not None}
+    return SamplingParams(**{**_DEFAULTS, **by_authors, **by_request})
+
+
+def _whole(name: str, value: Whole | None) -> int | None:
+    if value is None or isinstance(value, int):
+        return value
+    if not value.is_integer():
+        raise InvalidRequestError(f"options.{name} is {value:g}; expected a whole number", param=f"options.{name}")
+    return int(value)
