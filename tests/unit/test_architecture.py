@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         "errors", "log", "messages", "config", "model_files", "llm", "web_process.server", "engine_process.headless",
         "engine_process.replay", "recovery",
-        "progress", "transport.child_process", "transport.child_reports",
+        "progress", "transport.child_process", "transport.child_reports", "web_process.batches.run_file",
     },
     "llm": {
         "errors", "messages", "config", "progress", "transport.thread_names", "web_process.engine.async_llm",
@@ -59,7 +59,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Rooms of the web process, from the ground up: each may import what stands before it.
 WEB_FLOORS = [
-    {"engine"}, {"http", "store"}, {"answers"}, {"server_context"}, {"openai", "responses", "ollama"}, {"operations"},
+    {"engine"}, {"http", "store"}, {"answers"}, {"server_context"}, {"openai", "responses", "ollama"}, {"batches"},
+    {"operations"},
     {"app"}, {"http_server"}, {"server"},
 ]  # fmt: skip
 KNOW_NO_HTTP = {"engine", "store", "answers"}

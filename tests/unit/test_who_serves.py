@@ -28,7 +28,7 @@ STARTERS = {"start_thread", "create_task", "ensure_future", "Thread"}  # a pool'
 # Awaited by whoever starts it, who gets its error.
 AWAITED = {
     "LLM", "LLMStop", "drain", "end", "finish_requests", "health_generate", "load_text", "send_events", "start",
-    "start_engine", "wait_for_death", "wait_for_engine", "wait_for_signal",
+    "start_engine", "take_lines", "wait_for_death", "wait_for_engine", "wait_for_signal",
 }  # fmt: skip
 
 

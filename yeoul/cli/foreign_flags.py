@@ -50,6 +50,7 @@ _HERE = {
         --disable-uvicorn-access-log --log-config-file --log-file --log-disable --log-config --show-time-cost""",
 }
 _NEEDLESS = {
+    "answers are written to the output file as they come, half a file included": "--output-tmp-dir",
     "requests are always batched as they come": "-cb --cont-batching -nocb --no-cont-batching",
     "the scheduler learns how long steps and answers are": """--schedule-conservativeness --num-scheduler-steps
         --stream-interval --num-lookahead-slots""",
@@ -145,7 +146,6 @@ FOREIGN_COMMANDS = {
     "cp": "--served-model-name gives a model another name",
     "push": "models are published on their hub",
     "top": "/metrics tells what runs",
-    "run-batch": "batches are not built yet",
     "complete": "yeoul chat talks to a model",
     "collect-env": "the first lines of the log say what runs where",
     "launch-server": "it is yeoul serve",

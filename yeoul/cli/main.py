@@ -20,6 +20,7 @@ from yeoul.cli.foreign_flags import FOREIGN_COMMANDS, foreign_in
 from yeoul.cli.grouped_help import GroupedHelpCommand
 from yeoul.cli.pull import pull
 from yeoul.cli.replay import replay
+from yeoul.cli.run_batch import run_batch
 from yeoul.cli.serve import serve
 from yeoul.cli.setting_flags import with_setting_flags
 from yeoul.config.fields import nearest
@@ -48,6 +49,7 @@ app.command(cls=GroupedHelpCommand)(with_setting_flags(serve))
 app.command(cls=GroupedHelpCommand)(with_setting_flags(chat))
 app.command("run", cls=GroupedHelpCommand, short_help="The same as chat.")(with_setting_flags(chat))
 app.command(cls=GroupedHelpCommand, short_help="Fetch a model, and say where it is.")(pull)
+app.command("run-batch", cls=GroupedHelpCommand)(with_setting_flags(run_batch))
 app.command("list", cls=GroupedHelpCommand)(list_models)
 app.command("rm", cls=GroupedHelpCommand)(remove_models)
 app.command(cls=GroupedHelpCommand, short_help="Run what was computed when a process died again.")(replay)
