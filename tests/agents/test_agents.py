@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -20,12 +19,11 @@ import pytest
 from tests.agents.agents import AFTER, AGENTS, BEFORE, CODEX_MODEL, FILE, LAST_WORD, MODEL, OUTPUT, SAID, THOUGHT, Agent, Call
 from tests.agents.forcing_proxy import Exchange, ForcingProxy
 from tests.agents.small_model import END_OF_TURN, write_small_model
+from tests.npm_packages import install_packages
 from tests.running_server import RunningServer
 
 pytestmark = [pytest.mark.agents, pytest.mark.timeout(900)]
 
-HERE = Path(__file__).parent
-INSTALLED = HERE.parents[1] / "build" / "agents"
 TIMEOUT_SECONDS = 200.0
 BLOCK_SIZE = 16
 
@@ -33,17 +31,7 @@ BLOCK_SIZE = 16
 @pytest.fixture(scope="session")
 def programs() -> Path:
     """The folder of the agents' commands; they are installed where they are not, as the lock file says."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("there is no node here: the agents come from npm")
-    INSTALLED.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(HERE / name, INSTALLED)
-    command = [npm, "install", "--no-audit", "--no-fund", "--no-save"]
-    done = subprocess.run(command, cwd=INSTALLED, capture_output=True, text=True, timeout=600)
-    if done.returncode != 0:
-        pytest.skip(f"npm does not give the agents: {done.stderr[-500:]}")
-    return INSTALLED / "node_modules" / ".bin"
+    return install_packages(Path(__file__).parent, "agents") / "node_modules" / ".bin"
 
 
 @pytest.fixture(scope="module")
