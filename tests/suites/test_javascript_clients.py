@@ -1,4 +1,4 @@
-"""The JavaScript clients of OpenAI and Anthropic on a running server: their own tests in ``javascript``, run by node."""
+"""JavaScript clients as applications use them, on a running server: the tests in ``javascript``, run by node."""
 
 from __future__ import annotations
 
