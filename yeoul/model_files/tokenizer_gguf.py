@@ -73,6 +73,13 @@ END_OF_ANSWER_KEYS = (
     "fim_sep_token_id",
 )
 
+# What stands where in a prompt with a gap -> llama.cpp's key, and the one that it had before.
+FILL_IN_KEYS = {
+    "prefix": ("fim_pre_token_id", "prefix_token_id"),
+    "suffix": ("fim_suf_token_id", "suffix_token_id"),
+    "middle": ("fim_mid_token_id", "middle_token_id"),
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -108,6 +115,7 @@ def source_from_gguf(path: str) -> TokenizerSource:
         eos_token=None if eos_token_id is None else tokens[eos_token_id],
         special_tokens=_named_tokens(tokens, unk_token=unknown_token_id, pad_token=padding_token_id),
         eos_token_ids=_eos_token_ids(fields, tokens, vocabulary.token_types, eos_token_id),
+        fill_in_token_ids=_fill_in_token_ids(fields, tokens),
         add_bos_token=fields.optional_boolean("add_bos_token"),
         add_eos_token=fields.boolean("add_eos_token", False),
         chat_template=template.optional_text("chat_template"),
@@ -205,6 +213,11 @@ def _eos_token_ids(fields: TypedFields, tokens: list[str], types: list[int], eos
         if others <= named.keys():
             named.pop(token, None)
     return list(dict.fromkeys(token_id for token_id in (*said, *named.values()) if token_id is not None))
+
+
+def _fill_in_token_ids(fields: TypedFields, tokens: list[str]) -> dict[str, int]:
+    found = ((use, _special_id(fields, key, tokens, None)) for use, keys in FILL_IN_KEYS.items() for key in reversed(keys))
+    return {use: token_id for use, token_id in found if token_id is not None}
 
 
 def _named_tokens(tokens: list[str], **ids: int | None) -> dict[str, str]:

@@ -13,11 +13,13 @@ import jinja2.meta
 from yeoul.errors import ConfigError, InvalidRequestError, RequestFailedError
 from yeoul.model_files.tokenizer_source import TokenizerSource
 from yeoul.text.message_order import find_message_order, order_messages
-from yeoul.text.template_messages import adapt_messages, find_content_forms
+from yeoul.text.template_messages import adapt_messages, find_content_forms, without_developers
 from yeoul.text.template_sandbox import TemplateRefusalError, TemplateSandbox, TemplateTimeoutError, render_limited
 
 _RESERVED_NAMES = frozenset({"messages", "tools", "add_generation_prompt", "chat_template", "self"})
 _PROBE_SECONDS = 1.0
+# Stands behind the message that is to be continued, so that its end is found whatever the template does to it.
+_END_OF_MESSAGE = "\uf8ff<the message goes on here>\uf8ff"
 _PROBE_TOOLS = [{"type": "function", "function": {"name": "f", "description": "", "parameters": {"type": "object"}}}]
 
 logger = logging.getLogger(__name__)
@@ -98,16 +100,19 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         *,
         add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
         variables: Mapping[str, Any] | None = None,
         timeout_seconds: float = math.inf,
     ) -> str:
         """The prompt for ``messages``; it holds its special tokens, a BOS too, so encode it without adding more.
 
         ``variables`` are the template's own switches (``enable_thinking``). A message's ``content`` may be a text or a list
-        of text parts; the template gets the form that it reads.
+        of text parts; the template gets the form that it reads. With ``continue_final_message`` the prompt ends with the
+        text of the last message, which stays open.
 
         Raises:
-            InvalidRequestError: the model has no template, or its template refuses or cannot render these messages.
+            InvalidRequestError: the model has no template, or its template refuses or cannot render these messages, or
+                writes no end of the last one.
             ChatTemplateTimeoutError: it is one, for a template that takes longer than ``timeout_seconds``.
             RequestFailedError: the template renders nothing, whatever the conversation.
         """
@@ -120,7 +125,24 @@ class ChatTemplate:
                 param="messages",
             )
         context = {**(variables or {}), "tools": tools or None, "add_generation_prompt": add_generation_prompt}
-        return template.render(messages, context, timeout_seconds)
+        if not continue_final_message:
+            return template.render(messages, context, timeout_seconds)
+        prompt = template.render([*messages[:-1], _with_marked_end(messages[-1])], context, timeout_seconds)
+        end = prompt.rfind(_END_OF_MESSAGE)
+        if end < 0:
+            raise InvalidRequestError(
+                "this model's chat template does not write the text of the last message, which so cannot be continued",
+                param="continue_final_message",
+            )
+        return prompt[:end]
+
+
+def _with_marked_end(message: Mapping[str, Any]) -> dict[str, Any]:
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return {**message, "content": content + _END_OF_MESSAGE}
+    last = content[-1]
+    return {**message, "content": [*content[:-1], {**last, "text": f"{last.get('text') or ''}{_END_OF_MESSAGE}"}]}
 
 
 class _CompiledTemplate:
@@ -128,6 +150,7 @@ class _CompiledTemplate:
 
     def __init__(self, source: str, variables: Mapping[str, Any]) -> None:
         self._variables = variables
+        self._knows_developer = "developer" in source
         self.fault: str | None = None
         self.names: frozenset[str] = frozenset()
         try:
@@ -146,11 +169,8 @@ class _CompiledTemplate:
         """Raises InvalidRequestError where the template refuses, fails, or goes over a limit."""
         if self.fault is not None:
             raise RequestFailedError(f"the model's chat template {self.fault}; use /v1/completions")
-        context = {
-            **self._variables,
-            **variables,
-            "messages": adapt_messages(order_messages(messages, self._order), self._forms),
-        }
+        ordered = order_messages(messages if self._knows_developer else without_developers(messages), self._order)
+        context = {**self._variables, **variables, "messages": adapt_messages(ordered, self._forms)}
         try:
             return render_limited(self._template, context, timeout_seconds)
         except TemplateTimeoutError as error:

@@ -60,6 +60,11 @@ def _keeps_probe(prompt: str) -> bool:
     return _PROBE in prompt and f"'text': '{_PROBE}'" not in prompt and f'"text": "{_PROBE}"' not in prompt
 
 
+def without_developers(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Copies of the messages, with the older name of a role that most templates do not know."""
+    return [{**message, "role": "system"} if message.get("role") == "developer" else dict(message) for message in messages]
+
+
 def adapt_messages(messages: Sequence[Mapping[str, Any]], forms: Mapping[str, ContentForm]) -> list[dict[str, Any]]:
     """Copies of the messages: content in the form that the template reads for their role, tool calls as objects.
 

@@ -6,12 +6,13 @@ answer and the text that was streamed token by token are the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from yeoul.errors import InvalidRequestError
 from yeoul.model_files.tokenizer_source import TokenizerSource
 from yeoul.text.byte_vocabulary import ByteVocabulary
+from yeoul.text.fill_in import FillMarkers
 from yeoul.text.library_vocabulary import LibraryVocabulary
 from yeoul.text.token_bytes import TokenBytes
 
@@ -45,12 +46,20 @@ class Tokenizer:
     A model's embedding may have more rows than ``vocab_size`` (they are padding): such ids decode to nothing.
     """
 
-    def __init__(self, vocabulary: Vocabulary, *, bos_token_id: int | None, eos_token_ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        bos_token_id: int | None,
+        eos_token_ids: Sequence[int],
+        fill_in_token_ids: Mapping[str, int] | None = None,
+    ) -> None:
         self._vocabulary = vocabulary
         self._bytes = TokenBytes(vocabulary.bytes_of)
         self._text_bytes = TokenBytes(lambda token_id: b"" if token_id in self.special_token_ids else self._bytes[token_id])
         self.bos_token_id = bos_token_id
         self.eos_token_ids = list(eos_token_ids)
+        self.fill_markers = FillMarkers.find(vocabulary.find, fill_in_token_ids or {})
 
     @classmethod
     def load(cls, source: TokenizerSource) -> Tokenizer:
@@ -60,7 +69,12 @@ class Tokenizer:
             ModelFileError: the files are damaged, or of a kind that is not known.
         """
         vocabulary = ByteVocabulary(source) if source.kind == "bytes" else LibraryVocabulary.load(source)
-        return cls(vocabulary, bos_token_id=source.bos_token_id, eos_token_ids=source.eos_token_ids)
+        return cls(
+            vocabulary,
+            bos_token_id=source.bos_token_id,
+            eos_token_ids=source.eos_token_ids,
+            fill_in_token_ids=source.fill_in_token_ids,
+        )
 
     @property
     def vocab_size(self) -> int:
@@ -93,6 +107,19 @@ class Tokenizer:
         if token_ids[: len(prefix)] != prefix:
             token_ids = prefix + token_ids
         return token_ids + suffix if suffix else token_ids
+
+    def encode_gap(self, before: str | list[int], behind: str) -> list[int]:
+        """The ids that ask for what stands between two texts, after a BOS where the model's prompts begin with one.
+
+        Raises:
+            InvalidRequestError: the model has no tokens for that; a text as for ``encode``.
+        """
+        if self.fill_markers is None:
+            raise InvalidRequestError(
+                "this model's vocabulary has no tokens for filling a gap between two texts: leave suffix out", param="suffix"
+            )
+        token_ids = self._vocabulary.encode(before) if isinstance(before, str) else before
+        return self._vocabulary.prefix + self.fill_markers.frame(token_ids, self._vocabulary.encode(behind))
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of ``token_ids``; bytes that are no UTF-8 become U+FFFD.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -277,3 +278,28 @@ def test_loops_know_their_place():
 
 def test_arithmetic_is_still_possible():
     assert ChatTemplate("{{ 6 * 7 }}{{ '-' * 3 }}{{ 2 ** 10 }}{{ range(3) | sum }}").render(USER) == "42---10243"
+
+
+TRIMMING = "{% for message in messages %}<{{ message.role }}>{{ message.content | trim }}</{{ message.role }}>{% endfor %}"
+
+
+@pytest.mark.parametrize("content", ["Once upon a ", " x", "", "a</assistant><user>", "Once upon a Once upon a"])
+def test_a_message_that_is_continued_stays_open_behind_its_last_character(content):
+    conversation = [*USER, {"role": "assistant", "content": content}]
+    prompt = ChatTemplate(TRIMMING).render(conversation, add_generation_prompt=False, continue_final_message=True)
+    assert prompt == "<user>Hi <b></user><assistant>" + content.lstrip()
+    parts: list[Any] = [*USER, {"role": "assistant", "content": [{"type": "text", "text": content}]}]
+    assert ChatTemplate(TRIMMING).render(parts, add_generation_prompt=False, continue_final_message=True) == prompt
+
+
+def test_a_template_that_leaves_the_last_message_out_cannot_continue_it():
+    template = ChatTemplate("{% for message in messages[:-1] %}{{ message.content }}{% endfor %}")
+    with pytest.raises(InvalidRequestError, match="cannot be continued"):
+        template.render([*USER, *USER], continue_final_message=True)
+
+
+def test_a_developer_is_the_system_for_a_template_that_knows_none():
+    chat = [{"role": "developer", "content": "x"}, *USER]
+    assert ChatTemplate(CHATML).render(chat).startswith("<|im_start|>system\n")
+    knowing = CHATML + "{% if messages[0].role == 'developer' %}!{% endif %}"
+    assert ChatTemplate(knowing).render(chat).startswith("<|im_start|>developer\n")

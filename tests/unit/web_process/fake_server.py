@@ -80,9 +80,12 @@ class FakeServer:
 class LastingServer:
     """One server for many scenes, for tests that leave nothing behind in it."""
 
+    def __init__(self, chosen: Settings | None = None) -> None:
+        self._chosen = chosen
+
     def __enter__(self) -> LastingServer:
         self._runner = asyncio.Runner()
-        self._server = self._runner.run(FakeServer().__aenter__())
+        self._server = self._runner.run(FakeServer(self._chosen).__aenter__())
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgspec
 
+from yeoul.errors import InvalidRequestError
 from yeoul.grammars.structured_output import StructuredOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.text.answers.answer_reader import AnswerReader
 from yeoul.web_process.engine.admission import named_as
 from yeoul.web_process.engine.answer_families import opening_of
 from yeoul.web_process.engine.answer_grammars import AnswerForm
+from yeoul.web_process.engine.prompt_frame import PLAIN_FRAME, PromptFrame
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import ServiceTerms
@@ -33,7 +35,10 @@ class Conversation:
         calls: which of them the answer may call.
         wanted: what the answer has to be.
         template_arguments: what the template is told besides.
+        must_read: those of them without which the answer would be another.
         has_opening: the template writes the beginning of an answer behind the last message.
+        is_continued: the answer goes on with the text of the last message.
+        frame: what becomes of the prompt's tokens.
         field: of the request, that has the messages.
     """
 
@@ -44,7 +49,10 @@ class Conversation:
     calls: Calls | None = None
     wanted: StructuredOutput | None = None
     template_arguments: dict[str, Any] = field(default_factory=dict)
+    must_read: frozenset[str] = frozenset()
     has_opening: bool = True
+    is_continued: bool = False
+    frame: PromptFrame = PLAIN_FRAME
     add_special_tokens: bool = False
     field: str = "messages"
 
@@ -72,10 +80,14 @@ async def start_chat(model: ServedName, conversation: Conversation, terms: Servi
     with llm.take_ticket(terms, sampling.n, num_tokens) as ticket:
         async with ticket.in_time():
             prompt, unread = await render(model, conversation, terms)
+            if ignored := conversation.must_read & unread:
+                raise InvalidRequestError(
+                    f"this model's chat template reads no {min(ignored)}: leave them out, or put them into a message",
+                    param=min(ignored),
+                )
             opening = ""
-            if families.reasoning is not None and conversation.has_opening:
-                bare, _ = await render(model, conversation, terms, has_opening=False)
-                opening = opening_of(prompt, bare)
+            if families.reasoning is not None and (conversation.has_opening or conversation.is_continued):
+                opening = opening_of(prompt, await _render_without_answer(model, conversation, terms))
             if calls is not None and calls.is_enforced:
                 grammar = await llm.grammars.of_calls(calls, families, opening)
                 sampling = msgspec.structs.replace(sampling, grammar=grammar)
@@ -94,19 +106,30 @@ async def start_chat(model: ServedName, conversation: Conversation, terms: Servi
                 add_special_tokens=conversation.add_special_tokens,
                 marked=families.marked if make_reader is not None else None,
                 form=form,
+                frame=conversation.frame,
             )
     return StartedChat(stream, make_reader, unread)
 
 
-async def render(
-    model: ServedName, conversation: Conversation, terms: ServiceTerms, *, has_opening: bool = True
-) -> tuple[str, set[str]]:
+async def _render_without_answer(model: ServedName, conversation: Conversation, terms: ServiceTerms) -> str:
+    """The prompt up to where the answer begins, be it in the opening or in the last message."""
+    if not conversation.is_continued:
+        return (await render(model, replace(conversation, has_opening=False), terms))[0]
+    before = replace(conversation, messages=lambda: conversation.messages()[:-1], is_continued=False, has_opening=False)
+    try:
+        return (await render(model, before, terms))[0]
+    except InvalidRequestError:  # a template may take no conversation without the last message
+        return ""
+
+
+async def render(model: ServedName, conversation: Conversation, terms: ServiceTerms) -> tuple[str, set[str]]:
     """The prompt that the model's template makes of it, and the arguments that the template did not read."""
     return await model.llm.text.render_chat(
         conversation.messages,
         conversation.num_bytes,
         tools=[tool.for_template() for tool in conversation.tools] or None,
-        add_generation_prompt=conversation.has_opening and has_opening,
+        add_generation_prompt=conversation.has_opening and not conversation.is_continued,
+        continue_final_message=conversation.is_continued,
         template_arguments=conversation.template_arguments,
         tenant=terms.tenant,
     )

@@ -33,6 +33,7 @@ from yeoul.web_process.engine.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.model_text import ModelText, Prompt, load_text
 from yeoul.web_process.engine.new_requests import NewRequests
+from yeoul.web_process.engine.prompt_frame import PLAIN_FRAME, PromptFrame
 from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.request_table import RequestTable
@@ -293,6 +294,7 @@ class AsyncLLM:
         pooling: str | None = None,
         marked: Mapping[int, str] | None = None,
         form: AnswerForm | None = None,
+        frame: PromptFrame = PLAIN_FRAME,
     ) -> RequestStream:
         """Checks everything, hands the prompts to the engine, and returns the stream of all their choices.
 
@@ -308,7 +310,11 @@ class AsyncLLM:
                 ticket = place.enter_context(self.take_ticket(terms, len(prompts) * sampling.n, num_tokens, request_id))
             async with ticket.in_time():
                 sampling = await self.text.spell_bad_words(sampling, ticket.terms.tenant)
-                prompt_token_ids = await self.text.tokenize_all(prompts, limits, add_special_tokens, ticket.terms.tenant)
+                prompt_token_ids = await self.text.tokenize_all(
+                    prompts, sampling, limits, add_special_tokens, ticket.terms.tenant, frame
+                )
+                if frame.suffix is not None:
+                    sampling = self.text.ending_with_gap(sampling)
                 if form is not None:
                     sampling = msgspec.structs.replace(sampling, grammar=await self.grammars.build(form))
                 if sampling.grammar is not None:

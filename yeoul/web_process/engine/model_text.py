@@ -20,6 +20,7 @@ from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.engine.admission import Limits, check_text_length, check_token_ids
 from yeoul.web_process.engine.answer_families import AnswerFamilies
 from yeoul.web_process.engine.fair_threads import FairThreads
+from yeoul.web_process.engine.prompt_frame import PromptFrame
 from yeoul.web_process.engine.served_model import ServedModel
 
 if TYPE_CHECKING:
@@ -68,24 +69,43 @@ class ModelText:
         return self._chat_template.source
 
     async def tokenize_all(
-        self, prompts: Sequence[Prompt], limits: Limits, add_special_tokens: bool, tenant: str
+        self,
+        prompts: Sequence[Prompt],
+        sampling: SamplingParams,
+        limits: Limits,
+        add_special_tokens: bool,
+        tenant: str,
+        frame: PromptFrame,
     ) -> list[list[int]]:
         """The tokens of several prompts, checked against the limits; others have their turn on the loop in between.
 
         Raises:
-            InvalidRequestError: one is empty, or has a token that the vocabulary lacks; PromptTooLongError: it does not fit.
+            InvalidRequestError: one is empty, or has a token that the vocabulary lacks; PromptTooLongError: it does not fit;
+                a suffix, for a model that cannot fill a gap.
         """
         token_ids = []
         for index, prompt in enumerate(prompts, start=1):
-            its_token_ids: object = prompt
-            if isinstance(prompt, str):
-                check_text_length(prompt, limits)
-                its_token_ids = await self.encode(prompt, add_special_tokens, tenant)
+            its_token_ids = await self._tokenize(prompt, limits, add_special_tokens, tenant, frame.suffix)
             # Tokens from our own tokenizer are checked too: it can know some that the model lacks.
-            token_ids.append(check_token_ids(its_token_ids, limits))
+            token_ids.append(check_token_ids(frame.cut(its_token_ids, sampling, limits), limits))
             if index % _NUM_PROMPTS_AT_A_TIME == 0:
                 await asyncio.sleep(0)
         return token_ids
+
+    async def _tokenize(
+        self, prompt: Prompt, limits: Limits, add_special_tokens: bool, tenant: str, suffix: str | None
+    ) -> list[int]:
+        if isinstance(prompt, str):
+            check_text_length(prompt, limits)
+        if suffix is None:
+            return await self.encode(prompt, add_special_tokens, tenant) if isinstance(prompt, str) else prompt
+        check_text_length(suffix, limits)
+        before = prompt if isinstance(prompt, str) else check_token_ids(prompt, limits)
+
+        def work() -> list[int]:
+            return self.tokenizer.encode_gap(before, suffix)
+
+        return await self._on_loop_or_apart(len(prompt) + len(suffix), tenant, work)
 
     async def spell_bad_words(self, sampling: SamplingParams, tenant: str) -> SamplingParams:
         """The same parameters, with the tokens of each bad word as it stands at the beginning of a text and inside one."""
@@ -98,13 +118,24 @@ class ModelText:
             await asyncio.sleep(0)
         return msgspec.structs.replace(sampling, bad_word_token_ids=[list(tokens) for tokens in spelled if tokens])
 
+    def ending_with_gap(self, sampling: SamplingParams) -> SamplingParams:
+        """The same parameters for an answer that fills a gap, which some models end in a way of its own."""
+        markers = self.tokenizer.fill_markers
+        if markers is None or sampling.ignore_eos:
+            return sampling
+        ends = [token_id for token_id in markers.ends if token_id not in self.eos_token_ids]
+        return msgspec.structs.replace(sampling, stop_token_ids=[*sampling.stop_token_ids, *ends])
+
     async def encode(self, text: str, add_special_tokens: bool, tenant: str) -> list[int]:
         """The tokens of any text, an empty one too."""
 
         def work() -> list[int]:
             return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
-        return work() if len(text) <= _MAX_CHARACTERS_ON_LOOP else await self._threads.run(tenant, work)
+        return await self._on_loop_or_apart(len(text), tenant, work)
+
+    async def _on_loop_or_apart(self, num_characters: int, tenant: str, work: Callable[[], list[int]]) -> list[int]:
+        return work() if num_characters <= _MAX_CHARACTERS_ON_LOOP else await self._threads.run(tenant, work)
 
     async def render_chat(
         self,
@@ -113,6 +144,7 @@ class ModelText:
         *,
         tools: list[dict[str, Any]] | None = None,
         add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
         template_arguments: dict[str, Any] | None = None,
         tenant: str = "",
     ) -> tuple[str, set[str]]:
@@ -130,6 +162,7 @@ class ModelText:
                 make_messages(),
                 tools,
                 add_generation_prompt=add_generation_prompt,
+                continue_final_message=continue_final_message,
                 variables=template_arguments,
                 timeout_seconds=timeout_seconds,
             )

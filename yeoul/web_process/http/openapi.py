@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from yeoul.web_process.http.request_body import RequestBody
+from yeoul.web_process.http.request_body import NUMBER_IN_QUOTES, RequestBody, numbers_of
 
 Schema = dict[str, Any]
 
@@ -51,7 +51,10 @@ _ERRORS = {
 def body_of(model: type[RequestBody]) -> dict[str, Any]:
     """What FastAPI's ``openapi_extra`` needs to show ``model`` as the body of a route."""
     (schema,), definitions = msgspec.json.schema_components([model])
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _inline(schema, definitions)}}}}
+    inlined = _inline(schema, definitions)
+    for name in numbers_of(model):
+        inlined["properties"][name]["anyOf"].append({"type": "string", "pattern": f"^{NUMBER_IN_QUOTES}$"})
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined}}}}
 
 
 def answers_of(

@@ -1,15 +1,18 @@
 """RequestBody: the base of every request's struct, and how JSON becomes one; knows nothing of routes.
 
-``body_reader.py`` calls ``parse_body``. A null is the same as a field left out; types are strict.
+``body_reader.py`` calls ``parse_body``. A null is the same as a field left out. Types are strict, but for numbers: 64.0 is a
+whole one, and a field that can be nothing but a number takes it in quotes too, as other servers do.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
+import msgspec.inspect
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
@@ -63,6 +66,9 @@ class ServedBody(RequestBody, kw_only=True):
 
 Body = TypeVar("Body", bound=RequestBody)
 
+NUMBER_IN_QUOTES = r"-?[0-9]{1,19}(\.[0-9]{1,19})?([eE][-+]?[0-9]{1,3})?"
+_in_quotes = re.compile(NUMBER_IN_QUOTES)
+
 
 def parse_body(body: bytes | bytearray, model: type[Body], unknown: UnknownFields | None = None) -> Body:
     """Reads JSON into ``model``; ``unknown`` takes the names of fields that are passed over.
@@ -82,11 +88,36 @@ def parse_body(body: bytes | bytearray, model: type[Body], unknown: UnknownField
     if not isinstance(fields, dict):
         raise InvalidRequestError(f"the body is a JSON {kind_of(fields)}; expected an object with the request's fields")
     _check_depth(fields)
+    _read_numbers(fields, model)
     (unknown or UnknownFields()).pass_over(fields, model)
     try:
         return msgspec.convert(fields, model)
     except msgspec.ValidationError as error:
         raise explain(error, fields) from None
+
+
+@functools.cache
+def numbers_of(model: type[RequestBody]) -> dict[str, bool]:
+    """The fields that can be nothing but a number, and of each whether it is a whole one."""
+    found = {}
+    inspected = msgspec.inspect.type_info(model)
+    assert isinstance(inspected, msgspec.inspect.StructType)
+    for field in inspected.fields:
+        kinds = field.type.types if isinstance(field.type, msgspec.inspect.UnionType) else (field.type,)
+        of_numbers = [kind for kind in kinds if not isinstance(kind, msgspec.inspect.NoneType)]
+        if all(isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType) for kind in of_numbers):
+            found[field.encode_name] = all(isinstance(kind, msgspec.inspect.IntType) for kind in of_numbers)
+    return found
+
+
+def _read_numbers(fields: dict[str, Any], model: type[RequestBody]) -> None:
+    """Puts numbers in the place of those in quotes, and whole ones in the place of those that end in ``.0``."""
+    for name, is_whole in numbers_of(model).items():
+        value = fields.get(name)
+        if isinstance(value, str) and _in_quotes.fullmatch(value):
+            fields[name] = value = int(value) if value.lstrip("-").isdecimal() else float(value)
+        if is_whole and isinstance(value, float) and value.is_integer():
+            fields[name] = int(value)
 
 
 def _check_amounts(body: bytes | bytearray) -> None:

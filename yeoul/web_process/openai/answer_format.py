@@ -6,9 +6,6 @@ import abc
 import time
 import uuid
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-import msgspec
 
 from yeoul.errors import YeoulError
 from yeoul.web_process.engine.generation_output import GenerationOutput
@@ -16,15 +13,9 @@ from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.http.error_responses import openai_error
 from yeoul.web_process.http.sse import EMPTY_EVENT, EVENTS
+from yeoul.web_process.openai.about_prompt import AboutPrompt
+from yeoul.web_process.openai.json_writing import encode_json
 from yeoul.web_process.openai.schemas.sampling_fields import SamplingFields, StreamOptions
-
-if TYPE_CHECKING:
-    pass
-
-encode_json = msgspec.json.Encoder().encode
-
-# OpenAI's stand-in for the logarithm of a probability that rounds to nothing.
-LOWEST_LOGPROB = -9999.0
 
 DONE = b"data: [DONE]\n\n"
 
@@ -107,9 +98,12 @@ class AnswerFormat(abc.ABC):
         self._tokenizer = model.llm.text.tokenizer
         self._names_ids = body.return_tokens_as_token_ids is True
         self._marks_bytes = marks_bytes
+        self._about_prompt = AboutPrompt(body, stream, self._tokenizer)
+        self._has_token_ids = body.return_token_ids is True
+        self._writes_nothing = body.writes_nothing
         self._usage = Usage(stream.num_prompt_tokens, body.stream_options)
         self._beginnings: dict[int, bytes] = {}
-        head = {
+        head: dict[str, object] = {
             "id": f"{id_prefix}-{uuid.uuid4().hex}",
             "object": kind,
             "created": int(time.time()),
@@ -117,6 +111,8 @@ class AnswerFormat(abc.ABC):
             "system_fingerprint": model.system_fingerprint,
             "seed": stream.seeds[0],
         }
+        if body.service_tier is not None:
+            head["service_tier"] = "default"  # which of OpenAI's tiers it was: there is one here
         self._head = encode_json(head)[:-1] + b","
 
     @abc.abstractmethod
@@ -126,6 +122,20 @@ class AnswerFormat(abc.ABC):
     @abc.abstractmethod
     def _choice(self, output: GenerationOutput) -> bytes:
         """A choice of the whole answer, as JSON."""
+
+    def _about_answer(self, output: GenerationOutput) -> bytes:
+        """What stands beside the choices of a whole answer, with a comma behind each field; ``output`` is the first."""
+        return b""
+
+    def _token_ids(self, output: GenerationOutput) -> bytes:
+        """The end of a choice: the ids of its new tokens, where the request wants them."""
+        return b',"token_ids":%b' % encode_json(output.token_ids) if self._has_token_ids else b""
+
+    def _leave_out(self, output: GenerationOutput) -> None:
+        """Of an answer of no tokens the one that was made, see ``SamplingFields.sampling_params``."""
+        if self._writes_nothing:
+            output.text, output.marks, output.token_ids, output.logprobs = "", [], [], []
+            output.num_output_tokens, output.finish_reason, output.stop_reason = 0, "length", None
 
     def _name(self, token_id: int) -> str:
         """How a token is called beside its log probability: its text, or ``token_id:123`` where the request wants that."""
@@ -152,7 +162,10 @@ class AnswerFormat(abc.ABC):
     def whole(self, outputs: Iterable[GenerationOutput]) -> bytes:
         """The whole answer as one JSON object."""
         choices = []
+        about = b""
         for output in outputs:
+            self._leave_out(output)
             choices.append(self._choice(output))
             self._usage.add(output)
-        return b'%b"choices":[%b],"usage":%b}' % (self._head, b",".join(choices), self._usage.to_json())
+            about = about or self._about_answer(output)
+        return b'%b"choices":[%b],%b"usage":%b}' % (self._head, b",".join(choices), about, self._usage.to_json())

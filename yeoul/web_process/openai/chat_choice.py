@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from yeoul.text.answers.parts import CallArguments, CallBegin, ReasoningPart, TextPart
+from yeoul.text.answers.parts import CallArguments, CallBegin, Part, ReasoningPart, TextPart
 from yeoul.web_process.answers.choice_reader import ChoiceReader
 from yeoul.web_process.engine.generation_output import GenerationOutput
-from yeoul.web_process.openai.answer_format import encode_json
+from yeoul.web_process.openai.json_writing import encode_json
+
+if TYPE_CHECKING:
+    from yeoul.text.answers.answer_reader import AnswerReader
+    from yeoul.text.tokenizer import Tokenizer
 
 
 class ChatChoice(ChoiceReader):
-    """Reasoning goes out under both of its names, vLLM's ``reasoning`` and DeepSeek's ``reasoning_content``."""
+    """Reasoning goes out under both of its names, vLLM's ``reasoning`` and DeepSeek's ``reasoning_content``.
+
+    Args:
+        reader, tokenizer, is_single: see ``ChoiceReader``.
+        hides_reasoning: it is counted and left out.
+        has_functions: a call is written in its older form, ``function_call``.
+    """
+
+    def __init__(
+        self,
+        reader: AnswerReader | None,
+        tokenizer: Tokenizer,
+        *,
+        is_single: bool = False,
+        hides_reasoning: bool = False,
+        has_functions: bool = False,
+    ) -> None:
+        super().__init__(reader, tokenizer, is_single=is_single)
+        self._hides_reasoning = hides_reasoning
+        self._has_functions = has_functions
+
+    def parts(self, output: GenerationOutput) -> list[Part]:
+        """See ``ChoiceReader``; without what is hidden."""
+        parts = super().parts(output)
+        return [part for part in parts if not isinstance(part, ReasoningPart)] if self._hides_reasoning else parts
 
     def deltas(self, output: GenerationOutput) -> Iterable[bytes]:
         """The inner of OpenAI's ``delta`` for each part of a delta."""
@@ -24,15 +52,19 @@ class ChatChoice(ChoiceReader):
                 case ReasoningPart(text):
                     written = encode_json(text)
                     yield b'"reasoning":%b,"reasoning_content":%b' % (written, written)
+                case CallBegin(_, name) if self._has_functions:
+                    yield b'"function_call":' + encode_json({"name": name, "arguments": ""})
+                case CallArguments(_, text) if self._has_functions:
+                    yield b'"function_call":' + encode_json({"arguments": text})
                 case CallBegin(index, name):
                     call = {"index": index, **_call(name, "")}
                     yield b'"tool_calls":[%b]' % encode_json(call)
                 case CallArguments(index, text):
                     yield b'"tool_calls":[%b]' % encode_json({"index": index, "function": {"arguments": text}})
 
-    def message(self, output: GenerationOutput) -> bytes:
-        """The inner of OpenAI's ``message`` of a whole answer."""
-        texts: list[str] = []
+    def message(self, output: GenerationOutput, before: str = "") -> bytes:
+        """The inner of OpenAI's ``message`` of a whole answer; ``before`` is text that its content begins with."""
+        texts = [before] if before else []
         reasoning: list[str] = []
         calls: list[dict[str, Any]] = []
         for part in self.parts(output):
@@ -49,11 +81,15 @@ class ChatChoice(ChoiceReader):
         if reasoning:
             written = encode_json("".join(reasoning))
             message += b',"reasoning":%b,"reasoning_content":%b' % (written, written)
+        if calls and self._has_functions:
+            return message + b',"function_call":' + encode_json(calls[0]["function"])
         return message + (b',"tool_calls":' + encode_json(calls) if calls else b"")
 
     def finish_reason(self, output: GenerationOutput) -> str | None:
         """Why the choice ended: where it ended by itself and its calls are whole, for them."""
-        return "tool_calls" if self.has_called(output) else output.finish_reason
+        if not self.has_called(output):
+            return output.finish_reason
+        return "function_call" if self._has_functions else "tool_calls"
 
 
 def _call(name: str, arguments: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from yeoul.messages.outputs import TokenLogprobs
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.served_name import ServedName
-from yeoul.web_process.openai.answer_format import LOWEST_LOGPROB, AnswerFormat, by_id, encode_json
+from yeoul.web_process.openai.answer_format import AnswerFormat, by_id
+from yeoul.web_process.openai.json_writing import LOWEST_LOGPROB, encode_json
 from yeoul.web_process.openai.schemas.completions import CompletionRequest
 from yeoul.web_process.openai.text_offsets import TextOffsets
 
@@ -18,80 +19,66 @@ class CompletionFormat(AnswerFormat):
 
     def __init__(self, body: CompletionRequest, stream: RequestStream, *, model: ServedName) -> None:
         super().__init__("cmpl", "text_completion", body, stream, model=model, marks_bytes=True)
-        self._echo = []
+        self._echo: list[str] = []
         if body.echo:
+            is_whole = body.truncate_prompt_tokens is None
             self._echo = [
-                prompt if isinstance(prompt, str) else self._tokenizer.decode(prompt, skip_special_tokens=False)
-                for prompt in body.prompt
+                said
+                if isinstance(said, str) and is_whole
+                else self._tokenizer.decode(token_ids, skip_special_tokens=not is_whole)
+                for said, token_ids in zip(body.prompt, stream.prompts, strict=True)
             ]
-        self._only_echoes = body.only_echoes
         self._num_logprobs = stream.sampling.logprobs
-        self._num_prompt_logprobs = body.prompt_logprobs  # what a whole answer says of each token of the prompt
         self._seeds_differ = len(set(stream.seeds)) > 1
         self._text_offsets: dict[int, TextOffsets] = {}
 
     def events(self, output: GenerationOutput) -> bytes:
-        """See ``EventFormat``: one event, whose constant beginning was encoded with the choice's first."""
+        """See ``EventFormat``: one event, whose constant beginning was encoded with the choice's first.
+
+        What the request wants to know of the prompt comes with the first.
+        """
         index = output.prompt_index * self._stream.sampling.n + output.choice_index
+        self._leave_out(output)
+        token_ids = self._token_ids(output)
         beginning = self._beginnings.get(index)
         if beginning is None:
-            beginning = self._beginnings[index] = b'data: %b"choices":[{"index":%d,"text":' % (self._head, index)
+            start = b'data: %b"choices":[{"index":%d,' % (self._head, index)
+            self._beginnings[index] = start + b'"text":'
+            beginning = start + self._about_prompt.fields(output) + b'"text":'
             self._put_echo_before(output)
         if self._usage.is_wanted:
             self._usage.add(output)
         tail = self._usage.tail()
-        if output.finish_reason is None and self._num_logprobs is None:
+        if output.finish_reason is None and self._num_logprobs is None and not token_ids:
             return beginning + encode_json(output.text) + _NOT_FINISHED + tail
-        return beginning + encode_json(output.text) + self._rest_of_choice(index, output) + b"]" + tail
+        return beginning + encode_json(output.text) + self._rest_of_choice(index, output, token_ids) + b"]" + tail
 
     def _choice(self, output: GenerationOutput) -> bytes:
         index = output.prompt_index * self._stream.sampling.n + output.choice_index
+        token_ids = self._token_ids(output)
         self._put_echo_before(output)
         return b'{"index":%d,%b"text":%b%b' % (
             index,
-            self._about_prompt(output),
+            self._about_prompt.fields(output),
             encode_json(output.text),
-            self._rest_of_choice(index, output),
+            self._rest_of_choice(index, output, token_ids),
         )
 
     def _put_echo_before(self, output: GenerationOutput) -> None:
-        """Before a choice's first delta; where only the echo is wanted, in place of it."""
+        """Before a choice's first delta."""
         if not self._echo:
             return
-        if self._only_echoes:
-            output.text, output.token_ids, output.logprobs = "", [], []
-            output.num_output_tokens, output.finish_reason, output.stop_reason = 0, "length", None
         output.text = self._echo[output.prompt_index] + output.text
         output.token_ids = self._stream.prompts[output.prompt_index] + output.token_ids
 
-    def _about_prompt(self, output: GenerationOutput) -> bytes:
-        """vLLM's ``prompt_logprobs``: for each token of the prompt, by token id, what is known of it and of the likeliest."""
-        if self._num_prompt_logprobs is None:
-            return b""
-        entries = (b"null" if entry is None else encode_json(self._by_token_id(entry)) for entry in output.prompt_logprobs)
-        return b'"prompt_logprobs":[%b],' % b",".join(entries)
-
-    def _by_token_id(self, entry: TokenLogprobs) -> dict[int, object]:
-        reports: dict[int, object] = {}
-        for place in range(min(1 + (self._num_prompt_logprobs or 0), len(entry.token_ids))):
-            token_id = entry.token_ids[place]
-            reports.setdefault(
-                token_id,
-                {
-                    "logprob": max(entry.logprobs[place], LOWEST_LOGPROB),
-                    "rank": place or entry.rank,
-                    "decoded_token": self._tokenizer.token_text(token_id),
-                },
-            )
-        return reports
-
-    def _rest_of_choice(self, index: int, output: GenerationOutput) -> bytes:
+    def _rest_of_choice(self, index: int, output: GenerationOutput, token_ids: bytes) -> bytes:
         logprobs = b"null" if self._num_logprobs is None else self._logprobs(index, output, self._num_logprobs)
-        return b',%b"logprobs":%b,"finish_reason":%b,"stop_reason":%b}' % (
+        return b',%b"logprobs":%b,"finish_reason":%b,"stop_reason":%b%b}' % (
             b'"seed":%d,' % output.seed if self._seeds_differ else b"",
             logprobs,
             encode_json(output.finish_reason),
             encode_json(output.stop_reason),
+            token_ids,
         )
 
     def _logprobs(self, index: int, output: GenerationOutput, num_likeliest: int) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.served_name import ServedName
-from yeoul.web_process.openai.answer_format import encode_json
+from yeoul.web_process.openai.json_writing import encode_json
 from yeoul.web_process.openai.schemas.texts import EmbeddingRequest
 
 

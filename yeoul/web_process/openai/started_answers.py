@@ -85,6 +85,7 @@ async def start_completion(
         context.to_sampling(body),
         terms=make_terms(body, model),
         add_special_tokens=body.add_special_tokens is not False,
+        frame=body.frame(body.suffix),
         form=None if (wanted := body.structured_output()) is None else AnswerForm(wanted),
     )
     return StartedAnswer(stream, lambda: CompletionFormat(body, stream, model=model))

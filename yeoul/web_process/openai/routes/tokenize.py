@@ -9,7 +9,7 @@ from yeoul.web_process.engine.ticket import guess_num_tokens
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
 from yeoul.web_process.http.writing import encode_list, json_response, write_apart
-from yeoul.web_process.openai.answer_format import encode_json
+from yeoul.web_process.openai.json_writing import encode_json
 from yeoul.web_process.openai.schemas.answers import DETOKENIZED, TOKENS
 from yeoul.web_process.openai.schemas.texts import DetokenizeRequest, TokenizeRequest
 from yeoul.web_process.server_context import ServerContext

@@ -16,39 +16,28 @@ class CompletionRequest(SamplingFields, kw_only=True):
     """OpenAI's fields; ``prompt`` is a string, a list of token ids, or a list of either."""
 
     prompt: Prompts
-    echo: bool | None = None
+    suffix: str | None = None
     logprobs: NumLogprobs | None = None
-    prompt_logprobs: NumLogprobs | None = None
     best_of: Int64 | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.suffix and self.echo:
+            raise InvalidRequestError("the prompt of a gap is not repeated: leave echo out, or suffix", param="echo")
         self.prompt = as_prompts(self.prompt, "prompt")
 
     def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:
         """The sampling parameters; with ``echo`` and ``logprobs`` those of the prompt are wanted as well.
 
         Raises:
-            InvalidRequestError: ``best_of`` asks for more than ``n``, a bad ``logit_bias``, or prompt log probabilities
-                in a stream.
+            InvalidRequestError: ``best_of`` asks for more than ``n``, or a bad ``logit_bias``.
         """
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise InvalidRequestError(
                 f"best_of is {self.best_of} and n is {self.n or 1}; ranking of answers is not supported: leave best_of out",
                 param="best_of",
             )
-        if self.stream and self.prompt_logprobs is not None:
-            raise InvalidRequestError(
-                "prompt_logprobs come with a whole answer; leave stream out, or use echo with logprobs",
-                param="prompt_logprobs",
-            )
         max_tokens = DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
-        if self.only_echoes:
-            max_tokens = 1
         asked_for = [count for count in (self.prompt_logprobs, self.logprobs if self.echo else None) if count is not None]
         prompt_logprobs = max(asked_for, default=None)
         return self.sampling_params(defaults, max_tokens=max_tokens, logprobs=self.logprobs, prompt_logprobs=prompt_logprobs)
-
-    @property
-    def only_echoes(self) -> bool:
-        """``echo`` with ``max_tokens`` 0 scores a prompt; one token is made and left out of the answer."""
-        return bool(self.echo) and self.max_tokens == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,9 +16,9 @@ from yeoul.messages.sampling import (
     ForcedTokenIds,
     Int64,
     LogprobTokenIds,
-    MaxTokens,
     MinP,
     NumChoices,
+    NumLogprobs,
     Penalty,
     RepetitionPenalty,
     SamplingParams,
@@ -30,7 +30,8 @@ from yeoul.messages.sampling import (
 )
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
-from yeoul.web_process.http.request_body import RequestBody
+from yeoul.web_process.engine.prompt_frame import PromptFrame, frame_of
+from yeoul.web_process.http.request_body import Label, RequestBody
 from yeoul.web_process.openai.schemas.structured import StructuredFields
 
 
@@ -56,6 +57,7 @@ class SamplingFields(StructuredFields, kw_only=True):
     max_tokens: Count | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    service_tier: Label | None = None
 
     top_k: TopK | None = None
     min_p: MinP | None = None
@@ -71,18 +73,39 @@ class SamplingFields(StructuredFields, kw_only=True):
     logprob_token_ids: LogprobTokenIds | None = None
     bad_words: BadWords | None = None
     forced_token_ids: ForcedTokenIds | None = None
+    echo: bool | None = None
+    prompt_logprobs: NumLogprobs | None = None
+    return_token_ids: bool | None = None
+    return_prompt_text: bool | None = None
+    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    truncation_side: Literal["left", "right"] | None = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"stream_options": StreamOptions}
+
+    def frame(self, suffix: str | None = None) -> PromptFrame:
+        """What becomes of the prompt's tokens.
+
+        Raises:
+            InvalidRequestError: nothing would be left of them.
+        """
+        return frame_of(suffix, self.truncate_prompt_tokens, self.truncation_side)
+
+    @property
+    def writes_nothing(self) -> bool:
+        """Whether the prompt alone is computed: to be scored, or to be in the cache."""
+        return self.max_tokens == 0
 
     def sampling_params(
         self,
         defaults: SamplingDefaults,
         *,
-        max_tokens: MaxTokens | None,
+        max_tokens: int | None,
         logprobs: int | None,
         prompt_logprobs: int | None = None,
     ) -> SamplingParams:
         """The parameters: what the request says, else what the model's authors recommend, else OpenAI's defaults.
+
+        An answer of no tokens is made with one, which is left out of it.
 
         Raises:
             InvalidRequestError: a key of ``logit_bias`` is no token id.
@@ -90,7 +113,7 @@ class SamplingFields(StructuredFields, kw_only=True):
         said = msgspec.structs.asdict(self) | {
             "logit_bias": _logit_bias(self.logit_bias or {}),
             "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
-            "max_tokens": max_tokens,
+            "max_tokens": max(1, max_tokens) if max_tokens is not None else None,
             "logprobs": logprobs if self.logprob_token_ids is None else len(self.logprob_token_ids),
             "prompt_logprobs": prompt_logprobs,
             "grammar": None,  # of another name here: see ``structured_output``

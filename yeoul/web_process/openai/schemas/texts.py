@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Literal
 
 from yeoul.messages.sampling import Int64
 from yeoul.web_process.http.request_body import RequestBody, ServedBody
-from yeoul.web_process.openai.schemas.chat import ChatMessage, Messages, Tools
+from yeoul.web_process.openai.schemas.messages import ChatMessage, Messages
 from yeoul.web_process.openai.schemas.prompts import Prompts, as_prompts
+from yeoul.web_process.openai.schemas.tools import Tools
 
 
 class TokenizeRequest(RequestBody, kw_only=True):

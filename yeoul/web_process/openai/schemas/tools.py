@@ -24,6 +24,12 @@ class Function(RequestBody, kw_only=True):
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
+    @property
+    def offered(self) -> OfferedTool:
+        """The function, whatever API it came by; any object where the request does not say what its arguments are."""
+        schema = self.parameters or {"type": "object", "properties": {}}
+        return OfferedTool(self.name, schema, self.description or "", self.strict is True)
+
 
 class Tool(RequestBody, kw_only=True):
     """One tool; functions are the only kind."""
@@ -35,10 +41,29 @@ class Tool(RequestBody, kw_only=True):
 
     @property
     def offered(self) -> OfferedTool:
-        """The tool, whatever API it came by; any object where the request does not say what its arguments are."""
-        function = self.function
-        schema = function.parameters or {"type": "object", "properties": {}}
-        return OfferedTool(function.name, schema, function.description or "", function.strict is True)
+        """The function, whatever API it came by."""
+        return self.function.offered
+
+
+Functions = Annotated[list[Function], Meta(max_length=128)]
+"""What tools were before they had types."""
+
+Tools = Annotated[list[Tool], Meta(max_length=128)]
+
+
+def choice_of_function(choice: str | dict[str, Any]) -> str | dict[str, Any]:
+    """The ``tool_choice`` that an older request's ``function_call`` stands for.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    if isinstance(choice, dict) and isinstance(choice.get("name"), str):
+        return {"type": "function", "function": {"name": choice["name"]}}
+    if choice in ("auto", "none"):
+        return choice
+    raise InvalidRequestError(
+        f"function_call is {str(choice)[:60]!r}; expected auto, none, or the name of a function", param="function_call"
+    )
 
 
 def tool_choice_of(choice: str | dict[str, Any] | None, parallel: bool | None) -> ToolChoice:

@@ -1,0 +1,135 @@
+"""The messages of a chat as clients send them, their own answers of before included; knows no route and no template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta
+
+from yeoul.web_process.http.request_body import Label, RequestBody
+
+MAX_NUM_ENTRIES_OF_ARGUMENTS = 32768
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+
+_OLD_CALL_ID = "call00000"  # calls had no ids when they were called functions; some templates want nine letters or digits
+_TEXT_TYPES = ("text", "input_text", "output_text", "refusal")
+_THOUGHT_TYPES = ("thinking", "reasoning")
+
+
+class ContentPart(RequestBody, kw_only=True):
+    """A part of a message's content: text, why an assistant refused, or what it thought."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+    thinking: str | list[dict[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.is_thought:
+            return
+        if self.type not in _TEXT_TYPES or self.written is None:
+            raise ValueError(
+                f"this model reads text only, but a part of content has the type {self.type[:40]!r} (or no text)"
+            )
+
+    @property
+    def is_thought(self) -> bool:
+        """Whether it is no part of the text but of the reasoning before it."""
+        return self.type in _THOUGHT_TYPES
+
+    @property
+    def written(self) -> str | None:
+        """What a template reads of it."""
+        return self.refusal if self.type == "refusal" else self.text
+
+    @property
+    def thought(self) -> str:
+        """The reasoning in it."""
+        if isinstance(self.thinking, list):
+            return _joined(self.thinking)
+        return self.thinking or self.text or ""
+
+
+class ChatMessage(RequestBody, kw_only=True):
+    """One message. What an assistant thought has a name at every server: all are taken, since clients send answers back."""
+
+    role: Role
+    content: str | Annotated[list[ContentPart], Meta(max_length=1024)] | None = None
+    name: Label | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: Annotated[list[dict[str, Any]], Meta(max_length=1024)] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: Label | None = None
+    function_call: dict[str, Any] | None = None
+    prefix: bool | None = None
+    partial: bool | None = None
+
+    inner: ClassVar[dict[str, type[RequestBody]]] = {"content": ContentPart}
+
+    def __post_init__(self) -> None:
+        if self.content is None and self.role not in ("assistant", "tool", "function"):
+            raise ValueError(f"a message of role {self.role!r} has no content; expected a string")
+        for call in self._calls:
+            _check_arguments(call)
+
+    @property
+    def text(self) -> str:
+        """The content as one text."""
+        if isinstance(self.content, list):
+            return "\n".join(part.written or "" for part in self.content if not part.is_thought)
+        return self.content or ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the answer is to go on with it: ``prefix`` says so at DeepSeek and Mistral, ``partial`` at Qwen."""
+        return self.role == "assistant" and (self.prefix is True or self.partial is True)
+
+    def for_template(self) -> dict[str, Any]:
+        """The message as chat templates know it: without nulls, reasoning under one name, functions as tools."""
+        is_of_function = self.role == "function"
+        fields = {
+            "role": "tool" if is_of_function else self.role,
+            "content": self.content or "",
+            "name": self.name,
+            "refusal": self.refusal,
+            "reasoning_content": self._reasoning,
+            "tool_calls": self._calls or None,
+            "tool_call_id": _OLD_CALL_ID if is_of_function else self.tool_call_id,
+        }
+        if isinstance(self.content, list):
+            fields["content"] = [{"type": "text", "text": part.written} for part in self.content if not part.is_thought]
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @property
+    def _calls(self) -> list[dict[str, Any]]:
+        if self.tool_calls is None and self.function_call is not None:
+            return [{"id": _OLD_CALL_ID, "type": "function", "function": self.function_call}]
+        return self.tool_calls or []
+
+    @property
+    def _reasoning(self) -> str | None:
+        if (plain := self.reasoning_content or self.reasoning) is not None:
+            return plain
+        parts = self.content if isinstance(self.content, list) else []
+        return _joined(self.reasoning_details or []) or "".join(part.thought for part in parts if part.is_thought) or None
+
+
+def _joined(pieces: Sequence[dict[str, Any]]) -> str:
+    """The text in pieces of reasoning; some are encrypted and have none."""
+    texts = (piece.get("text") or piece.get("summary") for piece in pieces)
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _check_arguments(call: dict[str, Any]) -> None:
+    """A template reads the arguments of a call as JSON, which costs what reading a body costs."""
+    function = call.get("function")
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    if isinstance(arguments, str) and arguments.count(",") > MAX_NUM_ENTRIES_OF_ARGUMENTS:
+        raise ValueError(f"the arguments of a tool call have more than {MAX_NUM_ENTRIES_OF_ARGUMENTS} entries; send fewer")
+
+
+Messages = Annotated[list[ChatMessage], Meta(min_length=1, max_length=4096)]
