@@ -39,6 +39,7 @@ CHECKS = [
 ]
 BODIES = [
     "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize",
+    "/v1/responses", "/v1/messages", "/v1/messages/count_tokens",
     "/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/api/pull",
 ]  # fmt: skip
 ALONE = [
@@ -87,7 +88,9 @@ class Server:
         def send(case: Case[Any]) -> None:
             answer = case.call(base_url=self.running.url, session=self.session, timeout=30.0)
             statuses[answer.status_code] += 1
-            case.validate_response(answer, checks=CHECKS)
+            is_too_large = answer.status_code == 413  # which refuses it as well, though schemathesis does not know it
+            checks = [check for check in CHECKS if not (is_too_large and check is negative_data_rejection)]
+            case.validate_response(answer, checks=checks)
 
         send()
         return statuses
@@ -120,7 +123,9 @@ def tame(case: Case[Any], length: int) -> Case[Any]:
             body["prompt"] = [1, 2, 3]
         if "messages" in body:
             body.pop("prompt", None)
-            body["messages"] = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": None, "refusal": "no"}]
+            body["messages"] = [{"role": "user", "content": "hi"}]
+            if not case.path.startswith("/v1/messages"):
+                body["messages"].append({"role": "assistant", "content": None, "refusal": "no"})
         if "tokens" in body:
             body["tokens"] = [token for token in body["tokens"] if isinstance(token, int) and 0 <= token < 512]
     return case
@@ -145,7 +150,7 @@ def test_bodies_that_follow_the_schema_are_answered_as_documented(server, path, 
     statuses = server.fire(cases, num_cases)
     statuses += server.fire(st.builds(tame, cases, st.integers(1, 8)), num_cases)
     assert statuses[200] > 0
-    assert set(statuses) <= {200, 400, 404}
+    assert set(statuses) <= {200, 400, 404, 413}
     server.assert_unharmed()
 
 
@@ -155,7 +160,7 @@ def test_bodies_that_break_the_schema_are_refused(server, path, num_cases):
     cases = server.schema[path]["POST"].as_strategy(generation_mode=GenerationMode.NEGATIVE)
     statuses = server.fire(cases, num_cases)
     assert statuses[400] > 0
-    assert set(statuses) <= {400, 404}  # an unknown model may be said first
+    assert set(statuses) <= {400, 404, 413}  # an unknown model may be said first
     server.assert_unharmed()
 
 

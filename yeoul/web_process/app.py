@@ -7,6 +7,8 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from yeoul import __version__
+from yeoul.web_process.anthropic.errors import AnthropicRequests
+from yeoul.web_process.anthropic.routes.messages import messages_router
 from yeoul.web_process.http.authentication import Authentication
 from yeoul.web_process.http.bare_paths import BarePaths
 from yeoul.web_process.http.body_reader import IgnoredFieldsHeader
@@ -33,6 +35,7 @@ _ROUTERS = (
     completions_router,
     chat_router,
     responses_router,
+    messages_router,
     embeddings_router,
     models_router,
     tokenize_router,
@@ -58,4 +61,4 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     # Around the framework: browsers ask without a key, and read no answer, the last error's included, that does not allow it.
     guarded = Origins(app, context.settings.server, is_on_loopback=is_on_loopback)
     paths = (route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
-    return BarePaths(ErrorShapes(guarded, _ERROR_SHAPES), paths)
+    return BarePaths(ErrorShapes(AnthropicRequests(guarded), _ERROR_SHAPES), paths)

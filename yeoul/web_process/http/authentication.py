@@ -17,6 +17,9 @@ from yeoul.web_process.http.error_responses import ErrorResponse
 # What supervisors and proxies ask, who have no key; nothing is told there but whether the server lives.
 OPEN_PATHS = frozenset({"/health", "/ready"})
 
+# The second one is how Anthropic's clients send it.
+_KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})
+
 
 class Authentication:
     """ASGI middleware. Sets ``scope["state"]["tenant"]``, an opaque string that differs by key."""
@@ -31,7 +34,8 @@ class Authentication:
             tenant = self._find_tenant(scope["headers"])
             if tenant is None:
                 error = AuthenticationError(
-                    "the API key is missing or wrong; send the header Authorization: Bearer <key>", code="invalid_api_key"
+                    "the API key is missing or wrong; send the header Authorization: Bearer <key>, or X-Api-Key: <key>",
+                    code="invalid_api_key",
                 )
                 await ErrorResponse(error)(scope, receive, send)
                 return
@@ -39,10 +43,11 @@ class Authentication:
         await self._app(scope, receive, send)
 
     def _find_tenant(self, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
-        given = next((value for name, value in headers if name == b"authorization"), b"")
-        scheme, _, key = given.partition(b" ")
-        digest = hashlib.sha256(key.strip()).digest()
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        if scheme.lower() != b"bearer" or not any(matches):
-            return None
-        return digest.hex()[:32]
+        for name, value in headers:
+            scheme, _, key = value.partition(b" ") if name == b"authorization" else (b"bearer", b"", value)
+            if name in _KEY_HEADERS and scheme.lower() == b"bearer":
+                digest = hashlib.sha256(key.strip()).digest()
+                matches = [hmac.compare_digest(digest, known) for known in self._digests]
+                if any(matches):
+                    return digest.hex()[:32]
+        return None

@@ -35,7 +35,7 @@ def or_null(schema: Schema) -> Schema:
 
 
 ERROR = object_of({"error": object_of({"message": TEXT, "type": TEXT, "param": or_null(TEXT), "code": or_null(TEXT)})})
-"""Every error of every route."""
+"""An error, in OpenAI's shape."""
 
 EVENT = object_of({"data": {"type": "string", "description": "A piece of the answer or an error, as JSON; at last [DONE]."}})
 """One of the server-sent events that a stream is made of."""
@@ -53,12 +53,19 @@ def body_of(model: type[RequestBody]) -> dict[str, Any]:
     (schema,), definitions = msgspec.json.schema_components([model])
     inlined = _inline(schema, definitions)
     for name in numbers_of(model):
-        inlined["properties"][name]["anyOf"].append({"type": "string", "pattern": f"^{NUMBER_IN_QUOTES}$"})
+        number = inlined["properties"][name]
+        in_quotes = {"type": "string", "pattern": f"^{NUMBER_IN_QUOTES}$"}
+        inlined["properties"][name] = {"anyOf": [*number.get("anyOf", [number]), in_quotes]}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined}}}}
 
 
 def answers_of(
-    schema: dict[str, Any] | None, *, streams: bool = False, media_type: str | None = None
+    schema: dict[str, Any] | None,
+    *,
+    streams: bool = False,
+    media_type: str | None = None,
+    error: Schema = ERROR,
+    event: Schema = EVENT,
 ) -> dict[int | str, dict[str, Any]]:
     """What FastAPI's ``responses`` needs to show the answers of a route, its errors included.
 
@@ -66,15 +73,17 @@ def answers_of(
         schema: of the JSON that it answers; None for an answer of another kind.
         streams: whether it may answer with server-sent events instead.
         media_type: of an answer that is no JSON; None for an empty one.
+        error: every error of the route.
+        event: of its stream.
     """
     content: dict[str, Any] = {} if schema is None else {"application/json": {"schema": schema}}
     if streams:
-        content["text/event-stream"] = {"schema": EVENT}
+        content["text/event-stream"] = {"schema": event}
     if media_type is not None:
         content[media_type] = {"schema": {"type": "string"}}
     good: dict[str, Any] = {"description": "It went well.", **({"content": content} if content else {})}
     errors: dict[int | str, dict[str, Any]] = {
-        status: {"description": description, "content": {"application/json": {"schema": ERROR}}}
+        status: {"description": description, "content": {"application/json": {"schema": error}}}
         for status, description in _ERRORS.items()
     }
     return {200: good, **errors}

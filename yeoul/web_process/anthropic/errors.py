@@ -1,0 +1,60 @@
+"""Errors as Anthropic's API spells them, and the id that its answers carry; knows no route."""
+
+from __future__ import annotations
+
+import functools
+import http
+import uuid
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from yeoul.errors import PromptTooLongError, UserError, YeoulError
+
+BEGINNING = "/v1/messages"
+"""Of the paths below which all of this holds."""
+
+_KINDS = {
+    http.HTTPStatus.UNAUTHORIZED: "authentication_error",
+    http.HTTPStatus.FORBIDDEN: "permission_error",
+    http.HTTPStatus.NOT_FOUND: "not_found_error",
+    http.HTTPStatus.REQUEST_TIMEOUT: "timeout_error",
+    http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
+    http.HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
+    http.HTTPStatus.SERVICE_UNAVAILABLE: "overloaded_error",
+    http.HTTPStatus.GATEWAY_TIMEOUT: "timeout_error",
+}
+
+
+def anthropic_error(error: YeoulError, request_id: str = "") -> dict[str, Any]:
+    """Anthropic's ``{"type": "error", "error": {...}}``. There is no place for the field, so the message names it."""
+    kind = _KINDS.get(http.HTTPStatus(error.status), "api_error" if error.status >= 500 else "invalid_request_error")
+    message = error.message
+    if isinstance(error, PromptTooLongError):
+        message = f"prompt is too long: {message}"  # by these words clients know that they have to shorten it
+    elif isinstance(error, UserError) and error.param and error.param not in message:
+        message = f"{error.param}: {message}"
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+
+
+class AnthropicRequests:
+    """ASGI middleware: gives requests of this API their id, which goes out as ``request-id``, and errors their shape."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] != "http" or not scope["path"].startswith(BEGINNING):
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{uuid.uuid4().hex[:24]}"
+        scope.setdefault("state", {})["error_shape"] = functools.partial(anthropic_error, request_id=request_id)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["request-id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
