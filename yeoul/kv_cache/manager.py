@@ -68,8 +68,11 @@ class KVCacheManager:
             table.append(block_id)
         return table
 
-    def free(self, block_ids: Sequence[int]) -> None:
-        """Gives a table back, its end to be reused before its beginning, and first of all what has no name."""
+    def free(self, block_ids: Sequence[int], num_first: int = 0) -> None:
+        """Gives a table back, its end to be reused before its beginning, and first of all what has no name.
+
+        The last ``num_first`` of the table are reused before all others: what is known of others is not lost for them.
+        """
         for block_id in reversed(block_ids):
             assert self._num_uses[block_id] > 0, f"block {block_id} is given back, but nobody uses it"
             self._num_uses[block_id] -= 1
@@ -77,6 +80,9 @@ class KVCacheManager:
                 self._free[block_id] = None
                 if self._names[block_id] is None:
                     self._free.move_to_end(block_id, last=False)
+        for block_id in block_ids[len(block_ids) - num_first :]:
+            if self._num_uses[block_id] == 0:
+                self._free.move_to_end(block_id, last=False)
 
     def name_block(self, block_id: int, block_hash: bytes) -> None:
         """Lets others find this block, whose step is back, unless another one holds the same already.

@@ -19,7 +19,8 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     ``sampling`` is resolved: ``seed`` and ``max_tokens`` are set. ``output_token_ids`` are tokens that an earlier engine
     already made for this request; they count as output, not as prompt. ``eos_token_ids`` is empty where they are to be
     ignored. ``age_seconds`` is how long it had waited when it was sent (the clocks of two hosts agree on no time). A lower
-    ``priority`` runs earlier. ``tenant`` is whom the engine's time is shared between. ``pooling`` turns the request into
+    ``priority`` runs earlier; one that is ``in_gaps`` after all others, in steps that nobody else needs. ``tenant`` is whom
+    the engine's time is shared between. ``pooling`` turns the request into
     an embedding request: one vector comes back, no token. ``num_deaths`` is how often in a row an engine died
     while it computed this request, before it made a token; ``num_deaths_alone`` how often with nothing else beside.
     """
@@ -31,6 +32,7 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     output_token_ids: list[int] = []
     choice_index: int = 0
     priority: int = 0
+    in_gaps: bool = False
     age_seconds: float = 0.0
     cache_salt: str = ""
     tenant: str = ""

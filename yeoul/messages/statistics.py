@@ -6,10 +6,14 @@ import msgspec
 
 
 class EngineStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A snapshot after a step. Gauges are as of now; counters (``total_*``) grow from the engine's start."""
+    """A snapshot after a step. Gauges are as of now; counters (``total_*``) grow from the engine's start.
+
+    Requests that fill gaps are counted in ``num_in_gaps`` alone, whether they run or wait: they are in nobody's way.
+    """
 
     num_running: int = 0
     num_waiting: int = 0
+    num_in_gaps: int = 0
     num_used_blocks: int = 0
     num_blocks: int = 0
     total_steps: int = 0

@@ -13,7 +13,8 @@ class StepPlan:
 
     ``num_tokens`` are computed, and read ``num_keys`` keys at most; ``num_decodes`` are the requests that were taken first.
     ``requests`` are those whose parts ``scheduled`` has, and ``ends`` how many tokens of each are computed once the step is
-    back. ``coming`` are the hashes of prompts' blocks that it fills.
+    back. ``in_gaps``: the step is for requests that fill gaps, since there are no others.
+    ``coming`` are the hashes of prompts' blocks that it fills.
     """
 
     __slots__ = (
@@ -21,6 +22,7 @@ class StepPlan:
         "coming",
         "ends",
         "has_preempted",
+        "in_gaps",
         "limit_seconds",
         "new_requests",
         "num_decodes",
@@ -36,6 +38,7 @@ class StepPlan:
         self.budget = budget
         self.limit_seconds: float | None = None
         self.has_preempted = False
+        self.in_gaps = False
         self.num_tokens = 0
         self.num_decodes = 0
         self.num_keys = 0

@@ -10,11 +10,16 @@ from yeoul.scheduler.request import Request
 
 _NOT_BEGUN = 1 << 62  # more than any context has tokens
 
+_BEHIND_ALL = 1 << 32  # more than any priority
+
 _Key = tuple[int, int, int]
 
 
-def order_of(policy: Policy, priority: int, number: int) -> tuple[int, int]:
-    """What requests are sorted by: their number (the order of arrival), after their priority where that is the policy."""
+def order_of(policy: Policy, priority: int, number: int, *, in_gaps: bool = False) -> tuple[int, int]:
+    """What requests are sorted by: their number (the order of arrival), after their priority where that is the policy;
+    those that fill gaps are behind all others."""
+    if in_gaps:
+        return (_BEHIND_ALL, number)
     return (priority if policy == "priority" else 0, number)
 
 

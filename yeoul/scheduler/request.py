@@ -93,6 +93,11 @@ class Request:
         self.prompt_logprobs: list[TokenLogprobs | None] = []
 
     @property
+    def in_gaps(self) -> bool:
+        """Whether it is only computed in steps that nobody else needs."""
+        return self.message.in_gaps
+
+    @property
     def wants_prompt_logprobs(self) -> bool:
         """Whether prompt log probabilities are still to be delivered; an earlier engine delivered them with its output."""
         return self.message.sampling.prompt_logprobs is not None and not self.has_answered

@@ -5,6 +5,7 @@ its answer. A further step may be scheduled while one is in flight; answers come
 ``async_scheduling`` it may even compute tokens that the step in flight samples: the workers have them when it is their turn.
 """
 
+# size: what a step is put together from, in one place and one order
 from __future__ import annotations
 
 import logging
@@ -34,6 +35,7 @@ from yeoul.scheduler.trials import Trials
 
 logger = logging.getLogger(__name__)
 
+_SHARE_OF_OTHERS = 0.5  # of the blocks, that requests which fill gaps leave to what is known of others
 MAX_NUM_DEFERRED = 32  # waiting requests that a step passes over, because their prefix is just being computed
 
 
@@ -128,13 +130,14 @@ class Scheduler:
             logger.warning("request %s is here already and was not taken again", message.request_id)
             return None
         limit = self._settings.max_num_seqs + self._settings.max_num_waiting_requests
-        if len(self._requests) >= limit and not message.output_token_ids:
-            num_unanswered = sum(not request.has_answered for request in self._requests.values())
+        if len(self._requests) >= limit and not (message.output_token_ids or message.in_gaps):
+            num_unanswered = sum(not (request.has_answered or request.in_gaps) for request in self._requests.values())
             if num_unanswered >= limit:
                 return RequestFault(f"{num_unanswered} new requests run or wait, and {limit} may; try again later", 429)
         fault = find_flaw(message, self._max_num_tokens, self._vocab_size)
         if fault is None:
-            order = order_of(self._settings.scheduling_policy, message.priority, self._num_added)
+            policy = self._settings.scheduling_policy
+            order = order_of(policy, message.priority, self._num_added, in_gaps=message.in_gaps)
             request = Request(message, order, self._clock() - message.age_seconds, self._max_num_tokens)
             self._num_added += 1
             self._requests[request.request_id] = request
@@ -161,6 +164,7 @@ class Scheduler:
             self._release(request, RequestStatus.WAITING)
             self._trials.put_back(request)
         plan = StepPlan(self._next_step_number, self._settings.max_num_batched_tokens)
+        plan.in_gaps = self._is_gap()
         prefills = self._schedule_decodes(plan)
         plan.num_decodes = len(plan.scheduled)
         self._schedule_prefills(plan, prefills)
@@ -243,9 +247,12 @@ class Scheduler:
 
     def statistics(self) -> EngineStatistics:
         """A snapshot."""
+        num_in_gaps = sum(request.in_gaps for request in self._requests.values())
+        num_running_in_gaps = sum(request.in_gaps for request in self._running)
         return EngineStatistics(
-            num_running=len(self._running),
-            num_waiting=self.num_waiting,
+            num_running=len(self._running) - num_running_in_gaps,
+            num_waiting=self.num_waiting - (num_in_gaps - num_running_in_gaps),
+            num_in_gaps=num_in_gaps,
             num_used_blocks=self._cache.num_used_blocks,
             num_blocks=self._cache.num_blocks,
             total_steps=self._next_step_number,
@@ -261,6 +268,11 @@ class Scheduler:
         requests, held = list(self._requests.values()), self._trials.held
         check_invariants(requests, self._running, self._waiting, held, self._cache, self.num_in_flight)
 
+    def _is_gap(self) -> bool:
+        """Whether all that run or wait (nobody who is held back) fill gaps: the others come first in their order."""
+        running, waiting = self._running[:1], self._waiting.first()
+        return all(request.in_gaps for request in running) and (waiting is None or waiting.in_gaps)
+
     def _schedule_decodes(self, plan: StepPlan) -> list[Request]:
         """Takes the running requests that lack one token, or more than their blocks hold; returns those that lack more.
 
@@ -269,6 +281,8 @@ class Scheduler:
         prefills = []
         block_size, runs_ahead = self._cache.block_size, self._settings.async_scheduling
         for request in self._running:  # growing may preempt, which takes requests off the end only
+            if request.in_gaps and not plan.in_gaps:
+                break  # it keeps its blocks, and waits
             position, room = request.num_computed_tokens, len(request.block_ids) * block_size
             num_missing = len(request.token_ids) - position
             if num_missing > 1 and position + num_missing <= room:
@@ -296,17 +310,21 @@ class Scheduler:
         A request gets the blocks of its whole prompt (and output so far) at once, and only if all that run, itself included,
         are expected to find room until they end: nothing is admitted only to be preempted. Where it does not fit, nothing
         behind it is tried, so a large request is not starved. A request whose prefix is just being computed by another is
-        passed over until that step is back, rather than computing it twice.
+        passed over until that step is back, rather than computing it twice. Requests that fill gaps give way to others, and
+        leave them a part of the blocks, so that known prefixes outlast a batch.
         """
         if len(self._waiting) == 0:
             return
-        crowd = self._forecast.crowd(self._running)
+        crowd = self._forecast.crowd(request for request in self._running if request.in_gaps == plan.in_gaps)
+        num_kept = int(_SHARE_OF_OTHERS * self._cache.num_blocks) if plan.in_gaps and self._running else 0
         plans = (*self._in_flight.values(), plan)
         deferred: list[Request] = []
-        while plan.budget > 0 and len(self._running) < self._settings.max_num_seqs and len(deferred) < MAX_NUM_DEFERRED:
+        while plan.budget > 0 and len(deferred) < MAX_NUM_DEFERRED:
             if self._waiting.has_choice:
                 self._shares.charge(self._running)
-            if (request := self._waiting.first()) is None:
+            if (request := self._waiting.first()) is None or request.in_gaps != plan.in_gaps:
+                break
+            if len(self._running) >= self._settings.max_num_seqs and not self._give_way(plan):
                 break
             prefix = self._prefixes.find(request, plans)
             if prefix.is_coming:
@@ -318,8 +336,10 @@ class Scheduler:
                 break
             num_blocks = self._cache.num_blocks_for(len(request.token_ids))
             request.num_own_blocks = num_blocks - len(prefix.block_ids)
-            num_to_spare = crowd.num_blocks_to_spare_with(request)
-            table = self._cache.allocate_table(prefix.block_ids, num_blocks, num_to_spare)
+            num_to_spare = max(crowd.num_blocks_to_spare_with(request), num_kept)
+            while (table := self._cache.allocate_table(prefix.block_ids, num_blocks, num_to_spare)) is None:
+                if not self._give_way(plan):
+                    break
             if table is None:
                 break
             self._waiting.remove(request)
@@ -365,16 +385,28 @@ class Scheduler:
         while (block_ids := self._cache.allocate_table([], num_blocks, 0)) is None:
             if self._running[-1].is_ending:
                 return None
-            victim = self._running.pop()
-            plan.has_preempted = True
-            self._total_preemptions += 1
-            self._release(victim, RequestStatus.WAITING)
-            self._waiting.push(victim)
+            victim = self._preempt()
+            plan.has_preempted = plan.has_preempted or victim.in_gaps == plan.in_gaps
             if victim is request:
                 return None
         request.block_ids += block_ids
         request.num_own_blocks += num_blocks
         return block_ids
+
+    def _give_way(self, plan: StepPlan) -> bool:
+        """In a step for others: preempts the last of those that fill gaps; whether there was one."""
+        is_there = not plan.in_gaps and len(self._running) > 0 and self._running[-1].in_gaps
+        if is_there:
+            self._preempt()
+        return is_there
+
+    def _preempt(self) -> Request:
+        """The last of those that run, which waits now."""
+        victim = self._running.pop()
+        self._total_preemptions += 1
+        self._release(victim, RequestStatus.WAITING)
+        self._waiting.push(victim)
+        return victim
 
     def _take_out(self, request: Request) -> None:
         """Out of the batch, or wherever it waits."""
@@ -394,5 +426,5 @@ class Scheduler:
         self._shares.charge([request])
         if request.block_ids:
             self._finished_ids.append(request.request_id)
-        self._cache.free(request.block_ids)
+        self._cache.free(request.block_ids, request.num_own_blocks if request.in_gaps else 0)
         request.leave_workers(status)

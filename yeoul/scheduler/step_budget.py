@@ -15,6 +15,7 @@ from yeoul.scheduler.step_patience import StepPatience
 # Of the decodes' own time, which prompts get where decodes alone take as long as a step may. In turns: steps that are all
 # alike would not tell what of their time is the decodes', and a wrong belief that it is all of it would last.
 _LEAST_SHARES = (0.5, 0.25)
+_FIRST_BLOCKS_IN_A_GAP = 8  # of a prompt, while nothing is known of what they take
 _KEYS = 1024  # so many keys read are one unit of the fit: about the work of a token, so that all inputs are of one size
 _UNITS_OF_A_STEP = 8  # what a step has of its own, in about the same unit; it only sets what a small step says of others
 
@@ -36,15 +37,21 @@ class StepBudget:
         self.patience = StepPatience()
 
     def chunk(self, plan: StepPlan, position: int, num_missing: int) -> int:
-        """How many of the ``num_missing`` tokens from ``position`` the step computes; a bounded one at least one block."""
+        """How many of the ``num_missing`` tokens from ``position`` the step computes; a bounded one at least one block.
+
+        A step in a gap is bounded whether anybody decodes or not, for whoever may come meanwhile.
+        """
         num_tokens = min(num_missing, plan.budget)
-        if plan.num_decodes == 0 or self._max_pause_seconds == 0 or not any(self._fit.costs[2:]):
+        if (plan.num_decodes == 0 and not plan.in_gaps) or self._max_pause_seconds == 0:
             return num_tokens
+        if not any(self._fit.costs[2:]):
+            num_first = _FIRST_BLOCKS_IN_A_GAP * self._block_size - plan.num_tokens
+            return max(0, min(num_tokens, num_first)) if plan.in_gaps else num_tokens
         if plan.limit_seconds is None:
-            share = _LEAST_SHARES[plan.step_number % len(_LEAST_SHARES)]
+            share = 0.0 if plan.in_gaps else _LEAST_SHARES[plan.step_number % len(_LEAST_SHARES)]
             plan.limit_seconds = max(self._max_pause_seconds, (1 + share) * self._predict(plan))
         num_blocks = round(self._num_tokens_in(plan.limit_seconds - self._predict(plan), position) / self._block_size)
-        if plan.num_tokens == plan.num_decodes:
+        if plan.num_tokens == (0 if plan.in_gaps else plan.num_decodes):
             num_blocks = max(1, num_blocks)
         num_tokens = min(num_tokens, num_blocks * self._block_size)
         num_beyond = (position + num_tokens) % self._block_size

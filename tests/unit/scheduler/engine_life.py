@@ -143,9 +143,9 @@ class EngineLife:
     def check(self) -> None:
         self.scheduler.check_invariants()
         settings, statistics = self.shape.settings, self.scheduler.statistics()
-        assert statistics.num_running + statistics.num_waiting == len(self.clients)
+        assert statistics.num_running + statistics.num_waiting + statistics.num_in_gaps == len(self.clients)
         assert self.scheduler.has_unfinished == bool(self.clients)
-        assert statistics.num_running <= settings.max_num_seqs
+        assert self.scheduler.num_running <= settings.max_num_seqs
         assert self.worker.max_num_tokens_seen <= settings.max_num_batched_tokens
 
     def _new_worker(self, last_step_number: int) -> RecomputingWorker:

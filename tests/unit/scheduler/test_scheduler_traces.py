@@ -57,6 +57,7 @@ def random_request(draw: random.Random) -> AddRequest:
         ),
         eos_token_ids=draw.choice([[], [VOCAB_SIZE - 1]]),
         priority=draw.randint(-1, 1),
+        in_gaps=draw.random() < 0.3,
         cache_salt=draw.choice(["", "", "", "a", "b"]),
         pooling=pooling,
         age_seconds=1.0,

@@ -49,6 +49,8 @@ class NewRequests:
     ) -> list[RequestState]:
         """A state for each choice of each prompt; others have their turn on the loop after every few."""
         terms = ticket.terms
+        if terms.in_gaps:
+            observer = RequestObserver()  # nobody waits for it: its times say nothing of what others have
         who = Requester(stream.request_id, terms.model, terms.tenant)
         states: list[RequestState] = []
         for prompt_index, (prompt_token_ids, sampling) in enumerate(zip(stream.prompts, samplings, strict=True)):
@@ -61,6 +63,7 @@ class NewRequests:
                     eos_token_ids=[] if sampling.ignore_eos else text.eos_token_ids,
                     choice_index=choice_index,
                     priority=terms.priority,
+                    in_gaps=terms.in_gaps,
                     cache_salt=terms.cache_salt,
                     tenant=terms.tenant,
                     pooling=pooling,

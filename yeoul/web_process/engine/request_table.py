@@ -46,6 +46,12 @@ class RequestTable:
         self._engine: AsyncMPClient | None = None
         self._past = EngineStatistics()  # of engines that are dead
         self._change = asyncio.Event()
+        self._num_in_gaps = 0
+
+    @property
+    def num_live(self) -> int:
+        """Unfinished requests that somebody waits for: all but those that fill gaps."""
+        return len(self.states) - self._num_in_gaps
 
     def attach(self, engine: AsyncMPClient) -> int:
         """From now on requests go to ``engine``, those that are held first: how many these are."""
@@ -89,7 +95,11 @@ class RequestTable:
     def add(self, state: RequestState) -> None:
         """Sends a request to the engine and waits for its outputs."""
         request_id = state.add.request_id
-        self.room.enter(request_id, state.add.tenant, len(state.add.prompt_token_ids), is_alone=not self.states)
+        if state.add.in_gaps:
+            self._num_in_gaps += 1
+        else:
+            num_tokens = len(state.add.prompt_token_ids)
+            self.room.enter(request_id, state.add.tenant, num_tokens, is_alone=self.num_live == 0)
         self.states[request_id] = state
         if self._engine is not None:
             _send(self._engine, state)
@@ -134,6 +144,7 @@ class RequestTable:
     def take_out(self, request_id: str) -> RequestState:
         """Nothing more will come of this one."""
         state = self.states.pop(request_id)
+        self._num_in_gaps -= state.add.in_gaps
         state.move_to(RequestPlace.GONE)
         return state
 
@@ -201,7 +212,8 @@ class RequestTable:
         """These were handed out, and with them these requests came to an end."""
         self.room.note_served(output.request_id for output in outputs)
         if finished:
-            self.room.note_answers([max(1, len(state.output_token_ids)) for state in finished])
+            if lengths := [max(1, len(state.output_token_ids)) for state in finished if not state.add.in_gaps]:
+                self.room.note_answers(lengths)
             self._change.set()
 
     async def wait_until_empty(self) -> None:

@@ -19,7 +19,8 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     earlier (under that policy). ``cache_salt`` keeps prefix caches apart. ``tenant`` is whom the queue, the threads that
     tokenize and the engine's time are shared between, one an API key. ``deadline_seconds`` after its arrival, waiting
     included, the request fails. A probe asks whether the server computes: it waits its turn in the engine, but finds room
-    in a queue that is full. ``model`` is the name under which the model was asked for.
+    in a queue that is full. One that is ``in_gaps`` is computed in steps that nobody else needs, takes no room from others
+    and is not observed as one of them. ``model`` is the name under which the model was asked for.
     """
 
     priority: int = 0
@@ -28,6 +29,7 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     deadline_seconds: float | None = None
     arrival: float | None = None
     is_probe: bool = False
+    in_gaps: bool = False
     model: str = ""
 
 

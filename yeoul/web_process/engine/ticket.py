@@ -46,8 +46,8 @@ class Ticket:
         self._request_id = request_id
         num_tokens = min(num_tokens, requests.room.most_tokens)
         self._check(num_tokens)
-        if not terms.is_probe:
-            requests.room.enter(self, terms.tenant, num_tokens, num_requests=num_choices, is_alone=not requests.states)
+        if not (terms.is_probe or terms.in_gaps):
+            requests.room.enter(self, terms.tenant, num_tokens, num_requests=num_choices, is_alone=not requests.num_live)
 
     def __enter__(self) -> Ticket:
         return self
@@ -71,7 +71,7 @@ class Ticket:
         self._check(num_tokens)
         if (seconds_left := self.seconds_left()) is not None:
             with self._counting("deadline"):
-                self._requests.room.check_deadline(seconds_left, max_tokens, len(self._requests.states))
+                self._requests.room.check_deadline(seconds_left, max_tokens, self._requests.num_live)
 
     def seconds_left(self) -> float | None:
         """Until its deadline; None where it has none.
@@ -105,7 +105,7 @@ class Ticket:
         if self._requests.is_closed:
             raise UnavailableError("the server is stopping and takes no new requests; try again later", retry_after_seconds=5)
         self._requests.check_id(self._request_id)
-        if not self.terms.is_probe:
+        if not (self.terms.is_probe or self.terms.in_gaps):
             with self._counting("full"):
                 self._requests.room.check(self.terms.tenant, self._num_choices, num_tokens)
 

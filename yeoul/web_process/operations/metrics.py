@@ -145,6 +145,7 @@ class _EngineCollector(Collector):
         yield state
         yield _gauge("num_requests_running", "Requests in the running batch.", now.num_running)
         yield _gauge("num_requests_waiting", "Requests in the waiting queue.", now.num_waiting)
+        yield _gauge("num_requests_in_gaps", "Requests of batches, computed when there is nothing else.", now.num_in_gaps)
         yield _gauge("kv_cache_usage_ratio", "Share of the KV-cache blocks in use; 1 is all.", usage)
         yield _gauge("num_kv_cache_blocks", "KV-cache blocks in all.", now.num_blocks)
         yield _counter("engine_steps", "Steps computed.", now.total_steps)
