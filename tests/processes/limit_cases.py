@@ -66,6 +66,15 @@ def log_probabilities(num_logprobs: int) -> bytes:
     return completion(prompt=prompts, max_tokens=max_tokens, logprobs=most_likely, prompt_logprobs=0, **ends_at_once)
 
 
+def upload(filename: str) -> bytes:
+    """A file of this name."""
+    parts = {f'name="file"; filename="{filename}"': "{}", 'name="purpose"': "batch"}
+    form = "".join(f"--b\r\ncontent-disposition: form-data; {name}\r\n\r\n{text}\r\n" for name, text in parts.items())
+    return request_bytes(
+        "POST", "/v1/files", {"content-type": "multipart/form-data; boundary=b"}, f"{form}--b--\r\n".encode()
+    )
+
+
 # The row's name -> a request of so many.
 TOOL = {"type": "function", "function": {"name": "f"}}
 
@@ -86,6 +95,7 @@ CASES: dict[str, Case] = {
     ),
     "cache_salt": lambda sent: completion(cache_salt="x" * sent),
     "name of a message": lambda sent: chat(messages=[{**MESSAGE, "name": "x" * sent}]),
+    "name of a file": lambda sent: upload("x" * sent),
     "tokens": lambda sent: completion(prompt=[65] * sent),
     "bytes of text": lambda sent: post("/tokenize", {"prompt": "x" * sent}),
     "prompts times n": lambda sent: completion(prompt=[[65]] * sent),

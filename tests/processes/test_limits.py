@@ -25,6 +25,7 @@ TEMPLATE = "{{ messages | length }} messages"
 # Rows whose limit is time or connections: the page has the default, and a server with a smaller one shows the rest.
 BY_FLAG = {
     "open connections": Settings().server.max_num_connections,
+    "bytes of a file": Settings().store.max_file_bytes,
     "seconds to send a request": Settings().time.request_timeout_seconds,
     "seconds that a client reads nothing of its answer": Settings().time.reader_timeout_seconds,
 }

@@ -27,8 +27,9 @@ PAGE = PACKAGE.parent / "docs" / "recovery.md"
 STARTERS = {"start_thread", "create_task", "ensure_future", "Thread"}  # a pool's error is its caller's
 # Awaited by whoever starts it, who gets its error.
 AWAITED = {
-    "LLM", "LLMStop", "drain", "end", "finish_requests", "health_generate", "load_text", "send_events", "start",
-    "start_engine", "take_lines", "wait_for_death", "wait_for_engine", "wait_for_signal",
+    "LLM", "LLMStop", "answer_batch", "answer_line", "drain", "end", "finish_requests", "health_generate", "load_text",
+    "run_batch", "send_events", "start", "start_engine", "take_lines", "wait_for_cancel", "wait_for_death",
+    "wait_for_engine", "wait_for_signal",
 }  # fmt: skip
 
 

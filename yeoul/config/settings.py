@@ -222,6 +222,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Folder for what outlives a request, one server each. Default: in memory, gone with the server."),
     ] = None
     max_data_bytes: Annotated[int, Meta(ge=1 << 20, description="Most bytes to keep of it; the oldest make room.")] = 1 << 30
+    max_file_bytes: Annotated[int, Meta(ge=1024, description="Largest file that may be uploaded.")] = 200 << 20
     max_data_days: Annotated[Seconds, Meta(description="Days after which what was kept is deleted.")] = 30.0
 
 

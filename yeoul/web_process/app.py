@@ -19,9 +19,11 @@ from yeoul.web_process.ollama.line_format import ollama_error
 from yeoul.web_process.ollama.routes.embed import embed_router
 from yeoul.web_process.ollama.routes.models import models_router as ollama_models_router
 from yeoul.web_process.ollama.routes.text import text_router
+from yeoul.web_process.openai.routes.batches import batches_router
 from yeoul.web_process.openai.routes.chat import chat_router
 from yeoul.web_process.openai.routes.completions import completions_router
 from yeoul.web_process.openai.routes.embeddings import embeddings_router
+from yeoul.web_process.openai.routes.files import files_router
 from yeoul.web_process.openai.routes.models import models_router
 from yeoul.web_process.openai.routes.tokenize import tokenize_router
 from yeoul.web_process.operations.health import health_router
@@ -37,6 +39,8 @@ _ROUTERS = (
     responses_router,
     messages_router,
     embeddings_router,
+    files_router,
+    batches_router,
     models_router,
     tokenize_router,
     text_router,
@@ -44,6 +48,8 @@ _ROUTERS = (
     ollama_models_router,
     health_router,
 )
+
+_FORM_PATHS = frozenset({"/v1/files"})
 
 
 def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
@@ -59,6 +65,6 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     app.add_middleware(IgnoredFieldsHeader)
     app.add_middleware(Turnstile)
     # Around the framework: browsers ask without a key, and read no answer, the last error's included, that does not allow it.
-    guarded = Origins(app, context.settings.server, is_on_loopback=is_on_loopback)
+    guarded = Origins(app, context.settings.server, is_on_loopback=is_on_loopback, form_paths=_FORM_PATHS)
     paths = (route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
     return BarePaths(ErrorShapes(AnthropicRequests(guarded), _ERROR_SHAPES), paths)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -36,6 +37,7 @@ from yeoul.web_process.store.database import Database
 from yeoul.web_process.store.tables import TABLES
 
 if TYPE_CHECKING:
+    from yeoul.web_process.batches.runner import BatchRunner
     from yeoul.web_process.http_server import HttpServer
 
 logger = logging.getLogger(__name__)
@@ -102,6 +104,7 @@ class ServerLife:
         self._exit_code = 0
         self._http: HttpServer | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._batches: BatchRunner | None = None
 
     async def run(self) -> int:
         """Starts, serves, drains and stops everything; returns the exit code. Errors as for ``run_server``."""
@@ -129,14 +132,17 @@ class ServerLife:
 
     async def _serve_http(self) -> None:
         """From here on there are answers, 503 until the engine is ready."""
-        self._http = await asyncio.to_thread(_make_http_server, self._llm, self._database, self._listeners, self._tls)
-        self._serving = self._http.start()
+        make = functools.partial(_make_http_server, self._llm, self._database, self._listeners, self._tls)
+        http, self._batches = await asyncio.to_thread(make)
+        self._http, self._serving = http, http.start()
 
     async def _serve(self, ready: EngineReady) -> None:
         """Until the first signal, and then until what runs is finished, the drain's limit, or the second signal."""
         settle_garbage_collection()
         if self._on_ready is not None:
             self._on_ready(ready, url_of(self._listeners, "http" if self._tls is None else "https"))
+        assert self._batches is not None
+        self._batches.start()
         assert self._http is not None
         context = self._http.context
         proving = asyncio.create_task(context.call_proof.run(context.find_model(None)), name="prove_calls")
@@ -166,6 +172,8 @@ class ServerLife:
 
     async def _drain(self) -> None:
         await self._announce()
+        if self._batches is not None:
+            await self._batches.stop()
         logger.info("stopping: %d requests are still to be finished", self._llm.num_unfinished)
         limit = self._time.drain_timeout_seconds
         finishing = asyncio.create_task(self._llm.drain(), name="finish_requests")
@@ -189,6 +197,8 @@ class ServerLife:
 
     async def _stop(self) -> None:
         """Ends everything, connections and processes side by side; a second signal hastens it."""
+        if self._batches is not None:
+            await self._batches.stop()
         if self._http is not None:
             self._http.stop(self._time.stop_timeout_seconds)
         ending = asyncio.create_task(self._end(), name="end")
@@ -242,15 +252,17 @@ def has_terminal() -> bool:
 
 def _make_http_server(
     llm: AsyncLLM, database: Database, listeners: Sequence[socket.socket], tls: ServerTls | None
-) -> HttpServer:
+) -> tuple[HttpServer, BatchRunner]:
     """In a thread, because the imports take long and the tokenizer's are made at the same time."""
+    from yeoul.web_process.batches.runner import BatchRunner
     from yeoul.web_process.http_server import HttpServer
     from yeoul.web_process.operations.metrics import Metrics
     from yeoul.web_process.server_context import ServerContext
 
     metrics = Metrics(llm)
     llm.observer = metrics
-    return HttpServer(ServerContext(llm, llm.settings, database, metrics.render), listeners, tls)
+    context = ServerContext(llm, llm.settings, database, metrics.render)
+    return HttpServer(context, listeners, tls), BatchRunner(context)
 
 
 async def _is_first(task: asyncio.Task[Result], event: asyncio.Event) -> bool:

@@ -18,7 +18,9 @@ from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import Caller, ServiceTerms
 from yeoul.web_process.http.body_reader import BodyReader
 from yeoul.web_process.http.request_body import ServedBody
+from yeoul.web_process.store.batches import KeptBatches
 from yeoul.web_process.store.database import Database
+from yeoul.web_process.store.files import KeptFiles
 
 LATEST = ":latest"
 
@@ -46,6 +48,16 @@ class ServerContext:
     def bodies(self) -> BodyReader:
         """Reads the bodies of all routes, which have one limit together."""
         return BodyReader(self.settings.server)
+
+    @functools.cached_property
+    def files(self) -> KeptFiles:
+        """The files of the API."""
+        return KeptFiles(self.database, self.settings.store)
+
+    @functools.cached_property
+    def batches(self) -> KeptBatches:
+        """Its batches."""
+        return KeptBatches(self.database, self.files, self.settings.store)
 
     @property
     def names(self) -> list[str]:

@@ -8,6 +8,7 @@ send JSON elsewhere without asking first. Source: https://fetch.spec.whatwg.org/
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -26,12 +27,18 @@ _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # as people type them
 
 
 class Origins:
-    """Refuses what no page may send; starlette answers the questions of browsers (CORS) for the origins that are allowed."""
+    """Refuses what no page may send; starlette answers the questions of browsers (CORS) for the origins that are allowed.
 
-    def __init__(self, app: ASGIApp, server: ServerSettings, *, is_on_loopback: bool) -> None:
+    ``form_paths`` take forms, which a page may send without asking first: there Origin alone keeps it out.
+    """
+
+    def __init__(
+        self, app: ASGIApp, server: ServerSettings, *, is_on_loopback: bool, form_paths: Collection[str] = ()
+    ) -> None:
         self._app = app
         self._allowed_origins = frozenset(server.allowed_origins)
         self._allowed_hosts = frozenset(name.lower() for name in server.allowed_hosts)
+        self._form_paths = frozenset(form_paths)
         self._own_host = server.host.lower()
         self._is_open = is_on_loopback and not server.api_key
         self._with_permission: ASGIApp = self._answer
@@ -57,7 +64,8 @@ class Origins:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             refusal = self._find_unknown_host(scope, headers)
-            if refusal is None and scope["method"] == "POST":
+            is_json_wanted = scope["method"] == "POST" and scope["path"] not in self._form_paths
+            if refusal is None and is_json_wanted:
                 refusal = _find_wrong_type(scope["path"], headers)
         app = self._app if refusal is None else ErrorResponse(refusal)
         await app(scope, receive, send)

@@ -2,5 +2,8 @@
 
 from __future__ import annotations
 
-TABLES: list[str] = []
+from yeoul.web_process.store.batches import BATCHES_TABLE
+from yeoul.web_process.store.files import FILES_TABLE
+
+TABLES: list[str] = [FILES_TABLE, BATCHES_TABLE]
 """What makes them where they are missing."""

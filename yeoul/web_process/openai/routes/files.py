@@ -1,0 +1,127 @@
+"""``/v1/files``: files in, their list, their bytes, and away with them; knows nothing of what they are for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from yeoul.errors import InvalidRequestError
+from yeoul.web_process.http.caller import caller_of
+from yeoul.web_process.http.openapi import answers_of
+from yeoul.web_process.http.uploads import Upload, read_upload
+from yeoul.web_process.openai.schemas.kept import DELETED_FILE, FILE, FILES, UPLOAD
+from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.store.files import Order, StoredFile
+
+Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vision"]
+_LEAST_SECONDS, _MOST_SECONDS = 3600, 2592000  # OpenAI's, of expires_after
+_TEXTS = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
+
+
+def files_router(context: ServerContext) -> APIRouter:
+    """The routes, bound to what is kept."""
+    router = APIRouter()
+    files = context.files
+
+    @router.post("/v1/files", response_model=None, responses=answers_of(FILE), openapi_extra=UPLOAD)
+    async def create_file(request: Request) -> dict[str, Any]:
+        """Keeps a file, such as the requests of a batch."""
+        with files.receive() as incoming:
+            upload = await read_upload(request, incoming, files.max_file_bytes)
+            purpose, seconds = _purpose_of(upload), _expiry_of(upload)
+            return shown(await incoming.keep(caller_of(request).tenant, upload.filename, purpose, seconds))
+
+    @router.get("/v1/files", response_model=None, responses=answers_of(FILES))
+    async def list_files(
+        request: Request,
+        purpose: str | None = None,
+        after: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=10000)] = 10000,
+        order: Order = "desc",
+    ) -> dict[str, Any]:
+        """The files of this key, the newest first; those behind ``after``."""
+        tenant = caller_of(request).tenant
+        found, has_more = await files.page(tenant, purpose=purpose, after=after, limit=limit, order=order)
+        return page_of([shown(file) for file in found], has_more=has_more)
+
+    @router.get("/v1/files/{file_id}", response_model=None, responses=answers_of(FILE))
+    async def get_file(request: Request, file_id: str) -> dict[str, Any]:
+        """What is known of a file."""
+        return shown(await files.find(caller_of(request).tenant, file_id))
+
+    @router.delete("/v1/files/{file_id}", response_model=None, responses=answers_of(DELETED_FILE))
+    async def delete_file(request: Request, file_id: str) -> dict[str, Any]:
+        """Deletes a file, unless a batch still uses it."""
+        await files.delete(caller_of(request).tenant, file_id)
+        return {"id": file_id, "object": "file", "deleted": True}
+
+    @router.get(
+        "/v1/files/{file_id}/content",
+        response_class=Response,
+        responses=answers_of(None, media_type="application/octet-stream"),
+    )
+    async def get_content(request: Request, file_id: str) -> Response:
+        """The bytes of a file; of the output of a batch that runs the answers that there are."""
+        file = await files.find(caller_of(request).tenant, file_id)
+        return StreamingResponse(
+            files.read(file), media_type="application/octet-stream", headers={"content-length": str(file.num_bytes)}
+        )
+
+    return router
+
+
+def shown(file: StoredFile) -> dict[str, Any]:
+    """A file as OpenAI shows it."""
+    return {
+        "id": file.id,
+        "object": "file",
+        "bytes": file.num_bytes,
+        "created_at": file.created_at,
+        "expires_at": file.expires_at,
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": "processed",
+        "status_details": None,
+    }
+
+
+def page_of(entries: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    """A part of a list as OpenAI shows it."""
+    first, last = (entries[0]["id"], entries[-1]["id"]) if entries else (None, None)
+    return {"object": "list", "data": entries, "first_id": first, "last_id": last, "has_more": has_more}
+
+
+def _purpose_of(upload: Upload) -> str:
+    if strangers := upload.texts.keys() - _TEXTS:
+        name = min(strangers)
+        message = f"the form has a field {name[:60]!r}; expected file and {', '.join(sorted(_TEXTS))}"
+        raise InvalidRequestError(message, param=name[:60])
+    purpose = upload.texts.get("purpose")
+    if purpose is None or purpose not in get_args(Purpose):
+        came = "it is missing" if purpose is None else f"it is {purpose[:60]!r}"
+        raise InvalidRequestError(f"purpose: {came}; expected one of {', '.join(get_args(Purpose))}", param="purpose")
+    return purpose
+
+
+def _expiry_of(upload: Upload) -> int | None:
+    """How many seconds it is to be kept, where the form says so."""
+    anchor, seconds = (upload.texts.get(f"expires_after[{name}]", "") for name in ("anchor", "seconds"))
+    if not (anchor or seconds):
+        return None
+    if anchor != "created_at":
+        raise InvalidRequestError("expires_after[anchor] has to be 'created_at'", param="expires_after")
+    return check_expiry(int(seconds) if seconds.isdecimal() and len(seconds) < 12 else -1)
+
+
+def check_expiry(seconds: int) -> int:
+    """``seconds``, if a file may be kept so long.
+
+    Raises:
+        InvalidRequestError: it may not.
+    """
+    if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
+        message = f"expires_after[seconds] has to be a whole number from {_LEAST_SECONDS} to {_MOST_SECONDS}"
+        raise InvalidRequestError(message, param="expires_after")
+    return seconds
