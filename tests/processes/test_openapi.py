@@ -46,6 +46,13 @@ ALONE = [
     "/v1/models", "/v1/models/{name}", "/health", "/ready", "/health/generate", "/version", "/metrics",
     "/", "/api/version", "/api/tags", "/api/ps",
 ]  # fmt: skip
+LISTS = ["/v1/files", "/v1/batches"]
+KEPT = {
+    "/v1/files/{file_id}": {"GET", "DELETE"},
+    "/v1/files/{file_id}/content": {"GET"},
+    "/v1/batches/{batch_id}": {"GET"},
+    "/v1/batches/{batch_id}/cancel": {"POST"},
+}
 FEW, MANY = 25, pytest.param(3000, marks=[pytest.mark.fuzz, pytest.mark.timeout(3600)])
 GOOD = {"model": "fake", "prompt": "river", "max_tokens": 12, "temperature": 0.7, "seed": 5}
 
@@ -140,7 +147,7 @@ def patient(case: Case[Any]) -> Case[Any]:
 
 
 def test_every_operation_is_shot_at(server):
-    assert {operation.ok().path for operation in server.schema.get_all_operations()} == {*BODIES, *ALONE}
+    assert {operation.ok().path for operation in server.schema.get_all_operations()} == {*BODIES, *ALONE, *LISTS, *KEPT}
 
 
 @pytest.mark.parametrize("num_cases", [FEW, MANY])
@@ -170,6 +177,27 @@ def test_routes_without_a_body_answer_as_documented(server, path, num_cases):
     cases = server.schema[path]["GET"].as_strategy(generation_mode=GenerationMode.POSITIVE)
     statuses = server.fire(cases, num_cases)
     assert set(statuses) == ({404} if "{" in path else {200})
+    server.assert_unharmed()
+
+
+@pytest.mark.parametrize("num_cases", [FEW, MANY])
+@pytest.mark.parametrize(("path", "method"), [(path, method) for path, methods in KEPT.items() for method in sorted(methods)])
+def test_what_nobody_has_kept_is_not_found(server, path, method, num_cases):
+    cases = server.schema[path][method].as_strategy(generation_mode=GenerationMode.POSITIVE)
+    statuses = server.fire(cases, num_cases)
+    assert set(statuses) <= {400, 404, 405}  # an id may be empty, or have a slash
+    server.assert_unharmed()
+
+
+@pytest.mark.parametrize("num_cases", [FEW, MANY])
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize("path", LISTS)
+def test_lists_are_shown_and_added_to_as_documented(server, path, mode, num_cases):
+    statuses = server.fire(server.schema[path]["GET"].as_strategy(generation_mode=mode), num_cases)
+    assert set(statuses) <= {200, 400, 404}
+    assert (statuses[200] if mode is GenerationMode.POSITIVE else statuses[400]) > 0
+    statuses = server.fire(server.schema[path]["POST"].as_strategy(generation_mode=mode), num_cases)
+    assert set(statuses) <= {200, 400, 404, 415}
     server.assert_unharmed()
 
 
