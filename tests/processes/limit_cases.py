@@ -104,6 +104,8 @@ CASES: dict[str, Case] = {
         messages=[{"role": "user", "content": [{"type": "text", "text": ""}] * sent}]
     ),
     "tools": lambda sent: chat(tools=[TOOL] * sent, tool_choice="none"),
+    "inputs of embeddings": lambda sent: post(EMBEDDINGS, {"input": ["x"] * sent}),
+    "dimensions": lambda sent: post(EMBEDDINGS, {"input": "x", "dimensions": sent}),
     "logit_bias": lambda sent: completion(logit_bias={str(token_id): 1 for token_id in range(sent)}),
     "a bias": lambda sent: completion(logit_bias={"65": sent}),
     "log probabilities in all": log_probabilities,
@@ -142,6 +144,6 @@ NOT_BUILT: dict[str, bytes] = {
     "images": chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]),
     "modalities": chat(modalities=["audio"]),
     "a template of the client's own": chat(chat_template_kwargs={"chat_template": "{{ 1 }}"}),
-    "shorter vectors": post(EMBEDDINGS, {"input": "hi", "dimensions": 8}),
+    "ranks by a model that is no reranker": post("/v1/rerank", {"query": "hi", "documents": ["ho"]}),
     "a compressed body": post(COMPLETIONS, {"prompt": "hi"}, {**JSON, "content-encoding": "gzip"}),
 }

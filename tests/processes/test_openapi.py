@@ -40,6 +40,7 @@ CHECKS = [
 BODIES = [
     "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize",
     "/v1/responses", "/v1/messages", "/v1/messages/count_tokens",
+    "/v1/score", "/v1/rerank", "/v2/rerank",
     "/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/api/pull",
 ]  # fmt: skip
 ALONE = [
@@ -105,7 +106,9 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with RunningServer("--max-model-len", "256") as running:
+    with RunningServer(
+        "--max-model-len", "256", "--rerank-template", "{query} {document}", "--rerank-words", "y,n"
+    ) as running:
         yield Server(running)
 
 

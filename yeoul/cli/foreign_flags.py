@@ -87,12 +87,12 @@ _NEEDLESS = {
         --tokenizer-worker-num""",
     "statistics are always at /metrics": """--metrics --enable-metrics --disable-log-stats --slots --no-slots --props
         --enable-log-stats""",
+    "that a model reranks is found in its files (docs/embeddings.md)": "--rerank --reranking",
     "/openapi.json describes the API; there are no pages of it": "--disable-fastapi-docs --enable-offline-docs",
 }
 _NOT_BUILT = {
     "other values than those in the model's files": "--hf-overrides --override-kv --json-model-override-args",
     "several models on one port": "--models-dir --models-max --models-preset --sleep-idle-seconds --keepalive --keep-alive",
-    "reranking": "--rerank --reranking",
     "requests without text or tokens": "--enable-prompt-embeds --skip-tokenizer-init",
     "pipeline parallelism": "-pp --pp --pp-size --pipeline-parallel-size",
     "several engines behind one address": """-dp --dp --dp-size --data-parallel-size -dpr --data-parallel-rank

@@ -49,6 +49,13 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_parser: Annotated[
         str, Meta(description="How the model marks its reasoning, such as qwen3. Default: found in the same way.")
     ] = "auto"
+    rerank_template: Annotated[
+        str | None,
+        Meta(description="A text, or a file of it, with {query} and {document}, or Jinja: what a reranker reads."),
+    ] = None
+    rerank_words: Annotated[
+        str | None, Meta(description="Its answers for a document that fits, and for one that does not, such as yes,no.")
+    ] = None
     chat_template_timeout_seconds: Annotated[
         Seconds, Meta(description="Longest that the chat template may take to render a conversation.")
     ] = 10.0

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from yeoul.errors import ModelFileError
 from yeoul.model_files.gguf_names import matching_names, part_names
+from yeoul.model_files.rerank_source import LOGIT_SCORE
 from yeoul.model_files.safetensors_folder import INDEX_NAME, SINGLE_NAME
 
 TEXT_FILES = (
@@ -22,6 +23,7 @@ TEXT_FILES = (
     "chat_template.jinja",
     "chat_template.json",
     "additional_chat_templates/*.jinja",
+    LOGIT_SCORE,
 )
 SHARD_NAME = re.compile(r"model-\d+-of-\d+\.safetensors")
 MAX_NAMES_SHOWN = 12

@@ -25,6 +25,7 @@ from yeoul.web_process.openai.routes.completions import completions_router
 from yeoul.web_process.openai.routes.embeddings import embeddings_router
 from yeoul.web_process.openai.routes.files import files_router
 from yeoul.web_process.openai.routes.models import models_router
+from yeoul.web_process.openai.routes.scores import scores_router
 from yeoul.web_process.openai.routes.tokenize import tokenize_router
 from yeoul.web_process.operations.health import health_router
 from yeoul.web_process.responses.routes.responses import responses_router
@@ -41,6 +42,7 @@ _ROUTERS = (
     embeddings_router,
     files_router,
     batches_router,
+    scores_router,
     models_router,
     tokenize_router,
     text_router,

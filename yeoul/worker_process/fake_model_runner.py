@@ -25,7 +25,7 @@ from yeoul.worker_process.request_state import RequestState
 
 _SLOT_BYTES = 8
 _DEFAULT_CACHE_BYTES = 1 << 20
-_EMBEDDING_SIZE = 16
+_EMBEDDING_SIZE = 64  # as the description says
 
 
 class _Sampling(NamedTuple):
@@ -147,8 +147,10 @@ class FakeModelRunner:
                 token_id = _next_allowed(grammar, token_id)
             grammar.accept([token_id])
         batch.append_token(state, token_id)
-        num_logprobs = state.sampling.logprobs
+        num_logprobs, asked = state.sampling.logprobs, state.sampling.logprob_token_ids
         logprobs = [] if num_logprobs is None else [_fake_logprobs(token_id, num_logprobs)]
+        if asked is not None:
+            logprobs = [_logprobs_of(asked, token_id, bits)]
         return RequestResult(state.request_id, [token_id], logprobs, prompt_logprobs)
 
 
@@ -191,6 +193,11 @@ def _fake_logprobs(token_id: int, num_logprobs: int) -> TokenLogprobs:
     """The token is the likeliest, the ids after it follow."""
     likeliest = [(token_id + place) % fake_model.VOCAB_SIZE for place in range(num_logprobs)]
     return TokenLogprobs([token_id, *likeliest], [-0.5, *(-0.5 - place for place in range(num_logprobs))], 1)
+
+
+def _logprobs_of(asked: list[int], token_id: int, bits: int) -> TokenLogprobs:
+    """Those of certain tokens, which differ by prompt."""
+    return TokenLogprobs([token_id, *asked], [-0.5, *(-(bits * (2 * one + 1) % 4093) / 512 for one in asked)], 1)
 
 
 def _embedding(bits: int) -> bytes:

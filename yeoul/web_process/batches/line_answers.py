@@ -40,7 +40,7 @@ class _Endpoint(NamedTuple):
     """The body of its requests, and what answers them."""
 
     body: type[ServedBody]
-    start: Callable[[ServerContext, Any, int, MakeTerms], Awaitable[StartedAnswer[Any]]]
+    start: Callable[[ServerContext, Any, int, MakeTerms], Awaitable[StartedAnswer[Any, Any]]]
 
 
 ENDPOINTS: dict[str, _Endpoint] = {
@@ -48,9 +48,7 @@ ENDPOINTS: dict[str, _Endpoint] = {
     "/v1/completions": _Endpoint(
         CompletionRequest, lambda context, body, _, make_terms: start_completion(context, body, make_terms)
     ),
-    "/v1/embeddings": _Endpoint(
-        EmbeddingRequest, lambda context, body, _, make_terms: start_embeddings(context, body, make_terms)
-    ),
+    "/v1/embeddings": _Endpoint(EmbeddingRequest, start_embeddings),
 }
 """What the requests of a batch may be, by their url."""
 

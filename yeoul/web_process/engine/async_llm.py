@@ -211,6 +211,11 @@ class AsyncLLM:
         return self.model.limits
 
     @property
+    def max_num_prompts(self) -> int:
+        """How many prompts may be handed in at a time, with an answer each."""
+        return self._requests.room.most_requests
+
+    @property
     def statistics(self) -> EngineStatistics:
         """The engine's last snapshot."""
         return self._requests.statistics
@@ -348,12 +353,25 @@ class AsyncLLM:
         return output.vector
 
     async def embed(
-        self, prompts: Sequence[Prompt], pooling: str = "last", *, terms: ServiceTerms = PLAIN_TERMS
+        self,
+        prompts: Sequence[Prompt],
+        pooling: str = "last",
+        *,
+        terms: ServiceTerms = PLAIN_TERMS,
+        add_special_tokens: bool = True,
+        frame: PromptFrame = PLAIN_FRAME,
     ) -> RequestStream:
         """The stream of the vectors of several prompts, which the caller closes. Errors as for ``generate``."""
         if pooling not in ("last", "mean"):
             raise InvalidRequestError(f"pooling is {pooling!r}; expected 'last' or 'mean'", param="pooling")
-        return await self.submit(prompts, SamplingParams(max_tokens=1, seed=0), terms=terms, pooling=pooling)
+        return await self.submit(
+            prompts,
+            SamplingParams(max_tokens=1, seed=0),
+            terms=terms,
+            pooling=pooling,
+            add_special_tokens=add_special_tokens,
+            frame=frame,
+        )
 
     async def abort(self, request_id: str) -> None:
         """Ends a request; its reader sees ``finish_reason`` ``abort``. An unknown id is ignored."""

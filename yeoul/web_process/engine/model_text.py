@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from yeoul.text.chat_template import ChatTemplate
     from yeoul.text.detokenizer import IncrementalDetokenizer
     from yeoul.text.tokenizer import Tokenizer
+    from yeoul.web_process.engine.reranker import Pairs, Reranker
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +50,13 @@ class ModelText:
         sampling_defaults: SamplingDefaults,
         chat_template_timeout_seconds: float,
         families: AnswerFamilies,
+        reranker: Reranker | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self._chat_template = chat_template
         self._chat_template_timeout_seconds = chat_template_timeout_seconds
         self.families = families
+        self.reranker = reranker
         self.sampling_defaults = sampling_defaults
         """What the model's authors recommend."""
         self._threads = FairThreads(_NUM_THREADS, "long_prompts")
@@ -62,6 +65,16 @@ class ModelText:
     def eos_token_ids(self) -> list[int]:
         """Every token that ends an answer."""
         return self.tokenizer.eos_token_ids
+
+    async def render_pairs(self, pairs: Pairs, limits: Limits, tenant: str) -> list[str]:
+        """The prompts with which the model, a reranker, judges documents. Errors as for ``Reranker.render``."""
+        assert self.reranker is not None
+
+        def work() -> list[str]:
+            assert self.reranker is not None
+            return self.reranker.render(pairs, self.tokenizer, limits, self._chat_template_timeout_seconds)
+
+        return work() if pairs.num_characters <= _MAX_CHARACTERS_ON_LOOP else await self._threads.run(tenant, work)
 
     @property
     def template_source(self) -> str | None:
@@ -197,6 +210,7 @@ def load_text(model: ServedModel, settings: ModelSettings) -> ModelText:
     from yeoul.model_files.tokenizer_files import load_tokenizer_source
     from yeoul.text.chat_template import ChatTemplate
     from yeoul.text.tokenizer import Tokenizer
+    from yeoul.web_process.engine.reranker import find_reranker
 
     source = load_tokenizer_source(model.files, settings.tokenizer)
     # A file may name an end of answer that the model lacks, and so may a tokenizer of another model: it can never come.
@@ -206,4 +220,6 @@ def load_text(model: ServedModel, settings: ModelSettings) -> ModelText:
     source = msgspec.structs.replace(source, eos_token_ids=eos_token_ids)
     tokenizer, template = Tokenizer.load(source), ChatTemplate.load(source, settings.chat_template)
     families = AnswerFamilies.find(template, tokenizer, settings)
-    return ModelText(tokenizer, template, source.sampling_defaults, settings.chat_template_timeout_seconds, families)
+    reranker = find_reranker(model.files, settings, template, tokenizer)
+    timeout_seconds = settings.chat_template_timeout_seconds
+    return ModelText(tokenizer, template, source.sampling_defaults, timeout_seconds, families, reranker)

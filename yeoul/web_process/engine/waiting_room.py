@@ -53,6 +53,11 @@ class WaitingRoom:
         return cls(limits.max_num_waiting_requests, limits.max_num_waiting_tokens, max(1, num_keys))
 
     @property
+    def most_requests(self) -> int:
+        """How many requests of one tenant may wait."""
+        return self._requests.most
+
+    @property
     def most_tokens(self) -> int:
         """How many tokens the prompts of one tenant may have that wait: a guess of more would refuse for ever."""
         return self._tokens.most

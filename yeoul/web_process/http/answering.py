@@ -50,7 +50,17 @@ async def respond(
     return EventStream(stream, answer, keep_alive_seconds)
 
 
-async def collect(request: Request, stream: RequestStream) -> list[GenerationOutput]:
+class WholeStream(Protocol):
+    """What is read whole: a ``RequestStream``, or several of them as one."""
+
+    async def collect(self) -> list[GenerationOutput]:
+        """All answers; the stream is closed then."""
+
+    def close(self) -> None:
+        """Gives up what is not computed yet."""
+
+
+async def collect(request: Request, stream: WholeStream) -> list[GenerationOutput]:
     """As ``RequestStream.collect``; the stream is closed at once when the client leaves."""
     with on_disconnect(request.receive, stream.close):
         return await stream.collect()

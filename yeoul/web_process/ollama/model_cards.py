@@ -71,8 +71,11 @@ class ModelCards:
     @property
     def _capabilities(self) -> list[str]:
         """What a request may ask for: Ollama's words."""
-        families, can = self._context.llm.text.families, ["completion", "embedding"]
-        return can + ["tools"] * (families.tools is not None) + ["thinking"] * (families.reasoning is not None)
+        text, can = self._context.llm.text, ["completion", "embedding"]
+        if text.tokenizer.fill_markers is not None:
+            can.append("insert")
+        can += ["tools"] * (text.families.tools is not None)
+        return can + ["thinking"] * (text.families.reasoning is not None)
 
     def _entry(self, name: str, facts: ModelFacts) -> dict[str, Any]:
         tagged = with_tag(name)

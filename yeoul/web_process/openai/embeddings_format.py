@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 
 from yeoul.web_process.engine.generation_output import GenerationOutput
-from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.engine.portions import Portions
 from yeoul.web_process.engine.served_name import ServedName
+from yeoul.web_process.engine.vectors import as_base64, as_numbers, shortened
 from yeoul.web_process.openai.json_writing import encode_json
 from yeoul.web_process.openai.schemas.texts import EmbeddingRequest
 
@@ -17,8 +17,9 @@ class EmbeddingsFormat:
 
     work_a_character = 0
 
-    def __init__(self, body: EmbeddingRequest, stream: RequestStream, *, model: ServedName) -> None:
+    def __init__(self, body: EmbeddingRequest, stream: Portions, *, model: ServedName) -> None:
         self._encoding_format = body.encoding_format
+        self._dimensions = body.dimensions
         self._num_tokens = stream.num_prompt_tokens
         self._model = model
 
@@ -33,6 +34,5 @@ class EmbeddingsFormat:
         return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (b",".join(data), name, usage)
 
     def _written(self, output: GenerationOutput) -> list[float] | str:
-        if self._encoding_format == "base64" and output.embedding is not None:
-            return base64.b64encode(output.embedding).decode()
-        return output.vector
+        vector = shortened(output.vector_bytes, self._dimensions)
+        return as_base64(vector) if self._encoding_format == "base64" else as_numbers(vector)

@@ -9,14 +9,17 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from yeoul.errors import InvalidRequestError
-from yeoul.web_process.answers.conversation import start_chat
+from yeoul.web_process.answers.conversation import render, start_chat
 from yeoul.web_process.engine.admission import named_as
 from yeoul.web_process.engine.answer_grammars import AnswerForm
 from yeoul.web_process.engine.generation_output import GenerationOutput
+from yeoul.web_process.engine.model_text import Prompt
+from yeoul.web_process.engine.portions import Portions, submit_portions
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import ServiceTerms
+from yeoul.web_process.engine.ticket import guess_num_tokens
+from yeoul.web_process.engine.vectors import check_dimensions
 from yeoul.web_process.http.request_body import ServedBody
 from yeoul.web_process.http.writing import is_long, write_apart
 from yeoul.web_process.openai.chat_format import ChatFormat
@@ -43,13 +46,14 @@ class WholeFormat(Protocol):
 
 
 Format = TypeVar("Format", bound=WholeFormat, covariant=True)
+Stream = TypeVar("Stream", RequestStream, Portions)
 
 
 @dataclass(frozen=True)
-class StartedAnswer(Generic[Format]):
+class StartedAnswer(Generic[Format, Stream]):
     """``make_format`` says how it is written; ``without_effect`` names the fields of the request that nothing reads."""
 
-    stream: RequestStream
+    stream: Stream
     make_format: Callable[[], Format]
     without_effect: Collection[str] = ()
 
@@ -63,7 +67,7 @@ class StartedAnswer(Generic[Format]):
 
 async def start_chat_completion(
     context: ServerContext, body: ChatRequest, num_bytes: int, make_terms: MakeTerms
-) -> StartedAnswer[ChatFormat]:
+) -> StartedAnswer[ChatFormat, RequestStream]:
     """Answers the last message of a chat; ``num_bytes`` is the size of its body. Errors as for ``AsyncLLM.submit``."""
     model = context.find_model(body.model)
     conversation = body.conversation(context.to_sampling(body), num_bytes)
@@ -77,7 +81,7 @@ async def start_chat_completion(
 
 async def start_completion(
     context: ServerContext, body: CompletionRequest, make_terms: MakeTerms
-) -> StartedAnswer[CompletionFormat]:
+) -> StartedAnswer[CompletionFormat, RequestStream]:
     """Continues a text, or several. Errors as for ``AsyncLLM.submit``."""
     model = context.find_model(body.model)
     stream = await model.llm.submit(
@@ -92,12 +96,28 @@ async def start_completion(
 
 
 async def start_embeddings(
-    context: ServerContext, body: EmbeddingRequest, make_terms: MakeTerms
-) -> StartedAnswer[EmbeddingsFormat]:
-    """One vector of length 1 for each input. Errors as for ``AsyncLLM.submit``."""
+    context: ServerContext, body: EmbeddingRequest, num_bytes: int, make_terms: MakeTerms
+) -> StartedAnswer[EmbeddingsFormat, Portions]:
+    """One vector of length 1 for each input; ``num_bytes`` is the size of its body. Errors as for ``AsyncLLM.submit``."""
     model = context.find_model(body.model)
+    llm, terms, field, without_effect = model.llm, make_terms(body, model), "input", set[str]()
     if body.dimensions is not None:
-        raise InvalidRequestError("the vectors of this model cannot be shortened; leave dimensions out", param="dimensions")
-    with named_as("input"):
-        stream = await model.llm.embed(body.input, body.pooling or "last", terms=make_terms(body, model))
-    return StartedAnswer(stream, lambda: EmbeddingsFormat(body, stream, model=model))
+        check_dimensions(body.dimensions, llm.model.description.hidden_size)
+    prompts: Sequence[Prompt] = body.input or []
+    if body.messages is not None:
+        field = "messages"
+        with llm.take_ticket(terms, 1, guess_num_tokens(num_bytes)) as ticket:
+            async with ticket.in_time():
+                prompt, without_effect = await render(model, body.conversation(num_bytes), terms)
+        prompts = [prompt]
+    adds_special_tokens = body.add_special_tokens is not False if body.messages is None else body.add_special_tokens is True
+
+    async def submit(some: Sequence[Prompt]) -> RequestStream:
+        return await llm.embed(
+            some, body.pooling or "last", terms=terms, add_special_tokens=adds_special_tokens, frame=body.frame()
+        )
+
+    with named_as(field):
+        stream = await submit_portions(prompts, llm.max_num_prompts, submit)
+    names = [f"chat_template_kwargs.{name}" for name in without_effect]
+    return StartedAnswer(stream, lambda: EmbeddingsFormat(body, stream, model=model), names)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
-from yeoul.web_process.engine.admission import named_as
+from yeoul.web_process.engine.admission import MAX_BYTES_A_TOKEN, named_as
 from yeoul.web_process.engine.generation_output import GenerationOutput
+from yeoul.web_process.engine.model_text import Prompt
+from yeoul.web_process.engine.portions import submit_portions
+from yeoul.web_process.engine.prompt_frame import AS_MANY_AS_FIT, PromptFrame
+from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.vectors import as_numbers, shortened
 from yeoul.web_process.http.answering import collect
 from yeoul.web_process.http.caller import caller_of
@@ -34,8 +39,16 @@ def embed_router(context: ServerContext) -> APIRouter:
         if not texts:
             return json_response(encode({"model": body.model, "embeddings": []}))
         terms = context.terms(caller_of(request), body, model)
+        longest = MAX_BYTES_A_TOKEN // 4 * model.llm.limits.max_model_len  # characters that are tokenized in any case
+        cuts = body.truncate is not False
+        frame = PromptFrame(max_num_tokens=AS_MANY_AS_FIT if cuts else None, cut_side="right")
+
+        async def submit(some: Sequence[Prompt]) -> RequestStream:
+            return await model.llm.embed(some, terms=terms, frame=frame)
+
         with named_as("input"):
-            stream = await model.llm.embed(texts, terms=terms)
+            prompts = [text[:longest] if cuts else text for text in texts]
+            stream = await submit_portions(prompts, model.llm.max_num_prompts, submit)
         outputs = await collect(request, stream)
         dimensions = body.dimensions or None  # as in Go, 0 is nothing
 

@@ -10,6 +10,7 @@ from yeoul.errors import InvalidRequestError
 from yeoul.web_process.answers.conversation import StartedChat, start_chat
 from yeoul.web_process.engine.admission import named_as
 from yeoul.web_process.engine.answer_grammars import AnswerForm
+from yeoul.web_process.engine.prompt_frame import PromptFrame
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.http.answering import respond
 from yeoul.web_process.http.caller import caller_of
@@ -47,7 +48,7 @@ def text_router(context: ServerContext) -> APIRouter:
         request: Request, body: ChatRequest | GenerateRequest, model: ServedName, make_format: type[LineFormat]
     ) -> Response:
         _check_thinking(body, model)
-        if isinstance(body, GenerateRequest) and body.raw:
+        if isinstance(body, GenerateRequest) and (body.raw or body.suffix):
             started = await continue_text(request, body, model)
         else:
             conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
@@ -70,6 +71,7 @@ def text_router(context: ServerContext) -> APIRouter:
                 context.to_sampling(body),
                 terms=context.terms(caller_of(request), body, model),
                 form=None if wanted is None else AnswerForm(wanted),
+                frame=PromptFrame(suffix=body.suffix or None),
             )
         return StartedChat(stream, None, set())
 

@@ -111,11 +111,15 @@ class ChatRequest(TextRequest, kw_only=True):
 
 
 class GenerateRequest(TextRequest, kw_only=True):
-    """``POST /api/generate``. Without a prompt it only asks for the model to be loaded. ``raw``: the prompt as it is."""
+    """``POST /api/generate``. Without a prompt it only asks for the model to be loaded.
+
+    With ``raw`` the prompt is all that the model reads; with ``suffix`` the answer is what fits between both.
+    """
 
     model: str
     prompt: str | None = None
     system: str | None = None
+    suffix: str | None = None
     raw: bool | None = None
     template: str | None = None
     context: list[int] | None = None

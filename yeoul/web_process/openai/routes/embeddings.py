@@ -24,7 +24,10 @@ def embeddings_router(context: ServerContext) -> APIRouter:
     async def create_embeddings(request: Request) -> Response:
         """One vector of length 1 for each input."""
         body = await context.bodies.read(request, EmbeddingRequest)
-        answer = await start_embeddings(context, body, functools.partial(context.terms, caller_of(request)))
+        make_terms = functools.partial(context.terms, caller_of(request))
+        answer = await start_embeddings(context, body, request.state.num_body_bytes, make_terms)
+        for name in answer.without_effect:
+            request.state.unknown_fields.note(name)
         return json_response(await answer.written(await collect(request, answer.stream)))
 
     return router

@@ -56,6 +56,34 @@ EMBEDDINGS = object_of(
     }
 )
 
+_COUNTS = object_of({"prompt_tokens": COUNT, "total_tokens": COUNT})
+_NUMBER = {"type": "number"}
+SCORES = object_of(
+    {
+        "id": TEXT,
+        "object": constant("list"),
+        "created": COUNT,
+        "model": TEXT,
+        "data": array_of(object_of({"index": COUNT, "object": constant("score"), "score": _NUMBER})),
+        "usage": _COUNTS,
+    }
+)
+RANKS = {
+    "anyOf": [
+        object_of(
+            {
+                "id": TEXT,
+                "model": TEXT,
+                "results": array_of(
+                    object_of({"index": COUNT, "relevance_score": _NUMBER}, document=object_of({"text": TEXT}))
+                ),
+                "usage": _COUNTS,
+            }
+        ),
+        array_of(object_of({"index": COUNT, "score": _NUMBER}, text=TEXT)),
+    ]
+}
+
 MODEL = object_of(
     {
         "id": TEXT,

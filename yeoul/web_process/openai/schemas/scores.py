@@ -1,0 +1,121 @@
+"""The requests of ``/v1/score``, ``/v1/rerank`` and ``/v2/rerank``; knows nothing of routes or the engine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from yeoul.errors import InvalidRequestError
+from yeoul.messages.sampling import Count
+from yeoul.web_process.engine.reranker import AS_MANY_AS_FIT, Pairs
+from yeoul.web_process.http.request_body import ServedBody
+
+MAX_NUM_DOCUMENTS = 2048
+_TEXT_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+    ]
+}
+Texts = Annotated[Any, Meta(extra_json_schema={"type": "array", "items": _TEXT_SCHEMA, "minItems": 1})]
+"""Of documents: strings, or objects with a ``text``."""
+OneOrMore = Annotated[
+    Any, Meta(extra_json_schema={"anyOf": [{"type": "string"}, {"type": "array", "items": _TEXT_SCHEMA, "minItems": 1}]})
+]
+# The names that servers have for what is compared with what.
+_SIDES = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
+
+
+class JudgingBody(ServedBody, kw_only=True):
+    """What scores and ranks share. ``instruction`` tells the model what a good document is, where its prompt has it."""
+
+    instruction: str | None = None
+    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    truncation_side: Literal["right"] | None = None
+    use_activation: bool | None = None
+
+
+class ScoreRequest(JudgingBody, kw_only=True):
+    """vLLM's: one text with one, one with several, or as many with as many. ``use_activation`` false: log odds."""
+
+    text_1: OneOrMore | None = None
+    text_2: OneOrMore | None = None
+    queries: OneOrMore | None = None
+    documents: OneOrMore | None = None
+    items: OneOrMore | None = None
+    data_1: OneOrMore | None = None
+    data_2: OneOrMore | None = None
+
+    def __post_init__(self) -> None:
+        self.pairs()
+
+    def pairs(self) -> Pairs:
+        """What is judged.
+
+        Raises:
+            InvalidRequestError: a side is missing, or the numbers do not match.
+        """
+        for first, second in _SIDES:
+            if getattr(self, first) is not None and getattr(self, second) is not None:
+                left, right = _texts(first, getattr(self, first)), _texts(second, getattr(self, second))
+                if len(left) == 1:
+                    left *= len(right)
+                if len(left) != len(right):
+                    raise InvalidRequestError(
+                        f"{first} has {len(left)} texts and {second} {len(right)}; expected one in {first}, or as many",
+                        param=first,
+                    )
+                return Pairs(list(zip(left, right, strict=True)), self.instruction, self.truncate_prompt_tokens)
+        raise InvalidRequestError("expected text_1 and text_2, or queries and documents", param="text_1")
+
+
+class RerankRequest(JudgingBody, kw_only=True):
+    """Jina's and Cohere's form with ``documents``; with ``texts`` that of text-embeddings-inference."""
+
+    query: str
+    documents: Texts | None = None
+    texts: Texts | None = None
+    top_n: Count | None = None
+    return_documents: bool | None = None
+    max_tokens_per_doc: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    return_text: bool | None = None
+    raw_scores: bool | None = None
+    truncate: bool | None = None
+
+    def __post_init__(self) -> None:
+        if (self.documents is None) == (self.texts is None):
+            raise InvalidRequestError("expected documents, or texts", param="documents")
+        self.judged()
+
+    @property
+    def is_of_tei(self) -> bool:
+        """Whether the answer is a bare list."""
+        return self.texts is not None
+
+    def judged(self) -> list[str]:
+        """The documents as texts. Raises InvalidRequestError for what is none."""
+        return _texts("texts", self.texts) if self.is_of_tei else _texts("documents", self.documents)
+
+    def pairs(self) -> Pairs:
+        """What is judged."""
+        pairs = [(self.query, document) for document in self.judged()]
+        max_prompt_tokens = AS_MANY_AS_FIT if self.truncate else self.truncate_prompt_tokens
+        return Pairs(pairs, self.instruction, max_prompt_tokens, self.max_tokens_per_doc)
+
+
+def _texts(field: str, value: object) -> list[str]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list) or not value:
+        raise InvalidRequestError(f"{field} has to be a list of texts, one at least", param=field)
+    if len(value) > MAX_NUM_DOCUMENTS:
+        raise InvalidRequestError(f"{field} has {len(value)} entries; expected at most {MAX_NUM_DOCUMENTS}", param=field)
+    texts = [entry.get("text") if isinstance(entry, dict) else entry for entry in value]
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InvalidRequestError(
+                f"{field}.{index}: expected a string, or an object with a text; this model reads text only",
+                param=f"{field}.{index}",
+            )
+    return texts  # type: ignore[return-value]
