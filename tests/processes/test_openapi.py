@@ -39,7 +39,7 @@ CHECKS = [
 ]
 BODIES = [
     "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize",
-    "/v1/responses", "/v1/messages", "/v1/messages/count_tokens",
+    "/v1/responses", "/v1/responses/input_tokens", "/v1/conversations", "/v1/messages", "/v1/messages/count_tokens",
     "/v1/score", "/v1/rerank", "/v2/rerank",
     "/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/api/pull",
 ]  # fmt: skip
@@ -53,6 +53,12 @@ KEPT = {
     "/v1/files/{file_id}/content": {"GET"},
     "/v1/batches/{batch_id}": {"GET"},
     "/v1/batches/{batch_id}/cancel": {"POST"},
+    "/v1/responses/{response_id}": {"GET", "DELETE"},
+    "/v1/responses/{response_id}/cancel": {"POST"},
+    "/v1/responses/{response_id}/input_items": {"GET"},
+    "/v1/conversations/{conversation_id}": {"GET", "POST", "DELETE"},
+    "/v1/conversations/{conversation_id}/items": {"GET", "POST"},
+    "/v1/conversations/{conversation_id}/items/{item_id}": {"GET", "DELETE"},
 }
 FEW, MANY = 25, pytest.param(3000, marks=[pytest.mark.fuzz, pytest.mark.timeout(3600)])
 GOOD = {"model": "fake", "prompt": "river", "max_tokens": 12, "temperature": 0.7, "seed": 5}
@@ -204,7 +210,8 @@ def test_lists_are_shown_and_added_to_as_documented(server, path, mode, num_case
     server.assert_unharmed()
 
 
-@pytest.mark.parametrize("path", [*BODIES, *ALONE])
+# Others look like the id of a response there.
+@pytest.mark.parametrize("path", [path for path in [*BODIES, *ALONE] if path != "/v1/responses/input_tokens"])
 def test_other_methods_are_told_which_one_to_use(server, path):
     expected = "POST" if path in BODIES else "GET"
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS", "BREW"} - {expected}:

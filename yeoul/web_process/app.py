@@ -28,7 +28,7 @@ from yeoul.web_process.openai.routes.models import models_router
 from yeoul.web_process.openai.routes.scores import scores_router
 from yeoul.web_process.openai.routes.tokenize import tokenize_router
 from yeoul.web_process.operations.health import health_router
-from yeoul.web_process.responses.routes.responses import responses_router
+from yeoul.web_process.responses.routes.router import responses_router
 from yeoul.web_process.server_context import ServerContext
 
 # The beginnings of paths -> how errors are spelled there; everywhere else as OpenAI does.

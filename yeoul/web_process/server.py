@@ -146,6 +146,7 @@ class ServerLife:
         assert self._http is not None
         context = self._http.context
         proving = asyncio.create_task(context.call_proof.run(context.find_model(None)), name="prove_calls")
+        resuming = asyncio.create_task(self._resume(), name="resume")
         dying = asyncio.create_task(self._wait_for_death(), name="wait_for_death")
         draining: asyncio.Task[None] | None = None
         try:
@@ -156,9 +157,19 @@ class ServerLife:
                 raise dying.result()
         finally:
             proving.cancel()
+            resuming.cancel()
             dying.cancel()
             if draining is not None:
                 draining.cancel()
+
+    async def _resume(self) -> None:
+        """What an earlier server had begun goes on, as far as it can."""
+        assert self._http is not None
+        for work in self._http.context.lasting:
+            try:
+                await work.resume()
+            except Exception:
+                logger.exception("what an earlier server had begun could not be taken up")
 
     async def _wait_for_death(self) -> ProcessDeadError:
         """Returns when the engine is dead for good, or nobody listens any longer: why."""
@@ -174,6 +185,9 @@ class ServerLife:
         await self._announce()
         if self._batches is not None:
             await self._batches.stop()
+        assert self._http is not None
+        for work in self._http.context.lasting:
+            await work.suspend()
         logger.info("stopping: %d requests are still to be finished", self._llm.num_unfinished)
         limit = self._time.drain_timeout_seconds
         finishing = asyncio.create_task(self._llm.drain(), name="finish_requests")

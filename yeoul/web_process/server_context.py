@@ -32,10 +32,21 @@ class SamplingBody(Protocol):
         """Its parameters, with the model's own where it says nothing."""
 
 
+class LastingWork(Protocol):
+    """What goes on without a connection, and across servers where there is a folder for it."""
+
+    async def resume(self) -> None:
+        """Takes up what an earlier server had begun. The engine is ready."""
+
+    async def suspend(self) -> None:
+        """The server stops: what can be taken up by the next one ends here, and nothing new is begun."""
+
+
 @dataclass(frozen=True)
 class ServerContext:
     """Made once by ``server.py``. ``render_metrics`` writes what Prometheus reads; ``started_at`` is of the wall clock;
-    ``call_proof`` is made once the engine is ready."""
+    ``call_proof`` is made once the engine is ready; routes add to ``lasting`` what goes on without them.
+    """
 
     llm: AsyncLLM
     settings: Settings
@@ -43,6 +54,7 @@ class ServerContext:
     render_metrics: Callable[[], bytes]
     started_at: int = field(default_factory=lambda: int(time.time()))
     call_proof: CallProof = field(default_factory=CallProof)
+    lasting: list[LastingWork] = field(default_factory=list)
 
     @functools.cached_property
     def bodies(self) -> BodyReader:

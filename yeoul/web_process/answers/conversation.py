@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import msgspec
 
 from yeoul.errors import InvalidRequestError
 from yeoul.grammars.structured_output import StructuredOutput
+from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.text.answers.answer_reader import AnswerReader
 from yeoul.web_process.engine.admission import named_as
@@ -40,6 +41,7 @@ class Conversation:
         is_continued: the answer goes on with the text of the last message.
         frame: what becomes of the prompt's tokens.
         field: of the request, that has the messages.
+        made: of the answer before, see ``AsyncLLM.submit``.
     """
 
     messages: Callable[[], list[dict[str, Any]]]
@@ -55,6 +57,7 @@ class Conversation:
     frame: PromptFrame = PLAIN_FRAME
     add_special_tokens: bool = False
     field: str = "messages"
+    made: Sequence[RequestOutput] | None = None
 
 
 class StartedChat(NamedTuple):
@@ -107,6 +110,7 @@ async def start_chat(model: ServedName, conversation: Conversation, terms: Servi
                 marked=families.marked if make_reader is not None else None,
                 form=form,
                 frame=conversation.frame,
+                made=conversation.made,
             )
     return StartedChat(stream, make_reader, unread)
 

@@ -17,7 +17,7 @@ import msgspec
 from yeoul.config.settings import Settings
 from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import InvalidRequestError, ProcessDeadError, UnavailableError
-from yeoul.messages.outputs import EngineReady
+from yeoul.messages.outputs import EngineReady, RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.description import ModelDescription, ModelFiles
@@ -32,7 +32,7 @@ from yeoul.web_process.engine.answer_grammars import AnswerForm, AnswerGrammars
 from yeoul.web_process.engine.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.model_text import ModelText, Prompt, load_text
-from yeoul.web_process.engine.new_requests import NewRequests
+from yeoul.web_process.engine.new_requests import NewRequests, replay
 from yeoul.web_process.engine.prompt_frame import PLAIN_FRAME, PromptFrame
 from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
@@ -300,11 +300,13 @@ class AsyncLLM:
         marked: Mapping[int, str] | None = None,
         form: AnswerForm | None = None,
         frame: PromptFrame = PLAIN_FRAME,
+        made: Sequence[RequestOutput] | None = None,
     ) -> RequestStream:
         """Checks everything, hands the prompts to the engine, and returns the stream of all their choices.
 
         The caller closes the stream. Who has a ticket gives it instead of terms. With ``pooling`` a vector comes back for
-        each prompt, see ``embed``. Of ``marked`` tokens, by id, the text is kept, and told where it begins. Errors as for
+        each prompt, see ``embed``. Of ``marked`` tokens, by id, the text is kept, and told where it begins. ``made`` is what
+        was made of the one choice before: the stream begins with it, and its deltas are kept apart. Errors as for
         ``generate``; on an error the engine has heard of nothing.
         """
         limits = self.limits if pooling is None else msgspec.structs.replace(self.limits, num_answer_tokens=0)
@@ -331,6 +333,8 @@ class AsyncLLM:
             seeds = self._new_requests.choose_seeds(sampling.seed, len(prompts))
             stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seeds, self._requests.close)
             states = await self._new_requests.make(stream, resolved, pooling, marked or {}, self.text, self.observer, ticket)
+            if made is not None:
+                await replay(states[0], made)
             self.check_health()
             ticket.admit(sampling.n * num_prompt_tokens, max(max_tokens))
         self._requests.open(stream, ticket.seconds_left(), ticket.missed)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.engine.model_text import ModelText
@@ -74,3 +75,11 @@ class NewRequests:
                 if len(states) % _NUM_STATES_AT_A_TIME == 0:
                     await asyncio.sleep(0)
         return states
+
+
+async def replay(state: RequestState, made: Sequence[RequestOutput]) -> None:
+    """Its reader is told what was made of it before, each token on its own; others have their turn after every few."""
+    state.stream.keeps_apart = True
+    for start in range(0, len(made), _NUM_STATES_AT_A_TIME):
+        state.replay(made[start : start + _NUM_STATES_AT_A_TIME])
+        await asyncio.sleep(0)

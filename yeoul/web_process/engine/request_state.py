@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -108,9 +109,23 @@ class RequestState:
             return True
         if self.place is not RequestPlace.GOING:
             self.move_to(RequestPlace.GOING)
+        self._note_times(output, len(self.output_token_ids), now)
+        delta = self._push(output, now)
+        if delta.finish_reason is None:
+            return False
+        self._observe_end(delta.finish_reason, now, delta.num_output_tokens)
+        return True
+
+    def replay(self, made: Sequence[RequestOutput]) -> None:
+        """Takes what was made of it before, by a server that is gone; the engine is told, and goes on behind it."""
+        for output in made:
+            self._push(output, self._arrival)
+        self.add = msgspec.structs.replace(self.add, output_token_ids=list(self.output_token_ids))
+
+    def _push(self, output: RequestOutput, now: float) -> GenerationOutput:
+        """Hands it to the reader, as text."""
         token_ids, logprobs = output.new_token_ids, output.new_logprobs
         num_before = len(self.output_token_ids)
-        self._note_times(output, num_before, now)
         self.output_token_ids += token_ids
         finish_reason: FinishReason | None = output.finish_reason
         stop_reason: int | str | None = None
@@ -140,10 +155,7 @@ class RequestState:
         if self._detokenizer.has_marks:
             delta.marks = self._detokenizer.take_marks(len(text))
         self.stream.push(delta, is_ready=bool(text) or finish_reason is not None)
-        if finish_reason is None:
-            return False
-        self._observe_end(finish_reason, now, delta.num_output_tokens)
-        return True
+        return delta
 
     def _find_end(self, text: str, output: RequestOutput) -> tuple[str, FinishReason | None, int | str | None]:
         """New text, and why the choice ends if it does. The token that ended it is counted, but is no text."""

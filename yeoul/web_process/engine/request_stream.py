@@ -1,13 +1,15 @@
 """RequestStream: the reader's end of a request: deltas of all its choices in one async iterator, in bounded memory.
 
 A delta that nobody has taken is merged with the next one of the same choice, so a reader that is slow holds back only
-itself and its memory is bounded by the length of its own answers. Knows nothing of HTTP, sockets or text.
+itself and its memory is bounded by the length of its own answers. With ``keeps_apart`` none is merged that has text of its
+own: then the same answer is always the same deltas. Knows nothing of HTTP, sockets or text.
 ``AsyncLLM.submit`` makes it; ``RequestState`` pushes into it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from yeoul.messages.sampling import SamplingParams
@@ -36,12 +38,14 @@ class RequestStream:
         self._on_close = on_close
         self._pending: dict[tuple[int, int], GenerationOutput] = {}
         self._ready: dict[tuple[int, int], None] = {}
+        self._apart: deque[GenerationOutput] = deque()
         self._num_open_choices = len(prompts) * sampling.n
         self._error: Exception | None = None
         self._is_poked = False
         self._is_closed = False
         self._waiter: asyncio.Future[None] | None = None
         self.final_only = False
+        self.keeps_apart = False
         self.timer: asyncio.TimerHandle | None = None  # of its deadline
         self.engine_request_ids: list[str] = []
 
@@ -65,7 +69,10 @@ class RequestStream:
         if output.finish_reason is not None:
             self._num_open_choices -= 1
         if is_ready and not (self.final_only and output.finish_reason is None):
-            self._ready[key] = None
+            if self.keeps_apart:
+                self._apart.append(self._pending.pop(key))
+            else:
+                self._ready[key] = None
             self._wake()
 
     def fail(self, error: Exception) -> None:
@@ -80,15 +87,16 @@ class RequestStream:
         self._wake()
 
     async def next_batch(self) -> list[GenerationOutput]:
-        """Everything that is ready, at most one delta a choice; empty after ``poke()``.
+        """Everything that is ready, at most one delta a choice unless they are kept apart; empty after ``poke()``.
 
         Raises:
             StopAsyncIteration: every choice has ended.
             YeoulError: the request failed.
         """
-        if not self._ready and not await self._wait():
+        if not self._is_ready and not await self._wait():
             return []
-        batch = [self._pending.pop(key) for key in self._ready]
+        batch = [*self._apart, *map(self._pending.pop, self._ready)]
+        self._apart.clear()
         self._ready.clear()
         return batch
 
@@ -111,13 +119,19 @@ class RequestStream:
     async def __anext__(self) -> GenerationOutput:
         while not await self._wait():
             pass
+        if self._apart:
+            return self._apart.popleft()
         key = next(iter(self._ready))
         del self._ready[key]
         return self._pending.pop(key)
 
+    @property
+    def _is_ready(self) -> bool:
+        return bool(self._ready or self._apart)
+
     async def _wait(self) -> bool:
         """True once something is ready, False after a poke."""
-        while not self._ready:
+        while not self._is_ready:
             if self._error is not None:
                 raise self._error
             if self._num_open_choices <= 0 or self._is_closed:

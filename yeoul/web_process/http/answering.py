@@ -5,7 +5,7 @@ The stream is closed whatever happens: a client that leaves, a format that fails
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from fastapi import Request, Response
@@ -31,8 +31,11 @@ async def respond(
     *,
     streams: bool,
     keep_alive_seconds: float,
+    before_end: Callable[[], Awaitable[None]] | None = None,
 ) -> Response:
     """The response of a route: events as they come with ``streams``, otherwise one JSON object.
+
+    ``before_end`` is awaited when the answer is complete, and before the client can know.
 
     Raises:
         YeoulError: the request failed.
@@ -43,11 +46,13 @@ async def respond(
             outputs = await collect(request, stream)
             is_apart = is_long(outputs, answer.work_a_character)
             body = await write_apart(lambda: answer.whole(outputs)) if is_apart else answer.whole(outputs)
+            if before_end is not None:
+                await before_end()
             return json_response(body)
     except BaseException:
         stream.close()
         raise
-    return EventStream(stream, answer, keep_alive_seconds)
+    return EventStream(stream, answer, keep_alive_seconds, before_end)
 
 
 class WholeStream(Protocol):

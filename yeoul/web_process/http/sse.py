@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from starlette.responses import Response
@@ -30,7 +30,8 @@ EVENTS = b"text/event-stream; charset=utf-8"
 # An empty event, which every reader passes over. Comments are no less legal, but readers that take events apart at blank
 # lines only, vLLM's benchmark among them, join a comment with the event behind it.
 EMPTY_EVENT = b"\n\n"
-_HEADERS = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+EVENT_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_HEADERS = [(name.encode(), value.encode()) for name, value in EVENT_HEADERS.items()]
 
 
 class EventFormat(Protocol):
@@ -58,14 +59,24 @@ def _join_events(events: Callable[[GenerationOutput], bytes], batch: Sequence[Ge
 
 
 class EventStream(Response):
-    """The response of a streaming route. Closes ``stream`` when it ends, however it ends."""
+    """The response of a streaming route. Closes ``stream`` when it ends, however it ends.
 
-    def __init__(self, stream: RequestStream, event_format: EventFormat, keep_alive_seconds: float) -> None:
+    ``before_end`` is awaited between the last delta and the closing events.
+    """
+
+    def __init__(
+        self,
+        stream: RequestStream,
+        event_format: EventFormat,
+        keep_alive_seconds: float,
+        before_end: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.status_code = 200
         self.background = None
         self._stream = stream
         self._format = event_format
         self._keep_alive_seconds = keep_alive_seconds
+        self._before_end = before_end
         self._timer: asyncio.TimerHandle | None = None
         self._is_quiet = False
         self._has_begun = False
@@ -108,6 +119,8 @@ class EventStream(Response):
                 await send_directly({"type": "http.response.body", "body": payload, "more_body": True})
             else:
                 await self._send(send, payload)
+        if self._before_end is not None:
+            await self._before_end()
         await self._send(send, self._format.closing(), is_last=True)
 
     async def _send(self, send: Send, payload: bytes, *, is_last: bool = False) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
+import msgspec
+
+from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.answers.choice_reader import ChoiceReader
 from yeoul.web_process.answers.conversation import Conversation, StartedChat, start_chat
@@ -18,18 +21,28 @@ from yeoul.web_process.responses.response_writer import ResponseWriter
 from yeoul.web_process.responses.schemas.input_items import InputItem
 from yeoul.web_process.responses.schemas.response_request import ContextFields
 from yeoul.web_process.responses.tool_names import ToolNames
+from yeoul.web_process.store.response_table import KeptResponse
 
 
-class StartedResponse(NamedTuple):
-    """The stream of an answer, what writes it, and the fields of the request that had no effect."""
+@dataclass
+class StartedResponse:
+    """The stream of an answer, what writes it, and the fields of the request that had no effect.
+
+    ``num_replayed`` is how many of the first tokens were made before.
+    """
 
     stream: RequestStream
     answer: ResponseFormat
     without_effect: list[str]
+    num_replayed: int = 0
 
 
 def conversation_of(
-    body: ContextFields, items: Sequence[InputItem], sampling: SamplingParams, num_bytes: int
+    body: ContextFields,
+    items: Sequence[InputItem],
+    sampling: SamplingParams,
+    num_bytes: int,
+    made: Sequence[RequestOutput] | None = None,
 ) -> Conversation:
     """What the request asks for, after all ``items``. ``num_bytes`` is their size."""
     return Conversation(
@@ -41,16 +54,31 @@ def conversation_of(
         wanted=body.wanted,
         template_arguments=body.template_arguments(),
         field="input",
+        made=made,
     )
 
 
 async def start_response(
-    model: ServedName, response: ResponseObject, items: Sequence[InputItem], num_bytes: int, terms: ServiceTerms
+    model: ServedName,
+    response: ResponseObject,
+    items: Sequence[InputItem],
+    num_bytes: int,
+    terms: ServiceTerms,
+    *,
+    made: Sequence[RequestOutput] | None = None,
 ) -> StartedResponse:
-    """Hands it in. Errors as for ``AsyncLLM.submit``."""
+    """Hands it in, behind what was ``made`` of it before. Errors as for ``AsyncLLM.submit``."""
     body = response.body
-    chat = await start_chat(model, conversation_of(body, items, response.sampling, num_bytes), terms)
-    return StartedResponse(chat.stream, format_of(model, response, chat), body.without_effect(chat.unread))
+    chat = await start_chat(model, conversation_of(body, items, response.sampling, num_bytes, made), terms)
+    answer = format_of(model, response, chat)
+    return StartedResponse(chat.stream, answer, body.without_effect(chat.unread), len(made or ()))
+
+
+def kept_answer(kept: KeptResponse, answer: ResponseFormat) -> KeptResponse:
+    """What is kept of a response that has ended; a conversation is told nothing of one that failed."""
+    status = answer.response.status
+    conversation_id = kept.conversation_id if status in ("completed", "incomplete") else None
+    return msgspec.structs.replace(kept, answer=answer.now(), output=answer.output(), conversation_id=conversation_id)
 
 
 def format_of(model: ServedName, response: ResponseObject, chat: StartedChat) -> ResponseFormat:

@@ -36,15 +36,24 @@ class ResponseFormat:
 
     def __init__(self, writer: ResponseWriter, choice: ChoiceReader, tokenizer: Tokenizer, num_prompt_tokens: int) -> None:
         self.work_a_character = choice.work_a_character
+        self.response = writer.response
+        self.num_cached_tokens: int | None = None
         self._writer = writer
         self._choice = choice
         self._tokenizer = tokenizer
         self._has_begun = False
+        self._last: GenerationOutput | None = None
+        self._end: bytes | None = None
         self._waiting: list[TokenLogprobs] = []  # of tokens whose text has not come yet
         self.counts = Counts(num_prompt_tokens)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the last delta has come."""
+        return self._last is not None
+
     def events(self, output: GenerationOutput) -> bytes:
-        """See ``EventFormat``."""
+        """See ``EventFormat``; the last ones come with ``closing``."""
         events = self._begin()
         self._note(output)
         self._waiting += output.logprobs
@@ -53,25 +62,43 @@ class ResponseFormat:
             self._waiting.clear()
             events += self._writer.add(part, logprobs)
         if output.finish_reason is not None:
-            events += self._end(output)
+            self._last = output
         return events
 
+    def finish(self) -> None:
+        """What ``closing`` will tell is certain from now on: ``now`` and ``output`` are as they will be."""
+        if self._end is None and self._last is not None:
+            self._end = self._close(self._last)
+
+    def now(self) -> bytes:
+        """The response as it is, with the items that are complete."""
+        return self._writer.object(None if self._end is None else self.counts)
+
+    def output(self) -> bytes:
+        """Its items that are complete, as a list."""
+        return b"[%b]" % b",".join(self._writer.output)
+
     def closing(self) -> bytes:
-        """See ``EventFormat``: the last event has said it all."""
-        return b""
+        """See ``EventFormat``."""
+        self.finish()
+        return self._end or b""
 
     def failure(self, error: YeoulError) -> bytes:
         """See ``EventFormat``."""
-        response = self._writer.response
-        begin = self._begin()
-        response.status, response.error = "failed", error
-        return begin + self._writer.end(self.counts, is_whole=False)
+        events = self._begin()
+        if self._end is not None:  # it was complete, and nobody has been told
+            events += self._writer.without_last(self._end)
+        response = self.response
+        response.status, response.error, response.completed_at = "failed", error, None
+        self._end = self._writer.end(self.counts, is_whole=False)
+        return events + self._end
 
     def whole(self, outputs: Iterable[GenerationOutput]) -> bytes:
         """The whole answer as one JSON object."""
         for output in outputs:
             self.events(output)
-        return self._writer.object(self.counts)
+        self.finish()
+        return self.now()
 
     def _begin(self) -> bytes:
         if self._has_begun:
@@ -81,12 +108,14 @@ class ResponseFormat:
 
     def _note(self, output: GenerationOutput) -> None:
         self.counts.num_output_tokens = output.num_output_tokens
-        self.counts.num_cached_tokens = output.num_cached_tokens
+        if self.num_cached_tokens is None:  # an engine that took the place of a dead one has other blocks
+            self.num_cached_tokens = output.num_cached_tokens
+        self.counts.num_cached_tokens = self.num_cached_tokens
 
-    def _end(self, output: GenerationOutput) -> bytes:
+    def _close(self, output: GenerationOutput) -> bytes:
         """Why it ended is the response's status."""
         self.counts.num_reasoning_tokens = self._choice.num_reasoning_tokens
-        response, reason = self._writer.response, output.finish_reason
+        response, reason = self.response, output.finish_reason
         if reason == "stop":
             response.status, response.completed_at = "completed", int(time.time())
         elif reason == "abort":

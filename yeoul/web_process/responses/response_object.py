@@ -29,6 +29,11 @@ class ResponseName(msgspec.Struct, frozen=True):
         return cls(uuid.uuid4().hex)
 
     @classmethod
+    def of_id(cls, response_id: str) -> ResponseName:
+        """The one of a response."""
+        return cls(response_id.removeprefix(_PREFIX))
+
+    @classmethod
     def of_item(cls, item_id: str) -> ResponseName:
         """The response that has written an item, if any has."""
         return cls(item_id.partition("_")[2][:32])

@@ -61,6 +61,11 @@ class ResponseWriter:
         kind = "incomplete" if status == "cancelled" else status
         return events + self._of_response(f"response.{kind}", counts)
 
+    def without_last(self, events: bytes) -> bytes:
+        """The events without the last one, which was not sent: the next one has its number."""
+        self._num_events -= 1
+        return events[: events.rindex(b"event: ")]
+
     def object(self, counts: Counts | None) -> bytes:
         """The response with the items that are complete."""
         return self.response.as_json(self._items, counts)

@@ -142,7 +142,7 @@ class KeptFiles:
                 where.append(_BEHIND[order])
                 values.append(after)
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM files WHERE {' AND '.join(where)} ORDER BY rowid {order.upper()} LIMIT ?",  # noqa: S608
+                f"SELECT {_COLUMNS} FROM files WHERE {' AND '.join(where)} ORDER BY rowid {order.upper()} LIMIT ?",
                 [*values, limit + 1],
             )
             files = [StoredFile(*row) for row in rows]
@@ -221,7 +221,7 @@ class KeptFiles:
     def find_in(self, connection: sqlite3.Connection, tenant: str, file_id: str) -> StoredFile:
         """As ``find``."""
         row = connection.execute(
-            f"SELECT {_COLUMNS} FROM files WHERE id = ? AND tenant = ? AND (expires_at > ? OR num_users > 0)",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM files WHERE id = ? AND tenant = ? AND (expires_at > ? OR num_users > 0)",
             (file_id, tenant, int(self._clock())),
         ).fetchone()
         if row is None:
@@ -295,7 +295,7 @@ class KeptFiles:
         most = int(self._settings.max_data_days * _SECONDS_A_DAY)
         expires_at = now + min(most, expires_after_seconds if expires_after_seconds is not None else most)
         file = StoredFile(file_id, tenant, filename, purpose, num_bytes, now, expires_at, 0)
-        connection.execute(f"INSERT INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(file))  # noqa: S608
+        connection.execute(f"INSERT INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(file))
         return file
 
     def _delete(self, connection: sqlite3.Connection, file_id: str) -> None:

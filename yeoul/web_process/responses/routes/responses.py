@@ -2,47 +2,210 @@
 
 from __future__ import annotations
 
-import msgspec
-from fastapi import APIRouter, Request, Response
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated
 
-from yeoul.errors import NotFoundError
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from yeoul.errors import InvalidRequestError, UnavailableError
+from yeoul.messages.sampling import SamplingParams
+from yeoul.web_process.answers.conversation import render
+from yeoul.web_process.engine.admission import check_text_length
+from yeoul.web_process.engine.ticket import guess_num_tokens
 from yeoul.web_process.http.answering import respond
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
-from yeoul.web_process.responses.new_responses import start_response
-from yeoul.web_process.responses.response_object import ResponseName, ResponseObject
-from yeoul.web_process.responses.schemas.answers import RESPONSE
-from yeoul.web_process.responses.schemas.input_items import items_of
-from yeoul.web_process.responses.schemas.response_request import ResponseRequest
+from yeoul.web_process.http.sse import EVENT_HEADERS, EVENTS
+from yeoul.web_process.http.writing import json_response
+from yeoul.web_process.responses.background import BackgroundRequest, BackgroundResponses, BackgroundRun
+from yeoul.web_process.responses.event_log import block_of, read_packed
+from yeoul.web_process.responses.kept_responses import KeptResponses
+from yeoul.web_process.responses.new_responses import conversation_of, kept_answer, start_response
+from yeoul.web_process.responses.pages import Limit, Order, Page, page_of
+from yeoul.web_process.responses.response_object import ResponseName, ResponseObject, encode_json
+from yeoul.web_process.responses.schemas.answers import DELETED, INPUT_TOKENS, ITEMS, RESPONSE
+from yeoul.web_process.responses.schemas.response_request import InputTokensRequest, ResponseRequest
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.store.response_table import KeptResponse
+
+StartingAfter = Annotated[int | None, Query(ge=-1, le=2**53)]
 
 
-def responses_router(context: ServerContext) -> APIRouter:
-    """The routes, bound to the engine."""
-    router = APIRouter()
+class ResponseRoutes:
+    """What the routes do."""
 
-    @router.post("/v1/responses", responses=answers_of(RESPONSE, streams=True), openapi_extra=body_of(ResponseRequest))
-    async def create_response(request: Request) -> Response:
-        """Answers, whole or as typed events."""
+    def __init__(self, context: ServerContext, kept: KeptResponses) -> None:
+        self._context = context
+        self._kept = kept
+        self._background = BackgroundResponses(context, kept)
+        context.lasting.append(self._background)
+
+    async def create(self, request: Request) -> Response:
+        """Answers, whole, as typed events, or in the background."""
+        context = self._context
         body = await context.bodies.read(request, ResponseRequest)
-        model = context.find_model(body.model)
-        for name in ("previous_response_id", "conversation_id"):
-            if getattr(body, name) is not None:
-                raise NotFoundError(f"there is no {getattr(body, name)[:80]!r} here", param=name.removesuffix("_id"))
+        model, caller, name = context.find_model(body.model), caller_of(request), ResponseName.fresh()
         sampling = context.to_sampling(body)
         if sampling.seed is None:
-            sampling = msgspec.structs.replace(sampling, seed=model.llm.draw_seed())
-        response = ResponseObject(ResponseName.fresh(), body, model.name, sampling)
-        terms = context.terms(caller_of(request), body, model)
-        started = await start_response(model, response, items_of(body.input), request.state.num_body_bytes, terms)
-        for name in started.without_effect:
-            request.state.unknown_fields.note(name)
+            body.seed = model.llm.draw_seed()
+            sampling = msgspec.structs.replace(sampling, seed=body.seed)
+        found = await self._kept.context(caller.tenant, body, name, request.state.num_body_bytes)
+        response = ResponseObject(name, body, model.name, sampling)
+        kept = KeptResponse(
+            id=name.id,
+            owner=caller.tenant,
+            input=found.input,
+            previous_id=body.previous_response_id,
+            conversation_id=body.conversation_id,
+        )
+        terms = context.terms(caller, body, model)
+        if body.background:
+            again = BackgroundRequest(
+                body=body,
+                items=found.items,
+                num_bytes=found.num_bytes,
+                model=model.name,
+                fingerprint=model.system_fingerprint,
+                created_at=response.created_at,
+            )
+            response.status, kept.request = "queued", encode_json(again)
+            run = await self._background.start(kept, again, response, model, terms)
+            return self._events(run, 0) if body.stream else json_response(run.now())
+        started = await start_response(model, response, found.items, found.num_bytes, terms)
+        for field in started.without_effect:
+            request.state.unknown_fields.note(field)
+
+        async def keep() -> None:
+            started.answer.finish()
+            if body.is_stored:
+                await self._kept.keep(kept_answer(kept, started.answer))
+
         return await respond(
             request,
             started.stream,
             lambda: started.answer,
             streams=body.stream is True,
             keep_alive_seconds=context.settings.time.keep_alive_seconds,
+            before_end=keep,
         )
+
+    async def get(self, request: Request, response_id: str, stream: bool, starting_after: int | None) -> Response:
+        """A response as it is, or its events from one number on."""
+        owner, first = caller_of(request).tenant, 0 if starting_after is None else starting_after + 1
+        if (run := self._background.find(owner, response_id)) is not None:
+            return self._events(run, first) if stream else json_response(run.now())
+        kept = await self._finished(owner, response_id)
+        if not stream:
+            return json_response(kept.answer or b"")
+        place, blocks = await self._kept.responses.events(response_id, block_of(first))
+        if not blocks:
+            raise InvalidRequestError(
+                f"the response {response_id!r} did not run in the background: its events were not kept; leave stream out",
+                param="stream",
+            )
+        return event_response(_each(read_packed(blocks, place, first)))
+
+    async def cancel(self, request: Request, response_id: str) -> Response:
+        """Ends what runs in the background, with what it has."""
+        owner = caller_of(request).tenant
+        if (run := self._background.find(owner, response_id)) is not None:
+            await run.cancel()
+        kept = await self._finished(owner, response_id)
+        if msgspec.json.decode(kept.answer or b"{}").get("background") is not True:
+            raise InvalidRequestError(
+                f"the response {response_id!r} did not run in the background; only such can be cancelled", param="response_id"
+            )
+        return json_response(kept.answer or b"")
+
+    async def delete(self, request: Request, response_id: str) -> Response:
+        """Forgets a response; one that runs ends."""
+        owner = caller_of(request).tenant
+        if (run := self._background.find(owner, response_id)) is not None:
+            await run.cancel()
+        await self._kept.responses.delete(owner, response_id)
+        return json_response(encode_json({"id": response_id, "object": "response", "deleted": True}))
+
+    async def input_items(self, request: Request, response_id: str, page: Page) -> Response:
+        """What a response was given."""
+        kept = await self._kept.responses.get(caller_of(request).tenant, response_id)
+        items = msgspec.json.decode(kept.input)
+        return json_response(page_of(items, page))
+
+    async def input_tokens(self, request: Request) -> Response:
+        """How many tokens the prompt of a request would have."""
+        context = self._context
+        body = await context.bodies.read(request, InputTokensRequest)
+        model, caller = context.find_model(body.model), caller_of(request)
+        found = await self._kept.context(caller.tenant, body, ResponseName.fresh(), request.state.num_body_bytes)
+        conversation = conversation_of(body, found.items, SamplingParams(), found.num_bytes)
+        terms = context.terms(caller, body, model)
+        with model.llm.take_ticket(terms, 1, guess_num_tokens(found.num_bytes)) as ticket:
+            async with ticket.in_time():
+                prompt, unread = await render(model, conversation, terms)
+                check_text_length(prompt, model.llm.limits)
+                token_ids = await model.llm.text.encode(prompt, False, terms.tenant)
+        for field in body.without_effect(unread):
+            request.state.unknown_fields.note(field)
+        return json_response(encode_json({"object": "response.input_tokens", "input_tokens": len(token_ids)}))
+
+    async def _finished(self, owner: str, response_id: str) -> KeptResponse:
+        kept = await self._kept.responses.get(owner, response_id)
+        if kept.answer is None:
+            raise UnavailableError(f"the response {response_id!r} is about to go on; ask again in a moment")
+        return kept
+
+    def _events(self, run: BackgroundRun, first: int) -> Response:
+        return event_response(run.log.read(first, self._context.settings.time.keep_alive_seconds))
+
+
+def event_response(events: AsyncIterator[bytes]) -> Response:
+    """A stream that nothing but its reader depends on."""
+    return StreamingResponse(events, headers={"content-type": EVENTS.decode(), **EVENT_HEADERS})
+
+
+async def _each(blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for block in blocks:
+        yield block
+
+
+def responses_router(context: ServerContext, kept: KeptResponses) -> APIRouter:
+    """The routes, bound to the engine."""
+    router, routes = APIRouter(), ResponseRoutes(context, kept)
+
+    @router.post("/v1/responses", responses=answers_of(RESPONSE, streams=True), openapi_extra=body_of(ResponseRequest))
+    async def create_response(request: Request) -> Response:
+        """Answers, whole, as typed events, or in the background."""
+        return await routes.create(request)
+
+    @router.post("/v1/responses/input_tokens", responses=answers_of(INPUT_TOKENS), openapi_extra=body_of(InputTokensRequest))
+    async def count_input_tokens(request: Request) -> Response:
+        """How many tokens the model would be told."""
+        return await routes.input_tokens(request)
+
+    @router.get("/v1/responses/{response_id}", responses=answers_of(RESPONSE, streams=True))
+    async def get_response(
+        request: Request, response_id: str, stream: bool = False, starting_after: StartingAfter = None
+    ) -> Response:
+        """A response that is kept, or, of one in the background, its events behind a sequence number."""
+        return await routes.get(request, response_id, stream, starting_after)
+
+    @router.post("/v1/responses/{response_id}/cancel", responses=answers_of(RESPONSE))
+    async def cancel_response(request: Request, response_id: str) -> Response:
+        """Ends a response that runs in the background; it keeps what it has."""
+        return await routes.cancel(request, response_id)
+
+    @router.delete("/v1/responses/{response_id}", responses=answers_of(DELETED))
+    async def delete_response(request: Request, response_id: str) -> Response:
+        """Forgets a response."""
+        return await routes.delete(request, response_id)
+
+    @router.get("/v1/responses/{response_id}/input_items", responses=answers_of(ITEMS))
+    async def list_input_items(
+        request: Request, response_id: str, limit: Limit = 20, order: Order = "desc", after: str | None = None
+    ) -> Response:
+        """What a response was given."""
+        return await routes.input_items(request, response_id, Page(limit, order, after))
 
     return router

@@ -33,3 +33,18 @@ RESPONSE = object_of(
         "incomplete_details": or_null(object_of({"reason": TEXT})),
     }
 )
+
+ITEMS = object_of(
+    {
+        "object": constant("list"),
+        "data": array_of(ITEM),
+        "first_id": or_null(TEXT),
+        "last_id": or_null(TEXT),
+        "has_more": {"type": "boolean"},
+    }
+)
+INPUT_TOKENS = object_of({"object": constant("response.input_tokens"), "input_tokens": COUNT})
+DELETED = object_of({"id": TEXT, "object": TEXT, "deleted": {"type": "boolean"}})
+CONVERSATION = object_of(
+    {"id": TEXT, "object": constant("conversation"), "created_at": COUNT, "metadata": {"type": "object"}}
+)

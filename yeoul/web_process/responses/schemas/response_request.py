@@ -240,3 +240,7 @@ class ResponseRequest(ContextFields, kw_only=True):
             "logprobs": (self.top_logprobs or 0) if self.wants_logprobs else None,
         }
         return wanted_sampling(said, defaults)
+
+
+class InputTokensRequest(ContextFields, kw_only=True):
+    """``POST /v1/responses/input_tokens``."""
