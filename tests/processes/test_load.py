@@ -96,8 +96,8 @@ def test_rounds_of_streams_lose_nothing_and_leave_nothing(server):
         assert settle(server)["yeoul:kv_cache_usage_ratio"] == 0
         wait_for_descriptors(server, before)
         memory.append(pss_bytes(server.tree()))
-    # The interpreter takes memory in pieces of a megabyte, now and then: what counts is that it does not go on.
-    assert memory[4] <= memory[1] * 1.03
+    # The interpreter takes memory in pieces of a megabyte, most of it at first: what counts is that it does not go on.
+    assert memory[4] <= memory[2] * 1.03, memory
 
 
 def test_an_idle_server_uses_under_one_percent_of_a_core(server):

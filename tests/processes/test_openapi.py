@@ -142,6 +142,10 @@ def tame(case: Case[Any], length: int) -> Case[Any]:
             body["messages"] = [{"role": "user", "content": "hi"}]
             if not case.path.startswith("/v1/messages"):
                 body["messages"].append({"role": "assistant", "content": None, "refusal": "no"})
+        if case.path.startswith("/v1/responses"):
+            body["input"] = "hi"
+            for name in ("previous_response_id", "conversation"):
+                body.pop(name, None)
         if "tokens" in body:
             body["tokens"] = [token for token in body["tokens"] if isinstance(token, int) and 0 <= token < 512]
     return case

@@ -55,7 +55,13 @@ PRIVATE_PARTS: dict[str, list[tuple[str, str | None, str]]] = {
 }
 
 # Where the library's name differs from the module's.
-PACKAGES = {"huggingface_hub": "huggingface-hub", "prometheus_client": "prometheus-client", "yaml": "pyyaml", "zmq": "pyzmq"}
+PACKAGES = {
+    "huggingface_hub": "huggingface-hub",
+    "prometheus_client": "prometheus-client",
+    "python_multipart": "python-multipart",
+    "yaml": "pyyaml",
+    "zmq": "pyzmq",
+}
 
 
 def parts():

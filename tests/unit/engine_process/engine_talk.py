@@ -106,9 +106,9 @@ class Client:
         return msgspec.msgpack.decode(payload, type=EngineMessage)
 
     async def hear_until_finished(self, num_requests: int):
-        """All outputs until this many requests have ended."""
+        """All outputs until this many requests have ended; one that failed may be told of twice."""
         outputs: list[RequestOutput] = []
-        while sum(output.finish_reason is not None for output in outputs) < num_requests:
+        while len({output.request_id for output in outputs if output.finish_reason is not None}) < num_requests:
             message = await self.hear()
             assert isinstance(message, StepOutputs)
             outputs += message.outputs
