@@ -54,11 +54,13 @@ class ScoreRequest(JudgingBody, kw_only=True):
         """What is judged.
 
         Raises:
-            InvalidRequestError: a side is missing, or the numbers do not match.
+            InvalidRequestError: a side is missing, no texts, or the numbers do not match.
         """
+        names = dict.fromkeys(name for sides in _SIDES for name in sides)
+        said = {name: _texts(name, value) for name in names if (value := getattr(self, name)) is not None}
         for first, second in _SIDES:
-            if getattr(self, first) is not None and getattr(self, second) is not None:
-                left, right = _texts(first, getattr(self, first)), _texts(second, getattr(self, second))
+            if first in said and second in said:
+                left, right = said[first], said[second]
                 if len(left) == 1:
                     left *= len(right)
                 if len(left) != len(right):
