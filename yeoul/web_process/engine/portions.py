@@ -33,7 +33,7 @@ class Portions:
         """The answers to all prompts, in their order; ``num_prompt_tokens`` counts them all then.
 
         Raises:
-            YeoulError: a prompt failed, or there is no room for a later portion.
+            YeoulError: a prompt failed, there is no room for a later portion, or the reader has left.
         """
         outputs = await self._stream.collect()
         while self._rest and not self._has_left():
@@ -45,7 +45,7 @@ class Portions:
             for output in await self._stream.collect():
                 output.prompt_index += num_before
                 outputs.append(output)
-        if self._rest:
+        if self._rest or any(output.finish_reason == "abort" for output in outputs):
             raise RequestFailedError("the request was given up before all of its prompts were computed")
         return outputs
 

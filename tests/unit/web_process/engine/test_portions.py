@@ -82,6 +82,25 @@ def test_what_is_given_up_hands_in_no_more():
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("given_up", ["a", "b"])
+def test_a_portion_that_is_given_up_while_it_runs_is_no_answer(given_up):
+    class Running(OnePortion):
+        async def collect(self) -> list[GenerationOutput]:
+            outputs = await super().collect()
+            if given_up in self.prompts:  # as a client's leaving ends them
+                outputs[-1].finish_reason = "abort"
+            return outputs
+
+    async def scene() -> None:
+        async def submit(some: Sequence[Any]) -> Any:
+            return Running(some)
+
+        with pytest.raises(RequestFailedError, match="given up"):
+            await (await submit_portions(["a", "b"], 1, submit)).collect()
+
+    asyncio.run(scene())
+
+
 def test_a_portion_without_room_fails_all():
     async def scene() -> None:
         async def submit(some: Sequence[Any]) -> Any:
