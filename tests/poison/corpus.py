@@ -138,9 +138,9 @@ def check(poison: Poison, answer: RawAnswer) -> None:
     elif poison.expected == "closed":
         assert answer.status is None, answer.body[:500]
     elif poison.expected == "left":
-        assert b'"error"' not in answer.body
+        assert b'"error":{' not in answer.body
     else:
         assert answer.status == 200, answer.body[:500]
-        assert b'"error"' not in answer.body, answer.body[-500:]
+        assert b'"error":{' not in answer.body, answer.body[-500:]
         if poison.request.streams:
             assert b"data: [DONE]" in answer.body[-100:]

@@ -8,9 +8,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import openai
 import pydantic
 import pytest
+from openai.types.responses import Response, ResponseStreamEvent
 
 from tests.processes.test_tools import CALL, TEMPLATE, WEATHER, forced
 from tests.running_server import RunningServer
@@ -63,6 +65,22 @@ def test_a_whole_answer_and_a_streamed_one_have_the_same_items(server):
         assert (patch.type, patch.input) == ("custom_tool_call", "aaa")
         assert (now.name, now.namespace) == ("now", "clock")
         assert response.usage.output_tokens_details.reasoning_tokens > 0
+
+
+@pytest.mark.parametrize("text", [f"<think>hm</think>I look.{CALL}{PATCH}{NOW}", "Fine.", "<think>on and on", CALL[:60]])
+def test_every_event_and_every_answer_is_of_openais_own_types(server, text):
+    """Checked strictly: the client itself takes whatever comes."""
+    body = {"model": "fake", "input": "hi", "tools": TOOLS, "top_logprobs": 2, "metadata": {"a": "b"}, **forced(text)}
+    with httpx.stream("POST", f"{server.url}/v1/responses", json={**body, "stream": True}, timeout=60.0) as answer:
+        data = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: ")]
+    event_type = pydantic.TypeAdapter[Any](ResponseStreamEvent)
+    for number, event in enumerate(data):
+        read = event_type.validate_python(event)
+        assert read.type == event["type"]
+        assert read.sequence_number == number
+    whole = httpx.post(f"{server.url}/v1/responses", json=body, timeout=60.0).json()
+    assert [item["type"] for item in whole["output"]] == [item["type"] for item in data[-1]["response"]["output"]]
+    Response.model_validate(whole)
 
 
 def test_what_was_answered_can_be_sent_back(server):

@@ -23,7 +23,13 @@ def messages_of(instructions: str | None, items: Iterable[InputItem]) -> list[di
         if item.kind == "message" and item.role != "assistant":
             _add_message(messages, item)
         elif item.kind in ("function_call_output", "custom_tool_call_output"):
-            messages.append({"role": "tool", "tool_call_id": item.call_id, "content": _content(item.output)})
+            messages.append(
+                {
+                    "role": "tool",
+                    "tool_call_id": item.call_id,
+                    "content": _content(None if isinstance(item.output, dict) else item.output),
+                }
+            )
         elif item.kind == "message":
             _add_text(messages, item)
         elif item.kind == "reasoning":

@@ -86,6 +86,8 @@ def test_a_seed_is_drawn_and_told(lasting):
         ({"input": [{"role": "king", "content": "x"}]}, "input.0.role"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "text only"),
         ({"input": [{"type": "computer_call"}]}, "computer_call"),
+        ({"input": [{"type": "function_call_output", "call_id": "c", "output": {"a": 1}}]}, "parts of text"),
+        ({"input": [{"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image"}]}]}, "text only"),
         ({"input": "refuse me"}, "I will not"),
         ({"tools": [{"type": "mcp", "server_label": "x"}]}, "OpenAI's servers"),
         ({"tools": [{"type": "function"}]}, "no name"),
@@ -149,5 +151,24 @@ def test_what_agents_send_besides_is_taken_and_what_has_no_effect_named(lasting)
         assert response["prompt_cache_key"] == "k"
         assert response["metadata"] == {"a": "b"}
         assert response["store"] is False
+
+    lasting.play(scene)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [{"type": "function_call_output", "call_id": "a", "output": "1"}],
+        [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "[" * 5000 + "]" * 5000}],
+        [{"type": "custom_tool_call", "call_id": "c", "name": "f", "input": "\\" * 90}],
+        [{"type": "reasoning", "summary": []}],
+        [{"type": "message", "role": "assistant", "content": []}],
+    ],
+    ids=["an output without its call", "deep arguments", "an input of backslashes", "no thought", "nothing said"],
+)
+def test_items_that_mean_little_are_taken(lasting, items):
+    async def scene(server: FakeServer) -> None:
+        answer = await respond(server, input=[*items, {"role": "user", "content": "hi"}], max_output_tokens=2)
+        assert answer.status_code == 200, answer.text
 
     lasting.play(scene)

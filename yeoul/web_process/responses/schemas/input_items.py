@@ -74,7 +74,7 @@ class InputItem(RequestBody, kw_only=True):
     namespace: Label | None = None
     arguments: str | dict[str, Any] | None = None
     input: str | None = None
-    output: str | Parts | None = None
+    output: str | Parts | dict[str, Any] | None = None
     summary: Parts | None = None
     encrypted_content: str | None = None
     caller: Any = None
@@ -91,6 +91,8 @@ class InputItem(RequestBody, kw_only=True):
         for name in _NEEDED[self.kind]:
             if getattr(self, name) is None:
                 raise ValueError(f"an item of the type {self.kind} has no {name}")
+        if isinstance(self.output, dict):
+            raise ValueError("the output of a call has to be a string, or parts of text")
         if isinstance(self.arguments, str) and self.arguments.count(",") > _MAX_NUM_COMMAS:
             raise ValueError(f"the arguments of a call have more than {_MAX_NUM_COMMAS} entries; send fewer")
 
