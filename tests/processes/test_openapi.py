@@ -40,11 +40,12 @@ CHECKS = [
 BODIES = [
     "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize",
     "/v1/responses", "/v1/responses/input_tokens", "/v1/conversations", "/v1/messages", "/v1/messages/count_tokens",
-    "/v1/score", "/v1/rerank", "/v2/rerank",
+    "/v1/chat/completions/render", "/v1/completions/render", "/apply-template", "/v1/score", "/v1/rerank", "/v2/rerank",
     "/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/api/pull",
 ]  # fmt: skip
 ALONE = [
     "/v1/models", "/v1/models/{name}", "/health", "/ready", "/health/generate", "/version", "/metrics",
+    "/ping", "/live", "/load", "/v1/loads", "/server_info", "/model_info", "/tokenizer_info",
     "/", "/api/version", "/api/tags", "/api/ps",
 ]  # fmt: skip
 LISTS = ["/v1/files", "/v1/batches"]

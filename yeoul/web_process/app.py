@@ -25,9 +25,11 @@ from yeoul.web_process.openai.routes.completions import completions_router
 from yeoul.web_process.openai.routes.embeddings import embeddings_router
 from yeoul.web_process.openai.routes.files import files_router
 from yeoul.web_process.openai.routes.models import models_router
+from yeoul.web_process.openai.routes.render import render_router
 from yeoul.web_process.openai.routes.scores import scores_router
 from yeoul.web_process.openai.routes.tokenize import tokenize_router
 from yeoul.web_process.operations.health import health_router
+from yeoul.web_process.operations.load import load_router
 from yeoul.web_process.responses.routes.router import responses_router
 from yeoul.web_process.server_context import ServerContext
 
@@ -45,6 +47,8 @@ _ROUTERS = (
     scores_router,
     models_router,
     tokenize_router,
+    render_router,
+    load_router,
     text_router,
     embed_router,
     ollama_models_router,

@@ -74,7 +74,7 @@ class ServerContext:
     @property
     def names(self) -> list[str]:
         """The names that requests may use; answers carry the first one unless the request said another."""
-        return self.settings.server.served_model_name or [self.llm.model.files.name]
+        return served_names(self.llm)
 
     def find_model(self, name: str | None) -> ServedName:
         """What is served under the name that a request says; Ollama's clients put ``:latest`` behind it.
@@ -125,3 +125,8 @@ class ServerContext:
             arrival=caller.arrival,
             model=model.name if model is not None else "",
         )
+
+
+def served_names(llm: AsyncLLM) -> list[str]:
+    """The names that requests may use; known once ``resolve`` has returned."""
+    return llm.settings.server.served_model_name or [llm.model.files.name]

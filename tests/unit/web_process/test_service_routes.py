@@ -108,7 +108,9 @@ def test_where_no_token_comes_in_time_it_is_said(monkeypatch):
 
 
 def test_tokens_that_came_together_share_their_time_in_the_histogram():
-    metrics = Metrics(AsyncLLM(settings()))
+    llm = AsyncLLM(settings())
+    llm.resolve()
+    metrics = Metrics(llm)
     metrics.next_tokens(WHO, 1, 0.0009)
     metrics.next_tokens(WHO, 1, 0.001)
     metrics.next_tokens(WHO, 4, 0.08)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from yeoul.messages.outputs import FinishReason
+from yeoul.web_process.engine.generation_output import AnswerTimes
 
 
 class Requester(NamedTuple):
@@ -32,6 +33,9 @@ class RequestObserver:
 
     def queued(self, who: Requester, seconds: float) -> None:
         """A choice left the waiting queue of the engine for the first time."""
+
+    def answered(self, who: Requester, times: AnswerTimes) -> None:
+        """A choice ended by itself or at a limit: how long its parts took."""
 
     def finished(
         self,

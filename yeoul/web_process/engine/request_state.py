@@ -113,6 +113,8 @@ class RequestState:
         delta = self._push(output, now)
         if delta.finish_reason is None:
             return False
+        if delta.times is not None:
+            self._observer.answered(self._who, delta.times)
         self._observe_end(delta.finish_reason, now, delta.num_output_tokens)
         return True
 

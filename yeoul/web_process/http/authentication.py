@@ -15,7 +15,7 @@ from yeoul.errors import AuthenticationError
 from yeoul.web_process.http.error_responses import ErrorResponse
 
 # What supervisors and proxies ask, who have no key; nothing is told there but whether the server lives.
-OPEN_PATHS = frozenset({"/health", "/ready"})
+OPEN_PATHS = frozenset({"/health", "/ready", "/live", "/ping"})
 
 # The second one is how Anthropic's clients send it.
 _KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})

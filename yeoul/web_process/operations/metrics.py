@@ -17,7 +17,10 @@ from prometheus_client.registry import Collector
 from yeoul.messages.outputs import FinishReason
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.engine_slot import EngineState
+from yeoul.web_process.engine.generation_output import AnswerTimes
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
+from yeoul.web_process.operations.vllm_names import VllmNames
+from yeoul.web_process.server_context import served_names
 
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -60,14 +63,23 @@ class Metrics(RequestObserver):
             self._ended.labels(reason)
         for reason in ("full", "deadline"):
             self._refused.labels(reason)
+        self._prefill = self._histogram(
+            "request_prefill_time_seconds", "From the end of the queue to the first token.", _REQUEST_SECONDS
+        )
+        self._decode = self._histogram("request_decode_time_seconds", "From the first token to the last.", _REQUEST_SECONDS)
+        self._inference = self._histogram(
+            "request_inference_time_seconds", "From the end of the queue to the last token.", _REQUEST_SECONDS
+        )
         self._registry.register(_EngineCollector(llm))
+        self._foreign = CollectorRegistry()
+        self._foreign.register(VllmNames(self._registry, llm, lambda: served_names(llm)[0]))
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"yeoul:{name}", text, buckets=buckets, registry=self._registry)
 
     def render(self) -> bytes:
         """The answer to a scrape, in Prometheus's text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self._registry) + generate_latest(self._foreign)
 
     def first_token(self, who: Requester, seconds_since_arrival: float) -> None:
         """See ``RequestObserver``."""
@@ -80,6 +92,12 @@ class Metrics(RequestObserver):
     def queued(self, who: Requester, seconds: float) -> None:
         """See ``RequestObserver``."""
         self._queue.observe(seconds)
+
+    def answered(self, who: Requester, times: AnswerTimes) -> None:
+        """See ``RequestObserver``."""
+        self._prefill.observe(times.prompt)
+        self._decode.observe(times.generation)
+        self._inference.observe(times.prompt + times.generation)
 
     def finished(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.engine.admission import check_text_length, check_token_ids, named_as
@@ -10,7 +12,7 @@ from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
 from yeoul.web_process.http.writing import encode_list, json_response, write_apart
 from yeoul.web_process.openai.json_writing import encode_json
-from yeoul.web_process.openai.schemas.answers import DETOKENIZED, TOKENS
+from yeoul.web_process.openai.schemas.answers import DETOKENIZED, TOKENIZER, TOKENS
 from yeoul.web_process.openai.schemas.texts import DetokenizeRequest, TokenizeRequest
 from yeoul.web_process.server_context import ServerContext
 
@@ -60,5 +62,19 @@ def tokenize_router(context: ServerContext) -> APIRouter:
         with named_as("tokens"):
             token_ids = check_token_ids(body.tokens, context.llm.limits) if body.tokens else []
         return json_response(encode_json({"prompt": context.llm.text.tokenizer.decode(token_ids, skip_special_tokens=False)}))
+
+    @router.get("/tokenizer_info", response_model=None, responses=answers_of(TOKENIZER))
+    async def tokenizer_info() -> dict[str, Any]:
+        """What a client needs to know to count tokens by itself."""
+        tokenizer = context.llm.text.tokenizer
+        return {
+            "vocab_size": tokenizer.vocab_size,
+            "model_max_length": context.llm.limits.max_model_len,
+            "bos_token": None if tokenizer.bos_token_id is None else tokenizer.token_text(tokenizer.bos_token_id),
+            "eos_tokens": [tokenizer.token_text(token_id) for token_id in tokenizer.eos_token_ids],
+            "special_token_ids": sorted(tokenizer.special_token_ids),
+            "added_tokens": {text: token_id for token_id, text in tokenizer.added_tokens.items()},
+            "chat_template": context.llm.text.template_source,
+        }
 
     return router

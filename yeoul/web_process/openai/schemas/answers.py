@@ -105,6 +105,10 @@ MODEL = object_of(
 MODELS = object_of({"object": constant("list"), "data": array_of(MODEL)})
 
 TOKENS = object_of({"count": COUNT, "max_model_len": COUNT, "tokens": array_of(COUNT), "token_strs": or_null(array_of(TEXT))})
+_PROMPT_TOKENS = object_of({"model": TEXT, "token_ids": array_of(COUNT), "sampling_params": {"type": "object"}})
+RENDERED, RENDERED_LIST = _PROMPT_TOKENS, array_of(_PROMPT_TOKENS)
+PROMPT = object_of({"prompt": TEXT})
+TOKENIZER = object_of({"vocab_size": COUNT, "model_max_length": COUNT, "added_tokens": {"type": "object"}})
 DETOKENIZED = object_of({"prompt": TEXT})
 
 SECONDS = object_of({"seconds": {"type": "number", "minimum": 0}})

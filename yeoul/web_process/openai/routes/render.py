@@ -1,0 +1,99 @@
+"""What a request would make the model read, without asking it: routers count on it for whose cache has a prompt.
+
+``POST /v1/chat/completions/render`` and ``/v1/completions/render`` (vLLM's) and ``/apply-template`` (llama.cpp's).
+"""
+
+from __future__ import annotations
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from yeoul.messages.sampling import SamplingParams
+from yeoul.web_process.answers.conversation import render
+from yeoul.web_process.engine.admission import named_as
+from yeoul.web_process.engine.service_terms import ServiceTerms
+from yeoul.web_process.engine.ticket import guess_num_tokens
+from yeoul.web_process.http.caller import caller_of
+from yeoul.web_process.http.openapi import answers_of, body_of
+from yeoul.web_process.http.writing import encode_list, json_response, write_apart
+from yeoul.web_process.openai.json_writing import encode_json
+from yeoul.web_process.openai.schemas.answers import PROMPT, RENDERED, RENDERED_LIST
+from yeoul.web_process.openai.schemas.chat import ChatRequest
+from yeoul.web_process.openai.schemas.completions import CompletionRequest
+from yeoul.web_process.server_context import ServerContext
+
+_FEW_TOKENS = 4096
+
+
+def render_router(context: ServerContext) -> APIRouter:
+    """The routes, bound to the tokenizer."""
+    router, llm = APIRouter(), context.llm
+
+    @router.post("/v1/chat/completions/render", responses=answers_of(RENDERED), openapi_extra=body_of(ChatRequest))
+    async def render_chat(request: Request) -> Response:
+        """The tokens of a chat, as it would be answered."""
+        body = await context.bodies.read(request, ChatRequest)
+        model = context.find_model(body.model)
+        terms, num_bytes = context.terms(caller_of(request), body, model), request.state.num_body_bytes
+        conversation = body.conversation(context.to_sampling(body), num_bytes)
+        with llm.take_ticket(terms, 1, guess_num_tokens(num_bytes)) as ticket:
+            async with ticket.in_time():
+                prompt, _ = await render(model, conversation, terms)
+                with named_as(conversation.field):
+                    (token_ids,) = await model.llm.text.tokenize_all(
+                        [prompt],
+                        conversation.sampling,
+                        llm.limits,
+                        conversation.add_special_tokens,
+                        terms.tenant,
+                        conversation.frame,
+                    )
+        return await _answer([token_ids], model.name, conversation.sampling, terms, is_list=False)
+
+    @router.post("/v1/completions/render", responses=answers_of(RENDERED_LIST), openapi_extra=body_of(CompletionRequest))
+    async def render_completion(request: Request) -> Response:
+        """The tokens of each prompt."""
+        body = await context.bodies.read(request, CompletionRequest)
+        model = context.find_model(body.model)
+        terms, sampling = context.terms(caller_of(request), body, model), context.to_sampling(body)
+        adds_special_tokens = body.add_special_tokens is not False
+        num_tokens = guess_num_tokens(request.state.num_body_bytes)
+        with llm.take_ticket(terms, len(body.prompt), num_tokens) as ticket:
+            async with ticket.in_time():
+                token_ids = await model.llm.text.tokenize_all(
+                    body.prompt, sampling, llm.limits, adds_special_tokens, terms.tenant, body.frame(body.suffix)
+                )
+        return await _answer(token_ids, model.name, sampling, terms, is_list=True)
+
+    @router.post("/apply-template", responses=answers_of(PROMPT), openapi_extra=body_of(ChatRequest))
+    async def apply_template(request: Request) -> Response:
+        """The text of a chat as the model's template writes it."""
+        body = await context.bodies.read(request, ChatRequest)
+        model = context.find_model(body.model)
+        terms, num_bytes = context.terms(caller_of(request), body, model), request.state.num_body_bytes
+        with llm.take_ticket(terms, 1, guess_num_tokens(num_bytes)) as ticket:
+            async with ticket.in_time():
+                prompt, _ = await render(model, body.conversation(context.to_sampling(body), num_bytes), terms)
+        return json_response(encode_json({"prompt": prompt}))
+
+    return router
+
+
+async def _answer(
+    token_ids: list[list[int]], name: str, sampling: SamplingParams, terms: ServiceTerms, *, is_list: bool
+) -> Response:
+    """As vLLM tells of prompts; long ones are written in a thread."""
+    about = {
+        "model": name,
+        "sampling_params": msgspec.to_builtins(sampling),
+        "priority": terms.priority,
+        "features": None,
+        "stream": False,
+    }
+
+    def written() -> bytes:
+        head = encode_json(about)[:-1]
+        entries = [b'%b,"token_ids":%b}' % (head, encode_list(tokens)) for tokens in token_ids]
+        return b"[%b]" % b",".join(entries) if is_list else entries[0]
+
+    return json_response(written() if sum(map(len, token_ids)) <= _FEW_TOKENS else await write_apart(written))

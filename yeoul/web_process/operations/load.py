@@ -1,0 +1,142 @@
+"""What routers and clouds ask besides ``/health``: ``/ping``, ``/live``, how much is going on, and what runs here.
+
+The forms are vLLM's and SGLang's; numbers that we have no like of are left out.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from yeoul import __version__
+from yeoul.web_process.http.openapi import COUNT, TEXT, answers_of, array_of, object_of
+from yeoul.web_process.server_context import ServerContext
+
+_NUMBER = {"type": "number", "minimum": 0}
+_ENTRY = object_of(
+    {
+        "dp_rank": COUNT,
+        "num_running_reqs": COUNT,
+        "num_waiting_reqs": COUNT,
+        "num_used_tokens": COUNT,
+        "max_total_num_tokens": COUNT,
+        "max_running_requests": COUNT,
+        "token_usage": _NUMBER,
+        "cache_hit_rate": _NUMBER,
+    }
+)
+_LOADS = object_of({"timestamp": TEXT, "version": TEXT, "dp_rank_count": COUNT, "loads": array_of(_ENTRY)})
+_INFO = object_of({"version": TEXT, "model_path": TEXT, "served_model_name": TEXT, "max_model_len": COUNT})
+
+
+def load_router(context: ServerContext) -> APIRouter:
+    """The routes, bound to the engine."""
+    router = APIRouter()
+
+    @router.get("/ping", response_class=Response, responses=answers_of(None))
+    async def ping() -> Response:
+        """SageMaker's name for whether the engine is there; 503 while it starts, an error where it is dead."""
+        context.llm.check_health()
+        return Response()
+
+    @router.head("/live", include_in_schema=False)
+    @router.get("/live", response_class=Response, responses=answers_of(None))
+    async def live() -> Response:
+        """200 as long as this process answers, start and recovery included: nothing is gained by killing it."""
+        return Response()
+
+    @router.get("/load", response_model=None, responses=answers_of(object_of({"server_load": COUNT})))
+    async def load() -> dict[str, int]:
+        """vLLM's: how many requests are unfinished."""
+        return {"server_load": context.llm.num_unfinished}
+
+    @router.get("/get_load", include_in_schema=False)
+    async def get_load() -> list[dict[str, int]]:
+        """SGLang's older form of the same."""
+        entry = _entry(context)
+        waiting, running = entry["num_waiting_reqs"], entry["num_running_reqs"]
+        return [{
+            "dp_rank": 0, "num_reqs": waiting + running, "num_waiting_reqs": waiting, "num_tokens": entry["num_used_tokens"],
+        }]  # fmt: skip
+
+    @router.get("/v1/loads", response_model=None, responses=answers_of(_LOADS))
+    async def loads() -> dict[str, Any]:
+        """SGLang's: what the one engine here is at."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        return {"timestamp": now, "version": __version__, "dp_rank_count": 1, "loads": [_entry(context)]}
+
+    @router.get("/get_server_info", include_in_schema=False)
+    @router.get("/server_info", response_model=None, responses=answers_of(_INFO))
+    async def server_info() -> dict[str, Any]:
+        """What is served, and as what it runs; no path of this machine and no key."""
+        context.llm.check_health()
+        return _info(context)
+
+    @router.get("/get_model_info", include_in_schema=False)
+    @router.get("/model_info", response_model=None, responses=answers_of(object_of({"model_path": TEXT})))
+    async def model_info() -> dict[str, Any]:
+        """SGLang's: what can be asked of the model."""
+        return _about_model(context)
+
+    return router
+
+
+def _entry(context: ServerContext) -> dict[str, Any]:
+    now, ready = context.llm.statistics, context.llm.ready
+    block_size = ready.block_size if ready is not None else 0
+    queried = now.total_prefix_queried_tokens
+    return {
+        "dp_rank": 0,
+        "num_running_reqs": now.num_running,
+        "num_waiting_reqs": now.num_waiting,
+        "num_used_tokens": now.num_used_blocks * block_size,
+        "max_total_num_tokens": (ready.num_blocks if ready is not None else 0) * block_size,
+        "max_running_requests": context.settings.scheduler.max_num_seqs,
+        "token_usage": now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0,
+        "cache_hit_rate": now.total_prefix_hit_tokens / queried if queried else 0.0,
+    }
+
+
+def _info(context: ServerContext) -> dict[str, Any]:
+    settings, model, ready = context.settings, context.llm.model, context.llm.ready
+    assert ready is not None
+    return {
+        "version": __version__,
+        "status": context.llm.state,
+        "model_path": model.files.name,
+        "served_model_name": context.names[0],
+        "served_model_names": context.names,
+        "model_type": model.description.architecture,
+        "system_fingerprint": ready.model_fingerprint,
+        "dtype": settings.model.dtype,
+        "quantization": settings.model.quantization,
+        "max_model_len": context.llm.limits.max_model_len,
+        "context_length": context.llm.limits.max_model_len,
+        "tp_size": settings.parallel.tensor_parallel_size,
+        "dp_size": 1,
+        "page_size": ready.block_size,
+        "block_size": ready.block_size,
+        "max_total_num_tokens": ready.num_blocks * ready.block_size,
+        "max_running_requests": settings.scheduler.max_num_seqs,
+        "devices": [worker.device for worker in ready.workers],
+    }
+
+
+def _about_model(context: ServerContext) -> dict[str, Any]:
+    model, text = context.llm.model, context.llm.text
+    families = text.families
+    return {
+        "model_path": model.files.name,
+        "served_model_name": context.names[0],
+        "is_generation": True,
+        "model_type": model.description.architecture,
+        "has_image_understanding": False,
+        "has_audio_understanding": False,
+        "max_context_length": context.llm.limits.max_model_len,
+        "vocab_size": model.description.vocab_size,
+        "tool_call_parser": families.tools.name if families.tools is not None else None,
+        "reasoning_parser": families.reasoning.name if families.reasoning is not None else None,
+        "is_reranker": text.reranker is not None,
+    }
