@@ -25,7 +25,7 @@ SANITIZED_TESTS := tests/unit/kernels tests/unit/models/test_same_answer.py test
 SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CC) -print-file-name=lib$(name).so))" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 
-.PHONY: install install-dev serve check test test-unit test-whole test-long wheel oracle chaos fuzz agents sanitize fix clean
+.PHONY: install install-dev serve check test test-computing test-waiting test-long wheel oracle chaos fuzz agents sanitize fix clean
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
@@ -52,15 +52,16 @@ check: install-dev
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/unit/test_architecture.py tests/unit/test_no_foreign_code.py
 
-# Side by side: those of tests/unit compute, the others mostly wait for processes.
+# Side by side: the first ones compute, the others mostly wait for processes. Threads that wait for each other sleep, since
+# those that spin take the cores from the other half.
 test: install-dev
-	$(MAKE) --no-print-directory -j2 test-unit test-whole
+	OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory -j2 test-computing test-waiting
 
-test-unit:
-	$(BIN)/pytest -q tests/unit
+test-computing:
+	$(BIN)/pytest -q tests/unit tests/e2e
 
-test-whole:
-	$(BIN)/pytest -q tests --ignore tests/unit
+test-waiting:
+	$(BIN)/pytest -q tests --ignore tests/unit --ignore tests/e2e
 
 test-long: install-dev
 	$(BIN)/pytest -q -m "long and not chaos and not fuzz and not oracle" tests

@@ -37,6 +37,7 @@ def test_one_poison_in_a_crowd(token_id, undisturbed):
         assert wait_gone(pids, 1.0) == set()
 
 
+@pytest.mark.long
 def test_three_poisons_at_once_and_one_that_comes_late(undisturbed):
     with RunningServer("--fake-poison", *SLOW, *QUICK_TO_NOTICE) as server:
         poison = {"prompt": [65, 511], "max_tokens": 5}

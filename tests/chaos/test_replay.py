@@ -27,7 +27,7 @@ def test_what_kills_by_itself_kills_again():
         assert again.stderr.strip().splitlines()[-1] == "yeoul: Worker_0 was killed by signal 11 (SIGSEGV)"
 
 
-@pytest.mark.parametrize("victim", ["EngineCore", "Worker_0"])
+@pytest.mark.parametrize("victim", [pytest.param("EngineCore", marks=pytest.mark.long), "Worker_0"])
 def test_what_was_killed_by_chance_ends_well(victim):
     with RunningServer(*SLOW) as server:
         clients = send(server.url, MIXED)

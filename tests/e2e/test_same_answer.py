@@ -52,7 +52,7 @@ SERVERS: dict[str, tuple[list[str], str | None]] = {
     "blocks of 48": (["--block-size", "48", "--no-enable-prefix-caching"], None),
 }
 
-SHORT = ("a step ahead", "preemption", "blocks of 48")
+SHORT = ("a step ahead", "preemption")
 
 
 def body_of(name: str) -> dict[str, Any]:
