@@ -13,7 +13,7 @@ YeoulError
 ├── BusyError                try again later: the answer carries Retry-After
 │   ├── TooManyRequestsError     429  the waiting queue is full
 │   └── UnavailableError         503  starting, draining or recovering
-├── DeadlineMissedError      504  not finished in the time that it was given
+├── DeadlineMissedError      504  not finished in the time that the server gives; 408 where the client itself gave less
 └── InternalError            our fault: an HTTP 5xx
     ├── RequestFailedError       500  this one request failed inside the engine; the engine goes on
     ├── TransportError                a ring, a socket or a channel broke or timed out
@@ -119,11 +119,19 @@ class UnavailableError(BusyError):
 
 
 class DeadlineMissedError(YeoulError):
-    """The request was not finished in the time that it was given: nobody waits for it any longer."""
+    """The request was not finished in the time that it was given: nobody waits for it any longer.
+
+    ``is_own``: the client gave it, which says nothing of the server's health. Routers count what is 500 or more.
+    """
 
     status = 504
     kind = "timeout_error"
     is_final = True
+
+    def __init__(self, message: str, *, is_own: bool = False) -> None:
+        super().__init__(message)
+        if is_own:
+            self.status = 408
 
 
 class InternalError(YeoulError):

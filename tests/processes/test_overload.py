@@ -45,7 +45,7 @@ def test_who_cannot_be_in_time_is_refused_or_cut_off_and_the_others_are_answered
 
     with RunningServer(*FEW_AT_A_TIME) as server:
         statuses = [status for status, _ in asyncio.run(scene(server.url))]
-        assert set(statuses) <= {200, 429, 504}
+        assert set(statuses) <= {200, 408, 429}
         assert statuses.count(200) >= 5
         assert 429 in statuses[80:], "who came late would have waited for too long"
         samples = server.metrics()

@@ -14,6 +14,7 @@ from yeoul.web_process.http.bare_paths import BarePaths
 from yeoul.web_process.http.body_reader import IgnoredFieldsHeader
 from yeoul.web_process.http.error_responses import ErrorShape, ErrorShapes, install_error_handlers
 from yeoul.web_process.http.origins import Origins
+from yeoul.web_process.http.request_ids import RequestIds
 from yeoul.web_process.http.turnstile import Turnstile
 from yeoul.web_process.ollama.line_format import ollama_error
 from yeoul.web_process.ollama.routes.embed import embed_router
@@ -73,4 +74,4 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     # Around the framework: browsers ask without a key, and read no answer, the last error's included, that does not allow it.
     guarded = Origins(app, context.settings.server, is_on_loopback=is_on_loopback, form_paths=_FORM_PATHS)
     paths = (route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
-    return BarePaths(ErrorShapes(AnthropicRequests(guarded), _ERROR_SHAPES), paths)
+    return RequestIds(BarePaths(ErrorShapes(AnthropicRequests(guarded), _ERROR_SHAPES), paths), context.room_left)

@@ -16,6 +16,7 @@ from yeoul.web_process.answers.call_proof import CallProof
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import Caller, ServiceTerms
+from yeoul.web_process.engine.waiting_room import RoomLeft
 from yeoul.web_process.http.body_reader import BodyReader
 from yeoul.web_process.http.request_body import ServedBody
 from yeoul.web_process.store.batches import KeptBatches
@@ -116,15 +117,22 @@ class ServerContext:
         """
         tenant = caller.tenant if len(self.settings.server.api_key) > 1 else ""
         said = body or ServedBody()
-        deadlines = (said.deadline_seconds, self.settings.time.request_deadline_seconds)
+        own, general = said.deadline_seconds, self.settings.time.request_deadline_seconds
         return ServiceTerms(
             priority=said.priority or 0,
             cache_salt=f"{tenant}:{said.cache_salt}" if said.cache_salt else tenant,
             tenant=tenant,
-            deadline_seconds=min(filter(None, deadlines), default=None),
+            deadline_seconds=min(filter(None, (own, general)), default=None),
+            is_own_deadline=own is not None and (not general or own <= general),
             arrival=caller.arrival,
             model=model.name if model is not None else "",
+            request_id=caller.request_id,
+            traceparent=caller.traceparent,
         )
+
+    def room_left(self, tenant: str) -> RoomLeft:
+        """What may still come of a tenant's requests before there is a 429."""
+        return self.llm.room_left(tenant if len(self.settings.server.api_key) > 1 else "")
 
 
 def served_names(llm: AsyncLLM) -> list[str]:

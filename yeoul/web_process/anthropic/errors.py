@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import http
-import uuid
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -39,7 +38,7 @@ def anthropic_error(error: YeoulError, request_id: str = "") -> dict[str, Any]:
 
 
 class AnthropicRequests:
-    """ASGI middleware: gives requests of this API their id, which goes out as ``request-id``, and errors their shape."""
+    """ASGI middleware: sends a request's id (see ``RequestIds``) as ``request-id``, too, and gives errors their shape."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -49,8 +48,8 @@ class AnthropicRequests:
         if scope["type"] != "http" or not scope["path"].startswith(BEGINNING):
             await self._app(scope, receive, send)
             return
-        request_id = f"req_{uuid.uuid4().hex[:24]}"
-        scope.setdefault("state", {})["error_shape"] = functools.partial(anthropic_error, request_id=request_id)
+        request_id = scope["state"]["request_id"]
+        scope["state"]["error_shape"] = functools.partial(anthropic_error, request_id=request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

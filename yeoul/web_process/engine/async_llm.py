@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 
@@ -32,7 +31,7 @@ from yeoul.web_process.engine.answer_grammars import AnswerForm, AnswerGrammars
 from yeoul.web_process.engine.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.model_text import ModelText, Prompt, load_text
-from yeoul.web_process.engine.new_requests import NewRequests, replay
+from yeoul.web_process.engine.new_requests import NewRequests, replay, unique_id
 from yeoul.web_process.engine.prompt_frame import PLAIN_FRAME, PromptFrame
 from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
@@ -40,7 +39,7 @@ from yeoul.web_process.engine.request_table import RequestTable
 from yeoul.web_process.engine.served_model import Progress, ServedModel, find_served_model
 from yeoul.web_process.engine.service_terms import PLAIN_TERMS, ServiceTerms
 from yeoul.web_process.engine.ticket import Ticket, guess_num_tokens
-from yeoul.web_process.engine.waiting_room import WaitingRoom
+from yeoul.web_process.engine.waiting_room import RoomLeft, WaitingRoom
 
 Connect = Callable[[Settings, ModelFiles, ModelDescription, int], AsyncMPClient]
 
@@ -230,6 +229,10 @@ class AsyncLLM:
         """Which process is missing and being replaced, as a sentence."""
         return self._slot.recovery.lost if self._slot is not None else None
 
+    def room_left(self, tenant: str) -> RoomLeft:
+        """What there is room for in the waiting queue."""
+        return self._requests.room.left(tenant)
+
     def check_health(self) -> None:
         """Raises ProcessDeadError for a dead engine, UnavailableError for one that is not ready yet."""
         self._ready_slot()
@@ -331,7 +334,8 @@ class AsyncLLM:
             num_prompt_tokens, max_tokens = sum(map(len, prompt_token_ids)), [params.max_tokens or 1 for params in resolved]
             check_num_logprobs(sampling, num_prompt_tokens, sum(max_tokens))
             seeds = self._new_requests.choose_seeds(sampling.seed, len(prompts))
-            stream = RequestStream(request_id or uuid.uuid4().hex, prompt_token_ids, sampling, seeds, self._requests.close)
+            own_id = request_id or unique_id(ticket.terms.request_id)
+            stream = RequestStream(own_id, prompt_token_ids, sampling, seeds, self._requests.close)
             states = await self._new_requests.make(stream, resolved, pooling, marked or {}, self.text, self.observer, ticket)
             if made is not None:
                 await replay(states[0], made)

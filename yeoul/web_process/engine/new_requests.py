@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import uuid
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -52,7 +53,7 @@ class NewRequests:
         terms = ticket.terms
         if terms.in_gaps:
             observer = RequestObserver()  # nobody waits for it: its times say nothing of what others have
-        who = Requester(stream.request_id, terms.model, terms.tenant)
+        who = Requester(stream.request_id, terms.model, terms.tenant, terms.traceparent)
         states: list[RequestState] = []
         for prompt_index, (prompt_token_ids, sampling) in enumerate(zip(stream.prompts, samplings, strict=True)):
             one_choice = msgspec.structs.replace(sampling, n=1, seed=stream.seeds[prompt_index])
@@ -83,3 +84,9 @@ async def replay(state: RequestState, made: Sequence[RequestOutput]) -> None:
     for start in range(0, len(made), _NUM_STATES_AT_A_TIME):
         state.replay(made[start : start + _NUM_STATES_AT_A_TIME])
         await asyncio.sleep(0)
+
+
+def unique_id(request_id: str) -> str:
+    """An id that no other request has, in which a client's own can be found."""
+    fresh = uuid.uuid4().hex
+    return f"{request_id}~{fresh[:12]}" if request_id else fresh

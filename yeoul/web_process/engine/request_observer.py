@@ -12,11 +12,12 @@ from yeoul.web_process.engine.generation_output import AnswerTimes
 
 
 class Requester(NamedTuple):
-    """Which request it is: its id, the name of the model that it asked for, and whose it is."""
+    """Which request it is: its id, the name of the model that it asked for, whose it is, and its place in a trace."""
 
     request_id: str
     model: str
     tenant: str
+    traceparent: str = ""
 
 
 class RequestObserver:

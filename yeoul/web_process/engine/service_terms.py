@@ -6,10 +6,12 @@ import msgspec
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks: ``tenant`` is an opaque name of the API key; ``arrival`` as in ``ServiceTerms``."""
+    """Who asks: ``tenant`` is an opaque name of the API key; the rest as in ``ServiceTerms``."""
 
     tenant: str = ""
     arrival: float | None = None
+    request_id: str = ""
+    traceparent: str = ""
 
 
 class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +22,9 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     tokenize and the engine's time are shared between, one an API key. ``deadline_seconds`` after its arrival, waiting
     included, the request fails. A probe asks whether the server computes: it waits its turn in the engine, but finds room
     in a queue that is full. One that is ``in_gaps`` is computed in steps that nobody else needs, takes no room from others
-    and is not observed as one of them. ``model`` is the name under which the model was asked for.
+    and is not observed as one of them. ``model`` is the name under which the model was asked for. ``is_own_deadline``: the
+    client set it. ``request_id`` is what the client calls the request, which need not be unique, and ``traceparent`` its
+    place in a trace, as W3C writes it.
     """
 
     priority: int = 0
@@ -31,6 +35,9 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     is_probe: bool = False
     in_gaps: bool = False
     model: str = ""
+    is_own_deadline: bool = False
+    request_id: str = ""
+    traceparent: str = ""
 
 
 PLAIN_TERMS = ServiceTerms()

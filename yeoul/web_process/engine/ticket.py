@@ -89,7 +89,8 @@ class Ticket:
     def missed(self) -> DeadlineMissedError:
         """The error of a request whose time is over."""
         return DeadlineMissedError(
-            f"the answer was not complete after {self.terms.deadline_seconds:g} s, as long as it was given"
+            f"the answer was not complete after {self.terms.deadline_seconds:g} s, as long as it was given",
+            is_own=self.terms.is_own_deadline,
         )
 
     @contextlib.asynccontextmanager

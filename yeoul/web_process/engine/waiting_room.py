@@ -9,6 +9,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import NamedTuple
 
 from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError, TooManyRequestsError
@@ -17,6 +18,15 @@ _MAX_RETRY_AFTER_SECONDS = 60
 _SECONDS_A_REQUEST = 1.0  # where nothing is known yet
 _HALF_LIFE_SECONDS = 10.0  # after so long an observation counts half
 _SAFE_SHARE = 0.8  # of a deadline: what is expected is a mean, and half of all take longer
+
+
+class RoomLeft(NamedTuple):
+    """How many requests, and tokens of their prompts, may wait, and how many of them could come now."""
+
+    most_requests: int
+    requests: int
+    most_tokens: int
+    tokens: int
 
 
 class WaitingRoom:
@@ -61,6 +71,11 @@ class WaitingRoom:
     def most_tokens(self) -> int:
         """How many tokens the prompts of one tenant may have that wait: a guess of more would refuse for ever."""
         return self._tokens.most
+
+    def left(self, tenant: str) -> RoomLeft:
+        """For a tenant, now."""
+        requests, tokens = self._requests, self._tokens
+        return RoomLeft(requests.most, requests.num_left(tenant), tokens.most, tokens.num_left(tenant))
 
     def check(self, tenant: str, num_requests: int, num_tokens: int) -> None:
         """Whether so many more requests, with prompts of so many tokens together, find room.
@@ -180,6 +195,10 @@ class _Room:
         if num_kept:
             num_kept -= sum(min(num, self._kept) for other, num in self._nums.items() if other != tenant)
         return self.num_all + num_new + num_kept - self.size
+
+    def num_left(self, tenant: str) -> int:
+        """How many more of ``tenant`` there is room for."""
+        return max(0, -self.num_beyond(tenant, 0))
 
 
 class _RecentRatio:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yeoul.config.settings import ServerSettings
 from yeoul.errors import InvalidRequestError, UnavailableError
-from yeoul.web_process.http.request_body import Body, parse_body
+from yeoul.web_process.http.request_body import Body, ServedBody, parse_body
 from yeoul.web_process.http.unknown_fields import UnknownFields
 
 # A millisecond or so of reading; a larger body goes to the thread.
@@ -46,8 +46,12 @@ class BodyReader:
             unknown = UnknownFields(is_strict=self._settings.strict_requests)
             request.state.unknown_fields, request.state.num_body_bytes = unknown, len(body)
             if len(body) <= _MAX_BYTES_ON_LOOP:
-                return parse_body(body, model, unknown)
-            return await asyncio.get_running_loop().run_in_executor(_thread, parse_body, body, model, unknown)
+                read = parse_body(body, model, unknown)
+            else:
+                read = await asyncio.get_running_loop().run_in_executor(_thread, parse_body, body, model, unknown)
+            if isinstance(read, ServedBody) and read.request_id is not None:
+                request.state.request_id = read.request_id
+            return read
         finally:
             self._num_bytes -= len(body)
 

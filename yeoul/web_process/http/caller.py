@@ -8,5 +8,11 @@ from yeoul.web_process.engine.service_terms import Caller
 
 
 def caller_of(request: Request) -> Caller:
-    """What ``Authentication`` and ``Turnstile`` have noted."""
-    return Caller(tenant=getattr(request.state, "tenant", ""), arrival=getattr(request.state, "arrival", None))
+    """What ``RequestIds``, ``Authentication`` and ``Turnstile`` have noted."""
+    state = request.state
+    return Caller(
+        tenant=getattr(state, "tenant", ""),
+        arrival=getattr(state, "arrival", None),
+        request_id=getattr(state, "request_id", ""),
+        traceparent=getattr(state, "traceparent", ""),
+    )

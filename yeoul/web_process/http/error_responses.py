@@ -72,16 +72,19 @@ class ErrorResponse(Response):
             headers["x-should-retry"] = "false"
         if isinstance(self._error, BusyError):
             headers["retry-after"] = str(self._error.retry_after_seconds)
+            headers["retry-after-ms"] = str(self._error.retry_after_seconds * 1000)
         if status == http.HTTPStatus.UNAUTHORIZED:
             headers["www-authenticate"] = "Bearer"
         super().__init__(msgspec.json.encode(openai_error(self._error)), status, headers, "application/json")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it in the shape that ``ErrorShapes`` has noted."""
-        shape = scope.get("state", {}).get("error_shape")
-        if shape is not None:
-            self.body = msgspec.json.encode(shape(self._error))
-            self.headers["content-length"] = str(len(self.body))
+        """Sends it in the shape that ``ErrorShapes`` has noted; an error of ours says which request it was."""
+        state = scope.get("state", {})
+        error, request_id = self._error, state.get("request_id")
+        if isinstance(error, InternalError) and request_id:
+            error = InternalError(f"{error.message} (request {request_id})")
+        self.body = msgspec.json.encode(state.get("error_shape", openai_error)(error))
+        self.headers["content-length"] = str(len(self.body))
         await super().__call__(scope, receive, send)
 
 
@@ -90,7 +93,8 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def on_error(request: Request, error: Exception) -> Response:
         if not isinstance(error, YeoulError):
-            logger.error("%s %s failed", request.method, request.url.path)
+            request_id = getattr(request.state, "request_id", "")
+            logger.error("request %s: %s %s failed", request_id, request.method, request.url.path)
         return ErrorResponse(error)
 
     async def on_framework_error(request: Request, error: Exception) -> Response:

@@ -44,7 +44,7 @@ _ERRORS = {
     "4XX": "The request is wrong: 400, 401 without a known API key, 404 for an unknown model or route, 413, 429 when busy.",
     "500": "This request failed inside the engine, or the engine died too often; others are not concerned.",
     "503": "Starting, recovering or stopping; Retry-After says when to ask again.",
-    "504": "The answer was not complete within the request's deadline_seconds, or the server's own deadline.",
+    "504": "The answer was not complete within the server's own deadline; of the request's deadline_seconds that is a 408.",
 }
 
 

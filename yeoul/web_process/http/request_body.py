@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.validation import explain, kind_of
+from yeoul.web_process.http.request_ids import REQUEST_ID
 from yeoul.web_process.http.unknown_fields import UnknownFields
 
 _LONE_SURROGATE = re.compile(
@@ -46,6 +47,9 @@ Label = Annotated[str, Meta(max_length=1024)]
 _MAX_PRIORITY = 2**31 - 1
 Priority = Annotated[int, Meta(ge=-_MAX_PRIORITY, le=_MAX_PRIORITY)]
 
+# $ alone would let a line end pass, and with it a header of the client's own.
+RequestId = Annotated[str, Meta(pattern=rf"^{REQUEST_ID}$(?!\n)", max_length=128)]
+
 Deadline = Annotated[float, Meta(ge=0.001, le=1e6, description="Seconds that it may take, waiting included.")]
 
 
@@ -62,6 +66,7 @@ class ServedBody(RequestBody, kw_only=True):
     priority: Priority | None = None
     cache_salt: Label | None = None
     deadline_seconds: Deadline | None = None
+    request_id: RequestId | None = None
 
 
 Body = TypeVar("Body", bound=RequestBody)

@@ -104,7 +104,7 @@ class AnswerFormat(abc.ABC):
         self._usage = Usage(stream.num_prompt_tokens, body.stream_options)
         self._beginnings: dict[int, bytes] = {}
         head: dict[str, object] = {
-            "id": f"{id_prefix}-{uuid.uuid4().hex}",
+            "id": f"{id_prefix}-{body.request_id or uuid.uuid4().hex}",
             "object": kind,
             "created": int(time.time()),
             "model": model.name,
