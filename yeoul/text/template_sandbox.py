@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import jinja2
 from jinja2 import nodes
@@ -66,6 +66,12 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         _check_time(context)
         check_call(function, arguments, options)
         return super().call(context, function, *arguments, **options)
+
+    def handle_exception(self, source: str | None = None) -> NoReturn:
+        """Jinja makes up frames for the template's lines, in a circle: all that it made would stay until it is collected."""
+        if source is not None:  # nothing was made yet, and the message needs it
+            super().handle_exception(source)
+        raise
 
 
 def render_limited(template: jinja2.Template, context: Mapping[str, Any], timeout_seconds: float) -> str:
