@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from yeoul.errors import AuthenticationError
 from yeoul.web_process.http.error_responses import ErrorResponse
 
-# What supervisors and proxies ask, who have no key; nothing is told there but whether the server lives.
-OPEN_PATHS = frozenset({"/health", "/ready", "/live", "/ping"})
+# What supervisors, proxies and Ollama's clients ask without a key; nothing is told there but whether the server lives.
+OPEN_PATHS = frozenset({"/", "/health", "/ready", "/live", "/ping"})
 
 # The second one is how Anthropic's clients send it.
 _KEY_HEADERS = frozenset({b"authorization", b"x-api-key"})

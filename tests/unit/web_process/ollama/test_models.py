@@ -117,6 +117,16 @@ def test_paths_may_be_bare():
     serve(scene)
 
 
+def test_a_probe_needs_no_key_and_all_else_does():
+    async def scene(server: FakeServer) -> None:
+        assert (await server.http.get("/")).text == "Ollama is running"
+        assert (await server.http.head("/")).status_code == 200
+        for path in ("/api/version", "/api/tags", "/api/ps"):
+            assert (await server.http.get(path)).status_code == 401
+
+    serve(scene, settings(api_key=["secret"]))
+
+
 def test_a_bare_path_needs_the_key_as_well():
     async def scene(server: FakeServer) -> None:
         assert (await server.http.get("/models")).status_code == 401
