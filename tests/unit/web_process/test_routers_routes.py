@@ -131,8 +131,16 @@ def test_what_would_be_refused_is_not_rendered(lasting, path):
             {"messages": []},
             {"messages": HI, "temperature": -1},
             {"messages": HI, "model": "other"},
+            {"messages": HI, "documents": [{"text": "x"}]},
+            {"messages": HI, "tools": [{"type": "function", "function": {"name": "f"}}]},
         ]
         for fields in wrong:
-            assert (await server.http.post(path, json=fields)).status_code in (400, 404)
+            rendered = await server.http.post(path, json=fields)
+            answered = await server.http.post("/v1/chat/completions", json=fields)
+            assert rendered.status_code in (400, 404)
+            assert rendered.json() == answered.json()
+        without_effect = {"messages": HI, "chat_template_kwargs": {"mood": "high"}}
+        rendered = await server.http.post(path, json=without_effect)
+        assert rendered.headers["yeoul-ignored-fields"] == "chat_template_kwargs.mood"
 
     lasting.play(scene)

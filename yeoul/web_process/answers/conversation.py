@@ -14,7 +14,7 @@ from yeoul.grammars.structured_output import StructuredOutput
 from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.text.answers.answer_reader import AnswerReader
-from yeoul.web_process.engine.admission import named_as
+from yeoul.web_process.engine.admission import check_text_length, named_as
 from yeoul.web_process.engine.answer_families import opening_of
 from yeoul.web_process.engine.answer_grammars import AnswerForm
 from yeoul.web_process.engine.prompt_frame import PLAIN_FRAME, PromptFrame
@@ -77,17 +77,10 @@ async def start_chat(model: ServedName, conversation: Conversation, terms: Servi
     """
     llm, calls, sampling = model.llm, conversation.calls, conversation.sampling
     families = llm.text.families
-    if calls is not None:
-        families.check_tools()
     num_tokens = sampling.n * guess_num_tokens(conversation.num_bytes)
     with llm.take_ticket(terms, sampling.n, num_tokens) as ticket:
         async with ticket.in_time():
             prompt, unread = await render(model, conversation, terms)
-            if ignored := conversation.must_read & unread:
-                raise InvalidRequestError(
-                    f"this model's chat template reads no {min(ignored)}: leave them out, or put them into a message",
-                    param=min(ignored),
-                )
             opening = ""
             if families.reasoning is not None and (conversation.has_opening or conversation.is_continued):
                 opening = opening_of(prompt, await _render_without_answer(model, conversation, terms))
@@ -118,16 +111,42 @@ async def start_chat(model: ServedName, conversation: Conversation, terms: Servi
 async def _render_without_answer(model: ServedName, conversation: Conversation, terms: ServiceTerms) -> str:
     """The prompt up to where the answer begins, be it in the opening or in the last message."""
     if not conversation.is_continued:
-        return (await render(model, replace(conversation, has_opening=False), terms))[0]
+        return (await _render(model, replace(conversation, has_opening=False), terms))[0]
     before = replace(conversation, messages=lambda: conversation.messages()[:-1], is_continued=False, has_opening=False)
     try:
-        return (await render(model, before, terms))[0]
+        return (await _render(model, before, terms))[0]
     except InvalidRequestError:  # a template may take no conversation without the last message
         return ""
 
 
+async def read_chat(model: ServedName, conversation: Conversation, terms: ServiceTerms) -> tuple[list[int], set[str]]:
+    """The tokens of the prompt, however many, without an answer; the rest as ``render``."""
+    with model.llm.take_ticket(terms, 1, guess_num_tokens(conversation.num_bytes)) as ticket:
+        async with ticket.in_time():
+            prompt, unread = await render(model, conversation, terms)
+            with named_as(conversation.field):
+                check_text_length(prompt, model.llm.limits)
+            return await model.llm.text.encode(prompt, conversation.add_special_tokens, terms.tenant), unread
+
+
 async def render(model: ServedName, conversation: Conversation, terms: ServiceTerms) -> tuple[str, set[str]]:
-    """The prompt that the model's template makes of it, and the arguments that the template did not read."""
+    """The prompt that the model's template makes of it, and the arguments that the template did not read.
+
+    Raises:
+        InvalidRequestError: the template, or the model, cannot do with what the answer depends on.
+    """
+    if conversation.calls is not None:
+        model.llm.text.families.check_tools()
+    prompt, unread = await _render(model, conversation, terms)
+    if ignored := conversation.must_read & unread:
+        raise InvalidRequestError(
+            f"this model's chat template reads no {min(ignored)}: leave them out, or put them into a message",
+            param=min(ignored),
+        )
+    return prompt, unread
+
+
+async def _render(model: ServedName, conversation: Conversation, terms: ServiceTerms) -> tuple[str, set[str]]:
     return await model.llm.text.render_chat(
         conversation.messages,
         conversation.num_bytes,

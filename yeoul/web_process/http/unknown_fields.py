@@ -99,8 +99,18 @@ class UnknownFields:
                 for index, found in _objects_in(fields[field]):
                     self.pass_over(found, inner, f"{place}{field}{index}.")
 
-    def note(self, name: str) -> None:
-        """This one has no effect, by its whole name; the first time that a server meets it, the log says so."""
+    def note(self, *names: str) -> None:
+        """These have no effect, by their whole names; the first time that a server meets one, the log says so."""
+        for name in names:
+            self._note(name)
+
+    @property
+    def header(self) -> str:
+        """The names for ``yeoul-ignored-fields``, as far as they fit; empty where there are none."""
+        named = [_safe(name) for name in list(self.names)[:_MAX_NUM_NAMED]]
+        return ", ".join(named + ["..."] * (len(self.names) > _MAX_NUM_NAMED))
+
+    def _note(self, name: str) -> None:
         general = re.sub(r"\.\d+\.", ".", name)  # messages.role, not messages.17.role
         if general in self.names:
             return
@@ -110,12 +120,6 @@ class UnknownFields:
         if general not in _logged and len(_logged) < _MAX_NUM_LOGGED:
             _logged.add(general)
             logger.warning("a request has the field %s, which has no effect here (said once)", _safe(general))
-
-    @property
-    def header(self) -> str:
-        """The names for ``yeoul-ignored-fields``, as far as they fit; empty where there are none."""
-        named = [_safe(name) for name in list(self.names)[:_MAX_NUM_NAMED]]
-        return ", ".join(named + ["..."] * (len(self.names) > _MAX_NUM_NAMED))
 
     def _pass_over(self, name: str, value: object, model: type[RequestBody], place: str) -> None:
         path = place + name
@@ -133,7 +137,7 @@ class UnknownFields:
             raise InvalidRequestError(
                 f"the field {path!r} is not known here.{nearest(name, model.__struct_fields__)}", param=path
             )
-        self.note(path)
+        self._note(path)
 
 
 @functools.cache

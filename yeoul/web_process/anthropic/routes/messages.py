@@ -5,14 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from yeoul.messages.sampling import SamplingParams
-from yeoul.web_process.answers.conversation import render, start_chat
+from yeoul.web_process.answers.conversation import read_chat, start_chat
 from yeoul.web_process.anthropic.answer_blocks import encode_json
 from yeoul.web_process.anthropic.errors import BEGINNING
 from yeoul.web_process.anthropic.message_format import MessageFormat
 from yeoul.web_process.anthropic.schemas.answers import ERROR, EVENT, MESSAGE, TOKEN_COUNT
 from yeoul.web_process.anthropic.schemas.messages import CountTokensRequest, MessagesRequest
-from yeoul.web_process.engine.admission import check_text_length
-from yeoul.web_process.engine.ticket import guess_num_tokens
 from yeoul.web_process.http.answering import respond
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
@@ -35,8 +33,7 @@ def messages_router(context: ServerContext) -> APIRouter:
         model = context.find_model(body.model)
         conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
         chat = await start_chat(model, conversation, context.terms(caller_of(request), body, model))
-        for name in body.without_effect(chat.unread):
-            request.state.unknown_fields.note(name)
+        request.state.unknown_fields.note(*body.without_effect(chat.unread))
         return await respond(
             request,
             chat.stream,
@@ -58,15 +55,8 @@ def messages_router(context: ServerContext) -> APIRouter:
         model = context.find_model(body.model)
         terms = context.terms(caller_of(request), body, model)
         conversation = body.conversation(SamplingParams(), request.state.num_body_bytes)
-        if body.calls is not None:
-            model.llm.text.families.check_tools()
-        with model.llm.take_ticket(terms, 1, guess_num_tokens(request.state.num_body_bytes)) as ticket:
-            async with ticket.in_time():
-                prompt, unread = await render(model, conversation, terms)
-                check_text_length(prompt, model.llm.limits)
-                token_ids = await model.llm.text.encode(prompt, conversation.add_special_tokens, terms.tenant)
-        for name in body.without_effect(unread):
-            request.state.unknown_fields.note(name)
+        token_ids, unread = await read_chat(model, conversation, terms)
+        request.state.unknown_fields.note(*body.without_effect(unread))
         return json_response(encode_json({"input_tokens": len(token_ids)}))
 
     return router

@@ -53,8 +53,7 @@ def text_router(context: ServerContext) -> APIRouter:
         else:
             conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
             started = await start_chat(model, conversation, context.terms(caller_of(request), body, model))
-        for name in body.without_effect(started.unread):
-            request.state.unknown_fields.note(name)
+        request.state.unknown_fields.note(*body.without_effect(started.unread))
         return await respond(
             request,
             started.stream,

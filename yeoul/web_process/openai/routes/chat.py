@@ -27,8 +27,7 @@ def chat_router(context: ServerContext) -> APIRouter:
         body = await context.bodies.read(request, ChatRequest)
         make_terms = functools.partial(context.terms, caller_of(request))
         answer = await start_chat_completion(context, body, request.state.num_body_bytes, make_terms)
-        for name in answer.without_effect:
-            request.state.unknown_fields.note(name)
+        request.state.unknown_fields.note(*answer.without_effect)
         return await respond(
             request,
             answer.stream,

@@ -26,8 +26,7 @@ def embeddings_router(context: ServerContext) -> APIRouter:
         body = await context.bodies.read(request, EmbeddingRequest)
         make_terms = functools.partial(context.terms, caller_of(request))
         answer = await start_embeddings(context, body, request.state.num_body_bytes, make_terms)
-        for name in answer.without_effect:
-            request.state.unknown_fields.note(name)
+        request.state.unknown_fields.note(*answer.without_effect)
         return json_response(await answer.written(await collect(request, answer.stream)))
 
     return router

@@ -9,8 +9,8 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from yeoul.messages.sampling import SamplingParams
-from yeoul.web_process.answers.conversation import render
-from yeoul.web_process.engine.admission import named_as
+from yeoul.web_process.answers.conversation import read_chat, render
+from yeoul.web_process.engine.admission import check_token_ids, named_as
 from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.engine.ticket import guess_num_tokens
 from yeoul.web_process.http.caller import caller_of
@@ -34,20 +34,12 @@ def render_router(context: ServerContext) -> APIRouter:
         """The tokens of a chat, as it would be answered."""
         body = await context.bodies.read(request, ChatRequest)
         model = context.find_model(body.model)
-        terms, num_bytes = context.terms(caller_of(request), body, model), request.state.num_body_bytes
-        conversation = body.conversation(context.to_sampling(body), num_bytes)
-        with llm.take_ticket(terms, 1, guess_num_tokens(num_bytes)) as ticket:
-            async with ticket.in_time():
-                prompt, _ = await render(model, conversation, terms)
-                with named_as(conversation.field):
-                    (token_ids,) = await model.llm.text.tokenize_all(
-                        [prompt],
-                        conversation.sampling,
-                        llm.limits,
-                        conversation.add_special_tokens,
-                        terms.tenant,
-                        conversation.frame,
-                    )
+        terms = context.terms(caller_of(request), body, model)
+        conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
+        read, unread = await read_chat(model, conversation, terms)
+        request.state.unknown_fields.note(*body.without_effect(unread))
+        with named_as(conversation.field):
+            token_ids = check_token_ids(conversation.frame.cut(read, conversation.sampling, llm.limits), llm.limits)
         return await _answer([token_ids], model.name, conversation.sampling, terms, is_list=False)
 
     @router.post("/v1/completions/render", responses=answers_of(RENDERED_LIST), openapi_extra=body_of(CompletionRequest))
@@ -73,7 +65,8 @@ def render_router(context: ServerContext) -> APIRouter:
         terms, num_bytes = context.terms(caller_of(request), body, model), request.state.num_body_bytes
         with llm.take_ticket(terms, 1, guess_num_tokens(num_bytes)) as ticket:
             async with ticket.in_time():
-                prompt, _ = await render(model, body.conversation(context.to_sampling(body), num_bytes), terms)
+                prompt, unread = await render(model, body.conversation(context.to_sampling(body), num_bytes), terms)
+        request.state.unknown_fields.note(*body.without_effect(unread))
         return json_response(encode_json({"prompt": prompt}))
 
     return router

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.engine.admission import check_text_length, check_token_ids, named_as
@@ -63,11 +61,11 @@ def tokenize_router(context: ServerContext) -> APIRouter:
             token_ids = check_token_ids(body.tokens, context.llm.limits) if body.tokens else []
         return json_response(encode_json({"prompt": context.llm.text.tokenizer.decode(token_ids, skip_special_tokens=False)}))
 
-    @router.get("/tokenizer_info", response_model=None, responses=answers_of(TOKENIZER))
-    async def tokenizer_info() -> dict[str, Any]:
+    @router.get("/tokenizer_info", response_class=Response, responses=answers_of(TOKENIZER))
+    async def tokenizer_info() -> Response:
         """What a client needs to know to count tokens by itself."""
         tokenizer = context.llm.text.tokenizer
-        return {
+        about = {
             "vocab_size": tokenizer.vocab_size,
             "model_max_length": context.llm.limits.max_model_len,
             "bos_token": None if tokenizer.bos_token_id is None else tokenizer.token_text(tokenizer.bos_token_id),
@@ -76,5 +74,6 @@ def tokenize_router(context: ServerContext) -> APIRouter:
             "added_tokens": {text: token_id for token_id, text in tokenizer.added_tokens.items()},
             "chat_template": context.llm.text.template_source,
         }
+        return json_response(encode_json(about))
 
     return router

@@ -11,9 +11,7 @@ from starlette.responses import StreamingResponse
 
 from yeoul.errors import InvalidRequestError, UnavailableError
 from yeoul.messages.sampling import SamplingParams
-from yeoul.web_process.answers.conversation import render
-from yeoul.web_process.engine.admission import check_text_length
-from yeoul.web_process.engine.ticket import guess_num_tokens
+from yeoul.web_process.answers.conversation import read_chat
 from yeoul.web_process.http.answering import respond
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
@@ -74,8 +72,7 @@ class ResponseRoutes:
             run = await self._background.start(kept, again, response, model, terms)
             return self._events(run, 0) if body.stream else json_response(run.now())
         started = await start_response(model, response, found.items, found.num_bytes, terms)
-        for field in started.without_effect:
-            request.state.unknown_fields.note(field)
+        request.state.unknown_fields.note(*started.without_effect)
 
         async def keep() -> None:
             started.answer.finish()
@@ -140,14 +137,8 @@ class ResponseRoutes:
         model, caller = context.find_model(body.model), caller_of(request)
         found = await self._kept.context(caller.tenant, body, ResponseName.fresh(), request.state.num_body_bytes)
         conversation = conversation_of(body, found.items, SamplingParams(), found.num_bytes)
-        terms = context.terms(caller, body, model)
-        with model.llm.take_ticket(terms, 1, guess_num_tokens(found.num_bytes)) as ticket:
-            async with ticket.in_time():
-                prompt, unread = await render(model, conversation, terms)
-                check_text_length(prompt, model.llm.limits)
-                token_ids = await model.llm.text.encode(prompt, False, terms.tenant)
-        for field in body.without_effect(unread):
-            request.state.unknown_fields.note(field)
+        token_ids, unread = await read_chat(model, conversation, context.terms(caller, body, model))
+        request.state.unknown_fields.note(*body.without_effect(unread))
         return json_response(encode_json({"object": "response.input_tokens", "input_tokens": len(token_ids)}))
 
     async def _finished(self, owner: str, response_id: str) -> KeptResponse:
