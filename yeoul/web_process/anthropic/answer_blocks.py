@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from yeoul.text.answers.parts import CallArguments, CallBegin, Part, ReasoningPart, TextPart
+from yeoul.web_process.anthropic.begun_json import begun_json
 
 encode_json = msgspec.json.Encoder().encode
 
@@ -82,7 +83,9 @@ class AnswerBlocks:
 
 
 def whole_blocks(parts: Iterable[Part]) -> list[dict[str, Any]]:
-    """The blocks of a whole answer. A call that was cut off has no input, since no half of an object is one."""
+    """The blocks of a whole answer. A call that was cut off has as much of its input as came whole, as clients make of the
+    events.
+    """
     blocks: list[dict[str, Any]] = []
     pieces: list[str] = []  # of the last block
     for part in parts:
@@ -111,15 +114,15 @@ def _fill(blocks: list[dict[str, Any]], pieces: list[str]) -> None:
         case "thinking":
             block |= {"thinking": text, "signature": _signature(hashlib.sha256(text.encode()))}
         case "tool_use":
-            block["input"] = _whole_object(text)
+            block["input"] = _object_in(text) or _object_in(begun_json(text)) or {}
 
 
-def _whole_object(text: str) -> object:
-    """The object, as the model wrote it."""
+def _object_in(text: str) -> msgspec.Raw | None:
+    """The object, as the model wrote it; None where the text is none."""
     try:
-        return msgspec.Raw(text.encode()) if isinstance(msgspec.json.decode(text), dict) else {}
+        return msgspec.Raw(text.encode()) if isinstance(msgspec.json.decode(text), dict) else None
     except (msgspec.DecodeError, RecursionError):
-        return {}
+        return None
 
 
 def _call(name: str) -> dict[str, Any]:

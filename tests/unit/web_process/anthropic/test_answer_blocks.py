@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import jiter
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,11 +124,28 @@ def test_an_answer_of_nothing_is_an_empty_text():
     assert add_up(events_of(AnswerBlocks().finish())) == whole_blocks([]) == [{"type": "text", "text": ""}]
 
 
-def test_a_call_that_was_cut_off_has_no_input():
-    for damaged in ('{"city": "Bo', "", "[1]", '{"a": ' * 5000):
-        parts: list[Part] = [CallBegin(0, "weather"), *([CallArguments(0, damaged)] if damaged else [])]
-        (block,) = whole_blocks(parts)
-        assert (block["name"], block["input"]) == ("weather", {})
+WRITTEN = '{"city": "Süß \\"Fluß\\"", "n": [true, 1.5e3, {"deep": [[]], "": "\\\\"}, null], "": {}, "last": "]}," }'
+
+
+def input_of(arguments: str) -> Any:
+    parts: list[Part] = [CallBegin(0, "weather"), *([CallArguments(0, arguments)] if arguments else [])]
+    (block,) = json.loads(msgspec.json.encode(whole_blocks(parts)))
+    assert block["name"] == "weather"
+    return block["input"]
+
+
+def test_a_call_that_was_cut_off_has_the_input_that_clients_make_of_the_events():
+    for end in range(1, len(WRITTEN) + 1):
+        written = WRITTEN[:end]
+        # Clients take a number for whole wherever it ends.
+        if not written[-1].isdigit():
+            assert input_of(written) == jiter.from_json(written.encode(), partial_mode=True), written
+    assert input_of('{"a": 1, "b": 2') == {"a": 1}
+
+
+@pytest.mark.parametrize("damaged", ["", "[1]", "[1", "}", "{}}", '{"a" 1, "b"', '{"a": ' * 5000, "[" * 100_000, ':"'])
+def test_what_is_no_object_is_no_input(damaged):
+    assert input_of(damaged) == {}
 
 
 def test_every_call_has_an_id_of_its_own():
