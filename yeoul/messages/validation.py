@@ -42,6 +42,8 @@ def _describe(problem: str, path: str, came: object) -> str:
     if (found := re.fullmatch(r"Expected `([^`]+)`, got `[^`]+`", problem)) is not None:
         kinds = [_KINDS.get(kind, kind) for kind in found[1].split(" | ") if kind != "null"]
         return f"{path}: expected {' or '.join(kinds)}, but {_named(came)} came"
+    if (found := re.fullmatch(r"Expected `str` matching regex '(.*?)(\(\?!.*)?'", problem)) is not None:
+        return f"{path} is {shorten(came)}; expected what fits the pattern {found[1]}"
     if problem.startswith("Invalid enum value"):
         return f"{path} is {shorten(came)}, which is none of the values that it may have"
     return f"{path}: {problem}" if path else problem

@@ -214,6 +214,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"mcp_servers": [{"url": "x"}]}, "calls no MCP servers"),
     ({"tools": [{"name": "x"}]}, "a tool needs name and input_schema"),
     ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "known to Anthropic's models only"),
+    ({"tools": [READ | {"name": "a b"}]}, "tools.0.name is 'a b'; expected what fits the pattern ^[A-Za-z0-9_.:/-]+$"),
+    ({"tools": [READ | {"name": "Read\n"}]}, "tools.0.name is 'Read\\n'; expected"),
     ({"tools": [READ, READ]}, "two tools have the same name"),
     ({"tool_choice": {"type": "any"}}, "the request has no tools"),
     ({"tool_choice": {"type": "tool", "name": "Other"}, "tools": [READ]}, "none of the tools"),

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
-
-from msgspec import Meta
+from typing import Any, ClassVar, Literal
 
 from yeoul.web_process.anthropic.schemas.content import CacheControl
-from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice
+from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice, ToolName
 from yeoul.web_process.http.request_body import Label, RequestBody
 
 _Struct = type[RequestBody]
-
-ToolName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.:/-]+$")]
 
 # Tools that Anthropic's servers run by themselves. A model that is served here does without them.
 _OF_SERVERS = ("web_search", "web_fetch", "code_execution", "tool_search", "advisor", "mcp_toolset")

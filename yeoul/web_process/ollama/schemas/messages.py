@@ -7,11 +7,10 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from yeoul.web_process.engine.tool_calls import OfferedTool
+from yeoul.web_process.engine.tool_calls import OfferedTool, ToolName
 from yeoul.web_process.http.request_body import Label, RequestBody
 
 _Struct = type[RequestBody]
-ToolName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.:/-]+$")]
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 
 

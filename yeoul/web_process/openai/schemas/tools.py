@@ -7,11 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
-from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice
+from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice, ToolName
 from yeoul.web_process.http.request_body import RequestBody
-
-ToolName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.:/-]+$")]
-
 
 _Struct = type[RequestBody]
 

@@ -8,11 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
-from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice
+from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice, ToolName
 from yeoul.web_process.http.request_body import RequestBody
 from yeoul.web_process.responses.tool_names import CalledTool, custom_schema, joined_name
-
-ToolName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.:/-]+$")]
 
 # Agents offer these whether or not the server has them, and go on without; what others would do is asked for.
 _PASSED_OVER = frozenset(
