@@ -13,6 +13,8 @@ import pytest
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve, until
 from yeoul.messages.sampling import SamplingParams
+from yeoul.web_process.http.request_body import parse_body
+from yeoul.web_process.ollama.schemas.requests import GenerateRequest
 
 HI: list[Any] = [{"role": "user", "content": "hi"}]
 
@@ -133,6 +135,8 @@ def test_options_of_how_ollama_runs_models_are_passed_over_and_named(lasting):
     [
         ("chat", {"options": {"mirostat": 2}}, "options.mirostat is not supported"),
         ("chat", {"options": {"top_k": 1.5}}, "options.top_k is 1.5; expected a whole number"),
+        ("chat", {"options": {"num_predict": 10**400}}, "expected a whole number of 64 bits"),
+        ("chat", {"options": {"seed": 1e30}}, "options.seed is 1e+30; expected a whole number of 64 bits"),
         ("chat", {"options": {"temperature": "hot"}}, "options.temperature: expected a number"),
         ("chat", {"options": {"stop": [""]}}, "a stop string is empty"),
         ("chat", {"options": {"forced_token_ids": [1]}}, "--allow-forced-tokens"),
@@ -203,6 +207,16 @@ def test_a_prompt_is_a_message_of_a_chat_and_raw_it_is_nothing_but_itself(lastin
         assert prompt_of(server) == "hi"
 
     lasting.play(scene)
+
+
+def test_what_text_that_goes_on_has_no_use_for_is_named(lasting):
+    async def scene(server: FakeServer) -> None:
+        answer = await ask(server, "generate", raw=True, think=False, stream=False)
+        assert answer.headers["yeoul-ignored-fields"] == "think"
+
+    lasting.play(scene)
+    between = parse_body(b'{"model": "fake", "prompt": "a", "suffix": "b", "system": "be kind"}', GenerateRequest)
+    assert between.without_effect(set()) == ["system"]
 
 
 def test_log_probabilities_are_told_token_by_token(lasting):

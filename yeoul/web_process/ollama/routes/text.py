@@ -48,7 +48,7 @@ def text_router(context: ServerContext) -> APIRouter:
         request: Request, body: ChatRequest | GenerateRequest, model: ServedName, make_format: type[LineFormat]
     ) -> Response:
         _check_thinking(body, model)
-        if isinstance(body, GenerateRequest) and (body.raw or body.suffix):
+        if isinstance(body, GenerateRequest) and body.is_text:
             started = await continue_text(request, body, model)
         else:
             conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
@@ -72,7 +72,7 @@ def text_router(context: ServerContext) -> APIRouter:
                 form=None if wanted is None else AnswerForm(wanted),
                 frame=PromptFrame(suffix=body.suffix or None),
             )
-        return StartedChat(stream, None, set())
+        return StartedChat(stream, None, set(body.template_arguments()))
 
     return router
 

@@ -20,12 +20,14 @@ from yeoul.messages.sampling import (
     Temperature,
     TopP,
 )
+from yeoul.messages.validation import shorten
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.http.request_body import RequestBody
 
 Whole = int | float
 """A whole number, which Go's clients may write with a point."""
 
+_TOO_LARGE = 1 << 63
 _DEFAULTS: dict[str, Any] = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
 
 
@@ -73,8 +75,10 @@ def sampling_of(options: Options | None, defaults: SamplingDefaults, num_logprob
 
 
 def _whole(name: str, value: Whole | None) -> int | None:
-    if value is None or isinstance(value, int):
-        return value
-    if not value.is_integer():
-        raise InvalidRequestError(f"options.{name} is {value:g}; expected a whole number", param=f"options.{name}")
+    if value is None:
+        return None
+    if not (-_TOO_LARGE <= value < _TOO_LARGE and float(value).is_integer()):
+        raise InvalidRequestError(
+            f"options.{name} is {shorten(value)}; expected a whole number of 64 bits", param=f"options.{name}"
+        )
     return int(value)

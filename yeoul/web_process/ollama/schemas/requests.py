@@ -132,6 +132,15 @@ class GenerateRequest(TextRequest, kw_only=True):
         if self.raw and self.system:
             raise InvalidRequestError("system is for the template, which raw leaves out", param="system")
 
+    @property
+    def is_text(self) -> bool:
+        """Whether the prompt is text to go on with, which no template makes a chat of."""
+        return bool(self.raw or self.suffix)
+
+    def without_effect(self, unread: Collection[str]) -> list[str]:
+        """See ``TextRequest``; no text has a system prompt."""
+        return super().without_effect(unread) + ["system"] * (self.is_text and bool(self.system))
+
     def conversation(self, sampling: SamplingParams, num_bytes: int) -> Conversation:
         """The prompt as a chat of one message. ``num_bytes`` is the request's size."""
         messages = [{"role": "system", "content": self.system}] if self.system else []
