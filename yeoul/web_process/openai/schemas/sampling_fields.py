@@ -10,23 +10,12 @@ from msgspec import Meta
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import (
     MAX_NUM_LOGIT_BIASES,
-    AllowedTokenIds,
     BadWords,
     Count,
-    ForcedTokenIds,
-    Int64,
     LogprobTokenIds,
-    MinP,
     NumChoices,
     NumLogprobs,
-    Penalty,
-    RepetitionPenalty,
     SamplingParams,
-    StopStrings,
-    StopTokenIds,
-    Temperature,
-    TopK,
-    TopP,
 )
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
@@ -44,35 +33,20 @@ class StreamOptions(RequestBody, kw_only=True):
 
 
 class SamplingFields(StructuredFields, kw_only=True):
-    """OpenAI's sampling fields, and those that vLLM added."""
+    """What completions and chats have besides: OpenAI's fields, and those that vLLM added."""
 
     n: NumChoices | None = None
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
     logit_bias: Annotated[dict[str, float], Meta(max_length=MAX_NUM_LOGIT_BIASES)] | None = None
-    seed: Int64 | None = None
-    stop: str | StopStrings | None = None
     max_tokens: Count | None = None
-    stream: bool | None = None
     stream_options: StreamOptions | None = None
     service_tier: Label | None = None
 
-    top_k: TopK | None = None
-    min_p: MinP | None = None
-    repetition_penalty: RepetitionPenalty | None = None
-    min_tokens: Count | None = None
-    ignore_eos: bool | None = None
-    stop_token_ids: StopTokenIds | None = None
     include_stop_str_in_output: bool | None = None
     skip_special_tokens: bool | None = None
     add_special_tokens: bool | None = None
     return_tokens_as_token_ids: bool | None = None
-    allowed_token_ids: AllowedTokenIds | None = None
     logprob_token_ids: LogprobTokenIds | None = None
     bad_words: BadWords | None = None
-    forced_token_ids: ForcedTokenIds | None = None
     echo: bool | None = None
     prompt_logprobs: NumLogprobs | None = None
     return_token_ids: bool | None = None
@@ -112,7 +86,7 @@ class SamplingFields(StructuredFields, kw_only=True):
         """
         said = msgspec.structs.asdict(self) | {
             "logit_bias": _logit_bias(self.logit_bias or {}),
-            "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
+            "stop": self.stop_strings,
             "max_tokens": max(1, max_tokens) if max_tokens is not None else None,
             "logprobs": logprobs if self.logprob_token_ids is None else len(self.logprob_token_ids),
             "prompt_logprobs": prompt_logprobs,

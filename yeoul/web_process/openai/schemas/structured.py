@@ -6,7 +6,7 @@ from typing import Any
 
 from yeoul.errors import InvalidRequestError
 from yeoul.grammars.structured_output import Kind, StructuredOutput
-from yeoul.web_process.http.request_body import ServedBody
+from yeoul.web_process.answers.sampled_body import SampledBody
 
 # vLLM's structured_outputs has these names; it had them as guided_* before, llama.cpp and SGLang have theirs.
 _KINDS: dict[str, Kind] = {
@@ -31,7 +31,7 @@ _ALONE: dict[str, Kind] = {
 _FORMATS = "text, json_object, json_schema, regex, grammar, structural_tag"
 
 
-class StructuredFields(ServedBody, kw_only=True):
+class StructuredFields(SampledBody, kw_only=True):
     """OpenAI's ``response_format``, vLLM's ``structured_outputs``, and names that other servers have for parts of it."""
 
     response_format: dict[str, Any] | None = None

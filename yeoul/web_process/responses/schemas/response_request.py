@@ -10,27 +10,12 @@ from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
 from yeoul.grammars.structured_output import StructuredOutput
-from yeoul.messages.sampling import (
-    AllowedTokenIds,
-    Count,
-    ForcedTokenIds,
-    Int64,
-    MaxTokens,
-    MinP,
-    NumLogprobs,
-    Penalty,
-    RepetitionPenalty,
-    SamplingParams,
-    StopStrings,
-    StopTokenIds,
-    Temperature,
-    TopK,
-    TopP,
-)
+from yeoul.messages.sampling import Count, MaxTokens, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.answers.sampled_body import SampledBody
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
 from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, choose_calls
-from yeoul.web_process.http.request_body import Label, RequestBody, ServedBody
+from yeoul.web_process.http.request_body import Label, RequestBody
 from yeoul.web_process.responses.schemas.input_items import InputItem, InputItems
 from yeoul.web_process.responses.schemas.tools import ResponseTool, Tools, tool_choice_of
 
@@ -92,8 +77,8 @@ class ResponseStreamOptions(RequestBody, kw_only=True):
     include_obfuscation: bool | None = None
 
 
-class ContextFields(ServedBody, kw_only=True):
-    """What makes the prompt."""
+class ContextFields(SampledBody, kw_only=True):
+    """What makes the prompt; how the answer to it is sampled may stand beside."""
 
     input: str | InputItems | None = None
     instructions: str | None = None
@@ -182,7 +167,6 @@ class ContextFields(ServedBody, kw_only=True):
 class ResponseRequest(ContextFields, kw_only=True):
     """OpenAI's fields, and sampling parameters under vLLM's names. What only steers OpenAI's own platform is passed over."""
 
-    stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
     store: bool | None = None
     background: bool | None = None
@@ -190,8 +174,6 @@ class ResponseRequest(ContextFields, kw_only=True):
     metadata: Metadata | None = None
     max_output_tokens: MaxTokens | None = None
     max_tool_calls: Count | None = None
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
     top_logprobs: NumLogprobs | None = None
     service_tier: Label | None = None
     user: Label | None = None
@@ -199,19 +181,6 @@ class ResponseRequest(ContextFields, kw_only=True):
     prompt_cache_key: Label | None = None
     prompt_cache_retention: Label | None = None
     client_metadata: dict[str, Any] | None = None
-
-    seed: Int64 | None = None
-    stop: str | StopStrings | None = None
-    top_k: TopK | None = None
-    min_p: MinP | None = None
-    repetition_penalty: RepetitionPenalty | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    min_tokens: Count | None = None
-    ignore_eos: bool | None = None
-    stop_token_ids: StopTokenIds | None = None
-    allowed_token_ids: AllowedTokenIds | None = None
-    forced_token_ids: ForcedTokenIds | None = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {**ContextFields.inner, "stream_options": ResponseStreamOptions}
 
@@ -235,7 +204,7 @@ class ResponseRequest(ContextFields, kw_only=True):
     def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:
         """The sampling parameters; without a limit the answer may fill the remaining context."""
         said = msgspec.structs.asdict(self) | {
-            "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
+            "stop": self.stop_strings,
             "max_tokens": self.max_output_tokens,
             "logprobs": (self.top_logprobs or 0) if self.wants_logprobs else None,
         }
