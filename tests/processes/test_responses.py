@@ -83,6 +83,22 @@ def test_every_event_and_every_answer_is_of_openais_own_types(server, text):
     Response.model_validate(whole)
 
 
+def test_log_probabilities_are_those_of_the_text_whichever_way_it_comes(server):
+    fields: Any = {
+        "model": "fake", "input": "hi", "top_logprobs": 1, "extra_body": forced(f"<think>\nhm\n</think>\n\nFine.\n{CALL}"),
+        "tools": TOOLS,
+    }  # fmt: skip
+    with client_of(server) as client:
+        with client.responses.stream(**fields) as stream:
+            streamed = stream.get_final_response()
+        queued = client.responses.create(**fields, background=True)
+        *_, last = client.responses.retrieve(queued.id, stream=True)
+        for response in (client.responses.create(**fields), streamed, last.response):
+            part = response.output[1].content[0]
+            assert part.text == "Fine."
+            assert "".join(entry.token for entry in part.logprobs) == "Fine."
+
+
 def test_what_was_answered_can_be_sent_back(server):
     with client_of(server) as client:
         first = client.responses.create(

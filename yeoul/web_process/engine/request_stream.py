@@ -20,7 +20,7 @@ class RequestStream:
     """All choices of all prompts of one call. Lives on one event loop; one reader.
 
     ``sampling`` is what the caller gave; ``seeds`` are those that hold, one a prompt. With ``final_only`` the reader is not
-    woken before a choice has ended, and gets it whole.
+    woken before a choice has ended, and gets it whole, unless its deltas are kept apart.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RequestStream:
             self._pending[key] = output
         if output.finish_reason is not None:
             self._num_open_choices -= 1
-        if is_ready and not (self.final_only and output.finish_reason is None):
+        if is_ready and (self.keeps_apart or not self.final_only or output.finish_reason is not None):
             if self.keeps_apart:
                 self._apart.append(self._pending.pop(key))
             else:
@@ -101,7 +101,7 @@ class RequestStream:
         return batch
 
     async def collect(self) -> list[GenerationOutput]:
-        """Every choice whole, by prompt and choice; the stream is closed then.
+        """Every choice whole, or all its deltas where they are kept apart, by prompt and choice; the stream is closed then.
 
         Raises:
             YeoulError: the request failed.

@@ -69,6 +69,8 @@ async def start_response(
 ) -> StartedResponse:
     """Hands it in, behind what was ``made`` of it before. Errors as for ``AsyncLLM.submit``."""
     body = response.body
+    if body.wants_logprobs:
+        made = made or ()  # so that tokens come one by one: which of them are the text's is seen then
     chat = await start_chat(model, conversation_of(body, items, response.sampling, num_bytes, made), terms)
     answer = format_of(model, response, chat)
     return StartedResponse(chat.stream, answer, body.without_effect(chat.unread), len(made or ()))

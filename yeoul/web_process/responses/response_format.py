@@ -45,6 +45,7 @@ class ResponseFormat:
         self._last: GenerationOutput | None = None
         self._end: bytes | None = None
         self._waiting: list[TokenLogprobs] = []  # of tokens whose text has not come yet
+        self._is_in_text = False
         self.counts = Counts(num_prompt_tokens)
 
     @property
@@ -58,8 +59,9 @@ class ResponseFormat:
         self._note(output)
         self._waiting += output.logprobs
         for part in self._choice.parts(output):
-            logprobs = self._take_logprobs() if isinstance(part, TextPart) else []
+            logprobs = self._take_logprobs(part.text) if isinstance(part, TextPart) else []
             self._waiting.clear()
+            self._is_in_text = isinstance(part, TextPart)
             events += self._writer.add(part, logprobs)
         if output.finish_reason is not None:
             self._last = output
@@ -124,9 +126,19 @@ class ResponseFormat:
             response.status, response.incomplete_reason = "incomplete", "max_output_tokens"
         return self._writer.end(self.counts, is_whole=reason == "stop")
 
-    def _take_logprobs(self) -> list[msgspec.Raw]:
-        """Each encoded on its own, so that no call of the encoder takes long."""
-        return [msgspec.Raw(encode_json(self._logprob(entry))) for entry in self._waiting]
+    def _take_logprobs(self, text: str) -> list[msgspec.Raw]:
+        """Of the tokens of ``text``. Each is encoded on its own, so that no call of the encoder takes long."""
+        first = 0 if self._is_in_text else self._num_tokens_before(text.encode())
+        return [msgspec.Raw(encode_json(self._logprob(entry))) for entry in self._waiting[first:]]
+
+    def _num_tokens_before(self, text: bytes) -> int:
+        """How many tokens wait that ended what came before the text, such as a tag behind thoughts."""
+        written, pieces = b"", [self._tokenizer.token_bytes(entry.token_ids[0]) for entry in self._waiting]
+        for place in reversed(range(len(pieces))):
+            written = pieces[place] + written
+            if len(written) >= len(text) and (written.startswith(text) or written.lstrip().startswith(text)):
+                return place
+        return 0
 
     def _logprob(self, entry: TokenLogprobs) -> dict[str, Any]:
         """OpenAI's object for one token, with the most likely ones in its place."""

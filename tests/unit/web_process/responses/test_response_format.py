@@ -6,6 +6,7 @@ import itertools
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -189,6 +190,17 @@ def test_the_log_probabilities_of_a_text_are_all_told_with_it():
     assert told == list("Fine!")
     part = events[-1]["response"]["output"][0]["content"][0]
     assert [entry["token"] for entry in part["logprobs"]] == list("Fine!")
+
+
+@pytest.mark.parametrize("text", ["<think>\nhm, hm\n</think>\n\nFine.", "<think>hm</think>\n\n Fine.", "\n Fine."])
+def test_the_log_probabilities_of_a_text_are_not_those_of_thoughts_and_tags(text):
+    (part,) = [
+        item["content"][0]
+        for item in streamed(text, [*range(len(text))])[-1]["response"]["output"]
+        if item["type"] == "message"
+    ]
+    assert "".join(entry["token"] for entry in part["logprobs"]).lstrip() == "Fine."
+    assert part["text"].lstrip() == "Fine."
 
 
 def test_a_failure_ends_what_had_begun():
