@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 from collections.abc import Iterator
 
 COMPLETIONS, CHAT, EMBEDDINGS = "/v1/completions", "/v1/chat/completions", "/v1/embeddings"
+RESPONSES = "/v1/responses"
 MOST_BYTES = 4 << 20
 MAX_NUM_VALUES, MAX_NUM_STRINGS, MAX_NUM_NAMES, MAX_NUM_CONTAINERS = 262144, 131072, 32768, 16384
 
@@ -50,6 +53,10 @@ def largest_bodies() -> Iterator[tuple[str, str, bytes]]:
     yield "spaces", COMPLETIONS, _filled(b'{"prompt":"x"', b" ", b',"max_tokens":1}')
     yield "a number of many digits", COMPLETIONS, _filled(b'{"prompt":"x","seed":', b"1", b"}")
     yield "damage at the end", COMPLETIONS, _filled(b'{"prompt":"', b"\\ud83d\\ude00", b"\\ud800")
+    yield "items", RESPONSES, _list(b'{"input":[', b'{"role":"user","content":""}', MAX_NUM_CONTAINERS - 2, b"]}")
+    background = b'{"input":"x","background":true,"stream":true,"max_output_tokens":1,"tool_choice":"none","tools":'
+    tool = b'{"type":"function","name":"f","description":"%b"}' % base64.b64encode(random.Random(0).randbytes(24000))
+    yield "tools that every event repeats", RESPONSES, background + _list(b"[", tool, 128, b"]}")
     yield "log probabilities of a prompt", COMPLETIONS, _scored(8000, 20, b"")
     yield "log probabilities of a prompt, echoed", COMPLETIONS, _scored(8000, 20, b',"echo":true,"logprobs":20')
     yield "log probabilities, streamed", COMPLETIONS, _scored(8000, None, b',"echo":true,"logprobs":20,"stream":true')

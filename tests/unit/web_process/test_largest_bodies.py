@@ -25,6 +25,7 @@ from yeoul.web_process.openai.completion_format import CompletionFormat
 from yeoul.web_process.openai.schemas.chat import ChatRequest
 from yeoul.web_process.openai.schemas.completions import CompletionRequest
 from yeoul.web_process.openai.schemas.texts import DetokenizeRequest, EmbeddingRequest, TokenizeRequest
+from yeoul.web_process.responses.schemas.response_request import ResponseRequest
 
 MODELS: dict[str, type[RequestBody]] = {
     "/v1/completions": CompletionRequest,
@@ -32,6 +33,7 @@ MODELS: dict[str, type[RequestBody]] = {
     "/v1/embeddings": EmbeddingRequest,
     "/tokenize": TokenizeRequest,
     "/detokenize": DetokenizeRequest,
+    "/v1/responses": ResponseRequest,
 }
 BODIES = {name: (path, body) for name, path, body in largest_bodies()}
 MOST_CPU_SECONDS_A_TURN = 0.15  # each of these took 0.3 to 6 s where all was read on the loop

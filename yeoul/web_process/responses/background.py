@@ -214,6 +214,7 @@ class BackgroundResponses:
                     num_left = made.take(output, num_left)
                     if index % _NUM_DELTAS_AT_A_TIME == 0:
                         await asyncio.sleep(0)
+                await run.log.pack()
                 if made.token_ids and not answer.is_over and time.monotonic() >= noted + _SECONDS_BETWEEN_NOTES:
                     made.num_cached_tokens = answer.num_cached_tokens or 0
                     await self._kept.responses.note_progress(run.kept.id, msgspec.msgpack.encode(made))
@@ -223,7 +224,7 @@ class BackgroundResponses:
 
     async def _keep(self, kept: KeptResponse, log: EventLog, closing: bytes) -> None:
         """The answer is kept before anybody sees its end: a server that is killed in between would write another one."""
-        await self._kept.keep(kept, events=log.packed(closing))
+        await self._kept.keep(kept, events=await log.packed(closing))
         log.add(closing)
 
     async def _fail(self, run: BackgroundRun, error: YeoulError) -> None:

@@ -1,20 +1,22 @@
 """EventLog: the events of a response that runs in the background, for any number of readers; knows no stream and no socket.
 
-What is old is kept packed: an event is mostly names, and a long answer has thousands of them.
+What is old is kept packed: an event is mostly names, and a long answer has thousands of them. Some events have all of a
+request's tools and instructions in them; what is that large is packed and unpacked in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 _END_OF_EVENT = b"\n\n"
 _NUM_EVENTS_A_BLOCK = 256
+_MAX_BYTES_ON_LOOP = 1 << 17  # a millisecond or so of packing
 
 
 class EventLog:
-    """Events are counted from 0, as their sequence numbers are. One event loop."""
+    """Events are counted from 0, as their sequence numbers are. One event loop, and one writer."""
 
     def __init__(self) -> None:
         self.is_complete = False
@@ -25,19 +27,24 @@ class EventLog:
     def add(self, events: bytes) -> None:
         """More of them, written one after the other."""
         self._tail += split_events(events)
-        while len(self._tail) >= _NUM_EVENTS_A_BLOCK:
-            block, self._tail = self._tail[:_NUM_EVENTS_A_BLOCK], self._tail[_NUM_EVENTS_A_BLOCK:]
-            self._blocks.append(zlib.compress(b"".join(block), 1))
         self._wake()
+
+    async def pack(self) -> None:
+        """Packs what is old; for the writer, now and then."""
+        while len(self._tail) >= _NUM_EVENTS_A_BLOCK:
+            block = await _packed(self._tail[:_NUM_EVENTS_A_BLOCK])
+            self._blocks.append(block)
+            del self._tail[:_NUM_EVENTS_A_BLOCK]
 
     def complete(self) -> None:
         """There are no more, here at least: readers come to their end."""
         self.is_complete = True
         self._wake()
 
-    def packed(self, closing: bytes) -> list[bytes]:
+    async def packed(self, closing: bytes) -> list[bytes]:
         """All so far and the last ones, packed in blocks, as ``read_packed`` takes them."""
-        return [*self._blocks, zlib.compress(b"".join(self._tail) + closing, 1)]
+        await self.pack()
+        return [*self._blocks, await _packed([*self._tail, closing])]
 
     async def read(self, first: int, keep_alive_seconds: float) -> AsyncIterator[bytes]:
         """The events from number ``first`` on, as they come; nothing but a blank one where there was none for so long."""
@@ -45,10 +52,9 @@ class EventLog:
             block, offset = divmod(first, _NUM_EVENTS_A_BLOCK)
             change = self._change
             if block < len(self._blocks):
-                yield b"".join(split_events(zlib.decompress(self._blocks[block]))[offset:])
+                yield b"".join((await _unpacked(self._blocks[block]))[offset:])
                 first = (block + 1) * _NUM_EVENTS_A_BLOCK
-            elif block == len(self._blocks) and offset < len(self._tail):
-                events = self._tail[offset:]
+            elif events := self._tail[first - len(self._blocks) * _NUM_EVENTS_A_BLOCK :]:
                 first += len(events)
                 yield b"".join(events)
             elif self.is_complete:
@@ -66,7 +72,11 @@ class EventLog:
 
 def split_events(events: bytes) -> list[bytes]:
     """Each with the blank line that ends it: there is none inside of one."""
-    return [event + _END_OF_EVENT for event in events.split(_END_OF_EVENT)[:-1]]
+    found, begin = [], 0
+    while (end := events.find(_END_OF_EVENT, begin)) >= 0:
+        found.append(events[begin : end + len(_END_OF_EVENT)])
+        begin = end + len(_END_OF_EVENT)
+    return found
 
 
 def block_of(number: int) -> int:
@@ -74,8 +84,21 @@ def block_of(number: int) -> int:
     return number // _NUM_EVENTS_A_BLOCK
 
 
-def read_packed(blocks: Sequence[bytes], first_block: int, first: int) -> Iterator[bytes]:
+async def read_packed(blocks: Sequence[bytes], first_block: int, first: int) -> AsyncIterator[bytes]:
     """The events from number ``first`` on, block by block; ``blocks`` begin with ``first_block``."""
     for place, block in enumerate(blocks, start=first_block):
-        events = split_events(zlib.decompress(block))
-        yield b"".join(events[max(0, first - place * _NUM_EVENTS_A_BLOCK) :])
+        yield b"".join((await _unpacked(block))[max(0, first - place * _NUM_EVENTS_A_BLOCK) :])
+
+
+async def _packed(events: list[bytes]) -> bytes:
+    def work() -> bytes:
+        return zlib.compress(b"".join(events), 1)
+
+    return work() if sum(map(len, events)) <= _MAX_BYTES_ON_LOOP else await asyncio.to_thread(work)
+
+
+async def _unpacked(block: bytes) -> list[bytes]:
+    def work() -> list[bytes]:
+        return split_events(zlib.decompress(block))
+
+    return work() if len(block) <= _MAX_BYTES_ON_LOOP >> 2 else await asyncio.to_thread(work)

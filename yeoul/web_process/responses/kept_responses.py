@@ -5,6 +5,7 @@ Knows the items and the tables, nothing of routes and the engine.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from yeoul.web_process.store.response_table import KeptResponse, ResponseTable
 
 _FIRST_INPUT = 0x8000  # ids of input items, behind those of output items
 _MAX_NUM_LINKS = 4096
+_MAX_BYTES_ON_LOOP = 1 << 14  # of a request whose items are written down; a larger one's in a thread
 _PREFIXES = {
     "message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco", "custom_tool_call": "ctc",
     "custom_tool_call_output": "ctco",
@@ -62,7 +64,9 @@ class KeptResponses:
         own = items_of(body.input)
         needs_store = body.previous_response_id or body.conversation_id or any(item.kind == "item_reference" for item in own)
         if not needs_store:
-            return Context(own, num_body_bytes, _encoded(own, name))
+            is_short = num_body_bytes <= _MAX_BYTES_ON_LOOP
+            encoded = _encoded(own, name) if is_short else await asyncio.to_thread(_encoded, own, name)
+            return Context(own, num_body_bytes, encoded)
 
         def work(connection: sqlite3.Connection) -> Context:
             if body.previous_response_id is not None:

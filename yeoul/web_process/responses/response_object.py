@@ -94,6 +94,10 @@ class ResponseObject:
 
     def as_json(self, output: list[bytes], counts: Counts | None) -> bytes:
         """The object now. ``output`` are its items, encoded."""
+        return b"".join(self.pieces(output, counts))
+
+    def pieces(self, output: list[bytes], counts: Counts | None) -> tuple[bytes, ...]:
+        """``as_json`` in pieces, to be copied once: the last one can be long."""
         reason = self.incomplete_reason
         head = {
             "id": self.name.id,
@@ -105,7 +109,7 @@ class ResponseObject:
             "incomplete_details": None if reason is None else {"reason": reason},
             "usage": None if counts is None else counts.as_json(),
         }
-        return b'%b,"output":[%b],%b' % (encode_json(head)[:-1], b",".join(output), self._tail)
+        return encode_json(head)[:-1], b',"output":[', b",".join(output), b"],", self._tail
 
     def _constants(self) -> dict[str, Any]:
         body, sampling = self.body, self.sampling

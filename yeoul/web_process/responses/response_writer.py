@@ -32,11 +32,11 @@ class ResponseWriter:
 
     def begin(self) -> bytes:
         """The first events."""
-        created = self._of_response("response.created", None)
+        events = [self._of_response("response.created", None)]
         if self.response.body.background:
-            created += self._of_response("response.queued", None)
+            events.append(self._of_response("response.queued", None))
         self.response.status = "in_progress"
-        return created + self._of_response("response.in_progress", None)
+        return b"".join([*events, self._of_response("response.in_progress", None)])
 
     def add(self, part: Part, logprobs: list[msgspec.Raw]) -> bytes:
         """The events of a part."""
@@ -98,12 +98,14 @@ class ResponseWriter:
             self._open = None
 
     def _write(self, events: Iterator[Event]) -> bytes:
-        return b"".join([self._event(event["type"], encode_json(event)) for event in events])
+        return b"".join([self._event(event["type"], encode_json(event)[:-1]) for event in events])
 
     def _of_response(self, kind: str, counts: Counts | None) -> bytes:
-        return self._event(kind, b'{"type":"%b","response":%b}' % (kind.encode(), self.object(counts)))
+        response = self.response.pieces(self._items, counts)
+        return self._event(kind, b'{"type":"%b","response":' % kind.encode(), *response)
 
-    def _event(self, kind: str, fields: bytes) -> bytes:
-        number = self._num_events
+    def _event(self, kind: str, *fields: bytes) -> bytes:
+        """``fields`` is an object in pieces, without the brace at its end."""
+        end = b',"sequence_number":%d}\n\n' % self._num_events
         self._num_events += 1
-        return b'event: %b\ndata: %b,"sequence_number":%d}\n\n' % (kind.encode(), fields[:-1], number)
+        return b"".join((b"event: %b\ndata: " % kind.encode(), *fields, end))

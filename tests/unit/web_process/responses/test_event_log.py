@@ -18,8 +18,8 @@ async def read_all(log: EventLog, first: int) -> bytes:
     return b"".join([piece async for piece in log.read(first, 60.0)])
 
 
-@given(st.integers(0, 900), st.integers(0, 5), st.integers(0, 920))
-def test_a_reader_gets_all_from_its_number_on_now_and_later(num_events, num_last, first):
+@given(st.integers(0, 900), st.integers(0, 5), st.integers(0, 920), st.integers(1, 600))
+def test_a_reader_gets_all_from_its_number_on_now_and_later(num_events, num_last, first, num_between_packs):
     async def scene() -> None:
         log = EventLog()
         reading = asyncio.create_task(read_all(log, first))
@@ -27,15 +27,17 @@ def test_a_reader_gets_all_from_its_number_on_now_and_later(num_events, num_last
             log.add(event(number))
             if number % 100 == 0:
                 await asyncio.sleep(0)
+            if number % num_between_packs == 0:
+                await log.pack()
         closing = b"".join(map(event, range(num_events, num_events + num_last)))
-        blocks = log.packed(closing)
+        blocks = await log.packed(closing)
         log.add(closing)
         log.complete()
         expected = b"".join(map(event, range(first, num_events + num_last)))
         assert await reading == expected
         assert await read_all(log, first) == expected
         place = min(block_of(first), len(blocks) - 1)
-        assert b"".join(read_packed(blocks[place:], place, first)) == expected
+        assert b"".join([piece async for piece in read_packed(blocks[place:], place, first)]) == expected
 
     asyncio.run(scene())
 

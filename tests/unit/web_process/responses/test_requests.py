@@ -91,6 +91,10 @@ def test_a_seed_is_drawn_and_told(lasting):
         ({"input": "refuse me"}, "I will not"),
         ({"tools": [{"type": "mcp", "server_label": "x"}]}, "OpenAI's servers"),
         ({"tools": [{"type": "function"}]}, "no name"),
+        (
+            {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "f"}] * 128}] * 9},
+            "1152 functions",
+        ),
         ({"tool_choice": {"type": "web_search"}}, "tool_choice"),
         ({"tool_choice": "required"}, "no tools"),
         ({"text": {"format": {"type": "strange"}}}, "text.format.type"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
@@ -68,7 +69,7 @@ class ResponseRoutes:
                 fingerprint=model.system_fingerprint,
                 created_at=response.created_at,
             )
-            response.status, kept.request = "queued", encode_json(again)
+            response.status, kept.request = "queued", await asyncio.to_thread(encode_json, again)
             run = await self._background.start(kept, again, response, model, terms)
             return self._events(run, 0) if body.stream else json_response(run.now())
         started = await start_response(model, response, found.items, found.num_bytes, terms)
@@ -102,7 +103,7 @@ class ResponseRoutes:
                 f"the response {response_id!r} did not run in the background: its events were not kept; leave stream out",
                 param="stream",
             )
-        return event_response(_each(read_packed(blocks, place, first)))
+        return event_response(read_packed(blocks, place, first))
 
     async def cancel(self, request: Request, response_id: str) -> Response:
         """Ends what runs in the background, with what it has."""
@@ -127,8 +128,7 @@ class ResponseRoutes:
     async def input_items(self, request: Request, response_id: str, page: Page) -> Response:
         """What a response was given."""
         kept = await self._kept.responses.get(caller_of(request).tenant, response_id)
-        items = msgspec.json.decode(kept.input)
-        return json_response(page_of(items, page))
+        return json_response(await asyncio.to_thread(lambda: page_of(msgspec.json.decode(kept.input), page)))
 
     async def input_tokens(self, request: Request) -> Response:
         """How many tokens the prompt of a request would have."""
@@ -154,11 +154,6 @@ class ResponseRoutes:
 def event_response(events: AsyncIterator[bytes]) -> Response:
     """A stream that nothing but its reader depends on."""
     return StreamingResponse(events, headers={"content-type": EVENTS.decode(), **EVENT_HEADERS})
-
-
-async def _each(blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    for block in blocks:
-        yield block
 
 
 def responses_router(context: ServerContext, kept: KeptResponses) -> APIRouter:

@@ -19,6 +19,7 @@ from yeoul.web_process.http.request_body import Label, RequestBody
 from yeoul.web_process.responses.schemas.input_items import InputItem, InputItems
 from yeoul.web_process.responses.schemas.tools import ResponseTool, Tools, tool_choice_of
 
+_MAX_NUM_TOOLS = 1024
 _WITH_LOGPROBS = "message.output_text.logprobs"
 
 Metadata = Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
@@ -110,6 +111,11 @@ class ContextFields(SampledBody, kw_only=True):
             )
         if not self.input and not self.instructions and self.conversation_id is None and self.previous_response_id is None:
             raise InvalidRequestError("the field 'input' is missing", param="input")
+        if (num_tools := len(self.offered_tools)) > _MAX_NUM_TOOLS:
+            raise InvalidRequestError(
+                f"tools has {num_tools} functions, with those of namespaces; at most {_MAX_NUM_TOOLS} are taken: offer fewer",
+                param="tools",
+            )
         if self.calls is not None and self.calls.is_enforced and self.wanted is not None:
             raise InvalidRequestError(
                 "an answer can have one form only: leave text.format out, or tool_choice and strict", param="tool_choice"
