@@ -203,6 +203,8 @@ class BackgroundResponses:
                     await asyncio.wait_for(run.is_cancelled.wait(), error.retry_after_seconds)
         if run.started is not None and notes:
             run.started.answer.num_cached_tokens = notes[0].num_cached_tokens
+        if run.started is not None and run.is_cancelled.is_set():  # while it was handed in
+            run.started.stream.close()
 
     async def _make(self, run: BackgroundRun, started: StartedResponse) -> None:
         """Reads the stream to its end, writes events, and keeps what was made."""

@@ -15,6 +15,7 @@ from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul.config.settings import Settings, StoreSettings
 from yeoul.web_process.responses import background
 from yeoul.web_process.responses.background import BackgroundResponses
+from yeoul.web_process.responses.new_responses import start_response
 
 WORDS = b"one two three four five six"
 
@@ -193,6 +194,36 @@ def test_one_that_waits_for_room_is_taken_up_when_there_is_some(tmp_path):
         cancelled = await server.http.post(f"/v1/responses/{ids[0]}/cancel")
         assert cancelled.json()["status"] == "cancelled"
         assert server.client.added == []
+
+    play(str(tmp_path), first, second)
+
+
+def test_one_that_is_cancelled_while_it_is_taken_up_ends(tmp_path, monkeypatch):
+    ids: list[str] = []
+
+    async def first(server: FakeServer) -> None:
+        server.client.gate.clear()
+        ids.append(await begin(server))
+        await lasting(server).suspend()
+
+    async def second(server: FakeServer) -> None:
+        server.client.gate.clear()
+        is_starting, is_cancelled = asyncio.Event(), asyncio.Event()
+
+        async def start_late(*arguments: Any, **options: Any) -> Any:
+            is_starting.set()
+            await is_cancelled.wait()
+            return await start_response(*arguments, **options)
+
+        monkeypatch.setattr(background, "start_response", start_late)
+        await lasting(server).resume()
+        run = lasting(server).find("", ids[0])
+        assert run is not None
+        await is_starting.wait()
+        cancelling = asyncio.create_task(server.http.post(f"/v1/responses/{ids[0]}/cancel"))
+        await until(run.is_cancelled.is_set)
+        is_cancelled.set()
+        assert (await cancelling).json()["status"] == "cancelled"
 
     play(str(tmp_path), first, second)
 

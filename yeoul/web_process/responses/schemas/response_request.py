@@ -16,7 +16,7 @@ from yeoul.web_process.answers.sampled_body import SampledBody
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
 from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, choose_calls
 from yeoul.web_process.http.request_body import Label, RequestBody
-from yeoul.web_process.responses.schemas.input_items import InputItem, InputItems
+from yeoul.web_process.responses.schemas.input_items import InputItem, InputItems, items_of
 from yeoul.web_process.responses.schemas.tools import ResponseTool, Tools, tool_choice_of
 
 _MAX_NUM_TOOLS = 1024
@@ -150,13 +150,14 @@ class ContextFields(SampledBody, kw_only=True):
         return self._switches() | (self.chat_template_kwargs or {})
 
     def without_effect(self, unread: Collection[str]) -> list[str]:
-        """The fields that came to nothing: what the template reads nothing of, and tools that are passed over."""
+        """What came to nothing: what the template reads nothing of; items and tools that are passed over."""
         names = [f"chat_template_kwargs.{name}" for name in self.chat_template_kwargs or {} if name in unread]
         if self.reasoning is not None and self.reasoning.effort is not None:
             switches = {"reasoning_effort", "enable_thinking"} & self._switches().keys()
             names += ["reasoning.effort"] * (switches <= set(unread))
         if self.text is not None and self.text.verbosity is not None and "verbosity" in unread:
             names.append("text.verbosity")
+        names += {f"input.{item.kind}" for item in items_of(self.input) if not item.is_read}
         return names + sorted({f"tools.{tool.type}" for tool in self.tools or [] if tool.is_passed_over})
 
     def _switches(self) -> dict[str, Any]:
