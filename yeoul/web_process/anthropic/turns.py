@@ -5,6 +5,7 @@ What order of roles a template takes, the template knows (``text/message_order.p
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,11 +24,11 @@ class Turns:
     """Makes the messages of one request. Texts that follow each other in a message are joined by a line break.
 
     Args:
-        deferred: tools that the model is told of only where a ``tool_reference`` names them.
+        deferred: tools that the model is told of only where a ``tool_reference`` first names them.
     """
 
     def __init__(self, deferred: Mapping[str, OfferedTool]) -> None:
-        self._deferred = deferred
+        self._not_shown = dict(deferred)
         self._names: dict[str, str] = {}  # of the tools that were called, by the id of the call
 
     def make(self, system: Inner | None, messages: Sequence[Message]) -> list[Turn]:
@@ -46,13 +47,11 @@ class Turns:
     def _ask(self, role: str, blocks: Sequence[Block]) -> list[Turn]:
         """Results of tools are messages of their own."""
         turns: list[Turn] = []
-        for block in blocks:
-            if block.type == "tool_result":
-                turns.append(self._result(block))
-            elif turns and turns[-1]["role"] == role:
-                turns[-1]["content"] += f"\n{self._text(block)}"
+        for is_result, group in itertools.groupby(blocks, lambda block: block.type == "tool_result"):
+            if is_result:
+                turns += map(self._result, group)
             else:
-                turns.append({"role": role, "content": self._text(block)})
+                turns.append({"role": role, "content": "\n".join(map(self._text, group))})
         return turns or [{"role": role, "content": ""}]
 
     def _answer(self, blocks: Iterable[Block]) -> Turn:
@@ -90,12 +89,12 @@ class Turns:
         return [content] if isinstance(content, str) else [self._text(block) for block in content]
 
     def _text(self, block: InnerBlock) -> str:
-        """A document is its text behind its title; a reference the tool that it names, as templates show tools."""
+        """A document is its text behind its title; a tool's first reference the tool, as templates show tools."""
         match block.type:
             case "document":
                 return "\n".join(filter(None, (block.title, block.context, (block.source or {}).get("data"))))
             case "tool_reference":
-                tool = self._deferred.get(block.tool_name or "")
+                tool = self._not_shown.pop(block.tool_name or "", None)
                 if tool is None:
                     return f"The tool {block.tool_name} is there."
                 return json.dumps(tool.for_template(), ensure_ascii=False)

@@ -132,6 +132,13 @@ def test_a_deferred_tool_is_shown_where_it_is_named_and_may_be_called_from_then_
     assert json.loads(found.messages()[-1]["content"])["function"]["name"] == "Search"
 
 
+def test_a_deferred_tool_is_shown_once_however_often_it_is_named():
+    named = {"role": "user", "content": [{"type": "tool_reference", "tool_name": "Search"}] * 3}
+    first, second = turns(named, named, tools=[SEARCH])
+    assert (first["content"] + second["content"]).count('"finds"') == 1
+    assert first["content"].endswith("}}\nThe tool Search is there.\nThe tool Search is there.")
+
+
 def test_tools_of_anthropics_servers_are_passed_over_and_named():
     body = json.dumps(
         {"messages": [ASK], "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 8}, READ]}
