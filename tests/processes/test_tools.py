@@ -422,6 +422,7 @@ def test_a_worker_that_is_killed_within_a_call_changes_nothing():
         ("pythonic", '[weather(city="Bonn", days=3)]'),
         ("glm45", "<tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>Bonn</arg_value>\n<arg_key>days</arg_key>\n"
                   "<arg_value>3</arg_value>\n</tool_call>"),
+        ("gemma4", '<|tool_call>call:weather{city:<|"|>Bonn<|"|>,days:3}<tool_call|>'),
     ],
 )  # fmt: skip
 def test_other_families_are_read_and_enforced(family, text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -21,6 +21,7 @@ class LarkRules:
 
     def __init__(self, special: Mapping[str, int]) -> None:
         self._written: list[str] = []
+        self._num_names = 0
         self._special = special
         self._pattern = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True)))) if special else None
 
@@ -31,9 +32,18 @@ class LarkRules:
     def add(self, name: str, body: str) -> str:
         """A rule of a name that begins so; returns the name."""
         name, bracket, attributes = name.partition("[")
-        name = f"{name}_{len(self._written)}"
-        self._written.append(f"{name}{bracket}{attributes}: {body}")
+        name = self.reserve(name)
+        self.define(f"{name}{bracket}{attributes}", body)
         return name
+
+    def reserve(self, name: str) -> str:
+        """A name that begins so, for a rule that is defined later: others, and itself, may be written with it."""
+        self._num_names += 1
+        return f"{name}_{self._num_names}"
+
+    def define(self, name: str, body: str) -> None:
+        """The rule of a reserved name."""
+        self._written.append(f"{name}: {body}")
 
     def literal(self, text: str) -> str:
         """A text in a rule."""
@@ -42,14 +52,22 @@ class LarkRules:
             for is_special, piece in self._pieces(text)
         )
 
-    def until(self, text: str) -> str:
-        """Any text up to this one, and that. What is a special token cannot stand in a text, so it needs no care."""
-        if not text:
-            return "TEXT"
-        (is_special, first), *_ = self._pieces(text)
+    def until(self, text: str, limits: Sequence[str] = ()) -> str:
+        """Any text up to this one, and that. What is a special token cannot stand in a text, so it needs no care.
+
+        ``limits`` are patterns, all of which the text before has to fit as a whole.
+        """
+        pieces = self._pieces(text)
+        is_special, first = pieces[0] if pieces else (True, "")
+        before = "TEXT"
+        if limits:
+            allowed = [_terminal(pattern) for pattern in limits]
+            if not is_special:  # a text that does not fit yet must not go on over it
+                allowed.append("~" + _terminal(f"(?s:.*){re.escape(first)}(?s:.*)"))
+            before = self.add("TEXT", " & ".join(allowed))
         if is_special:
-            return f"TEXT {self.literal(text)}"
-        found = self.add("until[lazy]", f"TEXT {json.dumps(first, ensure_ascii=False)}")
+            return f"{before} {self.literal(text)}"
+        found = self.add("until[lazy]", f"{before} {json.dumps(first, ensure_ascii=False)}")
         return f"{found} {self.literal(text[len(first) :])}"
 
     def reasoning(self, reasoning: Reasoning | None) -> str:
@@ -66,6 +84,10 @@ class LarkRules:
             place = match.end()
         pieces.append((False, text[place:]))
         return [(is_special, piece) for is_special, piece in pieces if piece]
+
+
+def _terminal(pattern: str) -> str:
+    return "/" + pattern.replace("/", r"\/").replace("\\\n", "\n").replace("\n", r"\n") + "/"
 
 
 def after_reasoning(grammar: str, reasoning: Reasoning, special: Mapping[str, int]) -> str:

@@ -6,7 +6,6 @@ What unions with a discriminator look like in the schemas of pydantic and OpenAP
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -71,20 +70,22 @@ class _Alternatives:
             reference = part.get("$ref") if isinstance(part, dict) else None
             if not isinstance(reference, str):
                 return part
-            part = next(self._targets(reference), None)
+            part = target_of(self._root, reference)
         return None
 
-    def _targets(self, reference: str) -> Iterator[Any]:
-        beginning, _, path = reference.partition("#/")
-        if beginning or "%" in path or "$id" in self._root:
-            return
-        node: Any = self._root
-        for step in path.split("/"):
-            name = step.replace("~1", "/").replace("~0", "~")
-            if not isinstance(node, dict) or name not in node or (node is not self._root and "$id" in node):
-                return
-            node = node[name]
-        yield node
+
+def target_of(root: dict[str, Any], reference: str) -> Any:
+    """What a reference within a schema leads to; None where it leads to nothing, or out of the schema."""
+    beginning, _, path = reference.partition("#/")
+    if beginning or not path or "%" in path or "$id" in root:
+        return None
+    node: Any = root
+    for step in path.split("/"):
+        name = step.replace("~1", "/").replace("~0", "~")
+        if not isinstance(node, dict) or name not in node or (node is not root and "$id" in node):
+            return None
+        node = node[name]
+    return node
 
 
 def _types_of(part: dict[str, Any]) -> frozenset[str]:

@@ -5,16 +5,15 @@ Knows no family; ``CallSpelling`` says how one writes a call.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from yeoul.errors import InvalidRequestError
-from yeoul.grammars.json_schema import check_depth, embedded_schema, shared_definitions
+from yeoul.grammars.gemma_arguments import GemmaArguments
+from yeoul.grammars.json_schema import check_depth, embedded_schema
 from yeoul.grammars.lark_rules import LarkRules, Reasoning
+from yeoul.grammars.listed_arguments import PythonArguments, TaggedArguments
 from yeoul.text.answers.call_format import CallSpelling
-
-_KEYWORD = re.compile(r"[A-Za-z_]\w*")
 
 
 class SpelledCall(NamedTuple):
@@ -70,76 +69,21 @@ def _call(rules: LarkRules, call: SpelledCall, mark: str) -> str:
     form = call.spelling
     if call.schema.get("type", "object") != "object":
         raise InvalidRequestError(f"the parameters of {call.name} are no object, which the arguments of a call always are")
-    begin = rules.literal(form.begin.removeprefix(mark))
-    if form.arguments == "gemma":
-        return rules.add("call", f"{begin} {rules.until(form.end)}")
-    if form.arguments == "json":
-        check_depth(call.schema)
-        return rules.add("call", f"{begin} %json {embedded_schema(dict(call.schema))} {rules.literal(form.end)}")
-    return rules.add("call", f"{begin} {_Fields(rules, call).written()} {rules.literal(form.end)}")
+    check_depth(call.schema)
+    try:
+        written = _arguments(rules, form, call.schema)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(f"{call.name}: {error.message}") from None
+    return rules.add("call", f"{rules.literal(form.begin.removeprefix(mark))} {written} {rules.literal(form.end)}")
 
 
-class _Fields:
-    """The arguments of a call that is written field by field, in the schema's order; what is not required may be left out."""
-
-    def __init__(self, rules: LarkRules, call: SpelledCall) -> None:
-        self._rules = rules
-        self._form = call.spelling
-        schema = call.schema
-        check_depth(schema)
-        properties, required = schema.get("properties", {}), schema.get("required", [])
-        if not (isinstance(properties, dict) and all(isinstance(part, dict | bool) for part in properties.values())):
-            raise InvalidRequestError(f"the properties of {call.name} are no object of schemas")
-        if not (isinstance(required, list) and all(isinstance(name, str) for name in required)):
-            raise InvalidRequestError(f"the required properties of {call.name} are no list of names")
-        if self._form.arguments == "python" and (odd := [key for key in properties if not _KEYWORD.fullmatch(key)]):
-            raise InvalidRequestError(f"{call.name} has the parameter {odd[0]!r}, which this model cannot write")
-        self._shared = shared_definitions(schema)
-        self._rules_of_fields: dict[int, str] = {}
-        self._fields = [(key, part if isinstance(part, dict) else {}, key in required) for key, part in properties.items()]
-
-    def written(self) -> str:
-        """All of them: whichever comes first has no separator before it."""
-        if not self._fields:
-            return ""
-        ways = []
-        for index, (key, part, is_required) in enumerate(self._fields):
-            ways.append(f"{self._field(key, part, '')} {self._more(index + 1)}")
-            if is_required:
-                return f"({' | '.join(ways)})"
-        return f"({' | '.join(ways)})?"
-
-    def _more(self, start: int) -> str:
-        """The fields from this one on, behind others. A separator is of one piece with what follows it."""
-        fields = []
-        for index in range(start, len(self._fields)):
-            key, part, is_required = self._fields[index]
-            if index not in self._rules_of_fields:
-                field = self._field(key, part, self._form.argument_separator)
-                self._rules_of_fields[index] = self._rules.add("field", field)
-            fields.append(self._rules_of_fields[index] + ("" if is_required else "?"))
-        return " ".join(fields)
-
-    def _field(self, key: str, part: Mapping[str, Any], separator: str) -> str:
-        rules = self._rules
-        if self._form.arguments == "python":
-            return f"{rules.literal(f'{separator}{key}=')} {self._python(part)}"
-        before, _, after = self._form.argument.replace("{key}", key).partition("{value}")
-        begin = rules.literal(separator + before)
-        choices = part.get("enum", [part["const"]] if "const" in part else [])
-        if choices and isinstance(choices, list) and all(isinstance(value, str) for value in choices):
-            return f"{begin} ({' | '.join(map(rules.literal, choices))}) {rules.literal(after)}"
-        if part.get("type") == "string":
-            return f"{begin} {rules.until(after)}"
-        return f"{begin} {self._json(part)} {rules.literal(after)}"
-
-    def _json(self, part: Mapping[str, Any]) -> str:
-        return f"%json {embedded_schema(self._shared | dict(part))}"
-
-    def _python(self, part: Mapping[str, Any]) -> str:
-        match part.get("type"):
-            case "boolean":
-                return '("True" | "False")'
-            case "null":
-                return '"None"'
-        return self._json(part)
+def _arguments(rules: LarkRules, form: CallSpelling, schema: Mapping[str, Any]) -> str:
+    match form.arguments:
+        case "json":
+            return f"%json {embedded_schema(dict(schema))}"
+        case "gemma":
+            return GemmaArguments(rules, form.string_quote, schema).written()
+        case "python":
+            return PythonArguments(rules, form.argument_separator, schema).written()
+        case "tagged":
+            return TaggedArguments(rules, form, schema).written()

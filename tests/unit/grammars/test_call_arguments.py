@@ -1,0 +1,167 @@
+"""Arguments of calls fit their schemas, as every family writes them: whatever a grammar lets through is read, and is valid.
+
+The checker is another library (jsonschema-rs), which knows nothing of grammars. What is let through is found by going at
+random, byte by byte, towards the characters that end things.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from tests.unit.grammars.grammar_of_bytes import END, allowed, byte_compiler
+from tests.unit.text.answers.reading import add_up, events_of
+from yeoul.errors import InvalidRequestError
+from yeoul.grammars.tool_calls import SpelledCall, calls_grammar
+from yeoul.text.answers.answer_reader import AnswerReader
+from yeoul.text.answers.families import TOOL_FAMILIES, ToolFamily, tool_family
+from yeoul.text.answers.parts import CallArguments, CallBegin
+
+COMPILER = byte_compiler()
+TREE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 2},
+        "next": {"anyOf": [{"$ref": "#/$defs/tree"}, {"type": "null"}]},
+    },
+    "required": ["name"],
+    "additionalProperties": False,
+}
+PROPERTIES: dict[str, dict[str, Any]] = {
+    "lengths": {"text": {"type": "string", "minLength": 2, "maxLength": 4}},
+    "a pattern": {"text": {"type": "string", "pattern": "^[a-c]+/\\d{2}$"}, "other": {"type": "string", "pattern": "b\\w"}},
+    "a pattern of alternatives": {"text": {"type": "string", "pattern": "ab|<c|/p"}},
+    "a pattern and a length": {"text": {"type": "string", "pattern": "^x", "maxLength": 3}},
+    "choices": {"unit": {"enum": ["C", "F", "deg <b>"]}, "kind": {"const": "river"}, "level": {"enum": [1, 2.5, None, "x"]}},
+    "numbers": {
+        "days": {"type": "integer", "minimum": 3, "maximum": 12},
+        "part": {"type": "number", "minimum": 0, "maximum": 1},
+    },
+    "words": {"exact": {"type": "boolean"}, "nothing": {"type": "null"}},
+    "lists": {
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 2}, "minItems": 1, "maxItems": 3},
+        "pairs": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}, "maxItems": 2}, "maxItems": 2},
+    },
+    "objects": {
+        "where": {
+            "type": "object",
+            "properties": {"lat": {"type": "number"}, "city": {"type": "string", "minLength": 1, "maxLength": 3}},
+            "required": ["city"],
+            "additionalProperties": False,
+        }
+    },
+    "any names": {"counts": {"type": "object", "additionalProperties": {"type": "integer"}}},
+    "a reference to itself": {"tree": {"$ref": "#/$defs/tree"}},
+    "several types": {"unit": {"type": ["integer", "null"]}, "either": {"anyOf": [{"type": "integer"}, {"type": "boolean"}]}},
+}
+CASES = {
+    f"{name}, {'all' if is_required else 'none'} required": {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties) if is_required else [],
+        "additionalProperties": False,
+        "$defs": {"tree": TREE},
+    }
+    for name, properties in PROPERTIES.items()
+    for is_required in (True, False)
+}
+
+
+def grammar_of(family: ToolFamily, schema: dict[str, Any]) -> str:
+    call = SpelledCall("find", family.calls.spelling("find", schema), schema)
+    return calls_grammar([call], {}, must_call=True, is_single=True)
+
+
+def wander(family: ToolFamily, schema: dict[str, Any], seed: int, num_bytes: int = 800) -> str | None:
+    """An answer that the grammar lets through; None where it is not at an end after so many bytes."""
+    steps, matcher, answer = random.Random(seed), COMPILER.matcher(grammar_of(family, schema)), bytearray()
+    spelling = family.calls.spelling("find", schema)
+    ending = (spelling.string_quote or spelling.argument.partition("{value}")[2]).encode()  # of a text: never met by chance
+    while len(answer) < num_bytes:
+        tokens = allowed(matcher)
+        if END in tokens or not tokens:
+            return answer.decode()
+        kinds = [tokens & set(kind) for kind in (b'"}]|>/)\n', b"ab1", b'x 2,:{["\\nC', range(128), range(256))]
+        weights = [40 * bool(kinds[0]), 30 * bool(kinds[1]), 10 * bool(kinds[2]), bool(kinds[3]), not kinds[3]]
+        (kind,) = steps.choices(kinds, weights)
+        for token in ending if ending and steps.random() < 0.2 else [steps.choice(sorted(kind))]:
+            if token not in allowed(matcher):
+                break
+            answer.append(token)
+            matcher.accept([token])
+    return None
+
+
+def read(family: ToolFamily, schema: dict[str, Any], answer: str) -> Any:
+    reader = AnswerReader(tool_family(family.name), None, schemas={"find": schema}, marked=(), opening="")
+    parts = add_up(events_of(reader, answer, ()))
+    assert [part.name for part in parts if isinstance(part, CallBegin)] == ["find"], (answer, parts)
+    (arguments,) = [part.text for part in parts if isinstance(part, CallArguments)]
+    return json.loads(arguments)
+
+
+@pytest.mark.parametrize("family", TOOL_FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_grammar_lets_through_is_read_and_valid(family: ToolFamily, name: str):
+    schema = CASES[name]
+    answers = {answer for seed in range(6) if (answer := wander(family, schema, seed)) is not None}
+    assert answers, "no answer came to an end"
+    for answer in answers:
+        found = read(family, schema, answer)
+        assert jsonschema_rs.is_valid(schema, found), (answer, found)
+
+
+def of_one(part: object) -> dict[str, Any]:
+    return {"type": "object", "properties": {"x": part}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (of_one({"not": {"type": "string"}}), "find: 'not' cannot be held"),
+        (of_one({"type": "array", "uniqueItems": True}), "'uniqueItems' cannot be held"),
+        (of_one({"anyOf": [{"type": "string"}], "minLength": 3}), "'minLength' cannot be held"),
+        (of_one({"allOf": [{"type": "string"}, {"maxLength": 3}]}), "'allOf' cannot be held"),
+        (of_one({"oneOf": [{"type": "string"}, {"maxLength": 3}]}), "'oneOf' cannot be held"),
+        (of_one({"type": "array", "minItems": 3, "maxItems": 2}), "no list has 3 items"),
+        (of_one({"type": "array", "maxItems": 1 << 40}), "1099511627776 items"),
+        (of_one({"type": "string", "maxLength": -1}), "the length -1"),
+        (of_one({"type": "string", "pattern": 5}), "a pattern has to be a string"),
+        (of_one({"type": "text"}), "is no type"),
+        (of_one({"enum": ["a"], "type": "integer"}), "has the type"),
+        (of_one({"$ref": "#/$defs/gone"}), "leads to nothing"),
+        (of_one({"const": '<|"|>'}), "the mark that ends a string"),
+        ({"required": ["x"], "additionalProperties": False}, "'x' is required, and no value fits it"),
+        ({"required": "x"}, "no list of names"),
+        ({"properties": [1]}, "no object of schemas"),
+    ],
+)
+def test_what_cannot_be_held_is_refused_in_words(schema, words):
+    with pytest.raises(InvalidRequestError, match=words):
+        grammar_of(tool_family("gemma4"), schema)
+
+
+@pytest.mark.parametrize("pattern", ["(a|^b)c", "a|b$", r"\bword\b", "(?=a)b", "[", "a{999999}"])
+@pytest.mark.parametrize("family", ["gemma4", "glm45"])
+def test_a_pattern_that_cannot_be_held_is_refused_when_it_is_compiled(family, pattern):
+    with pytest.raises(InvalidRequestError, match="the grammar cannot be used"):
+        COMPILER.matcher(grammar_of(tool_family(family), of_one({"type": "string", "pattern": pattern})))
+
+
+def test_objects_in_objects_are_written_once_each():
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(25):
+        schema = {"type": "object", "properties": {"a": schema, "b": {"type": "integer"}}}
+    assert len(grammar_of(tool_family("gemma4"), schema)) < 20_000
+
+
+def test_what_is_required_comes_though_nothing_else_is_said_of_it():
+    schema = {"type": "object", "required": ["x"], "properties": {"y": {"type": "integer"}}}
+    for family in ("gemma4", "glm45", "pythonic"):
+        answers = [answer for seed in range(8) if (answer := wander(tool_family(family), schema, seed)) is not None]
+        assert answers
+        assert all("x" in read(tool_family(family), schema, answer) for answer in answers)
