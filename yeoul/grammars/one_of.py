@@ -12,7 +12,7 @@ from typing import Any
 _MAX_NUM_PAIRS = 2048  # of a schema
 _MAX_DEPTH = 4  # of properties in properties that may tell two alternatives apart
 _MAX_NUM_REFERENCES = 8  # from one to the next
-_VALUES = ("const", "default", "enum", "examples")
+_VALUES = frozenset({"const", "default", "enum", "examples"})
 _TYPES = frozenset({"array", "boolean", "integer", "null", "fraction", "object", "string"})
 
 
@@ -32,10 +32,7 @@ class _Alternatives:
             return [self.settled(value) for value in node]
         if not isinstance(node, dict):
             return node
-        found = {
-            key: value if key in ("const", "default", "enum", "examples") else self.settled(value)
-            for key, value in node.items()
-        }
+        found = {key: value if key in _VALUES else self.settled(value) for key, value in node.items()}
         alternatives = node.get("oneOf")
         if isinstance(alternatives, list) and "anyOf" not in node and self._exclude_each_other(alternatives):
             found["anyOf"] = found.pop("oneOf")
