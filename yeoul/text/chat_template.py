@@ -60,7 +60,7 @@ class ChatTemplate:
         named = {"bos_token": source.bos_token, "eos_token": source.eos_token}
         variables = source.special_tokens | {name: token for name, token in named.items() if token is not None}
         if override is not None:
-            template = cls(_read_override(override), variables=variables)
+            template = cls(read_template(override, "--chat-template"), variables=variables)
             if template.fault is not None:
                 raise ConfigError(f"--chat-template: the chat template {template.fault}")
             return template
@@ -217,13 +217,16 @@ class _Probes:
         return text
 
 
-def _read_override(override: str) -> str:
-    if "{" in override or "\n" in override:
-        return override
+def read_template(said: str, flag: str) -> str:
+    """The template that a flag says, itself or as the path of its file.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if "{" in said or "\n" in said:
+        return said
     try:
-        with open(override, encoding="utf-8") as file:
+        with open(said, encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"--chat-template: {override!r} is neither a template nor a file that can be read: {error}"
-        ) from error
+        raise ConfigError(f"{flag}: {said!r} is neither a template nor a file that can be read: {error}") from error

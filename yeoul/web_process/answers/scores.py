@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.engine.generation_output import GenerationOutput
-from yeoul.web_process.engine.model_text import Prompt
 from yeoul.web_process.engine.portions import Portions, submit_portions
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.reranker import Pairs, Reranker
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import ServiceTerms
+from yeoul.web_process.engine.ticket import guess_num_tokens
 
 
 class StartedScores(NamedTuple):
@@ -27,7 +27,7 @@ class StartedScores(NamedTuple):
 
 
 async def start_scores(model: ServedName, pairs: Pairs, terms: ServiceTerms) -> StartedScores:
-    """Hands in a prompt for each pair.
+    """Hands in a prompt for each pair; no more of them are made at a time than are handed in.
 
     Raises:
         InvalidRequestError: the model is no reranker. Else as for ``AsyncLLM.submit``.
@@ -39,9 +39,13 @@ async def start_scores(model: ServedName, pairs: Pairs, terms: ServiceTerms) -> 
             " with --rerank-template and --rerank-words",
             param="model",
         )
-    prompts = await llm.text.render_pairs(pairs, llm.limits, terms.tenant)
+    sizes = [len(query) + len(document) for query, document in pairs.pairs]
 
-    async def submit(some: Sequence[Prompt]) -> RequestStream:
-        return await llm.submit(some, reranker.sampling, terms=terms, add_special_tokens=False)
+    async def submit(some: Sequence[tuple[str, str]]) -> RequestStream:
+        num_tokens = guess_num_tokens(sum(len(query) + len(document) for query, document in some))
+        with llm.take_ticket(terms, len(some), num_tokens) as ticket:
+            async with ticket.in_time():
+                prompts = await llm.text.render_pairs(pairs._replace(pairs=some), llm.limits, terms.tenant)
+            return await llm.submit(prompts, reranker.sampling, ticket=ticket, add_special_tokens=False)
 
-    return StartedScores(await submit_portions(prompts, llm.max_num_prompts, submit), reranker)
+    return StartedScores(await submit_portions(pairs.pairs, sizes, llm.max_num_prompts, submit), reranker)

@@ -69,12 +69,8 @@ class ModelText:
     async def render_pairs(self, pairs: Pairs, limits: Limits, tenant: str) -> list[str]:
         """The prompts with which the model, a reranker, judges documents. Errors as for ``Reranker.render``."""
         assert self.reranker is not None
-
-        def work() -> list[str]:
-            assert self.reranker is not None
-            return self.reranker.render(pairs, self.tokenizer, limits, self._chat_template_timeout_seconds)
-
-        return work() if pairs.num_characters <= _MAX_CHARACTERS_ON_LOOP else await self._threads.run(tenant, work)
+        work = functools.partial(self.reranker.render, pairs, self.tokenizer, limits, self._chat_template_timeout_seconds)
+        return await self._threads.run(tenant, work)
 
     @property
     def template_source(self) -> str | None:

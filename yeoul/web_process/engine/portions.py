@@ -5,26 +5,27 @@ Knows nothing of HTTP. Who reads it sees one stream that is only ever read whole
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from yeoul.errors import RequestFailedError
 from yeoul.web_process.engine.generation_output import GenerationOutput
-from yeoul.web_process.engine.model_text import Prompt
 from yeoul.web_process.engine.request_stream import RequestStream
 
 MAX_NUM_PROMPTS_AT_A_TIME = 256
 _MAX_SIZE_AT_A_TIME = 1 << 18  # characters or tokens
 
-Submit = Callable[[Sequence[Prompt]], Awaitable[RequestStream]]
+Input = TypeVar("Input")
+Submit = Callable[[], Awaitable[RequestStream]]
 
 
 class Portions:
     """The first portion is in the engine when this is made; each is closed before the next is handed in."""
 
-    def __init__(self, first: RequestStream, rest: Sequence[Sequence[Prompt]], submit: Submit) -> None:
+    def __init__(self, first: RequestStream, rest: Sequence[Submit]) -> None:
         self._stream = first
         self._rest = list(rest)
-        self._submit = submit
         self._is_closed = False
         self.request_id = first.request_id
         self.num_prompt_tokens = first.num_prompt_tokens
@@ -38,7 +39,7 @@ class Portions:
         outputs = await self._stream.collect()
         while self._rest and not self._has_left():
             num_before = len(outputs)
-            self._stream = await self._submit(self._rest.pop(0))
+            self._stream = await self._rest.pop(0)()
             self.num_prompt_tokens += self._stream.num_prompt_tokens
             if self._has_left():  # meanwhile, so nobody has closed this one
                 self._stream.close()
@@ -58,21 +59,27 @@ class Portions:
         self._stream.close()
 
 
-async def submit_portions(prompts: Sequence[Prompt], max_num_prompts: int, submit: Submit) -> Portions:
+async def submit_portions(
+    inputs: Sequence[Input],
+    sizes: Sequence[int],
+    max_num_prompts: int,
+    submit: Callable[[Sequence[Input]], Awaitable[RequestStream]],
+) -> Portions:
     """Hands in the first ``max_num_prompts`` of them, and the others as those before them are done.
 
-    ``submit`` takes some of them. Errors as for ``AsyncLLM.submit``.
+    ``submit`` makes a prompt of each of some inputs; ``sizes`` are the inputs' characters or tokens. Errors as for
+    ``AsyncLLM.submit``.
     """
-    first, *rest = _divided(prompts, max(1, min(max_num_prompts, MAX_NUM_PROMPTS_AT_A_TIME)))
-    return Portions(await submit(first), rest, submit)
+    first, *rest = _divided(inputs, sizes, max(1, min(max_num_prompts, MAX_NUM_PROMPTS_AT_A_TIME)))
+    return Portions(await submit(first), [functools.partial(submit, portion) for portion in rest])
 
 
-def _divided(prompts: Sequence[Prompt], max_num_prompts: int) -> list[Sequence[Prompt]]:
+def _divided(inputs: Sequence[Input], sizes: Sequence[int], max_num_prompts: int) -> list[Sequence[Input]]:
     """So many at a time, and not too much text or too many tokens together, but one at least."""
     portions, start, size = [], 0, 0
-    for index, prompt in enumerate(prompts):
-        if index > start and (index - start >= max_num_prompts or size + len(prompt) > _MAX_SIZE_AT_A_TIME):
-            portions.append(prompts[start:index])
+    for index, its_size in enumerate(sizes):
+        if index > start and (index - start >= max_num_prompts or size + its_size > _MAX_SIZE_AT_A_TIME):
+            portions.append(inputs[start:index])
             start, size = index, 0
-        size += len(prompt)
-    return [*portions, prompts[start:]]
+        size += its_size
+    return [*portions, inputs[start:]]

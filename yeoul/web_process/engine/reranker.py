@@ -14,9 +14,10 @@ from yeoul.errors import ConfigError, RequestFailedError
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.rerank_source import DEFAULT_INSTRUCTION, RerankSource, find_rerank_source
-from yeoul.text.chat_template import ChatTemplate
+from yeoul.text.chat_template import ChatTemplate, read_template
 from yeoul.text.rerank_prompt import RerankPrompt
 from yeoul.web_process.engine.admission import MAX_BYTES_A_TOKEN, Limits, check_text_length
+from yeoul.web_process.engine.prompt_frame import AS_MANY_AS_FIT
 
 if TYPE_CHECKING:
     from yeoul.config.settings import ModelSettings
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _NUM_TOKENS_AT_SEAMS = 2  # more, where a document's ends are other tokens beside the rest of the prompt than alone
-
-
-AS_MANY_AS_FIT = -1
 
 
 class Pairs(NamedTuple):
@@ -42,11 +40,6 @@ class Pairs(NamedTuple):
     instruction: str | None = None
     max_prompt_tokens: int | None = None
     max_document_tokens: int | None = None
-
-    @property
-    def num_characters(self) -> int:
-        """Of all texts; a query counts with each of its documents."""
-        return sum(len(query) + len(document) for query, document in self.pairs)
 
     @property
     def may_cut(self) -> bool:
@@ -64,27 +57,28 @@ class Reranker:
 
     def render(self, pairs: Pairs, tokenizer: Tokenizer, limits: Limits, timeout_seconds: float) -> list[str]:
         """A prompt for each pair, which takes long for many or for long ones. Errors as for ``RerankPrompt.render``."""
-        prompts = []
+        prompts, rooms = [], dict[str, int]()
         for query, document in pairs.pairs:
             if pairs.may_cut:
-                document = self._cut(query, document, pairs, tokenizer, limits)
+                if query not in rooms:
+                    rooms[query] = self._measure_room(query, pairs, tokenizer, limits, timeout_seconds)
+                document = _cut(document, rooms[query], tokenizer, limits)
             prompt = self.prompt.render(query, document, pairs.instruction, timeout_seconds)
             check_text_length(prompt, limits)
             prompts.append(prompt)
         return prompts
 
-    def _cut(self, query: str, document: str, pairs: Pairs, tokenizer: Tokenizer, limits: Limits) -> str:
-        document = document[: MAX_BYTES_A_TOKEN * limits.max_model_len]
-        token_ids = tokenizer.encode(document, add_special_tokens=False)
-        most = len(token_ids) if pairs.max_document_tokens is None else pairs.max_document_tokens
-        if pairs.max_prompt_tokens is not None:
-            fits = limits.max_model_len - limits.num_answer_tokens
-            room = fits if pairs.max_prompt_tokens == AS_MANY_AS_FIT else min(fits, pairs.max_prompt_tokens)
-            frame = tokenizer.encode(self.prompt.render(query, "", pairs.instruction), add_special_tokens=False)
-            most = min(most, room - len(frame) - _NUM_TOKENS_AT_SEAMS)
-        if most >= len(token_ids):
-            return document
-        return tokenizer.decode(token_ids[: max(0, most)], skip_special_tokens=False)
+    def _measure_room(self, query: str, pairs: Pairs, tokenizer: Tokenizer, limits: Limits, timeout_seconds: float) -> int:
+        """How many tokens a document may have beside the query."""
+        most = limits.max_model_len if pairs.max_document_tokens is None else pairs.max_document_tokens
+        if pairs.max_prompt_tokens is None:
+            return most
+        fits = limits.max_model_len - limits.num_answer_tokens
+        room = fits if pairs.max_prompt_tokens == AS_MANY_AS_FIT else min(fits, pairs.max_prompt_tokens)
+        frame = self.prompt.render(query, "", pairs.instruction, timeout_seconds)
+        check_text_length(frame, limits)
+        num_frame_tokens = len(tokenizer.encode(frame, add_special_tokens=False))
+        return max(0, min(most, room - num_frame_tokens - _NUM_TOKENS_AT_SEAMS))
 
     @property
     def sampling(self) -> SamplingParams:
@@ -102,6 +96,12 @@ class Reranker:
         if good == bad:
             return 0.0  # both may be impossible
         return good - bad
+
+
+def _cut(document: str, most: int, tokenizer: Tokenizer, limits: Limits) -> str:
+    document = document[: MAX_BYTES_A_TOKEN * limits.max_model_len]
+    token_ids = tokenizer.encode(document, add_special_tokens=False)
+    return document if len(token_ids) <= most else tokenizer.decode(token_ids[:most], skip_special_tokens=False)
 
 
 def probability(log_odds: float) -> float:
@@ -153,20 +153,8 @@ def _of_settings(settings: ModelSettings) -> RerankSource:
 def _template_of(source: RerankSource, settings: ModelSettings, template: ChatTemplate) -> str | ChatTemplate:
     if source.template is None:
         return template
-    text = source.template
-    if settings.rerank_template is not None and "{" not in text:
-        text = _read(text)
+    text = source.template if settings.rerank_template is None else read_template(source.template, "--rerank-template")
     return ChatTemplate(text) if "{{" in text or "{%" in text else text
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"--rerank-template: {path!r} is neither a template nor a file that can be read: {error}"
-        ) from error
 
 
 def _token_ids(words: tuple[str, str], tokenizer: Tokenizer) -> tuple[int, int]:

@@ -113,11 +113,11 @@ async def start_embeddings(
     adds_special_tokens = body.add_special_tokens is not False if body.messages is None else body.add_special_tokens is True
 
     async def submit(some: Sequence[Prompt]) -> RequestStream:
-        return await llm.embed(
-            some, body.pooling or "last", terms=terms, add_special_tokens=adds_special_tokens, frame=body.frame()
-        )
+        with named_as(field):
+            return await llm.embed(
+                some, body.pooling or "last", terms=terms, add_special_tokens=adds_special_tokens, frame=body.frame()
+            )
 
-    with named_as(field):
-        stream = await submit_portions(prompts, llm.max_num_prompts, submit)
+    stream = await submit_portions(prompts, list(map(len, prompts)), llm.max_num_prompts, submit)
     names = [f"chat_template_kwargs.{name}" for name in without_effect]
     return StartedAnswer(stream, lambda: EmbeddingsFormat(body, stream, model=model), names)

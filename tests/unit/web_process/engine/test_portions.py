@@ -42,7 +42,7 @@ async def collected(prompts: Sequence[Any], max_num_prompts: int) -> tuple[list[
         sizes.append(len(some))
         return OnePortion(some)
 
-    portions = await submit_portions(prompts, max_num_prompts, submit)
+    portions = await submit_portions(prompts, list(map(len, prompts)), max_num_prompts, submit)
     assert sizes == [min(sizes[0], len(prompts))], "the others wait"
     outputs = await portions.collect()
     return outputs, portions.num_prompt_tokens, sizes
@@ -72,7 +72,7 @@ def test_what_is_given_up_hands_in_no_more():
             made.append(OnePortion(some))
             return made[-1]
 
-        portions = await submit_portions(["a", "b", "c"], 1, submit)
+        portions = await submit_portions(["a", "b", "c"], [1, 1, 1], 1, submit)
         portions.close()
         with pytest.raises(RequestFailedError):
             await portions.collect()
@@ -96,7 +96,7 @@ def test_a_portion_that_is_given_up_while_it_runs_is_no_answer(given_up):
             return Running(some)
 
         with pytest.raises(RequestFailedError, match="given up"):
-            await (await submit_portions(["a", "b"], 1, submit)).collect()
+            await (await submit_portions(["a", "b"], [1, 1], 1, submit)).collect()
 
     asyncio.run(scene())
 
@@ -108,7 +108,7 @@ def test_a_portion_without_room_fails_all():
                 raise TooManyRequestsError("full")
             return OnePortion(some)
 
-        portions = await submit_portions(["a", "b"], 1, submit)
+        portions = await submit_portions(["a", "b"], [1, 1], 1, submit)
         with pytest.raises(TooManyRequestsError):
             await portions.collect()
 

@@ -17,7 +17,8 @@ from yeoul.text.chat_template import ChatTemplate
 from yeoul.text.rerank_prompt import RerankPrompt
 from yeoul.text.tokenizer import Tokenizer
 from yeoul.web_process.engine.admission import Limits
-from yeoul.web_process.engine.reranker import AS_MANY_AS_FIT, Pairs, Reranker, find_reranker, probability
+from yeoul.web_process.engine.prompt_frame import AS_MANY_AS_FIT
+from yeoul.web_process.engine.reranker import Pairs, Reranker, find_reranker, probability
 
 LIMITS = Limits(max_model_len=40, vocab_size=512)
 TEMPLATE = "q={query} d={document}:"

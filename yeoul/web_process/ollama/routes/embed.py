@@ -44,11 +44,11 @@ def embed_router(context: ServerContext) -> APIRouter:
         frame = PromptFrame(max_num_tokens=AS_MANY_AS_FIT if cuts else None, cut_side="right")
 
         async def submit(some: Sequence[Prompt]) -> RequestStream:
-            return await model.llm.embed(some, terms=terms, frame=frame)
+            with named_as("input"):
+                return await model.llm.embed(some, terms=terms, frame=frame)
 
-        with named_as("input"):
-            prompts = [text[:longest] if cuts else text for text in texts]
-            stream = await submit_portions(prompts, model.llm.max_num_prompts, submit)
+        prompts = [text[:longest] if cuts else text for text in texts]
+        stream = await submit_portions(prompts, list(map(len, prompts)), model.llm.max_num_prompts, submit)
         outputs = await collect(request, stream)
         dimensions = body.dimensions or None  # as in Go, 0 is nothing
 

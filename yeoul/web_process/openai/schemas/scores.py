@@ -8,7 +8,8 @@ from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import Count
-from yeoul.web_process.engine.reranker import AS_MANY_AS_FIT, Pairs
+from yeoul.web_process.engine.prompt_frame import AS_MANY_AS_FIT
+from yeoul.web_process.engine.reranker import Pairs
 from yeoul.web_process.http.request_body import ServedBody
 
 MAX_NUM_DOCUMENTS = 2048
