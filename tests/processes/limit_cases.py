@@ -31,6 +31,16 @@ def chat(**fields: Any) -> bytes:
     return post(CHAT, {"messages": [MESSAGE], "max_tokens": 1} | fields)
 
 
+def response(tools: list[dict[str, Any]]) -> bytes:
+    return post("/v1/responses", {"input": "hi", "max_output_tokens": 16, "tool_choice": "none", "tools": tools})
+
+
+def namespaces(num_tools: int) -> list[dict[str, Any]]:
+    """Of 100 tools each, but for the last one."""
+    sizes = [100] * (num_tools // 100) + [num_tools % 100]
+    return [{"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "f"}] * size} for size in sizes]
+
+
 def number(field: str) -> Case:
     """A field of completions that is a number."""
     return lambda sent: completion(**{field: sent})
@@ -104,6 +114,7 @@ CASES: dict[str, Case] = {
         messages=[{"role": "user", "content": [{"type": "text", "text": ""}] * sent}]
     ),
     "tools": lambda sent: chat(tools=[TOOL] * sent, tool_choice="none"),
+    "tools of responses, with those of namespaces": lambda sent: response(namespaces(sent)),
     "inputs of embeddings": lambda sent: post(EMBEDDINGS, {"input": ["x"] * sent}),
     "dimensions": lambda sent: post(EMBEDDINGS, {"input": "x", "dimensions": sent}),
     "logit_bias": lambda sent: completion(logit_bias={str(token_id): 1 for token_id in range(sent)}),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from yeoul.errors import PromptTooLongError
 from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.answers.choice_reader import ChoiceReader
@@ -21,6 +22,7 @@ from yeoul.web_process.responses.response_writer import ResponseWriter
 from yeoul.web_process.responses.schemas.input_items import InputItem
 from yeoul.web_process.responses.schemas.response_request import ContextFields
 from yeoul.web_process.responses.tool_names import ToolNames
+from yeoul.web_process.responses.truncation import shortened
 from yeoul.web_process.store.response_table import KeptResponse
 
 
@@ -71,7 +73,16 @@ async def start_response(
     body = response.body
     if body.wants_logprobs:
         made = made or ()  # so that tokens come one by one: which of them are the text's is seen then
-    chat = await start_chat(model, conversation_of(body, items, response.sampling, num_bytes, made), terms)
+
+    def asked(told: Sequence[InputItem]) -> Conversation:
+        return conversation_of(body, told, response.sampling, num_bytes, made)
+
+    try:
+        chat = await start_chat(model, asked(items), terms)
+    except PromptTooLongError:
+        if body.truncation != "auto":
+            raise
+        chat = await start_chat(model, asked(await shortened(model, items, asked, terms)), terms)
     answer = format_of(model, response, chat)
     return StartedResponse(chat.stream, answer, body.without_effect(chat.unread), len(made or ()))
 

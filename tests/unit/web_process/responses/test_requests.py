@@ -128,6 +128,82 @@ def test_a_prompt_that_is_too_long_has_the_code_that_agents_know(lasting):
     lasting.play(scene)
 
 
+LONG = "long " * (MAX_MODEL_LEN // 10)
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+
+
+def said(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": text}
+
+
+def output(text: str) -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": "c", "output": text}
+
+
+@pytest.mark.parametrize(
+    ("items", "prompt"),
+    [
+        (
+            [
+                said("user", "one"),
+                said("assistant", LONG),
+                said("developer", "rules"),
+                said("user", LONG * 2),
+                said("user", "two"),
+            ],
+            "[system] be kind\n\nrules\n[user] two\n[assistant]",
+        ),
+        (
+            [
+                said("user", LONG),
+                said("assistant", LONG),
+                said("user", "one"),
+                said("assistant", "fine"),
+                said("user", "two"),
+            ],
+            "[system] be kind\n[user] one\n[assistant] fine\n[user] two\n[assistant]",
+        ),
+        (
+            [said("user", "go"), CALL, output(LONG), CALL, output(LONG), said("assistant", "hm"), CALL, output("3")],
+            "[system] be kind\n[user] go\n[assistant] hm\n[tool] 3\n[assistant]",
+        ),
+    ],
+    ids=["the last question alone", "as few turns as will do", "rounds of calls"],
+)
+def test_the_oldest_turns_of_a_conversation_that_is_too_long_are_left_out_where_that_is_asked_for(lasting, items, prompt):
+    async def scene(server: FakeServer) -> None:
+        fields = {"input": items, "instructions": "be kind"}
+        refused = await respond(server, **fields)
+        assert refused.json()["error"]["code"] == "context_length_exceeded"
+        answer = await respond(server, **fields, truncation="auto")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["truncation"] == "auto"
+        assert prompt_of(server) == prompt
+        kept = await server.http.get(f"/v1/responses/{answer.json()['id']}/input_items")
+        assert len(kept.json()["data"]) == len(items)
+
+    lasting.play(scene)
+
+
+def test_what_cannot_be_left_out_has_to_fit(lasting):
+    async def scene(server: FakeServer) -> None:
+        items = [said("user", "one"), said("assistant", "two"), said("user", LONG * 2)]
+        answer = await respond(server, input=items, truncation="auto")
+        assert answer.json()["error"]["code"] == "context_length_exceeded"
+
+    lasting.play(scene)
+
+
+def test_beside_a_conversation_that_was_cut_there_is_room_for_the_answer(lasting):
+    async def scene(server: FakeServer) -> None:
+        items = [said("user", f"{number:03}") for number in range(MAX_MODEL_LEN)]
+        for max_tokens, room in ((10, 10), (MAX_MODEL_LEN, MAX_MODEL_LEN // 4), (None, MAX_MODEL_LEN // 4)):
+            await respond(server, input=items, truncation="auto", max_output_tokens=max_tokens)
+            assert room <= MAX_MODEL_LEN - len(prompt_of(server)) < room + len("[user] 000\n")
+
+    lasting.play(scene)
+
+
 def test_what_agents_send_besides_is_taken_and_what_has_no_effect_named(lasting):
     async def scene(server: FakeServer) -> None:
         answer = await respond(
