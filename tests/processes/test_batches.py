@@ -100,11 +100,12 @@ def test_a_batch_is_answered_as_live_requests_are(tmp_path, is_kept):
         api.files.delete(batch.output_file_id or "")
 
 
-def test_the_client_that_does_not_block_runs_chats_and_embeddings(tmp_path):
+def test_the_client_that_does_not_block_runs_chats_responses_and_embeddings(tmp_path):
     async def play(server: RunningServer) -> None:
         async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="one", max_retries=0) as api:
             bodies: dict[Any, dict[str, Any]] = {
                 CHAT: {"messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 4},
+                "/v1/responses": {"input": "hi", "max_output_tokens": 4},
                 "/v1/embeddings": {"input": ["one", "two"]},
             }
             for endpoint, body in bodies.items():
@@ -116,7 +117,7 @@ def test_the_client_that_does_not_block_runs_chats_and_embeddings(tmp_path):
                         break
                     await asyncio.sleep(0.02)
                 answer = json.loads((await api.files.content(batch.output_file_id or "")).text)
-                assert answer["response"]["body"]["object"] in ("chat.completion", "list")
+                assert answer["response"]["body"]["object"] in ("chat.completion", "response", "list")
 
     with serve(tmp_path) as server:
         asyncio.run(play(server))

@@ -15,6 +15,7 @@ import pytest
 from tests.running_server import YEOUL, RunningServer, descendants, wait_gone
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+RESPONSES = "/v1/responses"
 
 
 def line(custom_id: str, url: str = COMPLETIONS, **fields: Any) -> dict[str, Any]:
@@ -57,21 +58,36 @@ def test_every_line_is_answered_as_a_server_answers_it(tmp_path):
         line("d", n=1000),
         line("e", stream=True),
         line("f", model="another"),
+        line("g", RESPONSES, input="hi", max_output_tokens=8, seed=5, top_logprobs=1),
+        line("h", RESPONSES, input="hi", store=True),
+        line("i", RESPONSES, input="hi", previous_response_id="resp_1"),
+        line("j", RESPONSES, input=[{"type": "item_reference", "id": "msg_1"}]),
     )
     done = run(source, tmp_path / "out.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "6 requests are answered" in done.stderr
-    assert "3 answers are errors" in done.stderr
+    assert "10 requests are answered" in done.stderr
+    assert "6 answers are errors" in done.stderr
     got = answers(tmp_path / "out.jsonl")
     with RunningServer() as server, openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
         text = client.completions.create(model="fake", prompt="tell of a", max_tokens=8, seed=5, temperature=0.8)
         chat: Any = client.chat.completions.create(model="fake", messages=ask, max_completion_tokens=8, seed=5)  # type: ignore[arg-type]
         vectors = client.embeddings.create(model="fake", input=["one", "two"], encoding_format="float")
+        response: Any = client.responses.create(
+            model="fake", input="hi", max_output_tokens=8, top_logprobs=1, extra_body={"seed": 5}
+        ).to_dict()
     assert got["a"]["response"]["body"]["choices"][0]["text"] == text.choices[0].text
     assert got["b"]["response"]["body"]["choices"][0]["message"]["content"] == chat.choices[0].message.content
     assert got["c"]["response"]["body"]["data"] == [one.model_dump() for one in vectors.data]
-    errors = {name: (got[name]["response"]["status_code"], got[name]["response"]["body"]["error"]["param"]) for name in "def"}
-    assert errors == {"d": (400, "n"), "e": (400, "stream"), "f": (404, "model")}
+    kept = got["g"]["response"]["body"]
+    assert (kept["store"], kept["status"], kept["usage"]) == (False, "incomplete", response["usage"])
+    assert kept["output"][0]["content"] == response["output"][0]["content"]
+    errors = {
+        name: (got[name]["response"]["status_code"], got[name]["response"]["body"]["error"]["param"]) for name in "defhij"
+    }
+    assert errors == {
+        "d": (400, "n"), "e": (400, "stream"), "f": (404, "model"), "h": (400, "store"), "i": (400, "previous_response_id"),
+        "j": (400, "input"),
+    }  # fmt: skip
 
 
 def test_a_run_that_was_killed_goes_on_where_it_stopped(tmp_path):

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from yeoul.errors import BusyError, InvalidRequestError, ProcessDeadError, YeoulError
+from yeoul.web_process.answers.sampled_body import SampledBody
 from yeoul.web_process.batches.batch_lines import AnsweredLine, BatchLine, write_response
+from yeoul.web_process.batches.response_lines import start_line_response
 from yeoul.web_process.http.error_responses import foreseen, openai_error
 from yeoul.web_process.http.request_body import ServedBody, parse_body
 from yeoul.web_process.http.unknown_fields import UnknownFields
 from yeoul.web_process.openai.schemas.chat import ChatRequest
 from yeoul.web_process.openai.schemas.completions import CompletionRequest
-from yeoul.web_process.openai.schemas.sampling_fields import SamplingFields
 from yeoul.web_process.openai.schemas.texts import EmbeddingRequest
 from yeoul.web_process.openai.started_answers import (
     MakeTerms,
@@ -28,6 +29,7 @@ from yeoul.web_process.openai.started_answers import (
     start_completion,
     start_embeddings,
 )
+from yeoul.web_process.responses.schemas.response_request import ResponseRequest
 from yeoul.web_process.server_context import ServerContext
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ ENDPOINTS: dict[str, _Endpoint] = {
     "/v1/completions": _Endpoint(
         CompletionRequest, lambda context, body, _, make_terms: start_completion(context, body, make_terms)
     ),
+    "/v1/responses": _Endpoint(ResponseRequest, start_line_response),
     "/v1/embeddings": _Endpoint(EmbeddingRequest, start_embeddings),
 }
 """What the requests of a batch may be, by their url."""
@@ -96,12 +99,12 @@ class LineAnswers:
             body = parse_body(raw, endpoint.body, unknown)
         else:
             body = await asyncio.to_thread(parse_body, raw, endpoint.body, unknown)
-        if isinstance(body, SamplingFields):
+        if isinstance(body, SampledBody):
             if body.stream:
                 raise InvalidRequestError("answers of a batch are written whole: leave stream out", param="stream")
             if body.seed is None:
                 body.seed = line.seed(self._of_all)
         started = await endpoint.start(self._context, body, len(raw), self._make_terms)
         outputs = await started.stream.collect()
-        num_tokens = sum(output.num_output_tokens for output in outputs)
+        num_tokens = sum(len(output.token_ids) for output in outputs)
         return write_response(line, self._of_all, 200, started.stream.request_id, await started.written(outputs), num_tokens)

@@ -44,6 +44,9 @@ _TEXT_FIELDS = frozenset({"prompt", "input", "tokens"})
 Label = Annotated[str, Meta(max_length=1024)]
 """A name, a key or a salt: not the place for text."""
 
+Metadata = Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
+"""What a client notes on a thing that is kept, as OpenAI has it."""
+
 _MAX_PRIORITY = 2**31 - 1
 Priority = Annotated[int, Meta(ge=-_MAX_PRIORITY, le=_MAX_PRIORITY)]
 

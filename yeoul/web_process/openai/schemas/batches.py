@@ -8,10 +8,9 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
-from yeoul.web_process.http.request_body import Label, RequestBody
+from yeoul.web_process.http.request_body import Label, Metadata, RequestBody
 from yeoul.web_process.openai.routes.files import check_expiry
 
-Metadata = Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 _MOST_DAYS = 30
 
@@ -27,7 +26,7 @@ class BatchRequest(RequestBody, kw_only=True):
     """OpenAI's fields. A window may have any length up to 30 days: ``30m``, ``24h``, ``7d``."""
 
     input_file_id: Label
-    endpoint: Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+    endpoint: Literal["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"]
     completion_window: Annotated[str, Meta(max_length=8)]
     metadata: Metadata | None = None
     output_expires_after: OutputExpiry | None = None

@@ -7,9 +7,8 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
-from yeoul.web_process.http.request_body import RequestBody
+from yeoul.web_process.http.request_body import Metadata, RequestBody
 from yeoul.web_process.responses.schemas.input_items import InputItem
-from yeoul.web_process.responses.schemas.response_request import Metadata
 
 _Struct = type[RequestBody]
 NewItems = Annotated[list[InputItem], Meta(max_length=1024)]

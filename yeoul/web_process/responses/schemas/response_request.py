@@ -15,14 +15,12 @@ from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.sampled_body import SampledBody
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
 from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, choose_calls
-from yeoul.web_process.http.request_body import Label, RequestBody
+from yeoul.web_process.http.request_body import Label, Metadata, RequestBody
 from yeoul.web_process.responses.schemas.input_items import InputItem, InputItems, items_of
 from yeoul.web_process.responses.schemas.tools import ResponseTool, Tools, tool_choice_of
 
 _MAX_NUM_TOOLS = 1024
 _WITH_LOGPROBS = "message.output_text.logprobs"
-
-Metadata = Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
 
 
 class TextOptions(RequestBody, kw_only=True):
