@@ -70,7 +70,7 @@ def load_router(context: ServerContext) -> APIRouter:
     @router.get("/get_server_info", include_in_schema=False)
     @router.get("/server_info", response_model=None, responses=answers_of(_INFO))
     async def server_info() -> dict[str, Any]:
-        """What is served, and as what it runs; no path of this machine and no key."""
+        """What is served, by the name that it was started with, and as what it runs; no key."""
         context.llm.check_health()
         return _info(context)
 
