@@ -42,7 +42,7 @@ class MessageFormat:
         is_single = body.tool_choice is not None and body.tool_choice.meant.is_single
         reader = None if make_reader is None else make_reader()
         self._choice = ChoiceReader(reader, model.llm.text.tokenizer, is_single=is_single)
-        self.work_a_character = 512  # of taking it apart into parts
+        self.work_a_character = self._choice.work_a_character
         self._blocks = AnswerBlocks()
         self._has_begun = False
         self._head = {"id": f"msg_{uuid.uuid4().hex[:24]}", "type": "message", "role": "assistant", "model": model.name}

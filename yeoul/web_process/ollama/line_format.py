@@ -76,7 +76,7 @@ class LineFormat(abc.ABC):
         self._stream = stream
         self._tokenizer = model.llm.text.tokenizer
         self._reader = ChoiceReader(make_reader() if make_reader is not None else None, self._tokenizer)
-        self.work_a_character = 1 if make_reader is None else 512
+        self.work_a_character = self._reader.work_a_character
         self._calls = _WholeCalls()
         self._has_logprobs = stream.sampling.logprobs is not None
 

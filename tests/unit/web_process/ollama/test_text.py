@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ import httpx
 import pytest
 
 from tests.unit.web_process.fake_engine_client import settings
-from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve, until
+from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.http.request_body import parse_body
 from yeoul.web_process.ollama.schemas.requests import GenerateRequest
@@ -238,13 +237,13 @@ def test_log_probabilities_are_told_token_by_token(lasting):
 def test_a_stream_that_waits_is_kept_alive_by_spaces_which_no_reader_sees():
     async def scene(server: FakeServer) -> None:
         server.client.gate.clear()
-        asking = asyncio.create_task(ask(server, "chat"))
-        await until(lambda: bool(server.client.added))
-        await asyncio.sleep(0.2)
-        server.client.gate.set()
-        answer = await asking
-        assert answer.text.startswith(" ")
-        assert "".join(line["message"]["content"] for line in lines_of(answer)) == "hello world"
+        async with server.http.stream("POST", "/api/chat", json={"model": "fake", "messages": HI}) as answer:
+            pieces = answer.aiter_text()
+            begun = await anext(pieces)
+            server.client.gate.set()
+            lines = (begun + "".join([piece async for piece in pieces])).splitlines()
+        assert begun.strip(" ") == ""
+        assert "".join(json.loads(line)["message"]["content"] for line in lines) == "hello world"
 
     serve(scene)
 

@@ -21,6 +21,7 @@ API_VERSION = "0.13.0"
 
 _GREETING = "Ollama is running"  # some clients compare it
 _GREETING_OF_PAGES = "Yeoul is running: /docs shows its routes, /v1/models and /api/tags what it serves"
+_AT_START = "which model it serves is chosen when it is started, with yeoul serve NAME"
 # Method and path of what would change the models of a server.
 _REFUSED = (
     ("POST", "/api/push"),
@@ -91,6 +92,3 @@ def models_router(context: ServerContext) -> APIRouter:
     for method, path in _REFUSED:
         router.add_api_route(path, refuse, methods=[method], include_in_schema=False)
     return router
-
-
-_AT_START = "which model it serves is chosen when it is started, with yeoul serve NAME"
