@@ -153,6 +153,8 @@ def report(name: str, result: Result) -> Iterator[str]:
     """What is printed of one side."""
     yield f"{name}: " + ", ".join(f"{count} {what}" for what, count in sorted(result.counts.items()))
     for what, seconds in (("compiling", result.compile_seconds), ("a mask", result.mask_seconds)):
+        if not seconds:
+            continue
         values = np.array(seconds) * 1e6
         p50, p99 = np.percentile(values, [50, 99])
         yield f"  {what}: mean {values.mean():.0f}, p50 {p50:.0f}, p99 {p99:.0f}, most {values.max():.0f} us ({len(values)})"
@@ -168,6 +170,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--model", default=None)
     arguments = parser.parse_args()
+    files = sorted(arguments.folder.glob("*.json"))[:: arguments.every]
+    if not files:
+        parser.error(f"{arguments.folder} has no *.json")
     settings = build_settings({"model": arguments.model})
     model = find_served_model(settings.model)
     tokenizer = load_text(model, settings.model).tokenizer
@@ -182,7 +187,6 @@ def main() -> None:
         ),
     ]
     print(f"{model.files.name}, {model.limits.vocab_size} tokens; limits {parser_limits()}")
-    files = sorted(arguments.folder.glob("*.json"))[:: arguments.every]
     for number, path in enumerate(files):
         case = json.loads(path.read_bytes())
         for _, engine, result in sides if number % 2 else reversed(sides):
