@@ -395,12 +395,13 @@ def test_a_worker_that_is_killed_within_a_call_changes_nothing():
         events = iter(client_of(server).chat.completions.create(
             model="fake", messages=ASK, tools=TOOLS, stream=True, extra_body=forced(text)
         ))  # fmt: skip
-        collected, killed = [], False
-        for number, event in enumerate(events):
+        collected, killed = [], 0
+        for event in events:
             collected.append(event)
-            if number == 40 and not killed:
-                os.kill(server.by_title()["yeoul::Worker_0"], signal.SIGKILL)
-                killed = True
+            if not killed and any(call.function.arguments for call in event.choices[0].delta.tool_calls or []):
+                killed = server.by_title()["yeoul::Worker_0"]
+                os.kill(killed, signal.SIGKILL)
+        assert killed not in (0, server.by_title()["yeoul::Worker_0"])
         content = "".join(event.choices[0].delta.content or "" for event in collected)
         arguments = "".join(
             call.function.arguments or ""
