@@ -1,4 +1,4 @@
-"""The application: FastAPI with routes, errors and authentication, and ``Origins`` around it; starts nothing."""
+"""The application: FastAPI with its routes, and all that a request goes through on its way to them; starts nothing."""
 
 from __future__ import annotations
 

@@ -130,9 +130,12 @@ class ServerContext:
             traceparent=caller.traceparent,
         )
 
-    def room_left(self, tenant: str) -> RoomLeft:
-        """What may still come of a tenant's requests before there is a 429."""
-        return self.llm.room_left(tenant if len(self.settings.server.api_key) > 1 else "")
+    def room_left(self, tenant: str | None) -> RoomLeft | None:
+        """What may still come of a tenant's requests before there is a 429; not for who should have a key and has none."""
+        api_keys = self.settings.server.api_key
+        if tenant is None and api_keys:
+            return None
+        return self.llm.room_left(tenant if tenant is not None and len(api_keys) > 1 else "")
 
 
 def served_names(llm: AsyncLLM) -> list[str]:

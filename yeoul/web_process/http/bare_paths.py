@@ -1,6 +1,6 @@
 """BarePaths: ``/chat/completions`` is ``/v1/chat/completions``, and so with every route of that version; knows no route.
 
-Many clients are given the server's address without ``/v1``. ASGI, around all else, so that everybody inside sees one path.
+Many clients are given the server's address without ``/v1``. ASGI, around all that looks at paths, which so see one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Origins: which web pages may use this server, by Host, Origin and content type. ASGI, around all else; knows no route.
+"""Origins: which web pages may use this server, by Host, Origin and content type. ASGI, around the framework; knows no route.
 
 A browser sends for any page that its user visits. What keeps pages out of a server without a key on loopback: they cannot
 choose Host (a name of theirs that resolves to 127.0.0.1 shows there), nor leave Origin out of what they may not read, nor

@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 class RequestIds:
-    """``measure_room`` says what is left for a tenant."""
+    """``measure_room`` says what is left for a tenant; nothing to who has no key where one is needed."""
 
-    def __init__(self, app: ASGIApp, measure_room: Callable[[str], RoomLeft]) -> None:
+    def __init__(self, app: ASGIApp, measure_room: Callable[[str | None], RoomLeft | None]) -> None:
         self._app = app
         self._measure_room = measure_room
 
@@ -59,8 +59,7 @@ class RequestIds:
         headers = [(b"x-request-id", state["request_id"].encode()), (b"openai-processing-ms", b"%d" % milliseconds)]
         if state["traceparent"]:
             headers.append((b"traceparent", state["traceparent"].encode()))
-        if scope["method"] == "POST":
-            room = self._measure_room(state.get("tenant", ""))
+        if scope["method"] == "POST" and (room := self._measure_room(state.get("tenant"))) is not None:
             headers += [
                 (b"x-ratelimit-limit-requests", b"%d" % room.most_requests),
                 (b"x-ratelimit-limit-tokens", b"%d" % room.most_tokens),

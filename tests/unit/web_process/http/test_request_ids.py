@@ -7,6 +7,7 @@ import logging
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.web_process.fake_engine_client import settings, until
@@ -177,3 +178,14 @@ def test_an_answer_tells_what_room_is_left_in_the_queue():
             assert (await one).status_code == 200
 
     serve(scene, settings())
+
+
+def test_who_has_no_key_is_not_told_how_full_the_queue_is():
+    async def scene(server: FakeServer) -> None:
+        for key, is_told in (("known", True), ("unknown", False)):
+            answer = await server.http.post("/v1/completions", json={}, headers={"authorization": f"Bearer {key}"})
+            assert ("x-ratelimit-remaining-requests" in answer.headers) is is_told
+            assert answer.headers["x-request-id"]
+
+    chosen = settings()
+    serve(scene, msgspec.structs.replace(chosen, server=msgspec.structs.replace(chosen.server, api_key=["known"])))
