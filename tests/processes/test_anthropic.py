@@ -201,6 +201,9 @@ def test_the_clients_own_tool_runner(server):
     assert messages[0].stop_reason == "tool_use"
     assert len(messages) == 2
     assert asked[0] == 'Süß "Fluß"'
+    # The second answer has read all that was said before.
+    prompts = [message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0) for message in messages]
+    assert prompts[1] > prompts[0] + messages[0].usage.output_tokens
 
 
 class Report(pydantic.BaseModel):

@@ -27,14 +27,20 @@ _KINDS = {
 
 
 def anthropic_error(error: YeoulError, request_id: str = "") -> dict[str, Any]:
-    """Anthropic's ``{"type": "error", "error": {...}}``. There is no place for the field, so the message names it."""
+    """Anthropic's ``{"type": "error", "error": {...}}``. There is no place for the field, so the message names it.
+
+    A code stands in ``details``: by one of them clients know that they have to do without a thread.
+    """
     kind = _KINDS.get(http.HTTPStatus(error.status), "api_error" if error.status >= 500 else "invalid_request_error")
     message = error.message
     if isinstance(error, PromptTooLongError):
         message = f"prompt is too long: {message}"  # by these words clients know that they have to shorten it
     elif isinstance(error, UserError) and error.param and error.param not in message:
         message = f"{error.param}: {message}"
-    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+    spelled: dict[str, Any] = {"type": kind, "message": message}
+    if isinstance(error, UserError) and error.code:
+        spelled["details"] = {"error_code": error.code}
+    return {"type": "error", "error": spelled, "request_id": request_id}
 
 
 class AnthropicRequests:

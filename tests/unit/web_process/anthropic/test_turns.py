@@ -219,6 +219,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "messages.0.content.0.content.0: a block has the type 'image'",
     ),
     ({"mcp_servers": [{"url": "x"}]}, "calls no MCP servers"),
+    ({"thread": {"type": "create"}}, "send all messages each time, without thread"),
+    ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, "send all messages each time, without thread"),
     ({"tools": [{"name": "x"}]}, "a tool needs name and input_schema"),
     ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "known to Anthropic's models only"),
     ({"tools": [READ | {"name": "a b"}]}, "tools.0.name is 'a b'; expected what fits the pattern ^[A-Za-z0-9_.:/-]+$"),

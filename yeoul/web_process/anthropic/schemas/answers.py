@@ -43,7 +43,8 @@ MESSAGE = object_of(
 
 TOKEN_COUNT = object_of({"input_tokens": COUNT})
 
-ERROR = object_of({"type": constant("error"), "error": object_of({"type": TEXT, "message": TEXT}), "request_id": TEXT})
+_ERROR = object_of({"type": TEXT, "message": TEXT}, details=object_of({"error_code": TEXT}))
+ERROR = object_of({"type": constant("error"), "error": _ERROR, "request_id": TEXT})
 
 EVENT = object_of(
     {

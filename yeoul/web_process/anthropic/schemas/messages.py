@@ -69,6 +69,7 @@ class CountTokensRequest(ServedBody, kw_only=True):
     cache_control: CacheControl | None = None
     context_management: dict[str, Any] | None = None
     mcp_servers: list[Any] | None = None
+    thread: dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {
@@ -86,6 +87,12 @@ class CountTokensRequest(ServedBody, kw_only=True):
         if self.mcp_servers:
             raise InvalidRequestError(
                 "this server calls no MCP servers: let your client do so, and send their tools", param="mcp_servers"
+            )
+        if self.thread is not None:
+            raise InvalidRequestError(
+                "this server keeps no thread between requests: send all messages each time, without thread",
+                param="thread",
+                code="thread_unsupported_request",
             )
         if self._is_continued and any(block.type != "text" for block in self.messages[-1].blocks):
             raise InvalidRequestError(
