@@ -69,6 +69,28 @@ def _codex_calls_with_a_patch(folder: Path) -> list[Call]:
     return [read, Call("apply_patch", {"input": PATCH}), execute]
 
 
+def _start_claude(url: str, home: Path) -> tuple[list[str], dict[str, str]]:
+    models = ("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "ANTHROPIC_DEFAULT_HAIKU_MODEL")
+    allowed = ["--allowedTools", "Read", "Edit", "Bash", "--"]
+    return ["claude", "-p", "--output-format", "stream-json", "--verbose", *allowed, TASK], {
+        "CLAUDE_CONFIG_DIR": str(home),
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_API_KEY": KEY,
+        "CLAUDE_CODE_MAX_RETRIES": "0",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        **dict.fromkeys(models, MODEL),
+    }
+
+
+def _claude_calls(folder: Path) -> list[Call]:
+    file = str(folder / FILE)
+    return [
+        Call("Read", {"file_path": file}),
+        Call("Edit", {"file_path": file, "old_string": "hello", "new_string": "goodbye"}),
+        Call("Bash", {"command": COMMAND, "description": "Runs it"}),
+    ]
+
+
 def _start_qwen(url: str, home: Path) -> tuple[list[str], dict[str, str]]:
     settings = {
         "privacy": {"usageStatisticsEnabled": False},
@@ -140,8 +162,10 @@ def _pi_calls(_: Path) -> list[Call]:
 AGENTS = (
     Agent("codex", "/v1/responses", partial(_start_codex, MODEL), _codex_calls),
     Agent("codex-with-its-own-model", "/v1/responses", partial(_start_codex, CODEX_MODEL), _codex_calls_with_a_patch),
+    Agent("claude-code", "/v1/messages", _start_claude, _claude_calls),
     Agent("qwen-code", "/v1/chat/completions", _start_qwen, _qwen_calls),
     Agent("opencode", "/v1/chat/completions", _start_opencode, _opencode_calls),
     Agent("pi", "/v1/chat/completions", partial(_start_pi, "openai-completions", "/v1"), _pi_calls, is_quick=True),
+    Agent("pi-messages", "/v1/messages", partial(_start_pi, "anthropic-messages", ""), _pi_calls, is_quick=True),
     Agent("pi-responses", "/v1/responses", partial(_start_pi, "openai-responses", "/v1"), _pi_calls, is_quick=True),
 )

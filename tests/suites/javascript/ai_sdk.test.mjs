@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { embed, generateObject, generateText, isStepCount, streamText, tool } from "ai";
 import { z } from "zod";
@@ -14,6 +15,7 @@ const openai = (...texts) => createOpenAI({ baseURL: `${SERVER}/v1`, apiKey: "no
 const apis = {
   chat: (...texts) => openai(...texts).chat(MODEL),
   responses: (...texts) => openai(...texts).responses(MODEL),
+  messages: (...texts) => createAnthropic({ baseURL: `${SERVER}/v1`, apiKey: "none", fetch: saying(...texts) })(MODEL),
 };
 
 for (const [name, modelSaying] of Object.entries(apis)) {
@@ -56,10 +58,23 @@ for (const [name, modelSaying] of Object.entries(apis)) {
   test(`${name}: an object of a schema`, async () => {
     const given = { deep: true, kind: "lake" };
     const schema = z.object({ deep: z.boolean(), kind: z.enum(["river", "lake"]) });
-    const answer = await generateObject({ model: modelSaying(JSON.stringify(given)), schema, prompt, maxRetries: 0 });
+    // It asks a model of Anthropic's that it does not know for a call of a tool.
+    const said = name === "messages" ? call("json", given) : JSON.stringify(given);
+    const answer = await generateObject({ model: modelSaying(said), schema, prompt, maxRetries: 0 });
     assert.deepEqual(answer.object, given);
   });
 }
+
+test("messages: an object of a schema that is sent as one", async () => {
+  const answer = await generateObject({
+    model: apis.messages(JSON.stringify({ deep: true })),
+    schema: z.object({ deep: z.boolean() }),
+    prompt,
+    maxRetries: 0,
+    providerOptions: { anthropic: { structuredOutputMode: "outputFormat" } },
+  });
+  assert.deepEqual(answer.object, { deep: true });
+});
 
 test("an embedding", async () => {
   const model = createOpenAI({ baseURL: `${SERVER}/v1`, apiKey: "none" }).textEmbeddingModel(MODEL);
