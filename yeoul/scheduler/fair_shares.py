@@ -1,7 +1,8 @@
 """FairShares: how much of the engine's time each tenant has had, so that nobody's crowd holds up the others.
 
 A virtual token counter a tenant, after Sheng et al., "Fairness in Serving Large Language Models" (2024): whoever has had the
-least is served next. A tenant who was away has no claim to what others used meanwhile. Called by Scheduler; knows no queue.
+least is served next. A tenant who was away has no claim to what others used meanwhile, nor to how little was left for those
+who fill gaps. Called by Scheduler; knows no queue.
 """
 
 from __future__ import annotations
@@ -19,24 +20,25 @@ class FairShares:
 
     def __init__(self) -> None:
         self._costs: dict[str, int] = {}
-        self._num_unfinished: Counter[str] = Counter()
-        self._last_to_leave = 0
+        self._num_unfinished: tuple[Counter[str], Counter[str]] = (Counter(), Counter())  # of those who fill gaps the second
+        self._last_to_leave = [0, 0]
 
     def enter(self, request: Request, running: Iterable[Request]) -> None:
         """The request is new. ``running`` are all that run, whose cost is not counted yet."""
-        tenant = request.message.tenant
-        if self._num_unfinished[tenant] == 0:
+        tenant, unfinished = request.message.tenant, self._num_unfinished[request.in_gaps]
+        if unfinished[tenant] == 0:
             self.charge(running)
-            others = (self._costs[other] for other, num in self._num_unfinished.items() if num)
-            self._costs[tenant] = max(self._costs.get(tenant, 0), min(others, default=self._last_to_leave))
-        self._num_unfinished[tenant] += 1
+            others = (self._costs[other] for other, num in unfinished.items() if num)
+            least = min(others, default=self._last_to_leave[request.in_gaps])
+            self._costs[tenant] = max(self._costs.get(tenant, 0), least)
+        unfinished[tenant] += 1
 
     def leave(self, request: Request) -> None:
         """The request is finished or given up."""
-        tenant = request.message.tenant
-        self._num_unfinished[tenant] -= 1
-        if self._num_unfinished[tenant] == 0:
-            self._last_to_leave = self._costs[tenant]
+        tenant, unfinished = request.message.tenant, self._num_unfinished[request.in_gaps]
+        unfinished[tenant] -= 1
+        if unfinished[tenant] == 0:
+            self._last_to_leave[request.in_gaps] = self._costs[tenant]
 
     def charge(self, requests: Iterable[Request]) -> None:
         """Counts what was computed for these since they were last charged."""

@@ -67,3 +67,13 @@ def test_the_priority_comes_before_the_share():
     desk = Desk(max_num_seqs=1, scheduling_policy="priority")
     desk.add(*crowd("a", 3), new_request("urgent", 8, tenant="a", priority=-1), *crowd("b", 2))
     assert order_of_ends(desk)[0] == "urgent"
+
+
+def test_how_little_was_left_for_those_who_fill_gaps_is_no_measure_for_others():
+    desk = Desk(max_num_seqs=1)
+    desk.add(new_request("gap", 8, max_tokens=2, in_gaps=True, tenant="batches"), *crowd("early", 10))
+    for _ in range(30):
+        desk.take_step()
+    assert desk.scheduler.num_waiting > 0
+    desk.add(*crowd("late", 10))
+    assert order_of_ends(desk)[:6].count("late") <= 4, "who comes now does not catch up with what others have had"
