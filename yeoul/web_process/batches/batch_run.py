@@ -128,15 +128,13 @@ class BatchRun:
             async with asyncio.TaskGroup() as group:
                 async for line in self._unanswered():
                     await self._places.acquire()
-                    group.create_task(self._answer(line), name="answer_line")
+                    answering = group.create_task(self._answer(line), name="answer_line")
+                    answering.add_done_callback(lambda _: self._places.release())  # also of one that never begins
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None  # it has ended the others
 
     async def _answer(self, line: BatchLine) -> None:
-        try:
-            answered = await self._answers.answer(line)
-        finally:
-            self._places.release()
+        answered = await self._answers.answer(line)
         self._pending.append(answered)
         await self._write()
 
@@ -152,6 +150,7 @@ class BatchRun:
     async def _expire(self) -> None:
         """Whoever was not answered in time is told so."""
         await self._write()
+        self._batch = await self._context.batches.get(self.batch_id)  # what was just being kept is, whoever waited for it
         if self._batch.status == "in_progress":
             lines: list[bytes] = []
             async for line in self._unanswered():
