@@ -167,17 +167,6 @@ def test_a_server_that_is_told_to_stop_does_not_wait_for_its_batches(tmp_path):
         assert counts(wait_for(api, batch_id, has_ended)) == (50, 50, 0)
 
 
-def test_workers_and_engines_that_die_are_not_noticed(tmp_path):
-    with serve(tmp_path, *SLOWLY) as server, client(server) as api:
-        batch_id = begin(api, lines(200))
-        for title, wanted in (("yeoul::Worker_0", 20), ("yeoul::EngineCore", 100)):
-            wait_for(api, batch_id, lambda batch: counts(batch)[1] >= wanted)  # noqa: B023
-            os.kill(server.by_title()[title], signal.SIGKILL)
-        batch = wait_for(api, batch_id, has_ended)
-        assert (batch.status, counts(batch)) == ("completed", (200, 200, 0))
-        assert len(read(api, batch.output_file_id)) == 200
-
-
 def test_one_that_is_cancelled_keeps_its_answers_and_gives_its_files_back(tmp_path):
     with serve(tmp_path, *SLOWLY) as server, client(server) as api:
         batch_id = begin(api, lines(2000))
