@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
-from yeoul.web_process.openai.routes.files import page_of
+from yeoul.web_process.openai.kept import page_of
 from yeoul.web_process.openai.schemas.batches import BatchRequest
 from yeoul.web_process.openai.schemas.kept import BATCH, BATCHES
 from yeoul.web_process.server_context import ServerContext

@@ -11,12 +11,12 @@ from yeoul.errors import InvalidRequestError
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of
 from yeoul.web_process.http.uploads import Upload, read_upload
+from yeoul.web_process.openai.kept import check_expiry, page_of
 from yeoul.web_process.openai.schemas.kept import DELETED_FILE, FILE, FILES, UPLOAD
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.files import Order, StoredFile
 
 Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vision"]
-_LEAST_SECONDS, _MOST_SECONDS = 3600, 2592000  # OpenAI's, of expires_after
 _TEXTS = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
 
 
@@ -87,12 +87,6 @@ def shown(file: StoredFile) -> dict[str, Any]:
     }
 
 
-def page_of(entries: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
-    """A part of a list as OpenAI shows it."""
-    first, last = (entries[0]["id"], entries[-1]["id"]) if entries else (None, None)
-    return {"object": "list", "data": entries, "first_id": first, "last_id": last, "has_more": has_more}
-
-
 def _purpose_of(upload: Upload) -> str:
     if strangers := upload.texts.keys() - _TEXTS:
         name = min(strangers)
@@ -113,15 +107,3 @@ def _expiry_of(upload: Upload) -> int | None:
     if anchor != "created_at":
         raise InvalidRequestError("expires_after[anchor] has to be 'created_at'", param="expires_after")
     return check_expiry(int(seconds) if seconds.isdecimal() and len(seconds) < 12 else -1)
-
-
-def check_expiry(seconds: int) -> int:
-    """``seconds``, if a file may be kept so long.
-
-    Raises:
-        InvalidRequestError: it may not.
-    """
-    if not _LEAST_SECONDS <= seconds <= _MOST_SECONDS:
-        message = f"expires_after[seconds] has to be a whole number from {_LEAST_SECONDS} to {_MOST_SECONDS}"
-        raise InvalidRequestError(message, param="expires_after")
-    return seconds

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.http.request_body import Label, Metadata, RequestBody
-from yeoul.web_process.openai.routes.files import check_expiry
+from yeoul.web_process.openai.kept import check_expiry
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 _MOST_DAYS = 30
