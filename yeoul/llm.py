@@ -1,21 +1,18 @@
 """LLM: the same engine without HTTP, for scripts and notebooks: plain calls on lists of prompts, a result for each.
 
-Runs ``AsyncLLM`` on an event loop in a thread of its own, so that it works where another loop is running already. Knows
-nothing of HTTP or of what is below ``AsyncLLM``.
+Runs ``AsyncLLM`` on an ``EngineThread``, so that it works where another loop is running already. Knows nothing of HTTP or of
+what is below ``AsyncLLM``.
 """
 
-# size: the class and the thread that its loop runs in, which have to agree on every end
 from __future__ import annotations
 
 import asyncio
-import atexit
-import concurrent.futures
 import contextlib
 import functools
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -25,12 +22,14 @@ from yeoul.config.build import build_settings
 from yeoul.config.machine import check_machine
 from yeoul.config.settings import Settings
 from yeoul.config.user_folders import ensure_home
-from yeoul.errors import InvalidRequestError, TooManyRequestsError, UnavailableError, UserError
+from yeoul.engine_thread import EngineThread, closed_meanwhile
+from yeoul.errors import InvalidRequestError, TooManyRequestsError
 from yeoul.messages.outputs import FinishReason, TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
 from yeoul.progress import download_bars, prompt_bar
 from yeoul.transport.thread_names import start_thread
 from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.side_by_side import work_off
 
 Prompt = str | list[int]
 Message = Mapping[str, Any]
@@ -72,112 +71,16 @@ class GenerationResult(msgspec.Struct, kw_only=True):
         return sum(len(choice.token_ids) for choice in self.choices)
 
 
-class EngineThread:
-    """An ``AsyncLLM`` and the thread that its loop runs in. ``LLM`` holds one while its engine is up."""
-
-    def __init__(self, engine: AsyncLLM) -> None:
-        self.engine = engine
-        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._loop = self._runner.get_loop()
-        self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
-        self._lock = threading.Lock()  # between what is handed to the loop and its end
-        self._is_stopping = False
-
-    def start(self) -> None:
-        """Starts thread and engine; returns when requests can come.
-
-        Raises:
-            ConfigError: a setting or a model that cannot work.
-            ProcessDeadError: a child died before it was ready.
-        """
-        # The engine's process is tied to the thread that spawns it: this one ends only after it.
-        self._thread = start_thread("LLMLoop", self._run_loop)
-        _open_threads.add(self)
-        try:
-            self.run(self.engine.start())
-        except BaseException:
-            self.stop()
-            raise
-
-    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Runs a coroutine on the loop and waits for it; an interruption here cancels it there.
-
-        Raises:
-            UnavailableError: the engine was stopped, before or meanwhile.
-            UserError: it was started in another process, of which this one is a fork: the loop does not run here.
-        """
-        if self._pid != os.getpid():
-            work.close()
-            raise UserError(
-                f"this LLM was started in another process ({self._pid}), of which this one is a fork; make one here, or "
-                "start it after the fork"
-            )
-        with self._lock:
-            if self._is_stopping:
-                work.close()
-                raise _closed_meanwhile()
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return _wait_for(future)
-
-    def stop(self) -> None:
-        """Ends the engine and all its processes, then the thread. Harmless when repeated, and in a fork."""
-        with self._lock if self._pid == os.getpid() else contextlib.nullcontext():
-            thread, self._thread = self._thread, None
-            if thread is None or self._pid != os.getpid():
-                return
-            self._is_stopping = True
-            ending = asyncio.run_coroutine_threadsafe(self.engine.shutdown(), self._loop)
-        _open_threads.discard(self)
-        try:
-            _wait_for(ending)
-        finally:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            thread.join()
-
-    def _run_loop(self) -> None:
-        """Whoever still waits for an answer of a loop that ends gets one: that it was cancelled."""
-        with self._runner:
-            self._loop.run_forever()
-
-
-def _wait_for(future: concurrent.futures.Future[Result]) -> Result:
-    try:
-        return future.result()
-    except concurrent.futures.CancelledError:
-        raise _closed_meanwhile() from None
-    except BaseException:
-        future.cancel()
-        raise
-
-
-def _closed_meanwhile() -> UnavailableError:
-    return UnavailableError("the engine was closed by another thread just now; call again to start it")
-
-
-_open_threads: weakref.WeakSet[EngineThread] = weakref.WeakSet()
 _llms: weakref.WeakSet[LLM] = weakref.WeakSet()
 
 
-def _stop_open_threads() -> None:
-    for thread in list(_open_threads):
-        with contextlib.suppress(Exception):  # the interpreter ends; the children end with it in any case
-            thread.stop()
-
-
-# At the interpreter's end, and before concurrent.futures closes the pools that an orderly stop still needs: atexit comes
-# after that, and has to do where Python lacks the earlier hook.
-getattr(threading, "_register_atexit", atexit.register)(_stop_open_threads)
-
-
-def _forget_threads() -> None:
-    """In a fork the threads of the parent do not run, so nothing waits for them; nor does anybody give its locks back."""
-    _open_threads.clear()
+def _renew_locks() -> None:
+    """In a fork nobody gives the locks back that threads of the parent hold."""
     for llm in list(_llms):
         llm.renew_lock()
 
 
-os.register_at_fork(after_in_child=_forget_threads)
+os.register_at_fork(after_in_child=_renew_locks)
 
 
 class LLM:
@@ -297,7 +200,7 @@ class LLM:
         self.start()
         thread = self._thread
         if thread is None:
-            raise _closed_meanwhile()
+            raise closed_meanwhile()
         return thread
 
     def _answer_all(
@@ -349,20 +252,12 @@ async def _run_all(
 ) -> list[Result]:
     """The results in the jobs' order. The first job that fails ends the others, and its error is raised."""
     results: dict[int, Result] = {}
-    waiting = iter(enumerate(jobs))
 
-    async def take_jobs() -> None:
-        for index, job in waiting:
-            results[index] = await _patiently(job)
-            on_done(results[index])
+    async def run(index: int) -> None:
+        results[index] = await _patiently(jobs[index])
+        on_done(results[index])
 
-    takers = [asyncio.create_task(take_jobs(), name="LLM") for _ in range(min(num_at_a_time, len(jobs)))]
-    try:
-        await asyncio.gather(*takers)
-    finally:
-        for taker in takers:
-            taker.cancel()
-        await asyncio.gather(*takers, return_exceptions=True)
+    await work_off(range(len(jobs)), min(num_at_a_time, len(jobs)), run)
     return [results[index] for index in range(len(jobs))]
 
 

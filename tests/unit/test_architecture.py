@@ -54,7 +54,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "llm": {
         "errors", "messages", "config", "progress", "transport.thread_names", "web_process.engine.async_llm",
+        "web_process.engine.side_by_side", "engine_thread",
     },
+    "engine_thread": {"errors", "transport.thread_names", "web_process.engine.async_llm"},
 }  # fmt: skip
 
 # Rooms of the web process, from the ground up: each may import what stands before it.

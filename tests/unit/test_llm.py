@@ -10,6 +10,7 @@ import pytest
 
 import yeoul.llm
 from tests.unit.web_process.fake_engine_client import FakeEngineClient
+from yeoul import engine_thread
 from yeoul.errors import (
     ConfigError,
     InvalidRequestError,
@@ -270,7 +271,7 @@ def test_a_model_that_is_dropped_without_close_is_ended(clients):
 def test_a_model_that_is_still_open_is_ended_with_the_interpreter(clients):
     llm = LLM("fake")
     llm.generate("hi")
-    yeoul.llm._stop_open_threads()
+    engine_thread._stop_open_threads()
     assert clients[0].is_stopped
     assert llm_threads() == []
     llm.close()

@@ -51,7 +51,7 @@ PRIVATE_PARTS: dict[str, list[tuple[str, str | None, str]]] = {
     ],
     "yeoul/cli/grouped_help.py": [("typer.core", "TyperCommand", "format_options get_params")],
     "yeoul/cli/main.py": [("typer", "BadParameter", "format_message")],
-    "yeoul/llm.py": [("threading", None, "_register_atexit")],
+    "yeoul/engine_thread.py": [("threading", None, "_register_atexit")],
 }
 
 # Where the library's name differs from the module's.

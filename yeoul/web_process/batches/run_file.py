@@ -20,6 +20,7 @@ from yeoul.web_process.batches.line_answers import ENDPOINTS, LineAnswers
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.served_model import Progress
 from yeoul.web_process.engine.service_terms import Caller
+from yeoul.web_process.engine.side_by_side import work_off
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.database import Database
 
@@ -133,21 +134,14 @@ async def _answer_all(
             make_terms = functools.partial(context.terms, Caller())
             answers = LineAnswers(context, make_terms, f"seed {settings.model.seed}")
 
-            async def take_lines() -> None:
+            async def answer(line: BatchLine) -> None:
                 nonlocal num_failed
-                for line in lines:
-                    answered = await answers.answer(line)
-                    output.write(answered.content)
-                    num_failed += not answered.is_good
-                    on_answer(answered.num_tokens)
+                answered = await answers.answer(line)
+                output.write(answered.content)
+                num_failed += not answered.is_good
+                on_answer(answered.num_tokens)
 
-            takers = [asyncio.create_task(take_lines(), name="take_lines") for _ in range(num_at_a_time)]
-            try:
-                await asyncio.gather(*takers)
-            finally:
-                for taker in takers:
-                    taker.cancel()
-                await asyncio.gather(*takers, return_exceptions=True)
+            await work_off(lines, num_at_a_time, answer)
     return num_failed
 
 
