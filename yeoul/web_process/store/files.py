@@ -1,6 +1,7 @@
 """KeptFiles: the files of the API: a row each in the database, the bytes beside it; knows no HTTP and no batch.
 
-All files together have a limit, and the oldest make room for a new one. What a batch uses stays until the batch has ended.
+All files together have a limit. The oldest make room for a new one, of whoever keeps most, so that nobody's are pushed out by
+another's. What a batch uses stays until the batch has ended.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sqlite3
 import time
 import uuid
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO, Literal, TypeVar
 
@@ -106,7 +108,7 @@ class KeptFiles:
         """The file is complete."""
 
         def work(connection: sqlite3.Connection) -> StoredFile:
-            self.make_room(connection, content.num_bytes)
+            self._make_room(connection, tenant, content.num_bytes)
             content.keep()
             file_id, num_bytes = content.file_id, content.num_bytes
             return self._insert(connection, file_id, tenant, filename, purpose, num_bytes, expires_after_seconds)
@@ -242,8 +244,8 @@ class KeptFiles:
         Raises:
             UnavailableError: there is no room for them.
         """
-        ((size,),) = connection.execute("SELECT num_bytes FROM files WHERE id = ?", (file_id,)).fetchall()
-        self.make_room(connection, len(content))
+        ((tenant, size),) = connection.execute("SELECT tenant, num_bytes FROM files WHERE id = ?", (file_id,)).fetchall()
+        self._make_room(connection, tenant, len(content))
         self.contents.write_at(file_id, size, content)
         connection.execute("UPDATE files SET num_bytes = ? WHERE id = ?", (size + len(content), file_id))
 
@@ -252,34 +254,44 @@ class KeptFiles:
         change = 1 if begins else -1
         connection.execute("UPDATE files SET num_users = num_users + ? WHERE id = ?", (change, file_id))
 
-    def make_room(self, connection: sqlite3.Connection, num_bytes: int) -> None:
-        """Deletes the oldest files that nobody uses, as far as that is needed for ``num_bytes`` more.
+    # Inside
+
+    def _make_room(self, connection: sqlite3.Connection, tenant: str, num_bytes: int) -> None:
+        """Deletes files that nobody uses, as far as that is needed for ``num_bytes`` more of this tenant.
 
         Raises:
             UnavailableError: that is not enough.
         """
         most = self._settings.max_data_bytes
-        ((num_kept, num_files),) = connection.execute("SELECT total(num_bytes), count(*) FROM files").fetchall()
-        if num_kept + num_bytes <= most and num_files < self.contents.max_num_files:
+        rows = connection.execute("SELECT tenant, sum(num_bytes), count(*) FROM files GROUP BY tenant").fetchall()
+        sizes = Counter({name: size for name, size, _ in rows})
+        counts = Counter({name: count for name, _, count in rows})
+        sizes[tenant] += num_bytes
+        counts[tenant] += 1
+        if sizes.total() <= most and counts.total() <= self.contents.max_num_files:
             return
-        query = "SELECT id, num_bytes FROM files WHERE num_users = 0 ORDER BY expires_at > ?, rowid"
+        unused: dict[str, deque[tuple[str, int]]] = {}
+        query = "SELECT tenant, id, num_bytes FROM files WHERE num_users = 0 ORDER BY rowid"
+        for name, file_id, size in connection.execute(query):
+            unused.setdefault(name, deque()).append((file_id, size))
         leaving = []
-        for file_id, size in connection.execute(query, (int(self._clock()),)):
+        while (is_too_much := sizes.total() > most) or counts.total() > self.contents.max_num_files:
+            if not unused:
+                raise UnavailableError(
+                    f"the files of batches that have not ended take {sizes.total() - num_bytes} bytes, and all files together"
+                    f" may take {most} (--max-data-bytes); try again later",
+                    retry_after_seconds=60,
+                )
+            name = max(unused, key=(sizes if is_too_much else counts).__getitem__)
+            file_id, size = unused[name].popleft()
             leaving.append(file_id)
-            num_kept, num_files = num_kept - size, num_files - 1
-            if num_kept + num_bytes <= most and num_files < self.contents.max_num_files:
-                break
-        else:
-            raise UnavailableError(
-                f"the files of batches that have not ended take {int(num_kept)} bytes, and all files together may take {most}"
-                " (--max-data-bytes); try again later",
-                retry_after_seconds=60,
-            )
+            sizes[name] -= size
+            counts[name] -= 1
+            if not unused[name]:
+                del unused[name]
         for file_id in leaving:
             logger.info("the file %s makes room for newer ones (--max-data-bytes)", file_id)
             self._delete(connection, file_id)
-
-    # Inside
 
     def _insert(
         self,

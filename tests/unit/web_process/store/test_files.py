@@ -117,6 +117,19 @@ def test_the_oldest_make_room_but_not_those_that_a_batch_uses(tmp_path):
     play(scene, tmp_path)
 
 
+def test_nobodys_files_are_pushed_out_by_anothers(tmp_path):
+    async def scene(opened: Shelf) -> None:
+        theirs = await opened.add(b"x" * 600_000, "quiet")
+        mine = [await opened.add(b"x" * 600_000, "loud") for _ in range(6)]
+        assert await opened.ids("quiet") == [theirs.id]
+        assert await opened.ids("loud") == [file.id for file in mine[-2:]]
+        await opened.add(b"x" * 1_400_000, "quiet")
+        assert await opened.ids("loud") == [mine[-1].id], "who keeps most makes room, also for others"
+        assert len(await opened.ids("quiet")) == 1
+
+    play(scene, tmp_path)
+
+
 def test_time_takes_them_when_they_say_so_and_at_the_latest_after_the_servers_days(tmp_path):
     clock = Clock()
 
