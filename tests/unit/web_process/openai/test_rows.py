@@ -32,6 +32,11 @@ TEMPLATE = (
     "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
 OLD_TEMPLATE = "{% for message in messages %}[{{ message.role }}]{{ message.content }};{% endfor %}"
+SINGLE_CALL_TEMPLATE = (
+    OLD_TEMPLATE + "{% for message in messages %}{% set calls = message.tool_calls or [] %}"
+    "{% if calls | length > 1 %}{{ raise_exception('one call') }}{% endif %}"
+    "{% for call in calls %}<{{ call.function.name }}>{% endfor %}{% endfor %}"
+)
 DEVELOPER_TEMPLATE = OLD_TEMPLATE + "{% if messages[0].role == 'developer' %}!{% endif %}"
 HELLO = [*b"hello", FAKE_EOS_TOKEN_ID]
 THOUGHTS = [*b"<think>hm</think>hello", FAKE_EOS_TOKEN_ID]
@@ -171,6 +176,12 @@ MESSAGES = [
             {"role": "function", "name": "now", "content": "12"},
         ),
         ends('<now {"zone": 1}>;[tool]12;[assistant]'),
+    ),
+    Row(
+        "assistant.tool_calls.id, not a string",
+        chat_of(USER, SAID | {"tool_calls": [{"id": [1], "type": "function", "function": {"name": "now"}}] * 2}, USER),
+        refused("a tool call's id is of the type array"),
+        template=SINGLE_CALL_TEMPLATE,
     ),
 ]
 
@@ -523,7 +534,7 @@ def servers() -> Iterator[dict[str, LastingServer]]:
     with contextlib.ExitStack() as stack:
         yield {
             template: stack.enter_context(LastingServer(settings(chat_template=template)))
-            for template in (TEMPLATE, OLD_TEMPLATE, DEVELOPER_TEMPLATE)
+            for template in (TEMPLATE, OLD_TEMPLATE, SINGLE_CALL_TEMPLATE, DEVELOPER_TEMPLATE)
         }
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
+from yeoul.messages.validation import kind_of
 from yeoul.web_process.http.request_body import Label, RequestBody
 
 MAX_NUM_ENTRIES_OF_ARGUMENTS = 32768
@@ -74,7 +75,7 @@ class ChatMessage(RequestBody, kw_only=True):
         if self.content is None and self.role not in ("assistant", "tool", "function"):
             raise ValueError(f"a message of role {self.role!r} has no content; expected a string")
         for call in self._calls:
-            _check_arguments(call)
+            _check_call(call)
 
     @property
     def text(self) -> str:
@@ -124,8 +125,10 @@ def _joined(pieces: Sequence[dict[str, Any]]) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def _check_arguments(call: dict[str, Any]) -> None:
+def _check_call(call: dict[str, Any]) -> None:
     """A template reads the arguments of a call as JSON, which costs what reading a body costs."""
+    if not isinstance(call_id := call.get("id"), str | None):
+        raise ValueError(f"a tool call's id is of the type {kind_of(call_id)}; expected a string")
     function = call.get("function")
     arguments = function.get("arguments") if isinstance(function, dict) else None
     if isinstance(arguments, str) and arguments.count(",") > MAX_NUM_ENTRIES_OF_ARGUMENTS:
