@@ -1,6 +1,6 @@
 """/v1/messages as Anthropic's own client sees it, to the last event: the tokens are forced, all else is real.
 
-Template, tools and answers are those of ``test_tools.py``.
+Template, tools and answers are those of ``forced_calls.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import httpx
 import pydantic
 import pytest
 
-from tests.processes.test_tools import CALL, NOW, WEATHER, forced, serve
+from tests.processes.forced_calls import CALL, NOW, WEATHER, forced, serve
 from tests.running_server import RunningServer
 
 TOOLS: Any = [

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes.test_tools import ASK, CALL, NOW, WEATHER, serve
+from tests.processes.forced_calls import ASK, CALL, NOW, WEATHER, serve
 from tests.running_server import RunningServer
 from yeoul.model_files.tokenizer_source import FAKE_EOS_TOKEN_ID
 

@@ -14,7 +14,7 @@ import pydantic
 import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 
-from tests.processes.test_tools import CALL, TEMPLATE, WEATHER, forced
+from tests.processes.forced_calls import CALL, TEMPLATE, WEATHER, forced
 from tests.running_server import RunningServer
 
 TOOLS: Any = [

@@ -15,7 +15,7 @@ import httpx
 import openai
 import pytest
 
-from tests.processes.test_tools import TEMPLATE, forced
+from tests.processes.forced_calls import TEMPLATE, forced
 from tests.running_server import RunningServer, free_port
 
 KEYS = ("first-key", "second-key")
