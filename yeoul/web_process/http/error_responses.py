@@ -105,7 +105,10 @@ def install_error_handlers(app: FastAPI) -> None:
         return response
 
     async def on_invalid_arguments(request: Request, error: Exception) -> Response:
-        return ErrorResponse(InvalidRequestError(f"the request's path or query is not valid: {error}"))
+        assert isinstance(error, RequestValidationError)
+        wrong = error.errors()[0]  # its own text has the place in our code as well
+        name, came = str(wrong["loc"][-1]), str(wrong.get("input"))[:100]
+        return ErrorResponse(InvalidRequestError(f"{name} is {came!r} in the path or query: {wrong['msg']}", param=name))
 
     app.add_exception_handler(YeoulError, on_error)
     app.add_exception_handler(HTTPException, on_framework_error)

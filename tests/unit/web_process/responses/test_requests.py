@@ -239,6 +239,29 @@ def test_what_agents_send_besides_is_taken_and_what_has_no_effect_named(lasting)
 
 
 @pytest.mark.parametrize(
+    ("query", "param"),
+    [("stream=maybe", "stream"), ("starting_after=-5", "starting_after"), ("starting_after=x", "starting_after")],
+)
+def test_what_is_wrong_with_a_query_is_named_and_nothing_of_the_servers_own_code(lasting, query, param):
+    async def scene(server: FakeServer) -> None:
+        answer = await server.http.get(f"/v1/responses/resp_1?{query}")
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+        assert ".py" not in answer.text
+
+    lasting.play(scene)
+
+
+def test_two_items_of_a_conversation_cannot_have_one_id(lasting):
+    async def scene(server: FakeServer) -> None:
+        items = [said("user", "one") | {"id": "msg_1"}, said("user", "two") | {"id": "msg_1"}]
+        answer = await server.http.post("/v1/conversations", json={"items": items})
+        assert answer.status_code == 400
+        assert "the same id" in answer.json()["error"]["message"]
+
+    lasting.play(scene)
+
+
+@pytest.mark.parametrize(
     "items",
     [
         [{"type": "function_call_output", "call_id": "a", "output": "1"}],

@@ -41,3 +41,6 @@ def check_items(items: list[InputItem]) -> None:
     """Raises InvalidRequestError for what is none by itself."""
     if any(item.kind == "item_reference" for item in items):
         raise InvalidRequestError("a conversation takes no item_reference; send the item itself", param="items")
+    ids = [item.id for item in items if item.id is not None]
+    if len(set(ids)) < len(ids):
+        raise InvalidRequestError("two items have the same id; give each its own, or none", param="items")
