@@ -64,6 +64,11 @@ class FakeServer:
         self._database.close()
 
     @property
+    def prompt(self) -> str:
+        """What the engine was given last."""
+        return bytes(self.client.added[-1].prompt_token_ids).decode()
+
+    @property
     def write_buffer_sizes(self) -> list[int]:
         """Bytes that wait in this process to be sent, for each connection."""
         connections = self._server.server_state.connections

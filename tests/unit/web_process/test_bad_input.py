@@ -10,13 +10,7 @@ import openai
 import pytest
 
 from tests.unit.web_process.fake_engine_client import settings
-from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve
-
-
-@pytest.fixture(scope="module")
-def lasting():
-    with LastingServer() as server:
-        yield server
+from tests.unit.web_process.fake_server import FakeServer, serve
 
 
 async def post(server: FakeServer, body: bytes, path: str = "/v1/completions") -> tuple[int, dict[str, object]]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.web_process.fake_engine_client import settings
-from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve, until
+from tests.unit.web_process.fake_server import FakeServer, serve, until
 
 HI: list[Any] = [{"role": "user", "content": "hi"}]
 # What routers and autoscalers read (docs/routers.md).
@@ -21,12 +20,6 @@ NAMES = {
     "e2e_request_latency_seconds", "request_queue_time_seconds", "request_prefill_time_seconds",
     "request_decode_time_seconds", "request_inference_time_seconds", "request_prompt_tokens", "request_generation_tokens",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def lasting() -> Iterator[LastingServer]:
-    with LastingServer() as server:
-        yield server
 
 
 def test_metrics_have_the_names_and_labels_of_vllm_and_the_numbers_of_ours():

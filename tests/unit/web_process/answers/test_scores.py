@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.unit.web_process.fake_engine_client import MAX_MODEL_LEN
-from tests.unit.web_process.fake_server import FakeServer, LastingServer
+from tests.unit.web_process.fake_server import FakeServer
 from yeoul.web_process.engine.portions import MAX_NUM_PROMPTS_AT_A_TIME
 from yeoul.web_process.engine.reranker import Reranker
 
@@ -30,12 +29,6 @@ class RecordingPrompt:
 @pytest.fixture
 def prompt() -> RecordingPrompt:
     return RecordingPrompt()
-
-
-@pytest.fixture(scope="module")
-def lasting() -> Iterator[LastingServer]:
-    with LastingServer() as server:
-        yield server
 
 
 async def rerank(server: FakeServer, prompt: Any, **fields: Any) -> Any:

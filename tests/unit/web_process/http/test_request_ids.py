@@ -11,19 +11,13 @@ import msgspec
 import pytest
 
 from tests.unit.web_process.fake_engine_client import settings, until
-from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve
+from tests.unit.web_process.fake_server import FakeServer, serve
 from yeoul.errors import GivenUpError
 from yeoul.messages.outputs import FinishReason
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 HI: Any = [{"role": "user", "content": "hi"}]
-
-
-@pytest.fixture(scope="module")
-def lasting():
-    with LastingServer() as server:
-        yield server
 
 
 def test_every_answer_has_an_id_of_its_own_errors_too(lasting):

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from tests.unit.web_process.fake_engine_client import settings
-from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve
+from tests.unit.web_process.fake_server import FakeServer, serve
 from yeoul.web_process.http import unknown_fields
 from yeoul.web_process.http.unknown_fields import STEERING
 from yeoul.web_process.openai.schemas.chat import ChatRequest
@@ -18,12 +18,6 @@ from yeoul.web_process.openai.schemas.completions import CompletionRequest
 
 USER, ASSISTANT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 HEADER = "yeoul-ignored-fields"
-
-
-@pytest.fixture(scope="module")
-def lasting():
-    with LastingServer() as server:
-        yield server
 
 
 # What clients send back of an assistant's message: vLLM's, the SDK's parse(), LiteLLM's, OpenRouter's, a web page's. -> named

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.unit.web_process.fake_engine_client import settings
-from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve
-
-
-@pytest.fixture(scope="module")
-def lasting() -> Iterator[LastingServer]:
-    with LastingServer() as server:
-        yield server
+from tests.unit.web_process.fake_server import FakeServer, serve
 
 
 def test_a_probe_is_greeted_as_by_ollama_and_a_browser_is_told_where_to_look(lasting):

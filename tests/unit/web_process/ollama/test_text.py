@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.unit.web_process.fake_engine_client import settings
-from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve
+from tests.unit.web_process.fake_server import FakeServer, serve
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.http.request_body import parse_body
 from yeoul.web_process.ollama.schemas.requests import GenerateRequest
 
 HI: list[Any] = [{"role": "user", "content": "hi"}]
-
-
-@pytest.fixture(scope="module")
-def lasting() -> Iterator[LastingServer]:
-    with LastingServer() as server:
-        yield server
 
 
 async def ask(server: FakeServer, route: str, **fields: object) -> httpx.Response:

@@ -9,19 +9,9 @@ from typing import Any
 import pytest
 
 from tests.unit.web_process.fake_engine_client import MAX_MODEL_LEN
-from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve
+from tests.unit.web_process.fake_server import FakeServer, serve
 
 HI: list[Any] = [{"role": "user", "content": "hi"}]
-
-
-@pytest.fixture(scope="module")
-def lasting():
-    with LastingServer() as server:
-        yield server
-
-
-def prompt_of(server: FakeServer) -> str:
-    return bytes(server.client.added[-1].prompt_token_ids).decode()
 
 
 def test_an_answer_has_a_message_and_usage():
@@ -35,7 +25,7 @@ def test_an_answer_has_a_message_and_usage():
         assert choice.finish_reason == "stop"
         assert answer.usage is not None
         assert answer.usage.completion_tokens == 12
-        assert prompt_of(server) == "[user] hi\n[assistant]"
+        assert server.prompt == "[user] hi\n[assistant]"
 
     serve(scene)
 
@@ -140,7 +130,7 @@ def test_messages_become_what_templates_know():
             {"role": "tool", "content": "42", "tool_call_id": "1"},
         ]
         await server.openai.chat.completions.create(model="fake", messages=messages)
-        assert prompt_of(server) == "[system] rules\n[user] one\ntwo\n[assistant] \n[tool] 42\n[assistant]"
+        assert server.prompt == "[system] rules\n[user] one\ntwo\n[assistant] \n[tool] 42\n[assistant]"
 
     serve(scene)
 

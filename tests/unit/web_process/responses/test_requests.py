@@ -8,17 +8,7 @@ import httpx
 import pytest
 
 from tests.unit.web_process.fake_engine_client import MAX_MODEL_LEN
-from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve
-
-
-@pytest.fixture(scope="module")
-def lasting():
-    with LastingServer() as server:
-        yield server
-
-
-def prompt_of(server: FakeServer) -> str:
-    return bytes(server.client.added[-1].prompt_token_ids).decode()
+from tests.unit.web_process.fake_server import FakeServer, serve
 
 
 async def respond(server: FakeServer, **fields: Any) -> httpx.Response:
@@ -34,9 +24,9 @@ def test_an_answer_is_what_openais_client_expects():
         assert answer.output_text == "hello world"
         assert answer.instructions == "be kind"
         assert answer.usage is not None
-        assert (answer.usage.input_tokens, answer.usage.output_tokens) == (len(prompt_of(server)), 12)
+        assert (answer.usage.input_tokens, answer.usage.output_tokens) == (len(server.prompt), 12)
         assert answer.usage.input_tokens_details.cached_tokens == 16
-        assert prompt_of(server) == "[system] be kind\n[user] hi\n[assistant]"
+        assert server.prompt == "[system] be kind\n[user] hi\n[assistant]"
 
     serve(scene)
 
@@ -178,7 +168,7 @@ def test_the_oldest_turns_of_a_conversation_that_is_too_long_are_left_out_where_
         answer = await respond(server, **fields, truncation="auto")
         assert answer.status_code == 200, answer.text
         assert answer.json()["truncation"] == "auto"
-        assert prompt_of(server) == prompt
+        assert server.prompt == prompt
         kept = await server.http.get(f"/v1/responses/{answer.json()['id']}/input_items")
         assert len(kept.json()["data"]) == len(items)
 
@@ -199,7 +189,7 @@ def test_beside_a_conversation_that_was_cut_there_is_room_for_the_answer(lasting
         items = [said("user", f"{number:03}") for number in range(MAX_MODEL_LEN)]
         for max_tokens, room in ((10, 10), (MAX_MODEL_LEN, MAX_MODEL_LEN // 4), (None, MAX_MODEL_LEN // 4)):
             await respond(server, input=items, truncation="auto", max_output_tokens=max_tokens)
-            assert room <= MAX_MODEL_LEN - len(prompt_of(server)) < room + len("[user] 000\n")
+            assert room <= MAX_MODEL_LEN - len(server.prompt) < room + len("[user] 000\n")
 
     lasting.play(scene)
 
