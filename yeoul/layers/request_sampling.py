@@ -15,6 +15,7 @@ from torch import Tensor
 
 from yeoul.grammars.matcher import GrammarMatcher
 from yeoul.kernels import operations
+from yeoul.layers.thinking_limit import ThinkingLimit
 from yeoul.layers.token_counts import TokenCounts
 from yeoul.messages.sampling import SamplingParams
 
@@ -69,6 +70,9 @@ class RequestSampling:
         self._recent = collections.deque(token_ids[num_prompt_tokens:].tolist(), maxlen=longest - 1)
         if grammar is not None:
             grammar.accept(token_ids[num_prompt_tokens:].tolist())
+        self._thinking: ThinkingLimit | None = None
+        if params.thinking_budget is not None:
+            self._thinking = ThinkingLimit(params.thinking_budget, token_ids[num_prompt_tokens:].tolist())
         self._counts: TokenCounts | None = None
         if params.repetition_penalty != 1.0:
             self._counts = TokenCounts(token_ids, num_prompt_tokens)
@@ -78,7 +82,16 @@ class RequestSampling:
         self._held_back = _index_tensor(held_back, vocab_size, device)
         self._biased = _index_tensor(list(params.logit_bias), vocab_size, device)
         self._biases = torch.tensor(list(params.logit_bias.values()), dtype=torch.float32, device=device)
-        self.changes_logits = any((self._counts is not None, params.logit_bias, held_back, self._forced, self._bad_words))
+        self.changes_logits = any(
+            (
+                self._counts is not None,
+                params.logit_bias,
+                held_back,
+                self._forced,
+                self._bad_words,
+                self._thinking is not None,
+            )
+        )
 
     @property
     def has_mask(self) -> bool:
@@ -91,9 +104,9 @@ class RequestSampling:
         ``position`` is the number of output tokens so far. A token that is forced leaves nothing else to choose. Where a
         grammar has come to its end, ``min_tokens`` cannot ask for more.
         """
-        if position < len(self._forced):
+        if (forced := self._forced_at(position)) is not None:
             logits.fill_(-torch.inf)
-            logits[self._forced[position]] = 0.0
+            logits[forced] = 0.0
             return
         if self._counts is not None:
             self._penalize(logits, self._counts)
@@ -112,7 +125,7 @@ class RequestSampling:
         Raises:
             GrammarError: see ``GrammarMatcher.fill_mask``.
         """
-        if position < len(self._forced):
+        if self._forced_at(position) is not None:
             return
         if self.grammar is not None:
             self.grammar.fill_mask(mask)
@@ -124,8 +137,15 @@ class RequestSampling:
         if self._counts is not None:
             self._counts.add(token_id)
         self._recent.append(token_id)
+        if self._thinking is not None:
+            self._thinking.note(token_id)
         if self.grammar is not None:
             self.grammar.accept([token_id])
+
+    def _forced_at(self, position: int) -> int | None:
+        if position < len(self._forced):
+            return self._forced[position]
+        return None if self._thinking is None else self._thinking.forced()
 
     def _penalize(self, logits: Tensor, counts: TokenCounts) -> None:
         token_ids = torch.from_numpy(counts.token_ids).to(self._device)

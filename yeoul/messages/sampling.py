@@ -39,6 +39,18 @@ Grammar = Annotated[str, Meta(max_length=1 << 18)]
 MAX_NUM_LOGIT_BIASES = 1024
 
 
+class ThinkingBudget(msgspec.Struct, frozen=True, array_like=True):
+    """A thought may have ``num_tokens``; then the first of ``ends`` is written. Its marks, as tokens; the door finds them.
+
+    ``is_open``: the answer begins inside the thought.
+    """
+
+    num_tokens: Count
+    begin: list[Int64]
+    ends: list[list[Int64]]
+    is_open: bool
+
+
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Sampling parameters of one request. Names and meanings are those of the OpenAI API and of vLLM.
 
@@ -47,7 +59,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     those of the k most likely ones, of the model's distribution before penalties and temperature. ``grammar`` is what the
     answer must be, as llguidance reads it. ``forced_token_ids`` are "sampled" first, whatever the model says. With
     ``logprob_token_ids`` those tokens' log probabilities are told in place of the likeliest ones'. ``bad_words`` are never
-    written; the door spells them as ``bad_word_token_ids``.
+    written; the door spells them as ``bad_word_token_ids``. ``thinking_budget`` limits what is thought before the answer.
     """
 
     n: NumChoices = 1
@@ -74,6 +86,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     bad_words: BadWords = []
     bad_word_token_ids: BadWordTokenIds = []
     grammar: Grammar | None = None
+    thinking_budget: ThinkingBudget | None = None
     forced_token_ids: ForcedTokenIds = []
 
     def check(self, vocab_size: int) -> SamplingParams:

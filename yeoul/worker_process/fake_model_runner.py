@@ -15,6 +15,7 @@ import numpy.typing as npt
 from yeoul.config.parts import WorkerSettings
 from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.grammars.matcher import GrammarMatcher
+from yeoul.layers.thinking_limit import ThinkingLimit
 from yeoul.messages.outputs import RequestFault, TokenLogprobs
 from yeoul.messages.steps import RequestResult, StepInput
 from yeoul.worker_process import fake_model
@@ -33,6 +34,7 @@ class _Sampling(NamedTuple):
 
     noise: int
     grammar: GrammarMatcher | None
+    thinking: ThinkingLimit | None
 
 
 class FakeModelRunner:
@@ -96,9 +98,12 @@ class FakeModelRunner:
         """A request without it (it failed) is computed for nobody."""
         try:
             grammar = None if state.sampling.grammar is None else self._grammars.matcher(state.sampling.grammar)
+            output = batch.tokens_of(state)[state.num_prompt_tokens :].tolist()
             if grammar is not None:
-                grammar.accept(batch.tokens_of(state)[state.num_prompt_tokens :].tolist())
-            state.runner_data = _Sampling(fake_model.sampling_noise(state.sampling, state.choice_index), grammar)
+                grammar.accept(output)
+            budget = state.sampling.thinking_budget
+            thinking = None if budget is None else ThinkingLimit(budget, output)
+            state.runner_data = _Sampling(fake_model.sampling_noise(state.sampling, state.choice_index), grammar, thinking)
         except Exception as error:
             faults[state.request_id] = RequestFault.because("the request's parameters cannot be used", error)
 
@@ -142,8 +147,14 @@ class FakeModelRunner:
             return RequestResult(state.request_id, prompt_logprobs=prompt_logprobs, embedding=_embedding(bits))
         token_id = fake_model.token_from_bits(bits, int(batch.tokens_of(state)[-1]))
         token_id = fake_model.constrain(token_id, state.sampling, state.eos_token_ids, position)
-        if (grammar := _sampling_of(state).grammar) is not None:
-            if position >= len(state.sampling.forced_token_ids):
+        _, grammar, thinking = _sampling_of(state)
+        is_forced = position < len(state.sampling.forced_token_ids)
+        if thinking is not None:
+            if not is_forced and (forced := thinking.forced()) is not None:
+                token_id, is_forced = forced, True
+            thinking.note(token_id)
+        if grammar is not None:
+            if not is_forced:
                 token_id = _next_allowed(grammar, token_id)
             grammar.accept([token_id])
         batch.append_token(state, token_id)

@@ -39,6 +39,7 @@ class Conversation:
         must_read: those of them without which the answer would be another.
         has_opening: the template writes the beginning of an answer behind the last message.
         is_continued: the answer goes on with the text of the last message.
+        thinking_budget: how many tokens may be thought; where the model's thoughts cannot be limited it counts as unread.
         frame: what becomes of the prompt's tokens.
         field: of the request, that has the messages.
         made: of the answer before, see ``AsyncLLM.submit``.
@@ -54,6 +55,7 @@ class Conversation:
     must_read: frozenset[str] = frozenset()
     has_opening: bool = True
     is_continued: bool = False
+    thinking_budget: int | None = None
     frame: PromptFrame = PLAIN_FRAME
     add_special_tokens: bool = False
     field: str = "messages"
@@ -87,6 +89,10 @@ async def start_chat(model: ServedName, conversation: Conversation, terms: Servi
             if calls is not None and calls.is_enforced:
                 grammar = await llm.grammars.of_calls(calls, families, opening)
                 sampling = msgspec.structs.replace(sampling, grammar=grammar)
+            if conversation.thinking_budget is not None:
+                budget = families.thinking_budget(conversation.thinking_budget, opening)
+                sampling = msgspec.structs.replace(sampling, thinking_budget=budget)
+                unread |= {"thinking_budget"} if budget is None else set()
         make_reader = None
         if calls is not None or families.reasoning is not None:
             schemas = None if calls is None else {tool.name: tool.schema for tool in calls.tools}

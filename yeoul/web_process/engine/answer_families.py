@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from yeoul.errors import InvalidRequestError
 from yeoul.grammars.lark_rules import Reasoning
+from yeoul.messages.sampling import ThinkingBudget
 from yeoul.text.answers.answer_reader import AnswerReader
 from yeoul.text.answers.call_writer import ToolSchemas
 from yeoul.text.answers.families import ToolFamily, marker_tokens, reasoning_family, tool_family
 from yeoul.text.answers.find_family import find_reasoning_family, find_tool_family
 from yeoul.text.answers.reasoning import ReasoningFamily
+from yeoul.web_process.engine.thinking_marks import ThinkingMarks, find_thinking_marks
 
 if TYPE_CHECKING:
     from yeoul.config.settings import ModelSettings
@@ -28,12 +30,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AnswerFamilies:
-    """``marked`` are the tokens that stand in markers, by id; those among them that are special are in ``special``."""
+    """``marked`` are the tokens that stand in markers, by id; those among them that are special are in ``special``.
+
+    ``thinking_marks`` are None where thoughts cannot be limited.
+    """
 
     tools: ToolFamily | None = None
     reasoning: ReasoningFamily | None = None
     marked: Mapping[int, str] | None = None
     special: Mapping[str, int] | None = None
+    thinking_marks: ThinkingMarks | None = None
 
     @classmethod
     def find(cls, template: ChatTemplate, tokenizer: Tokenizer, settings: ModelSettings) -> AnswerFamilies:
@@ -60,7 +66,7 @@ class AnswerFamilies:
         markers = marker_tokens(tools, reasoning, texts)
         marked = {token_id: text for token_id, text in added.items() if text in markers}
         special = {text: token_id for token_id, text in marked.items() if token_id in tokenizer.special_token_ids}
-        return cls(tools, reasoning, marked, special)
+        return cls(tools, reasoning, marked, special, find_thinking_marks(tokenizer, reasoning, tools))
 
     def check_tools(self) -> ToolFamily:
         """The family of tool calls.
@@ -80,6 +86,12 @@ class AnswerFamilies:
         """What may be thought before an answer, for a grammar."""
         family = self.reasoning
         return None if family is None else Reasoning(family.begin, family.end, family.is_open_after(opening))
+
+    def thinking_budget(self, num_tokens: int, opening: str) -> ThinkingBudget | None:
+        """What may be thought before an answer; None where it cannot be limited."""
+        if self.reasoning is None or self.thinking_marks is None:
+            return None
+        return self.thinking_marks.budget(num_tokens, is_open=self.reasoning.is_open_after(opening))
 
     def reader(self, schemas: ToolSchemas | None, opening: str) -> AnswerReader:
         """For one choice. ``schemas`` None: no tools are offered, and what looks like a call is text."""

@@ -445,7 +445,11 @@ ASKED = [
         {"logprobs": True, "top_logprobs": 1},
         lambda seen: [entry["bytes"] for entry in seen.choice["logprobs"]["content"]][:2] == [[b"h"[0]], [b"e"[0]]],
     ),
-    Row("thinking_token_budget", {"thinking_token_budget": 5}, refused("thinking_token_budget is not supported")),
+    Row(
+        "thinking_token_budget",
+        {"thinking_token_budget": 5},
+        lambda seen: seen.add and getattr(seen.add.sampling.thinking_budget, "num_tokens", None) == 5,
+    ),
     Row("use_beam_search", {"use_beam_search": True}, refused("use_beam_search is not supported")),
     Row("spaces_between_special_tokens", {"spaces_between_special_tokens": True}, lambda seen: seen.status == 200),
     Row("logits_processors", {"logits_processors": ["x"]}, refused("logits_processors is not supported")),

@@ -10,6 +10,7 @@ from msgspec import Meta
 from yeoul.errors import InvalidRequestError
 from yeoul.grammars.structured_output import StructuredOutput
 from yeoul.messages.sampling import (
+    Count,
     ForcedTokenIds,
     Int64,
     MaxTokens,
@@ -32,10 +33,10 @@ from yeoul.web_process.http.request_body import Label, RequestBody, ServedBody
 
 
 class Thinking(RequestBody, kw_only=True):
-    """Whether the model thinks first. How long, it decides."""
+    """Whether the model thinks first, and how many tokens at most."""
 
     type: Literal["enabled", "disabled", "adaptive", "between_tools"]
-    budget_tokens: int | None = None
+    budget_tokens: Count | None = None
     display: Label | None = None
 
 
@@ -170,6 +171,7 @@ class CountTokensRequest(ServedBody, kw_only=True):
             calls=self.calls,
             wanted=self.wanted,
             template_arguments=self.template_arguments,
+            thinking_budget=self.thinking.budget_tokens if self.thinking is not None and self.thinks else None,
             is_continued=self._is_continued,
         )
 
@@ -183,7 +185,7 @@ class CountTokensRequest(ServedBody, kw_only=True):
             names.append("output_config.effort")
         if self.thinking is not None:
             names += ["thinking"] * (unread >= {"enable_thinking", "thinking"})
-            names += ["thinking.budget_tokens"] * (self.thinking.budget_tokens is not None)
+            names += ["thinking.budget_tokens"] * ("thinking_budget" in unread)
             names += ["thinking.display"] * (self.thinking.display == "omitted")
         return names
 

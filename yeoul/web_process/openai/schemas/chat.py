@@ -35,6 +35,7 @@ class ChatRequest(SamplingFields, kw_only=True):
     modalities: list[str] | None = None
     reasoning_effort: Label | None = None
     include_reasoning: bool | None = None
+    thinking_token_budget: Count | None = None
     verbosity: Label | None = None
     documents: Annotated[list[dict[str, Any]], Meta(max_length=1024)] | None = None
     add_generation_prompt: bool | None = None
@@ -139,15 +140,17 @@ class ChatRequest(SamplingFields, kw_only=True):
             must_read=frozenset({"documents"} if self.documents else ()),
             has_opening=self.add_generation_prompt is not False,
             is_continued=self.is_continued,
+            thinking_budget=self.thinking_token_budget,
             add_special_tokens=self.add_special_tokens is True,
             frame=self.frame(),
         )
 
     def without_effect(self, unread: Collection[str]) -> list[str]:
-        """The fields that were meant for the template, where it reads none of the arguments that came of them."""
+        """The fields that were meant for the template, or for thoughts, where neither has any use for them."""
         names = [f"chat_template_kwargs.{name}" for name in self.chat_template_kwargs or {} if name in unread]
         of_effort = {"reasoning_effort", "enable_thinking"} if self.reasoning_effort == "none" else {"reasoning_effort"}
         names += ["reasoning_effort"] * (self.reasoning_effort is not None and of_effort <= set(unread))
+        names += ["thinking_token_budget"] * ("thinking_budget" in unread)
         return names + ["verbosity"] * (self.verbosity is not None and "verbosity" in unread)
 
     def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:
