@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 
 import msgspec
 
@@ -71,6 +72,12 @@ class _Made(msgspec.Struct, array_like=True):
             self.token_ids += output.token_ids[-num_new:]
             self.logprobs += output.logprobs[-num_new:]
         return max(0, num_left - len(output.token_ids))
+
+
+def _read_notes(packed: Sequence[bytes]) -> tuple[list[_Made], list[RequestOutput]]:
+    """What was noted of a response, and all that was made of it."""
+    notes = [msgspec.msgpack.decode(note, type=_Made) for note in packed]
+    return notes, [output for note in notes for output in note.outputs()]
 
 
 class BackgroundRun:
@@ -189,8 +196,7 @@ class BackgroundResponses:
         responses, request = self._kept.responses, run.request
         if await responses.note_start(run.kept.id) > _MAX_NUM_STARTS:
             raise RequestFailedError(f"the response was begun {_MAX_NUM_STARTS} times, and each time the server ended")
-        notes = [msgspec.msgpack.decode(note, type=_Made) for note in await responses.progress(run.kept.id)]
-        made = [output for note in notes for output in note.outputs()]
+        notes, made = await asyncio.to_thread(_read_notes, await responses.progress(run.kept.id))
         model = self._context.find_model(request.model)
         if model.system_fingerprint != request.fingerprint:
             raise RequestFailedError("the server was started with another model or version before the response was complete")
