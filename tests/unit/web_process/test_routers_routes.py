@@ -76,6 +76,7 @@ def test_a_server_tells_what_it_serves_and_no_secret():
             assert (await server.http.get(path)).status_code == 401
         assert (await server.http.get("/model_info", headers=key)).json()["is_generation"] is True
         tokenizer = (await server.http.get("/tokenizer_info", headers=key)).json()
+        assert tokenizer["eos_token"] == "<eos>"
         assert tokenizer["eos_tokens"] == ["<eos>"]
         assert "{% for message" in tokenizer["chat_template"]
 

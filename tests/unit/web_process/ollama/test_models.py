@@ -109,6 +109,19 @@ def test_paths_may_be_bare():
     serve(scene)
 
 
+def test_every_route_of_the_version_has_its_bare_path():
+    async def scene(server: FakeServer) -> None:
+        paths = (await server.http.get("/openapi.json")).json()["paths"]
+        versioned = {path: methods for path, methods in paths.items() if path.startswith("/v1/")}
+        assert {"/v1/responses", "/v1/conversations", "/v1/batches"} <= set(versioned)
+        for path, methods in versioned.items():
+            for method in methods:
+                bare = await server.http.request(method.upper(), path.removeprefix("/v1").replace("{", "").replace("}", ""))
+                assert "there is no route" not in bare.text, path
+
+    serve(scene)
+
+
 def test_a_probe_needs_no_key_and_all_else_does():
     async def scene(server: FakeServer) -> None:
         assert (await server.http.get("/")).text == "Ollama is running"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.engine.admission import check_text_length, check_token_ids, named_as
+from yeoul.web_process.engine.model_text import ModelText
 from yeoul.web_process.engine.ticket import guess_num_tokens
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
@@ -64,16 +67,22 @@ def tokenize_router(context: ServerContext) -> APIRouter:
     @router.get("/tokenizer_info", response_class=Response, responses=answers_of(TOKENIZER))
     async def tokenizer_info() -> Response:
         """What a client needs to know to count tokens by itself."""
-        tokenizer = context.llm.text.tokenizer
-        about = {
-            "vocab_size": tokenizer.vocab_size,
-            "model_max_length": context.llm.limits.max_model_len,
-            "bos_token": None if tokenizer.bos_token_id is None else tokenizer.token_text(tokenizer.bos_token_id),
-            "eos_tokens": [tokenizer.token_text(token_id) for token_id in tokenizer.eos_token_ids],
-            "special_token_ids": sorted(tokenizer.special_token_ids),
-            "added_tokens": {text: token_id for token_id, text in tokenizer.added_tokens.items()},
-            "chat_template": context.llm.text.template_source,
-        }
-        return json_response(encode_json(about))
+        return json_response(encode_json(_about(context.llm.text, context.llm.limits.max_model_len)))
 
     return router
+
+
+def _about(text: ModelText, max_model_len: int) -> dict[str, Any]:
+    tokenizer = text.tokenizer
+    eos_tokens = [tokenizer.token_text(token_id) for token_id in tokenizer.eos_token_ids]
+    return {
+        "vocab_size": tokenizer.vocab_size,
+        "model_max_length": max_model_len,
+        "bos_token": None if tokenizer.bos_token_id is None else tokenizer.token_text(tokenizer.bos_token_id),
+        # The first under vLLM's name, too: lm-eval counts tokens here where it finds it.
+        "eos_token": next(iter(eos_tokens), None),
+        "eos_tokens": eos_tokens,
+        "special_token_ids": sorted(tokenizer.special_token_ids),
+        "added_tokens": dict(tokenizer.added_tokens),
+        "chat_template": text.template_source,
+    }

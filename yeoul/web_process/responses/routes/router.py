@@ -16,7 +16,7 @@ def responses_router(context: ServerContext) -> APIRouter:
     settings = context.settings
     bounds = KeptBytes(context.database, settings.store)
     kept = KeptResponses(context.database, bounds, settings.server.max_body_bytes)
+    # One flat list: who asks a router for its routes does not see into routers that it includes.
     router = APIRouter()
-    router.include_router(single_responses_router(context, kept))
-    router.include_router(conversations_router(context, kept))
+    router.routes += single_responses_router(context, kept).routes + conversations_router(context, kept).routes
     return router
