@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import http
 from typing import Any
 
@@ -54,12 +53,12 @@ class AnthropicRequests:
         if scope["type"] != "http" or not scope["path"].startswith(BEGINNING):
             await self._app(scope, receive, send)
             return
-        request_id = scope["state"]["request_id"]
-        scope["state"]["error_shape"] = functools.partial(anthropic_error, request_id=request_id)
+        state = scope["state"]  # whose id may still change, when the body is read
+        state["error_shape"] = lambda error: anthropic_error(error, state["request_id"])
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["request-id"] = request_id
+                MutableHeaders(scope=message)["request-id"] = state["request_id"]
             await send(message)
 
         await self._app(scope, receive, send_with_id)

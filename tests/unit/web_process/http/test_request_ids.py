@@ -59,6 +59,17 @@ def test_an_id_in_the_body_goes_first_and_names_the_answer_as_in_vllm(lasting, s
     lasting.play(scene)
 
 
+def test_anthropics_header_and_errors_have_the_same_id(lasting):
+    async def scene(server: FakeServer) -> None:
+        fields = {"model": "no-such", "max_tokens": 1, "messages": HI, "request_id": "in-the-body"}
+        answer = await server.http.post("/v1/messages", json=fields)
+        assert answer.status_code == 404
+        assert answer.headers["request-id"] == answer.headers["x-request-id"] == "in-the-body"
+        assert answer.json()["request_id"] == "in-the-body"
+
+    lasting.play(scene)
+
+
 NO_IDS = ["two words", "x" * 129, "ä", "a;b", ""]
 
 
