@@ -93,6 +93,14 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     enable_prefix_caching: Annotated[
         bool, Meta(description="Reuse the cached blocks of prompts that begin in the same way.")
     ] = True
+    prefix_lease_share: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Most of the KV cache, as a share, that leases (cache_control, prompt_cache_key) keep; 0: none.",
+        ),
+    ] = 0.25
 
 
 class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):

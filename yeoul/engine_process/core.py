@@ -122,7 +122,8 @@ class EngineCoreProc:
                 cache, num_blocks = settings.cache, min(worker.max_num_blocks for worker in workers)
                 settings = self._fit_context(num_blocks)
                 step_budget = self._try_workers(num_blocks)
-                self._cache = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching)
+                num_leased = int(cache.prefix_lease_share * num_blocks)
+                self._cache = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching, num_leased)
                 vocab_size, max_model_len = settings.description.vocab_size, settings.max_model_len
                 self._scheduler = Scheduler(
                     settings.scheduler, self._cache, max_model_len, vocab_size, step_budget=step_budget

@@ -2,38 +2,53 @@
 
 Called by the scheduler, which keeps each request's block table (a list of block ids, the i-th for the tokens from
 ``i * block_size``). A freed block keeps its name until it is reused, so the free blocks are the prefix cache, least recently
-used first.
+used first; those that a lease keeps come after all others. Time is whatever number the scheduler says that it is.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 
 
 class KVCacheManager:
-    """``num_blocks`` blocks of ``block_size`` tokens each. No method blocks or fails for lack of room: it answers None."""
+    """``num_blocks`` blocks of ``block_size`` tokens each. No method blocks or fails for lack of room: it answers None.
 
-    def __init__(self, num_blocks: int, block_size: int, enable_prefix_caching: bool = True) -> None:
+    At most ``max_num_leased_blocks`` free ones are kept by leases; where more would be, the longest unused are let go.
+    """
+
+    def __init__(
+        self, num_blocks: int, block_size: int, enable_prefix_caching: bool = True, max_num_leased_blocks: int = 0
+    ) -> None:
         assert num_blocks > 0, f"{num_blocks} blocks make no cache"
         assert block_size > 0, f"a block of {block_size} tokens holds nothing"
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.enable_prefix_caching = enable_prefix_caching
+        self.max_num_leased_blocks = max_num_leased_blocks
         self._num_uses = [0] * num_blocks
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(num_blocks))  # the first is reused next
         self._names: list[bytes | None] = [None] * num_blocks  # what has a name is computed, and may be read
         self._by_name: dict[bytes, int] = {}
+        self._leased: OrderedDict[int, None] = OrderedDict()  # free ones, that are reused when there are no others
+        self._lease_ends: dict[int, float] = {}  # of those, and of used ones that will be
+        self._next_lease_end = inf  # or some time before it
 
     @property
     def num_free_blocks(self) -> int:
         """Blocks that nobody uses; those with a known prefix count too."""
-        return len(self._free)
+        return len(self._free) + len(self._leased)
 
     @property
     def num_used_blocks(self) -> int:
         """Blocks that some request uses."""
-        return self.num_blocks - len(self._free)
+        return self.num_blocks - self.num_free_blocks
+
+    @property
+    def num_leased_blocks(self) -> int:
+        """Free blocks that a lease keeps."""
+        return len(self._leased)
 
     def num_blocks_for(self, num_tokens: int) -> int:
         """How many blocks hold ``num_tokens`` tokens."""
@@ -53,15 +68,15 @@ class KVCacheManager:
         """A table of ``num_blocks`` blocks that begins with ``prefix``; None if fewer than the spare ones would stay free."""
         num_free_in_prefix = sum(self._num_uses[block_id] == 0 for block_id in prefix)
         num_new = num_blocks - len(prefix)
-        if len(self._free) - num_free_in_prefix - num_new < num_blocks_to_spare:
+        if self.num_free_blocks - num_free_in_prefix - num_new < num_blocks_to_spare:
             return None
         for block_id in prefix:
             if self._num_uses[block_id] == 0:
-                del self._free[block_id]
+                del (self._free if block_id in self._free else self._leased)[block_id]
             self._num_uses[block_id] += 1
         table = list(prefix)
         for _ in range(num_new):
-            block_id, _ = self._free.popitem(last=False)
+            block_id, _ = (self._free or self._leased).popitem(last=False)
             if (name := self._names[block_id]) is not None:
                 self._forget(name)
             self._num_uses[block_id] = 1
@@ -76,13 +91,37 @@ class KVCacheManager:
         for block_id in reversed(block_ids):
             assert self._num_uses[block_id] > 0, f"block {block_id} is given back, but nobody uses it"
             self._num_uses[block_id] -= 1
-            if self._num_uses[block_id] == 0:
-                self._free[block_id] = None
-                if self._names[block_id] is None:
-                    self._free.move_to_end(block_id, last=False)
-        for block_id in block_ids[len(block_ids) - num_first :]:
-            if self._num_uses[block_id] == 0:
+            if self._num_uses[block_id] > 0:
+                continue
+            if block_id in self._lease_ends:
+                self._keep(block_id)
+                continue
+            self._free[block_id] = None
+            if self._names[block_id] is None:
                 self._free.move_to_end(block_id, last=False)
+        for block_id in block_ids[len(block_ids) - num_first :]:
+            if block_id in self._free:
+                self._free.move_to_end(block_id, last=False)
+
+    def lease(self, block_hashes: Iterable[bytes], end: float) -> None:
+        """Keeps those blocks that are known by these names until ``end``, or as long as they are kept already."""
+        if self.max_num_leased_blocks == 0:
+            return
+        self._next_lease_end = min(self._next_lease_end, end)
+        for block_hash in block_hashes:
+            if (block_id := self._by_name.get(block_hash)) is not None:
+                self._lease_ends[block_id] = max(end, self._lease_ends.get(block_id, end))
+                if block_id in self._free:
+                    del self._free[block_id]
+                    self._keep(block_id)
+
+    def end_leases(self, now: float) -> None:
+        """Lets go of what is kept no longer than until ``now``: from now on it is reused as if it had just been used."""
+        if now < self._next_lease_end:
+            return
+        for block_id in [block_id for block_id, end in self._lease_ends.items() if end <= now]:
+            self._let_go(block_id)
+        self._next_lease_end = min(self._lease_ends.values(), default=inf)
 
     def name_block(self, block_id: int, block_hash: bytes) -> None:
         """Lets others find this block, whose step is back, unless another one holds the same already.
@@ -104,12 +143,15 @@ class KVCacheManager:
         """Forgets every known prefix: the memory behind the blocks is new, or a caller wants to start from nothing."""
         self._names = [None] * self.num_blocks
         self._by_name.clear()
+        self._free.update(self._leased)
+        self._leased.clear()
+        self._lease_ends.clear()
 
     def check_invariants(self, tables: Mapping[str, Sequence[int]]) -> None:
         """Raises AssertionError unless the tables of all requests account for every use of every block.
 
         References equal uses, free plus used is all, no block is in a table twice, and a block in two tables has the same
-        place in both.
+        place in both. What a lease keeps is free, has a name, and is not too much.
         """
         uses: Counter[int] = Counter()
         places: dict[int, int] = {}
@@ -120,10 +162,31 @@ class KVCacheManager:
                 assert places.setdefault(block_id, place) == place, f"block {block_id} is shared at different places"
         for block_id, num_uses in enumerate(self._num_uses):
             assert num_uses == uses[block_id], f"block {block_id}: {num_uses} references, {uses[block_id]} uses"
-            assert (block_id in self._free) == (num_uses == 0), f"block {block_id} is free and used, or neither"
+            num_places = (block_id in self._free) + (block_id in self._leased) + (num_uses > 0)
+            assert num_places == 1, f"block {block_id} is free and used, or neither"
         assert self.num_free_blocks + len(uses) == self.num_blocks, "free and used blocks are not all blocks"
         named = {block_id: name for block_id, name in enumerate(self._names) if name is not None}
         assert named == {block_id: name for name, block_id in self._by_name.items()}, "a name leads to another block"
+        assert self._leased.keys() <= self._lease_ends.keys() <= named.keys(), "a lease keeps what nobody can find"
+        assert not self._lease_ends.keys() & self._free.keys(), "a block that a lease should keep is reused as any other"
+        assert len(self._leased) <= self.max_num_leased_blocks, "leases keep more than they may"
+        assert self._next_lease_end <= min(self._lease_ends.values(), default=inf), "the end of a lease is overlooked"
 
     def _forget(self, name: bytes) -> None:
-        self._names[self._by_name.pop(name)] = None
+        block_id = self._by_name.pop(name)
+        self._names[block_id] = None
+        if block_id in self._lease_ends:
+            self._let_go(block_id)
+
+    def _keep(self, block_id: int) -> None:
+        """A block that is in no list now and has a lease comes into the list of those."""
+        self._leased[block_id] = None
+        if len(self._leased) > self.max_num_leased_blocks:
+            self._let_go(next(iter(self._leased)))
+
+    def _let_go(self, block_id: int) -> None:
+        """Ends its lease; a free one is reused when all that are free now have been."""
+        del self._lease_ends[block_id]
+        if block_id in self._leased:
+            del self._leased[block_id]
+            self._free[block_id] = None

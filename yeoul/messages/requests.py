@@ -13,6 +13,13 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     version: str
 
 
+class Lease(msgspec.Struct, frozen=True, array_like=True):
+    """The blocks of the first ``num_tokens`` tokens of a prompt are to be kept for ``seconds`` after their last use."""
+
+    num_tokens: int
+    seconds: float
+
+
 class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="add"):
     """One prompt, one choice: a request with ``n`` choices crosses as n of these.
 
@@ -23,6 +30,7 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     the engine's time is shared between. ``pooling`` turns the request into
     an embedding request: one vector comes back, no token. ``num_deaths`` is how often in a row an engine died
     while it computed this request, before it made a token; ``num_deaths_alone`` how often with nothing else beside.
+    ``leases`` are for who will send the same beginning again.
     """
 
     request_id: str
@@ -39,6 +47,7 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     pooling: str | None = None
     num_deaths: int = 0
     num_deaths_alone: int = 0
+    leases: list[Lease] = []
 
 
 class AddRequestHead(msgspec.Struct, frozen=True, tag="add"):

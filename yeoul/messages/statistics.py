@@ -15,6 +15,7 @@ class EngineStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     num_waiting: int = 0
     num_in_gaps: int = 0
     num_used_blocks: int = 0
+    num_leased_blocks: int = 0
     num_blocks: int = 0
     total_steps: int = 0
     total_prompt_tokens: int = 0

@@ -123,7 +123,7 @@ class AnswerReader:
         return RequestOutput(request_id=request.request_id, new_token_ids=new_token_ids, new_logprobs=answer.logprobs)
 
     def _complete_first(self, request: Request, output: RequestOutput) -> RequestOutput:
-        """The first output with what comes with it alone: prompt log probabilities, cached tokens, seconds in the queue."""
+        """The first output with what comes with it alone: prompt log probabilities, what is cached, seconds in the queue."""
         request.has_answered = True
         self.total_prompt_tokens += request.num_prompt_tokens
         prompt_logprobs, request.prompt_logprobs = request.prompt_logprobs, []
@@ -131,6 +131,7 @@ class AnswerReader:
             output,
             prompt_logprobs=prompt_logprobs,
             num_cached_tokens=request.num_cached_tokens,
+            num_leased_tokens=self._prefixes.num_leased_tokens(request),
             queue_seconds=request.queue_seconds,
         )
 

@@ -5,6 +5,7 @@ Called by Scheduler and AnswerReader; the cache knows blocks by hashes, the requ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -57,6 +58,23 @@ class Prefixes:
     def forget(self, request: Request) -> None:
         """Something in this request's context is wrong, nobody knows where: nothing of it is found from now on."""
         self._cache.forget(request.block_hashes)
+
+    def lease(self, request: Request, now: float) -> None:
+        """Keeps what ``request``, which leaves its blocks ``now``, has leases for and has computed.
+
+        They end at whole seconds, so that the cache need not look more often.
+        """
+        for lease in request.message.leases:
+            num_blocks = min(request.num_named_blocks, lease.num_tokens // self.block_size)
+            self._cache.lease(request.block_hashes[:num_blocks], math.ceil(now + lease.seconds))
+
+    def num_leased_tokens(self, request: Request) -> int:
+        """How many tokens of its prompt will be kept for ``request`` when it ends: full blocks, no more than there may be."""
+        if not request.message.leases or not self._cache.enable_prefix_caching:
+            return 0
+        num_tokens = max(lease.num_tokens for lease in request.message.leases)
+        num_blocks = min(request.num_named_blocks, num_tokens // self.block_size, self._cache.max_num_leased_blocks)
+        return num_blocks * self.block_size
 
     def _hashes_of(self, request: Request) -> list[bytes]:
         """Of all full blocks but that of the last token; choices of one prompt, which come together, are hashed once."""

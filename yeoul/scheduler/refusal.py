@@ -12,6 +12,7 @@ from yeoul.messages.requests import AddRequest
 
 _MAX_INDEX = 2**31 - 1
 _POOLINGS = ("last", "mean")
+_MAX_NUM_LEASES = 4
 
 
 def find_flaw(message: AddRequest, max_num_tokens: int, vocab_size: int) -> RequestFault | None:
@@ -37,6 +38,12 @@ def _check_values(message: AddRequest, vocab_size: int) -> None:
     _check_range("choice_index", [message.choice_index], _MAX_INDEX)
     if message.pooling not in (None, *_POOLINGS):
         raise InvalidRequestError(f"pooling is {message.pooling[:40]!r}; expected one of {_POOLINGS}")
+    if len(message.leases) > _MAX_NUM_LEASES:
+        raise InvalidRequestError(f"the request has {len(message.leases)} leases; expected at most {_MAX_NUM_LEASES}")
+    for lease in message.leases:
+        _check_range("num_tokens of a lease", [lease.num_tokens], len(message.prompt_token_ids))
+        if not 0 < lease.seconds < _MAX_INDEX:
+            raise InvalidRequestError(f"a lease is for {lease.seconds} s; expected more than 0, and at most {_MAX_INDEX}")
 
 
 def _check_range(field: str, values: list[int], highest: int) -> None:

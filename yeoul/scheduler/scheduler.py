@@ -159,6 +159,8 @@ class Scheduler:
 
     def schedule(self) -> StepInput | None:
         """The next step; None if there is nothing to compute, or nothing before the step in flight comes back."""
+        if self._cache.num_leased_blocks:
+            self._cache.end_leases(self._clock())
         for request in self._trials.deal(self._running):
             self._take_out(request)
             self._release(request, RequestStatus.WAITING)
@@ -254,6 +256,7 @@ class Scheduler:
             num_waiting=self.num_waiting - (num_in_gaps - num_running_in_gaps),
             num_in_gaps=num_in_gaps,
             num_used_blocks=self._cache.num_used_blocks,
+            num_leased_blocks=self._cache.num_leased_blocks,
             num_blocks=self._cache.num_blocks,
             total_steps=self._next_step_number,
             total_prompt_tokens=self._answers.total_prompt_tokens,
@@ -426,5 +429,7 @@ class Scheduler:
         self._shares.charge([request])
         if request.block_ids:
             self._finished_ids.append(request.request_id)
+            if request.message.leases:
+                self._prefixes.lease(request, self._clock())
         self._cache.free(request.block_ids, request.num_own_blocks if request.in_gaps else 0)
         request.leave_workers(status)

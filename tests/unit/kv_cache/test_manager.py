@@ -111,21 +111,119 @@ def test_the_check_names_what_is_wrong():
         cache.free(table)
 
 
-@given(operations=st.lists(st.tuples(st.sampled_from(["allocate", "again", "free", "name", "forget"]), st.integers(0, 5))))
-def test_the_books_are_right_whatever_is_taken_given_back_named_and_forgotten(operations):
-    cache, tables, names = KVCacheManager(6, block_size=4), dict[str, list[int]](), [bytes([number]) for number in range(6)]
+def manager_with_lease(num_blocks: int, most: int, end: float = 10.0) -> tuple[KVCacheManager, list[int]]:
+    """Three known blocks, of which two are leased, and all are free."""
+    cache = KVCacheManager(num_blocks, 4, max_num_leased_blocks=most)
+    table = cache.allocate_table([], 3, 0)
+    assert table is not None
+    for block_id, block_hash in zip(table, HASHES, strict=True):
+        cache.name_block(block_id, block_hash)
+    cache.lease(HASHES[:2], end)
+    cache.free(table)
+    cache.check_invariants({})
+    return cache, table
+
+
+def test_what_is_leased_is_reused_when_there_is_nothing_else():
+    cache, table = manager_with_lease(6, 4)
+    assert cache.num_leased_blocks == 2
+    assert cache.num_free_blocks == 6
+    others = cache.allocate_table([], 4, 0)
+    assert others is not None
+    assert not {*others} & {*table[:2]}
+    cache.free(others)
+    assert cache.find_prefix(HASHES) == table[:2]
+    everything = cache.allocate_table([], 6, 0)
+    assert everything is not None
+    assert everything[4:] == [table[1], table[0]], "its end before its beginning"
+    assert cache.num_leased_blocks == 0
+    cache.check_invariants({"a": everything})
+
+
+def test_leases_keep_no_more_than_their_share_and_of_a_prefix_its_beginning():
+    cache, table = manager_with_lease(6, 1)
+    assert cache.num_leased_blocks == 1
+    cache.free(cache.allocate_table([], 5, 0) or [])
+    assert cache.find_prefix(HASHES) == table[:1]
+
+
+def test_without_a_share_there_are_no_leases():
+    cache, _ = manager_with_lease(6, 0)
+    assert cache.num_leased_blocks == 0
+    assert cache.allocate_table([], 6, 0) is not None
+
+
+def test_a_lease_ends_at_its_end_and_not_before():
+    cache, table = manager_with_lease(6, 4, end=10.0)
+    cache.end_leases(9.9)
+    assert cache.num_leased_blocks == 2
+    cache.end_leases(10.0)
+    assert cache.num_leased_blocks == 0
+    assert cache.find_prefix(HASHES) == table, "it is known until it is reused"
+    cache.check_invariants({})
+
+
+def test_a_lease_grows_and_never_shrinks():
+    cache, _ = manager_with_lease(6, 4, end=10.0)
+    cache.lease(HASHES[:1], 20.0)
+    cache.lease(HASHES[:2], 5.0)
+    cache.end_leases(15.0)
+    assert cache.num_leased_blocks == 1
+    cache.check_invariants({})
+
+
+def test_a_block_that_is_free_and_known_can_be_leased():
+    cache, table = manager_with_lease(6, 4)
+    cache.lease(HASHES, 30.0)
+    assert cache.num_leased_blocks == 3
+    again = cache.allocate_table(table, 3, 0)
+    assert again == table
+    assert cache.num_leased_blocks == 0, "it is in use"
+    cache.free(again, 2)
+    assert cache.num_leased_blocks == 3, "a lease is stronger than the haste of who fills gaps"
+    cache.check_invariants({})
+
+
+@given(
+    most=st.integers(0, 4),
+    operations=st.lists(
+        st.tuples(
+            st.sampled_from(["allocate", "again", "free", "free first", "name", "forget", "lease", "time", "reset"]),
+            st.integers(0, 5),
+        )
+    ),
+)
+def test_the_books_are_right_whatever_is_taken_given_back_named_leased_and_forgotten(most, operations):
+    cache, tables = KVCacheManager(6, block_size=4, max_num_leased_blocks=most), dict[str, list[int]]()
+    names, now = [bytes([number]) for number in range(6)], 0
     for place, (name, number) in enumerate(operations):
         if name in ("allocate", "again"):
-            table = cache.allocate_table(cache.find_prefix(names[:number]) if name == "again" else [], number, 0)
+            prefix = cache.find_prefix(names[:number]) if name == "again" else []
+            num_free, num_needed = cache.num_free_blocks, number - len(prefix)
+            kept = set(cache._leased) - set(prefix)
+            num_others = num_free - cache.num_leased_blocks - sum(block_id in cache._free for block_id in prefix)
+            table = cache.allocate_table(prefix, number, 0)
             if table is not None:
                 tables[str(place)] = table
+                assert len(kept & set(table)) == max(0, num_needed - num_others), "leased blocks are taken last"
+            else:
+                assert num_needed > num_free - sum(block_id in kept or block_id in cache._free for block_id in prefix)
         elif name == "forget":
             cache.forget([names[number]])
+        elif name == "lease":
+            cache.lease(names[:number], now + number)
+        elif name == "time":
+            now += number
+            cache.end_leases(now)
+            assert all(end > now for end in cache._lease_ends.values())
+        elif name == "reset" and not tables:
+            cache.reset()
+            assert cache.num_leased_blocks == 0
         elif tables:
             owner = list(tables)[number % len(tables)]
-            if name == "free":
-                cache.free(tables.pop(owner))
-            else:
+            if name.startswith("free"):
+                cache.free(tables.pop(owner), number % 2 if name == "free first" else 0)
+            elif name == "name":
                 for block_id, block_hash in zip(tables[owner], names, strict=False):
                     cache.name_block(block_id, block_hash)
         cache.check_invariants(tables)

@@ -20,7 +20,7 @@ from yeoul.messages.outputs import (
     WorkersReplaced,
 )
 from yeoul.messages.reports import ChildReport, Failure, ServerReady, WorkerReady
-from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage, Hello, Shutdown, UtilityCall
+from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage, Hello, Lease, Shutdown, UtilityCall
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.messages.steps import (
@@ -42,7 +42,7 @@ SAMPLING = SamplingParams(
 )
 ADD = AddRequest(
     request_id="r/0.0#1", prompt_token_ids=[1, 2, 300], sampling=SAMPLING, eos_token_ids=[0], output_token_ids=[4],
-    choice_index=1, priority=-2, age_seconds=1.5, cache_salt="tenant",
+    choice_index=1, priority=-2, age_seconds=1.5, cache_salt="tenant", leases=[Lease(2, 300.0)],
 )  # fmt: skip
 LOGPROBS = TokenLogprobs([1, 2], [-0.5, -1.5], 1)
 READY = EngineReady(
@@ -51,7 +51,7 @@ READY = EngineReady(
 )  # fmt: skip
 OUTPUT = RequestOutput(
     request_id="r", new_token_ids=[5], new_logprobs=[LOGPROBS], prompt_logprobs=[None, LOGPROBS], finish_reason="stop",
-    stop_reason=9, fault=RequestFault("no"), num_cached_tokens=2, queue_seconds=0.1, embedding=bytes(8),
+    stop_reason=9, fault=RequestFault("no"), num_cached_tokens=2, num_leased_tokens=1, queue_seconds=0.1, embedding=bytes(8),
 )  # fmt: skip
 NEW = NewRequest(request_id="r", prompt_token_ids=[1, 2], output_token_ids=[3], sampling=SAMPLING, pooling="last")
 

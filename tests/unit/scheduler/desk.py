@@ -23,7 +23,7 @@ def new_request(request_id: str, prompt: int | list[int], *, max_tokens: int = 4
 
 
 class Desk:
-    """Blocks of 4 tokens unless said otherwise; the clock stands at 100 seconds; invariants are checked in every step.
+    """Blocks of 4 tokens unless said otherwise; the clock stands at ``now``; invariants are checked in every step.
 
     With ``expected_tokens`` of 1 answers are thought to be short, so that more is admitted than there is room for.
     """
@@ -36,16 +36,18 @@ class Desk:
         max_model_len=256,
         enable_prefix_caching=True,
         expected_tokens=256,
+        max_num_leased_blocks=0,
         **settings,
     ) -> None:
-        self.cache = KVCacheManager(num_blocks, block_size, enable_prefix_caching)
+        self.now = 100.0
+        self.cache = KVCacheManager(num_blocks, block_size, enable_prefix_caching, max_num_leased_blocks)
         self.max_num_tokens = min(max_model_len, num_blocks * block_size)
         self.scheduler = Scheduler(
             SchedulerSettings(check_invariants=True, **settings),
             self.cache,
             max_model_len,
             forecast=GrowthForecast(block_size, expected_tokens),
-            clock=lambda: 100.0,
+            clock=lambda: self.now,
         )
         self.worker = RecomputingWorker(num_blocks, block_size)
         self.outputs: dict[str, list[RequestOutput]] = {}

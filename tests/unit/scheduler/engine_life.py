@@ -43,17 +43,22 @@ class Shape:
     max_model_len: int
     expected_tokens: int
     num_tokens_at_once: int
+    max_num_leased_blocks: int = 0
 
 
 class EngineLife:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.cache = KVCacheManager(shape.num_blocks, shape.block_size, shape.enable_prefix_caching)
+        self.now = 0.0
+        self.cache = KVCacheManager(
+            shape.num_blocks, shape.block_size, shape.enable_prefix_caching, shape.max_num_leased_blocks
+        )
         self.scheduler = Scheduler(
             shape.settings,
             self.cache,
             shape.max_model_len,
             forecast=GrowthForecast(shape.block_size, shape.expected_tokens),
+            clock=lambda: self.now,
         )
         self.max_num_tokens = min(shape.max_model_len, shape.num_blocks * shape.block_size)
         self.worker = self._new_worker(-1)
@@ -82,6 +87,7 @@ class EngineLife:
         self.check()
 
     def schedule(self) -> None:
+        self.now += 0.25
         step = self.scheduler.schedule()
         if step is not None:
             self.in_flight.append(step)
@@ -136,6 +142,7 @@ class EngineLife:
             self.answer()
         assert not self.scheduler.has_unfinished
         assert self.cache.num_used_blocks == 0
+        assert self.cache.num_free_blocks == self.shape.num_blocks
         assert set(self.scheduler.drain_finished()) == set(self.worker.requests), (
             "the workers remember too much or too little"
         )

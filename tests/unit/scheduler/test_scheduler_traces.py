@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.unit.scheduler.engine_life import MAX_NUM_IN_FLIGHT, EngineLife, Shape
 from tests.unit.scheduler.recomputing_worker import VOCAB_SIZE
 from yeoul.config.settings import SchedulerSettings
-from yeoul.messages.requests import AddRequest
+from yeoul.messages.requests import AddRequest, Lease
 from yeoul.messages.sampling import SamplingParams
 
 BEGINNINGS = [[], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5, 6, 7, 0], [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5]]
@@ -37,6 +37,7 @@ def random_shape(draw: random.Random) -> Shape:
         max_model_len=draw.choice([20, 40]),
         expected_tokens=draw.choice([1, 1, 8, 256]),
         num_tokens_at_once=draw.choice([1, 1, 1, 2, 5]),
+        max_num_leased_blocks=draw.choice([0, 2, 5]),
     )
 
 
@@ -44,9 +45,10 @@ def random_request(draw: random.Random) -> AddRequest:
     max_tokens = draw.randint(1, 12)
     pooling = draw.choice([None, None, None, None, None, "last", "mean"])
     has_output = pooling is None and draw.random() < 0.2
+    prompt = draw.choice(BEGINNINGS) + draw.choices(range(2), k=draw.randint(1, 6))
     return AddRequest(
         request_id="template",
-        prompt_token_ids=draw.choice(BEGINNINGS) + draw.choices(range(2), k=draw.randint(1, 6)),
+        prompt_token_ids=prompt,
         output_token_ids=draw.choices(range(2), k=draw.randint(0, max_tokens - 1)) if has_output else [],
         sampling=SamplingParams(
             seed=draw.randint(0, 2),
@@ -61,6 +63,7 @@ def random_request(draw: random.Random) -> AddRequest:
         cache_salt=draw.choice(["", "", "", "a", "b"]),
         pooling=pooling,
         age_seconds=1.0,
+        leases=[Lease(draw.randint(0, len(prompt)), draw.choice([0.1, 3.0, 1e6])) for _ in range(draw.choice([0, 0, 1, 2]))],
         num_deaths=draw.choice([0, 0, 0, 0, 0, 1, 2, 3]),
     )
 

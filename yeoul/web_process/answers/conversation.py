@@ -14,10 +14,12 @@ from yeoul.grammars.structured_output import StructuredOutput
 from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.text.answers.answer_reader import AnswerReader
+from yeoul.web_process.answers.lease_marks import LeaseMark, length_of_common_beginning
 from yeoul.web_process.engine.admission import check_text_length, named_as
 from yeoul.web_process.engine.answer_families import opening_of
 from yeoul.web_process.engine.answer_grammars import AnswerForm
 from yeoul.web_process.engine.prompt_frame import PLAIN_FRAME, PromptFrame
+from yeoul.web_process.engine.prompt_leases import PromptLease
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import ServiceTerms
@@ -43,6 +45,7 @@ class Conversation:
         frame: what becomes of the prompt's tokens.
         field: of the request, that has the messages.
         made: of the answer before, see ``AsyncLLM.submit``.
+        leases: which parts will be sent again.
     """
 
     messages: Callable[[], list[dict[str, Any]]]
@@ -60,6 +63,7 @@ class Conversation:
     add_special_tokens: bool = False
     field: str = "messages"
     made: Sequence[RequestOutput] | None = None
+    leases: Sequence[LeaseMark] = ()
 
 
 class StartedChat(NamedTuple):
@@ -83,6 +87,7 @@ async def start_chat(model: ServedName, conversation: Conversation, terms: Servi
     with llm.take_ticket(terms, sampling.n, num_tokens) as ticket:
         async with ticket.in_time():
             prompt, unread = await render(model, conversation, terms)
+            leases = await _find_leases(model, conversation, prompt, terms)
             opening = ""
             if families.reasoning is not None and (conversation.has_opening or conversation.is_continued):
                 opening = opening_of(prompt, await _render_without_answer(model, conversation, terms))
@@ -110,6 +115,7 @@ async def start_chat(model: ServedName, conversation: Conversation, terms: Servi
                 form=form,
                 frame=conversation.frame,
                 made=conversation.made,
+                leases=leases,
             )
     return StartedChat(stream, make_reader, unread)
 
@@ -133,6 +139,17 @@ async def read_chat(model: ServedName, conversation: Conversation, terms: Servic
             with named_as(conversation.field):
                 check_text_length(prompt, model.llm.limits)
             return await model.llm.text.encode(prompt, conversation.add_special_tokens, terms.tenant), unread
+
+
+async def _find_leases(model: ServedName, conversation: Conversation, prompt: str, terms: ServiceTerms) -> list[PromptLease]:
+    """Where the parts that leases are for end in ``prompt``. One that the template leaves out has no lease."""
+    leases = []
+    for seconds, make_marked in conversation.leases:
+        if make_marked is None:
+            leases.append(PromptLease(seconds))
+        elif (marked := (await render(model, make_marked(), terms))[0]) != prompt:
+            leases.append(PromptLease(seconds, length_of_common_beginning(prompt, marked)))
+    return leases
 
 
 async def render(model: ServedName, conversation: Conversation, terms: ServiceTerms) -> tuple[str, set[str]]:

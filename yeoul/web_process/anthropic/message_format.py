@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from yeoul.errors import YeoulError
 from yeoul.web_process.answers.choice_reader import ChoiceReader
+from yeoul.web_process.answers.lease_marks import HOUR
 from yeoul.web_process.anthropic.answer_blocks import AnswerBlocks, encode_json, event, whole_blocks
 from yeoul.web_process.anthropic.schemas.messages import MessagesRequest
 from yeoul.web_process.engine.generation_output import GenerationOutput
@@ -38,6 +39,7 @@ class MessageFormat:
     ) -> None:
         self._body = body
         self._num_prompt_tokens = stream.num_prompt_tokens
+        self._leases = stream.leases
         self._spell_error = spell_error
         is_single = body.tool_choice is not None and body.tool_choice.meant.is_single
         reader = None if make_reader is None else make_reader()
@@ -90,11 +92,19 @@ class MessageFormat:
         return {"stop_reason": reason, "stop_sequence": sequence}
 
     def _usage(self, output: GenerationOutput) -> dict[str, Any]:
-        """What was read from the cache is no input."""
+        """What was read from the cache, or is kept there by a lease from now on, is no input."""
+        num_read = output.num_cached_tokens
+        num_created = max(0, output.num_leased_tokens - num_read)
+        ends = [lease.num_tokens for lease in self._leases if lease.seconds == HOUR]
+        num_for_hour = max(0, min(max(ends, default=0), output.num_leased_tokens) - num_read)
         usage: dict[str, Any] = {
-            "input_tokens": self._num_prompt_tokens - output.num_cached_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": output.num_cached_tokens,
+            "input_tokens": self._num_prompt_tokens - num_read - num_created,
+            "cache_creation_input_tokens": num_created,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": num_created - num_for_hour,
+                "ephemeral_1h_input_tokens": num_for_hour,
+            },
+            "cache_read_input_tokens": num_read,
             "output_tokens": output.num_output_tokens,
         }
         if self._choice.num_reasoning_tokens:

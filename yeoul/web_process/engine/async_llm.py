@@ -33,6 +33,7 @@ from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.model_text import ModelText, Prompt, load_text
 from yeoul.web_process.engine.new_requests import NewRequests, replay, unique_id
 from yeoul.web_process.engine.prompt_frame import PLAIN_FRAME, PromptFrame
+from yeoul.web_process.engine.prompt_leases import PromptLease, leases_of
 from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.request_table import RequestTable
@@ -304,13 +305,14 @@ class AsyncLLM:
         form: AnswerForm | None = None,
         frame: PromptFrame = PLAIN_FRAME,
         made: Sequence[RequestOutput] | None = None,
+        leases: Sequence[PromptLease] = (),
     ) -> RequestStream:
         """Checks everything, hands the prompts to the engine, and returns the stream of all their choices.
 
         The caller closes the stream. Who has a ticket gives it instead of terms. With ``pooling`` a vector comes back for
         each prompt, see ``embed``. Of ``marked`` tokens, by id, the text is kept, and told where it begins. ``made`` is what
-        was made of the one choice before: the stream begins with it, and its deltas are kept apart. Errors as for
-        ``generate``; on an error the engine has heard of nothing.
+        was made of the one choice before: the stream begins with it, and its deltas are kept apart. ``leases`` are of the
+        first prompt. Errors as for ``generate``; on an error the engine has heard of nothing.
         """
         limits = self.limits if pooling is None else msgspec.structs.replace(self.limits, num_answer_tokens=0)
         sampling = check_sampling(sampling, limits)
@@ -335,20 +337,15 @@ class AsyncLLM:
             check_num_logprobs(sampling, num_prompt_tokens, sum(max_tokens))
             seeds = self._new_requests.choose_seeds(sampling.seed, len(prompts))
             own_id = request_id or unique_id(ticket.terms.request_id)
-            stream = RequestStream(own_id, prompt_token_ids, sampling, seeds, self._requests.close)
+            kept = await leases_of(leases, prompts[0], len(prompt_token_ids[0]), self.text, ticket.terms)
+            stream = RequestStream(own_id, prompt_token_ids, sampling, seeds, self._requests.close, kept)
             states = await self._new_requests.make(stream, resolved, pooling, marked or {}, self.text, self.observer, ticket)
             if made is not None:
                 await replay(states[0], made)
             self.check_health()
             ticket.admit(sampling.n * num_prompt_tokens, max(max_tokens))
         self._requests.open(stream, ticket.seconds_left(), ticket.missed)
-        try:
-            for state in states:
-                stream.engine_request_ids.append(state.add.request_id)
-                self._requests.add(state)
-        except BaseException:
-            stream.close()
-            raise
+        self._requests.add_all(stream, states)
         return stream
 
     def draw_seed(self) -> int:

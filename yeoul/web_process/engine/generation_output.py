@@ -29,7 +29,8 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
     ``text`` is new text; ``token_ids`` are the new tokens, with an entry each in ``logprobs`` where those were asked for.
     Text is held back while it could be half a character or the beginning of a stop string, so tokens can come without
     text. ``marks`` are the places in it where tokens begin that the answer's reader has to know. ``prompt_logprobs`` comes
-    once, with the first delta. ``num_output_tokens`` counts the choice's tokens so far.
+    once, with the first delta. ``num_output_tokens`` counts the choice's tokens so far, ``num_cached_tokens`` those of the
+    prompt that were read from the cache, and ``num_leased_tokens`` those that leases keep there.
     ``finish_reason`` is set in the last delta of a choice; ``stop_reason`` is then the stop string or the stop token's id.
     ``times`` come with the last delta of a choice that ended by itself or at a limit.
     ``embedding`` holds float32 values, little endian, where a vector was asked for.
@@ -47,6 +48,7 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
     prompt_logprobs: list[TokenLogprobs | None] = []
     num_output_tokens: int = 0
     num_cached_tokens: int = 0
+    num_leased_tokens: int = 0
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
     embedding: bytes | None = None
@@ -78,6 +80,7 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
         self.prompt_logprobs += later.prompt_logprobs
         self.num_output_tokens = later.num_output_tokens
         self.num_cached_tokens = later.num_cached_tokens
+        self.num_leased_tokens = later.num_leased_tokens
         self.finish_reason = later.finish_reason
         self.stop_reason = later.stop_reason
         self.embedding = later.embedding

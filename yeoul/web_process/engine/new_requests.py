@@ -69,6 +69,7 @@ class NewRequests:
                     cache_salt=terms.cache_salt,
                     tenant=terms.tenant,
                     pooling=pooling,
+                    leases=stream.leases if prompt_index == 0 else [],
                 )
                 detokenizer = text.detokenizer(prompt_token_ids, sampling, marked)
                 state = RequestState(add, stream, detokenizer, observer, ticket.arrival, who=who, prompt_index=prompt_index)

@@ -56,6 +56,7 @@ class RequestState:
         self._prompt_index = prompt_index
         self._detokenizer = detokenizer
         self._num_cached_tokens = 0
+        self._num_leased_tokens = 0
         self._queue_seconds = 0.0
         self._first_time = arrival
         self._can_trim = bool(add.sampling.stop)
@@ -149,6 +150,7 @@ class RequestState:
             prompt_logprobs=output.prompt_logprobs,
             num_output_tokens=num_before + len(token_ids),
             num_cached_tokens=self._num_cached_tokens,
+            num_leased_tokens=self._num_leased_tokens,
             finish_reason=finish_reason,
             stop_reason=stop_reason,
             embedding=output.embedding,
@@ -177,6 +179,7 @@ class RequestState:
             self._last_time = now
         if output.queue_seconds is not None:  # what comes with the first output alone
             self._num_cached_tokens = output.num_cached_tokens
+            self._num_leased_tokens = output.num_leased_tokens
             self._queue_seconds = output.queue_seconds
             self._observer.queued(self._who, output.queue_seconds)
 
@@ -201,6 +204,7 @@ class RequestState:
             num_prompt_tokens=len(self.add.prompt_token_ids),
             num_output_tokens=len(self.output_token_ids),
             num_cached_tokens=self._num_cached_tokens,
+            num_leased_tokens=self._num_leased_tokens,
             finish_reason="abort",
         )
         self.stream.push(end, is_ready=True)

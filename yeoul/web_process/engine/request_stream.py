@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from yeoul.messages.requests import Lease
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.engine.generation_output import GenerationOutput
 
@@ -19,8 +20,9 @@ from yeoul.web_process.engine.generation_output import GenerationOutput
 class RequestStream:
     """All choices of all prompts of one call. Lives on one event loop; one reader.
 
-    ``sampling`` is what the caller gave; ``seeds`` are those that hold, one a prompt. With ``final_only`` the reader is not
-    woken before a choice has ended, and gets it whole, unless its deltas are kept apart.
+    ``sampling`` is what the caller gave; ``seeds`` are those that hold, one a prompt; ``leases`` are of the first prompt.
+    With ``final_only`` the reader is not woken before a choice has ended, and gets it whole, unless its deltas are kept
+    apart.
     """
 
     def __init__(
@@ -30,11 +32,13 @@ class RequestStream:
         sampling: SamplingParams,
         seeds: list[int],
         on_close: Callable[[RequestStream], None],
+        leases: list[Lease] | None = None,
     ) -> None:
         self.request_id = request_id
         self.prompts = prompts
         self.sampling = sampling
         self.seeds = seeds
+        self.leases = leases or []
         self._on_close = on_close
         self._pending: dict[tuple[int, int], GenerationOutput] = {}
         self._ready: dict[tuple[int, int], None] = {}

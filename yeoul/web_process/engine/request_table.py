@@ -92,6 +92,16 @@ class RequestTable:
         """The unclosed stream of this id."""
         return self._streams.get(request_id)
 
+    def add_all(self, stream: RequestStream, states: Iterable[RequestState]) -> None:
+        """Sends all requests of a stream to the engine, or none."""
+        try:
+            for state in states:
+                stream.engine_request_ids.append(state.add.request_id)
+                self.add(state)
+        except BaseException:
+            stream.close()
+            raise
+
     def add(self, state: RequestState) -> None:
         """Sends a request to the engine and waits for its outputs."""
         request_id = state.add.request_id

@@ -165,6 +165,7 @@ class _EngineCollector(Collector):
         yield _gauge("num_requests_waiting", "Requests in the waiting queue.", now.num_waiting)
         yield _gauge("num_requests_in_gaps", "Requests of batches, computed when there is nothing else.", now.num_in_gaps)
         yield _gauge("kv_cache_usage_ratio", "Share of the KV-cache blocks in use; 1 is all.", usage)
+        yield _gauge("num_leased_blocks", "Unused KV-cache blocks that a lease keeps.", now.num_leased_blocks)
         yield _gauge("num_kv_cache_blocks", "KV-cache blocks in all.", now.num_blocks)
         yield _counter("engine_steps", "Steps computed.", now.total_steps)
         yield _counter("prompt_tokens", "Prompt tokens taken in.", now.total_prompt_tokens)

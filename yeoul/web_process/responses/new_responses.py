@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -12,6 +12,7 @@ from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.answers.choice_reader import ChoiceReader
 from yeoul.web_process.answers.conversation import Conversation, StartedChat, start_chat
+from yeoul.web_process.answers.lease_marks import leases_by_key
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import ServiceTerms
@@ -73,9 +74,10 @@ async def start_response(
     body = response.body
     if body.wants_logprobs:
         made = made or ()  # so that tokens come one by one: which of them are the text's is seen then
+    leases = leases_by_key(body.prompt_cache_key, body.prompt_cache_retention)
 
     def asked(told: Sequence[InputItem]) -> Conversation:
-        return conversation_of(body, told, response.sampling, num_bytes, made)
+        return replace(conversation_of(body, told, response.sampling, num_bytes, made), leases=leases)
 
     try:
         chat = await start_chat(model, asked(items), terms)

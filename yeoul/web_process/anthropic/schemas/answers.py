@@ -8,6 +8,7 @@ _USAGE = object_of(
     {
         "input_tokens": COUNT,
         "cache_creation_input_tokens": COUNT,
+        "cache_creation": object_of({"ephemeral_5m_input_tokens": COUNT, "ephemeral_1h_input_tokens": COUNT}),
         "cache_read_input_tokens": COUNT,
         "output_tokens": COUNT,
     },

@@ -25,6 +25,7 @@ from yeoul.messages.sampling import (
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.conversation import Conversation
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
+from yeoul.web_process.anthropic.cache_marks import check_marks, leases_of
 from yeoul.web_process.anthropic.schemas.content import CacheControl, Inner, InnerBlock, Message
 from yeoul.web_process.anthropic.schemas.tools import Choice, Tool
 from yeoul.web_process.anthropic.turns import Turns
@@ -85,6 +86,7 @@ class CountTokensRequest(ServedBody, kw_only=True):
     }
 
     def __post_init__(self) -> None:
+        check_marks(self)
         if self.mcp_servers:
             raise InvalidRequestError(
                 "this server calls no MCP servers: let your client do so, and send their tools", param="mcp_servers"
@@ -173,6 +175,7 @@ class CountTokensRequest(ServedBody, kw_only=True):
             template_arguments=self.template_arguments,
             thinking_budget=self.thinking.budget_tokens if self.thinking is not None and self.thinks else None,
             is_continued=self._is_continued,
+            leases=leases_of(self, lambda marked: marked.conversation(sampling, num_bytes)),
         )
 
     def without_effect(self, unread: set[str]) -> list[str]:

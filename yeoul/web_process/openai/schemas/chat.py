@@ -11,6 +11,7 @@ from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import Count, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.conversation import Conversation
+from yeoul.web_process.answers.lease_marks import Retention, leases_by_key
 from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, choose_calls
 from yeoul.web_process.http.request_body import Label, RequestBody
 from yeoul.web_process.openai.schemas.messages import ChatMessage, Messages
@@ -38,6 +39,8 @@ class ChatRequest(SamplingFields, kw_only=True):
     thinking_token_budget: Count | None = None
     verbosity: Label | None = None
     documents: Annotated[list[dict[str, Any]], Meta(max_length=1024)] | None = None
+    prompt_cache_key: Label | None = None
+    prompt_cache_retention: Retention | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
@@ -143,6 +146,7 @@ class ChatRequest(SamplingFields, kw_only=True):
             thinking_budget=self.thinking_token_budget,
             add_special_tokens=self.add_special_tokens is True,
             frame=self.frame(),
+            leases=leases_by_key(self.prompt_cache_key, self.prompt_cache_retention),
         )
 
     def without_effect(self, unread: Collection[str]) -> list[str]:

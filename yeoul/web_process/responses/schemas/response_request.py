@@ -12,6 +12,7 @@ from yeoul.errors import InvalidRequestError
 from yeoul.grammars.structured_output import StructuredOutput
 from yeoul.messages.sampling import Count, MaxTokens, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.answers.lease_marks import Retention
 from yeoul.web_process.answers.sampled_body import SampledBody
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
 from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, choose_calls
@@ -184,7 +185,7 @@ class ResponseRequest(ContextFields, kw_only=True):
     user: Label | None = None
     safety_identifier: Label | None = None
     prompt_cache_key: Label | None = None
-    prompt_cache_retention: Label | None = None
+    prompt_cache_retention: Retention | None = None
     client_metadata: dict[str, Any] | None = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {**ContextFields.inner, "stream_options": ResponseStreamOptions}
