@@ -6,6 +6,7 @@ stands for the way out as well: what an agent tries to reach outside is written 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable
@@ -75,14 +76,18 @@ class ForcingProxy:
         self._thread.join()
         self._http.server_close()
 
+    def said(self, exchange: Exchange) -> str:
+        """What the model is to say; knows the turn from here on."""
+        if not exchange.body.get("tools"):
+            return SIDE_TURN
+        exchange.turn = num_tool_results(exchange.body)
+        return self.turns[exchange.turn]
+
     def forced(self, exchange: Exchange) -> dict[str, Any]:
         """The request with the tokens of its turn; one that generates nothing is left alone."""
         if urlsplit(exchange.path).path not in GENERATING_PATHS:
             return exchange.body
-        text = SIDE_TURN
-        if exchange.body.get("tools"):
-            exchange.turn = num_tool_results(exchange.body)
-            text = self.turns[exchange.turn]
+        text = self.said(exchange)
         answer = httpx.post(f"{self.server_url}/tokenize", json={"prompt": text + self.end, "add_special_tokens": False})
         assert answer.status_code == 200, answer.text
         return exchange.body | {"forced_token_ids": answer.json()["tokens"]}
@@ -101,6 +106,10 @@ def num_tool_results(body: dict[str, Any]) -> int:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     owner: ForcingProxy
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionResetError):  # a client that goes away between two requests
+            super().handle()
 
     def log_message(self, *_: object) -> None:
         """The exchanges are the log."""
