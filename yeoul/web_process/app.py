@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from yeoul import __version__
@@ -13,6 +11,7 @@ from yeoul.web_process.http.authentication import Authentication
 from yeoul.web_process.http.bare_paths import BarePaths
 from yeoul.web_process.http.body_reader import IgnoredFieldsHeader
 from yeoul.web_process.http.error_responses import ErrorShape, ErrorShapes, install_error_handlers
+from yeoul.web_process.http.openapi import DocumentedApp
 from yeoul.web_process.http.origins import Origins
 from yeoul.web_process.http.request_ids import RequestIds
 from yeoul.web_process.http.turnstile import Turnstile
@@ -59,13 +58,18 @@ _ROUTERS = (
 _FORM_PATHS = frozenset({"/v1/files"})
 
 
+def build_routes(context: ServerContext) -> DocumentedApp:
+    """All routes, and what they say of themselves."""
+    # A redirect would be to http:// behind a proxy that ends TLS, and clients lose their key on the way.
+    app = DocumentedApp(title="Yeoul", version=__version__, redirect_slashes=False)
+    for build in _ROUTERS:
+        app.add(build(context))
+    return app
+
+
 def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     """The application around an engine that may still be starting: until it is ready, requests get 503."""
-    # A redirect would be to http:// behind a proxy that ends TLS, and clients lose their key on the way.
-    app = FastAPI(title="Yeoul", version=__version__, docs_url="/docs", redoc_url=None, redirect_slashes=False)
-    routers = [build(context) for build in _ROUTERS]
-    for router in routers:
-        app.include_router(router)
+    app = build_routes(context)
     install_error_handlers(app)
     if context.settings.server.api_key:
         app.add_middleware(Authentication, api_keys=context.settings.server.api_key)
@@ -73,5 +77,4 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     app.add_middleware(Turnstile)
     # Around the framework: browsers ask without a key, and read no answer, the last error's included, that does not allow it.
     guarded = Origins(app, context.settings.server, is_on_loopback=is_on_loopback, form_paths=_FORM_PATHS)
-    paths = (route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
-    return RequestIds(BarePaths(ErrorShapes(AnthropicRequests(guarded), _ERROR_SHAPES), paths), context.room_left)
+    return RequestIds(BarePaths(ErrorShapes(AnthropicRequests(guarded), _ERROR_SHAPES), app.paths), context.room_left)

@@ -204,14 +204,15 @@ class FakeEngineClient(AsyncMPClient):
             finish_reason = "length"
         if finish_reason is not None:
             del self._running[request_id]
-        wants = add.sampling.logprobs
+        wants, asked_for = add.sampling.logprobs, add.sampling.logprob_token_ids
+        new_logprobs = [_logprobs(token) if asked_for is None else _logprobs_of(token, asked_for) for token in tokens]
         prompt_logprobs: list[TokenLogprobs | None] = []
         if add.sampling.prompt_logprobs is not None and num_made == 0:
             prompt_logprobs = [None, *(_logprobs(token) for token in add.prompt_token_ids[1:])]
         return RequestOutput(
             request_id=request_id,
             new_token_ids=tokens,
-            new_logprobs=[_logprobs(token) for token in tokens] if wants is not None else [],
+            new_logprobs=new_logprobs if wants is not None else [],
             prompt_logprobs=prompt_logprobs,
             finish_reason=finish_reason,
             stop_reason=stop_reason,
@@ -223,6 +224,11 @@ class FakeEngineClient(AsyncMPClient):
 def _logprobs(token: int) -> TokenLogprobs:
     """The token itself at one half, and "?" as the likeliest other at minus infinity."""
     return TokenLogprobs([token, token, ord("?")], [math.log(0.5), math.log(0.5), -math.inf], 1)
+
+
+def _logprobs_of(token: int, asked_for: list[int]) -> TokenLogprobs:
+    """The token itself and those that are asked for by their ids, all at one half."""
+    return TokenLogprobs([token, *asked_for], [math.log(0.5)] * (1 + len(asked_for)), 1)
 
 
 def settings(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 from collections.abc import Awaitable, Callable
 
 import httpx
 import openai
 
+from tests.documented_answers import Document, Recorder
 from tests.unit.web_process.fake_engine_client import (
     LIMIT_SECONDS,
     FakeEngine,
@@ -16,12 +19,24 @@ from tests.unit.web_process.fake_engine_client import (
 )
 from tests.unit.web_process.fake_engine_client import until as until
 from yeoul.config.settings import Settings
+from yeoul.web_process.app import build_routes
 from yeoul.web_process.http.listening import bind_listeners, url_of
 from yeoul.web_process.http_server import HttpServer
 from yeoul.web_process.operations.metrics import Metrics
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.database import Database
 from yeoul.web_process.store.tables import TABLES
+
+
+@functools.cache
+def documented() -> Document:
+    """What all servers say of their routes."""
+    chosen = settings()
+    llm = FakeEngine(chosen).llm
+    llm.resolve()
+    with contextlib.closing(Database(chosen.store.data_dir, TABLES)) as database:
+        routes = build_routes(ServerContext(llm, chosen, database, bytes))
+    return Document(routes.openapi())
 
 
 class FakeServer:
@@ -49,6 +64,8 @@ class FakeServer:
         self._database = Database(self.settings.store.data_dir, TABLES)
         self.context = ServerContext(llm, self.settings, self._database, metrics.render)
         self._server = HttpServer(self.context, listeners)
+        self._recorder = Recorder(self._server.config.loaded_app, documented())
+        self._server.config.loaded_app = self._recorder
         self._serving = self._server.start()
         self.http = httpx.AsyncClient(base_url=self.url, timeout=LIMIT_SECONDS)
         key = self.settings.server.api_key[0] if self.settings.server.api_key else "none"
@@ -62,6 +79,7 @@ class FakeServer:
         await self.engine.llm.shutdown()
         await self._serving
         self._database.close()
+        assert not self._recorder.problems, "\n".join(self._recorder.problems)
 
     @property
     def prompt(self) -> str:

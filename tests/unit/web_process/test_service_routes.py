@@ -187,10 +187,11 @@ def test_each_key_has_a_prefix_cache_of_its_own():
 
 def test_the_routes_are_documented():
     async def scene(server: FakeServer) -> None:
-        paths = (await server.http.get("/openapi.json")).json()["paths"]
+        document = (await server.http.get("/openapi.json")).json()
+        paths, schemas = document["paths"], document["components"]["schemas"]
         body = paths["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-        assert "messages" in body["properties"]
-        assert "$ref" not in str(body)
+        assert "messages" in schemas[body["$ref"].removeprefix("#/components/schemas/")]["properties"]
+        assert "openapi.json" in (await server.http.get("/docs")).text
         assert {"/v1/completions", "/v1/models", "/health", "/metrics", "/tokenize", "/detokenize"} <= set(paths)
 
     serve(scene)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
@@ -111,11 +111,21 @@ def numbers_of(model: type[RequestBody]) -> dict[str, bool]:
     inspected = msgspec.inspect.type_info(model)
     assert isinstance(inspected, msgspec.inspect.StructType)
     for field in inspected.fields:
-        kinds = field.type.types if isinstance(field.type, msgspec.inspect.UnionType) else (field.type,)
-        of_numbers = [kind for kind in kinds if not isinstance(kind, msgspec.inspect.NoneType)]
+        of_numbers = [kind for kind in _kinds_of(field.type) if not isinstance(kind, msgspec.inspect.NoneType)]
         if all(isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType) for kind in of_numbers):
             found[field.encode_name] = all(isinstance(kind, msgspec.inspect.IntType) for kind in of_numbers)
     return found
+
+
+def _kinds_of(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
+    """Without what is only said of them."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        yield from _kinds_of(kind.type)
+    elif isinstance(kind, msgspec.inspect.UnionType):
+        for inner in kind.types:
+            yield from _kinds_of(inner)
+    else:
+        yield kind
 
 
 def _read_numbers(fields: dict[str, Any], model: type[RequestBody]) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import Query
 
 from yeoul.errors import InvalidRequestError
+from yeoul.web_process.openai.schemas.kept import BatchObject, FileObject
 
 _LEAST_SECONDS, _MOST_SECONDS = 3600, 2592000  # OpenAI's, of expires_after
 
+After = Annotated[str | None, Query(description="The id behind which the page begins.")]
 
-def page_of(entries: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
-    """A part of a list as OpenAI shows it."""
-    first, last = (entries[0]["id"], entries[-1]["id"]) if entries else (None, None)
-    return {"object": "list", "data": entries, "first_id": first, "last_id": last, "has_more": has_more}
+
+def ends_of(entries: Sequence[FileObject | BatchObject]) -> tuple[str | None, str | None]:
+    """The ids of the first and the last one of a page."""
+    return (entries[0].id, entries[-1].id) if entries else (None, None)
 
 
 def check_expiry(seconds: int) -> int:

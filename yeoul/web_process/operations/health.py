@@ -12,7 +12,7 @@ from yeoul.errors import UnavailableError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.http.openapi import answers_of
-from yeoul.web_process.openai.schemas.answers import SECONDS, VERSION
+from yeoul.web_process.operations.answers import Seconds, Version
 from yeoul.web_process.operations.metrics import CONTENT_TYPE
 from yeoul.web_process.server_context import ServerContext
 
@@ -24,7 +24,7 @@ def health_router(context: ServerContext) -> APIRouter:
     router = APIRouter()
 
     @router.head("/health", include_in_schema=False)
-    @router.get("/health", response_class=Response, responses=answers_of(None))
+    @router.get("/health", response_class=Response, responses=answers_of(None, errors={503}))
     async def health() -> Response:
         """200 while every process lives, drains included; an error with its cause otherwise."""
         context.llm.check_health()
@@ -32,7 +32,7 @@ def health_router(context: ServerContext) -> APIRouter:
         return Response()
 
     @router.head("/ready", include_in_schema=False)
-    @router.get("/ready", response_class=Response, responses=answers_of(None))
+    @router.get("/ready", response_class=Response, responses=answers_of(None, errors={503}))
     async def ready() -> Response:
         """200 while new requests are computed at once."""
         context.llm.check_health()
@@ -43,7 +43,7 @@ def health_router(context: ServerContext) -> APIRouter:
 
     probes: set[asyncio.Task[float]] = set()  # one or none: everybody who asks meanwhile is told of the same token
 
-    @router.get("/health/generate", response_model=None, responses=answers_of(SECONDS))
+    @router.get("/health/generate", response_model=None, responses=answers_of(Seconds, errors={429, 503, 504}))
     async def health_generate() -> dict[str, float]:
         """Makes a token: the seconds that it took. A full queue does not turn it away; needs a key where there are any."""
         if not probes:
@@ -52,12 +52,12 @@ def health_router(context: ServerContext) -> APIRouter:
         probe.add_done_callback(probes.discard)
         return {"seconds": round(await asyncio.shield(probe), 6)}
 
-    @router.get("/version", response_model=None, responses=answers_of(VERSION))
+    @router.get("/version", response_model=None, responses=answers_of(Version, errors=()))
     async def version() -> dict[str, str]:
         """The version of the package."""
         return {"version": __version__}
 
-    @router.get("/metrics", response_class=Response, responses=answers_of(None, media_type="text/plain"))
+    @router.get("/metrics", response_class=Response, responses=answers_of(None, media_type="text/plain", errors=()))
     async def metrics() -> Response:
         """Everything that is counted, for Prometheus."""
         return Response(context.render_metrics(), media_type=CONTENT_TYPE)

@@ -11,48 +11,33 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from yeoul import __version__
-from yeoul.web_process.http.openapi import COUNT, TEXT, answers_of, array_of, object_of
+from yeoul.web_process.http.openapi import answers_of, array_of
+from yeoul.web_process.operations.answers import Loads, ModelInfo, OldLoad, ServerInfo, ServerLoad
 from yeoul.web_process.server_context import ServerContext
-
-_NUMBER = {"type": "number", "minimum": 0}
-_ENTRY = object_of(
-    {
-        "dp_rank": COUNT,
-        "num_running_reqs": COUNT,
-        "num_waiting_reqs": COUNT,
-        "num_used_tokens": COUNT,
-        "max_total_num_tokens": COUNT,
-        "max_running_requests": COUNT,
-        "token_usage": _NUMBER,
-        "cache_hit_rate": _NUMBER,
-    }
-)
-_LOADS = object_of({"timestamp": TEXT, "version": TEXT, "dp_rank_count": COUNT, "loads": array_of(_ENTRY)})
-_INFO = object_of({"version": TEXT, "model_path": TEXT, "served_model_name": TEXT, "max_model_len": COUNT})
 
 
 def load_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the engine."""
     router = APIRouter()
 
-    @router.get("/ping", response_class=Response, responses=answers_of(None))
+    @router.get("/ping", response_class=Response, responses=answers_of(None, errors={503}))
     async def ping() -> Response:
         """SageMaker's name for whether the engine is there; 503 while it starts, an error where it is dead."""
         context.llm.check_health()
         return Response()
 
     @router.head("/live", include_in_schema=False)
-    @router.get("/live", response_class=Response, responses=answers_of(None))
+    @router.get("/live", response_class=Response, responses=answers_of(None, errors=()))
     async def live() -> Response:
         """200 as long as this process answers, start and recovery included: nothing is gained by killing it."""
         return Response()
 
-    @router.get("/load", response_model=None, responses=answers_of(object_of({"server_load": COUNT})))
+    @router.get("/load", response_model=None, responses=answers_of(ServerLoad, errors=()))
     async def load() -> dict[str, int]:
         """vLLM's: how many requests are unfinished."""
         return {"server_load": context.llm.num_unfinished}
 
-    @router.get("/get_load", include_in_schema=False)
+    @router.get("/get_load", response_model=None, deprecated=True, responses=answers_of(array_of(OldLoad), errors=()))
     async def get_load() -> list[dict[str, int]]:
         """SGLang's older form of the same."""
         entry = _entry(context)
@@ -61,21 +46,21 @@ def load_router(context: ServerContext) -> APIRouter:
             "dp_rank": 0, "num_reqs": waiting + running, "num_waiting_reqs": waiting, "num_tokens": entry["num_used_tokens"],
         }]  # fmt: skip
 
-    @router.get("/v1/loads", response_model=None, responses=answers_of(_LOADS))
+    @router.get("/v1/loads", response_model=None, responses=answers_of(Loads, errors=()))
     async def loads() -> dict[str, Any]:
         """SGLang's: what the one engine here is at."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         return {"timestamp": now, "version": __version__, "dp_rank_count": 1, "loads": [_entry(context)]}
 
-    @router.get("/get_server_info", include_in_schema=False)
-    @router.get("/server_info", response_model=None, responses=answers_of(_INFO))
+    @router.get("/get_server_info", response_model=None, deprecated=True, responses=answers_of(ServerInfo, errors={503}))
+    @router.get("/server_info", response_model=None, responses=answers_of(ServerInfo, errors={503}))
     async def server_info() -> dict[str, Any]:
         """What is served, by the name that it was started with, and as what it runs; no key."""
         context.llm.check_health()
         return _info(context)
 
-    @router.get("/get_model_info", include_in_schema=False)
-    @router.get("/model_info", response_model=None, responses=answers_of(object_of({"model_path": TEXT})))
+    @router.get("/get_model_info", response_model=None, deprecated=True, responses=answers_of(ModelInfo, errors={503}))
+    @router.get("/model_info", response_model=None, responses=answers_of(ModelInfo, errors={503}))
     async def model_info() -> dict[str, Any]:
         """SGLang's: what can be asked of the model."""
         return _about_model(context)

@@ -10,8 +10,9 @@ from fastapi import Query
 from yeoul.errors import NotFoundError
 from yeoul.web_process.responses.response_object import encode_json
 
-Limit = Annotated[int, Query(ge=1, le=100)]
-Order = Literal["asc", "desc"]
+Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
+Order = Annotated[Literal["asc", "desc"], Query(description="The oldest first, or the newest.")]
+After = Annotated[str | None, Query(description="The id behind which the page begins.")]
 
 
 class Page(NamedTuple):

@@ -9,7 +9,7 @@ from yeoul.web_process.answers.conversation import read_chat, start_chat
 from yeoul.web_process.anthropic.answer_blocks import encode_json
 from yeoul.web_process.anthropic.errors import BEGINNING
 from yeoul.web_process.anthropic.message_format import MessageFormat
-from yeoul.web_process.anthropic.schemas.answers import ERROR, EVENT, MESSAGE, TOKEN_COUNT
+from yeoul.web_process.anthropic.schemas.answers import EVENTS, AnswerOfMessage, AnthropicError, TokenCount
 from yeoul.web_process.anthropic.schemas.messages import CountTokensRequest, MessagesRequest
 from yeoul.web_process.http.answering import respond
 from yeoul.web_process.http.caller import caller_of
@@ -24,7 +24,7 @@ def messages_router(context: ServerContext) -> APIRouter:
 
     @router.post(
         BEGINNING,
-        responses=answers_of(MESSAGE, streams=True, error=ERROR, event=EVENT),
+        responses=answers_of(AnswerOfMessage, error=AnthropicError, events=EVENTS),
         openapi_extra=body_of(MessagesRequest),
     )
     async def create_message(request: Request) -> Response:
@@ -46,7 +46,7 @@ def messages_router(context: ServerContext) -> APIRouter:
 
     @router.post(
         f"{BEGINNING}/count_tokens",
-        responses=answers_of(TOKEN_COUNT, error=ERROR),
+        responses=answers_of(TokenCount, error=AnthropicError),
         openapi_extra=body_of(CountTokensRequest),
     )
     async def count_tokens(request: Request) -> Response:
@@ -57,6 +57,6 @@ def messages_router(context: ServerContext) -> APIRouter:
         conversation = body.conversation(SamplingParams(), request.state.num_body_bytes)
         token_ids, unread = await read_chat(model, conversation, terms)
         request.state.unknown_fields.note(*body.without_effect(unread))
-        return json_response(encode_json({"input_tokens": len(token_ids)}))
+        return json_response(encode_json(TokenCount(input_tokens=len(token_ids))))
 
     return router

@@ -19,7 +19,7 @@ from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import body_of
 from yeoul.web_process.http.writing import json_response, write_apart
 from yeoul.web_process.ollama.line_format import encode, nanoseconds
-from yeoul.web_process.ollama.schemas.answers import EMBEDDED, EMBEDDING, answers
+from yeoul.web_process.ollama.schemas.answers import Embedded, EmbeddedOne, answers
 from yeoul.web_process.ollama.schemas.others import EmbeddingsRequest, EmbedRequest
 from yeoul.web_process.server_context import ServerContext
 
@@ -30,14 +30,14 @@ def embed_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the engine."""
     router = APIRouter()
 
-    @router.post("/api/embed", responses=answers(EMBEDDED), openapi_extra=body_of(EmbedRequest))
+    @router.post("/api/embed", responses=answers(Embedded), openapi_extra=body_of(EmbedRequest))
     async def embed(request: Request) -> Response:
         """A vector of length 1 for each text."""
         start = time.monotonic()
         body = await context.bodies.read(request, EmbedRequest)
         model, texts = context.find_model(body.model), body.inputs
         if not texts:
-            return json_response(encode({"model": body.model, "embeddings": []}))
+            return json_response(encode(Embedded(model=body.model, embeddings=[])))
         terms = context.terms(caller_of(request), body, model)
         longest = MAX_BYTES_A_TOKEN // 4 * model.llm.limits.max_model_len  # characters that are tokenized in any case
         cuts = body.truncate is not False
@@ -65,16 +65,16 @@ def embed_router(context: ServerContext) -> APIRouter:
 
         return json_response(written() if len(outputs) <= _FEW_VECTORS else await write_apart(written))
 
-    @router.post("/api/embeddings", responses=answers(EMBEDDING), openapi_extra=body_of(EmbeddingsRequest))
+    @router.post("/api/embeddings", responses=answers(EmbeddedOne), openapi_extra=body_of(EmbeddingsRequest))
     async def embed_one(request: Request) -> Response:
         """The older form: one text, one vector."""
         body = await context.bodies.read(request, EmbeddingsRequest)
         model = context.find_model(body.model)
         if not body.prompt:
-            return json_response(encode({"embedding": []}))
+            return json_response(encode(EmbeddedOne(embedding=[])))
         stream = await model.llm.embed([body.prompt], terms=context.terms(caller_of(request), body, model))
         (output,) = await collect(request, stream)
-        return json_response(encode({"embedding": _numbers(output, None)}))
+        return json_response(encode(EmbeddedOne(embedding=_numbers(output, None))))
 
     return router
 

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from yeoul.errors import ForbiddenError, NotFoundError
-from yeoul.web_process.http.openapi import answers_of, body_of
+from yeoul.web_process.http.openapi import OF_BODIES, answers_of, body_of
 from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.ollama.line_format import LINES, encode
 from yeoul.web_process.ollama.model_cards import ModelCards
-from yeoul.web_process.ollama.schemas.answers import RUNNING, SHOWN, STATUS, TAGS, VERSION, answers
+from yeoul.web_process.ollama.schemas.answers import ApiVersion, PullStatus, Running, ShownModel, Tags, answers
 from yeoul.web_process.ollama.schemas.others import ModelRequest
 from yeoul.web_process.server_context import ServerContext
 
@@ -22,6 +22,8 @@ API_VERSION = "0.13.0"
 _GREETING = "Ollama is running"  # some clients compare it
 _GREETING_OF_PAGES = "Yeoul is running: /docs shows its routes, /v1/models and /api/tags what it serves"
 _AT_START = "which model it serves is chosen when it is started, with yeoul serve NAME"
+_OF_NAMES = OF_BODIES | {404}
+_PULLED = answers(PullStatus, errors=_OF_NAMES, in_lines=True)
 # Method and path of what would change the models of a server.
 _REFUSED = (
     ("POST", "/api/push"),
@@ -37,38 +39,37 @@ def models_router(context: ServerContext) -> APIRouter:
     router, cards = APIRouter(), ModelCards(context)
 
     @router.head("/", include_in_schema=False)
-    @router.get("/", response_class=PlainTextResponse, responses=answers_of(None, media_type="text/plain"))
+    @router.get("/", response_class=PlainTextResponse, responses=answers_of(None, media_type="text/plain", errors=()))
     async def greet(request: Request) -> Response:
         """By this Ollama's clients know that somebody is there; a browser is told what there is to see."""
-        is_page = "text/html" in request.headers.get("accept", "")
-        return PlainTextResponse(_GREETING_OF_PAGES if is_page else _GREETING)
+        return PlainTextResponse(_GREETING_OF_PAGES if "text/html" in request.headers.get("accept", "") else _GREETING)
 
     @router.head("/api/version", include_in_schema=False)
-    @router.get("/api/version", response_model=None, responses=answers(VERSION))
+    @router.get("/api/version", response_model=None, responses=answers(ApiVersion, errors=()))
     async def version() -> dict[str, str]:
         """The version of Ollama whose API this is."""
         return {"version": API_VERSION}
 
     @router.head("/api/tags", include_in_schema=False)
-    @router.get("/api/tags", response_model=None, responses=answers(TAGS))
+    @router.get("/api/tags", response_model=None, responses=answers(Tags, errors={503}))
     async def tags() -> dict[str, Any]:
         """The names that requests may use."""
         context.llm.check_health()
         return {"models": await cards.listed()}
 
-    @router.get("/api/ps", response_model=None, responses=answers(RUNNING))
+    @router.get("/api/ps", response_model=None, responses=answers(Running, errors={503}))
     async def running() -> dict[str, Any]:
         """The same: what is served is loaded."""
         context.llm.check_health()
         return {"models": await cards.running()}
 
-    @router.post("/api/show", responses=answers(SHOWN), openapi_extra=body_of(ModelRequest))
+    @router.post("/api/show", responses=answers(ShownModel, errors=_OF_NAMES), openapi_extra=body_of(ModelRequest))
     async def show(request: Request) -> Response:
         """What is known of a model."""
         body = await context.bodies.read(request, ModelRequest)
         return json_response(encode(await cards.shown(context.find_model(body.wanted).name)))
 
-    @router.post("/api/pull", responses=answers(STATUS, lines=True), openapi_extra=body_of(ModelRequest))
+    @router.post("/api/pull", responses=_PULLED, openapi_extra=body_of(ModelRequest))
     async def pull(request: Request) -> Response:
         """Succeeds for what is served, as many clients do this first."""
         body = await context.bodies.read(request, ModelRequest)
@@ -78,7 +79,7 @@ def models_router(context: ServerContext) -> APIRouter:
             error.message += f", and fetches no other: {_AT_START}"
             raise
         media_type = "application/json" if body.stream is False else LINES.decode()
-        return Response(encode({"status": "success"}) + b"\n", media_type=media_type)
+        return Response(encode(PullStatus(status="success")) + b"\n", media_type=media_type)
 
     @router.head("/api/blobs/{digest}", include_in_schema=False)
     async def find_blob(digest: str) -> Response:

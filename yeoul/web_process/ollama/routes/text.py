@@ -17,7 +17,7 @@ from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import body_of
 from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.ollama.line_format import ChatFormat, GenerateFormat, LineFormat, encode, written_time
-from yeoul.web_process.ollama.schemas.answers import CHAT, GENERATED, answers
+from yeoul.web_process.ollama.schemas.answers import ChatAnswer, GeneratedText, answers
 from yeoul.web_process.ollama.schemas.requests import ChatRequest, GenerateRequest, TextRequest
 from yeoul.web_process.server_context import ServerContext
 
@@ -26,7 +26,7 @@ def text_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the engine."""
     router = APIRouter()
 
-    @router.post("/api/chat", responses=answers(CHAT, lines=True), openapi_extra=body_of(ChatRequest))
+    @router.post("/api/chat", responses=answers(ChatAnswer, in_lines=True), openapi_extra=body_of(ChatRequest))
     async def chat(request: Request) -> Response:
         """Answers the last message of a chat, line by line unless stream is false."""
         body = await context.bodies.read(request, ChatRequest)
@@ -35,7 +35,7 @@ def text_router(context: ServerContext) -> APIRouter:
             return _loaded(body.model, {"message": {"role": "assistant", "content": ""}})
         return await answer(request, body, model, ChatFormat)
 
-    @router.post("/api/generate", responses=answers(GENERATED, lines=True), openapi_extra=body_of(GenerateRequest))
+    @router.post("/api/generate", responses=answers(GeneratedText, in_lines=True), openapi_extra=body_of(GenerateRequest))
     async def generate(request: Request) -> Response:
         """Answers a prompt, line by line unless stream is false."""
         body = await context.bodies.read(request, GenerateRequest)

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.http.answering import respond
 from yeoul.web_process.http.caller import caller_of
-from yeoul.web_process.http.openapi import answers_of, body_of
-from yeoul.web_process.openai.schemas.answers import CHAT_COMPLETION
+from yeoul.web_process.http.openapi import answers_of, body_of, events_of
 from yeoul.web_process.openai.schemas.chat import ChatRequest
+from yeoul.web_process.openai.schemas.text_answers import ChatCompletion, ChatCompletionChunk
 from yeoul.web_process.openai.started_answers import start_chat_completion
 from yeoul.web_process.server_context import ServerContext
 
@@ -20,7 +20,9 @@ def chat_router(context: ServerContext) -> APIRouter:
     router = APIRouter()
 
     @router.post(
-        "/v1/chat/completions", responses=answers_of(CHAT_COMPLETION, streams=True), openapi_extra=body_of(ChatRequest)
+        "/v1/chat/completions",
+        responses=answers_of(ChatCompletion, events=events_of(ChatCompletionChunk)),
+        openapi_extra=body_of(ChatRequest),
     )
     async def create_chat_completion(request: Request) -> Response:
         """Answers the last message of a chat."""

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.http.answering import respond
 from yeoul.web_process.http.caller import caller_of
-from yeoul.web_process.http.openapi import answers_of, body_of
-from yeoul.web_process.openai.schemas.answers import COMPLETION
+from yeoul.web_process.http.openapi import answers_of, body_of, events_of
 from yeoul.web_process.openai.schemas.completions import CompletionRequest
+from yeoul.web_process.openai.schemas.text_answers import Completion, CompletionChunk
 from yeoul.web_process.openai.started_answers import start_completion
 from yeoul.web_process.server_context import ServerContext
 
@@ -19,7 +19,11 @@ def completions_router(context: ServerContext) -> APIRouter:
     """The route, bound to the engine."""
     router = APIRouter()
 
-    @router.post("/v1/completions", responses=answers_of(COMPLETION, streams=True), openapi_extra=body_of(CompletionRequest))
+    @router.post(
+        "/v1/completions",
+        responses=answers_of(Completion, events=events_of(CompletionChunk)),
+        openapi_extra=body_of(CompletionRequest),
+    )
     async def create_completion(request: Request) -> Response:
         """Continues a text, or several."""
         body = await context.bodies.read(request, CompletionRequest)

@@ -10,7 +10,7 @@ from yeoul.web_process.http.answering import collect
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
 from yeoul.web_process.http.writing import json_response
-from yeoul.web_process.openai.schemas.answers import EMBEDDINGS
+from yeoul.web_process.openai.schemas.answers import Embeddings
 from yeoul.web_process.openai.schemas.texts import EmbeddingRequest
 from yeoul.web_process.openai.started_answers import start_embeddings
 from yeoul.web_process.server_context import ServerContext
@@ -20,7 +20,7 @@ def embeddings_router(context: ServerContext) -> APIRouter:
     """The route, bound to the engine."""
     router = APIRouter()
 
-    @router.post("/v1/embeddings", responses=answers_of(EMBEDDINGS), openapi_extra=body_of(EmbeddingRequest))
+    @router.post("/v1/embeddings", responses=answers_of(Embeddings), openapi_extra=body_of(EmbeddingRequest))
     async def create_embeddings(request: Request) -> Response:
         """One vector of length 1 for each input."""
         body = await context.bodies.read(request, EmbeddingRequest)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.http.caller import caller_of
-from yeoul.web_process.http.openapi import answers_of
+from yeoul.web_process.http.openapi import OF_BODIES, OF_IDS, answers_of, form_of
 from yeoul.web_process.http.uploads import Upload, read_upload
-from yeoul.web_process.openai.kept import check_expiry, page_of
-from yeoul.web_process.openai.schemas.kept import DELETED_FILE, FILE, FILES, UPLOAD
+from yeoul.web_process.http.writing import json_response
+from yeoul.web_process.openai.json_writing import encode_json
+from yeoul.web_process.openai.kept import After, check_expiry, ends_of
+from yeoul.web_process.openai.schemas.kept import DeletedFile, FileList, FileObject, UploadForm
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.files import Order, StoredFile
 
 Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vision"]
 _TEXTS = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
+
+FileId = Annotated[str, Path(description="The id of a file.")]
 
 
 def files_router(context: ServerContext) -> APIRouter:
@@ -25,44 +29,46 @@ def files_router(context: ServerContext) -> APIRouter:
     router = APIRouter()
     files = context.files
 
-    @router.post("/v1/files", response_model=None, responses=answers_of(FILE), openapi_extra=UPLOAD)
-    async def create_file(request: Request) -> dict[str, Any]:
+    @router.post("/v1/files", responses=answers_of(FileObject, errors=OF_BODIES), openapi_extra=form_of(UploadForm))
+    async def create_file(request: Request) -> Response:
         """Keeps a file, such as the requests of a batch."""
         with files.receive() as incoming:
             upload = await read_upload(request, incoming, files.max_file_bytes)
             purpose, seconds = _purpose_of(upload), _expiry_of(upload)
-            return shown(await incoming.keep(caller_of(request).tenant, upload.filename, purpose, seconds))
+            return _answer(shown(await incoming.keep(caller_of(request).tenant, upload.filename, purpose, seconds)))
 
-    @router.get("/v1/files", response_model=None, responses=answers_of(FILES))
+    @router.get("/v1/files", responses=answers_of(FileList, errors={400, 404}))
     async def list_files(
         request: Request,
-        purpose: str | None = None,
-        after: str | None = None,
-        limit: Annotated[int, Query(ge=1, le=10000)] = 10000,
-        order: Order = "desc",
-    ) -> dict[str, Any]:
+        purpose: Annotated[str | None, Query(description="Only those that are for this.")] = None,
+        after: After = None,
+        limit: Annotated[int, Query(ge=1, le=10000, description="How many at most.")] = 10000,
+        order: Annotated[Order, Query(description="The oldest first, or the newest.")] = "desc",
+    ) -> Response:
         """The files of this key, the newest first; those behind ``after``."""
         tenant = caller_of(request).tenant
         found, has_more = await files.page(tenant, purpose=purpose, after=after, limit=limit, order=order)
-        return page_of([shown(file) for file in found], has_more=has_more)
+        files_of_page = [shown(file) for file in found]
+        first_id, last_id = ends_of(files_of_page)
+        return _answer(FileList(data=files_of_page, first_id=first_id, last_id=last_id, has_more=has_more))
 
-    @router.get("/v1/files/{file_id}", response_model=None, responses=answers_of(FILE))
-    async def get_file(request: Request, file_id: str) -> dict[str, Any]:
+    @router.get("/v1/files/{file_id}", responses=answers_of(FileObject, errors=OF_IDS))
+    async def get_file(request: Request, file_id: FileId) -> Response:
         """What is known of a file."""
-        return shown(await files.find(caller_of(request).tenant, file_id))
+        return _answer(shown(await files.find(caller_of(request).tenant, file_id)))
 
-    @router.delete("/v1/files/{file_id}", response_model=None, responses=answers_of(DELETED_FILE))
-    async def delete_file(request: Request, file_id: str) -> dict[str, Any]:
+    @router.delete("/v1/files/{file_id}", responses=answers_of(DeletedFile, errors=OF_IDS))
+    async def delete_file(request: Request, file_id: FileId) -> Response:
         """Deletes a file, unless a batch still uses it."""
         await files.delete(caller_of(request).tenant, file_id)
-        return {"id": file_id, "object": "file", "deleted": True}
+        return _answer(DeletedFile(id=file_id))
 
     @router.get(
         "/v1/files/{file_id}/content",
         response_class=Response,
-        responses=answers_of(None, media_type="application/octet-stream"),
+        responses=answers_of(None, media_type="application/octet-stream", errors=OF_IDS),
     )
-    async def get_content(request: Request, file_id: str) -> Response:
+    async def get_content(request: Request, file_id: FileId) -> Response:
         """The bytes of a file; of the output of a batch that runs the answers that there are."""
         file = await files.find(caller_of(request).tenant, file_id)
         return StreamingResponse(
@@ -72,19 +78,20 @@ def files_router(context: ServerContext) -> APIRouter:
     return router
 
 
-def shown(file: StoredFile) -> dict[str, Any]:
+def shown(file: StoredFile) -> FileObject:
     """A file as OpenAI shows it."""
-    return {
-        "id": file.id,
-        "object": "file",
-        "bytes": file.num_bytes,
-        "created_at": file.created_at,
-        "expires_at": file.expires_at,
-        "filename": file.filename,
-        "purpose": file.purpose,
-        "status": "processed",
-        "status_details": None,
-    }
+    return FileObject(
+        id=file.id,
+        bytes=file.num_bytes,
+        created_at=file.created_at,
+        expires_at=file.expires_at,
+        filename=file.filename,
+        purpose=file.purpose,
+    )
+
+
+def _answer(answer: FileObject | FileList | DeletedFile) -> Response:
+    return json_response(encode_json(answer))
 
 
 def _purpose_of(upload: Upload) -> str:

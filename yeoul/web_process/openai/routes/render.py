@@ -14,22 +14,23 @@ from yeoul.web_process.engine.admission import check_token_ids, named_as
 from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.engine.ticket import guess_num_tokens
 from yeoul.web_process.http.caller import caller_of
-from yeoul.web_process.http.openapi import answers_of, body_of
+from yeoul.web_process.http.openapi import answers_of, array_of, body_of
 from yeoul.web_process.http.writing import encode_list, json_response, write_apart
 from yeoul.web_process.openai.json_writing import encode_json
-from yeoul.web_process.openai.schemas.answers import PROMPT, RENDERED, RENDERED_LIST
+from yeoul.web_process.openai.schemas.answers import PromptOfChat, RenderedPrompt
 from yeoul.web_process.openai.schemas.chat import ChatRequest
 from yeoul.web_process.openai.schemas.completions import CompletionRequest
 from yeoul.web_process.server_context import ServerContext
 
 _FEW_TOKENS = 4096
+_LIST = array_of(RenderedPrompt)
 
 
 def render_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the tokenizer."""
     router, llm = APIRouter(), context.llm
 
-    @router.post("/v1/chat/completions/render", responses=answers_of(RENDERED), openapi_extra=body_of(ChatRequest))
+    @router.post("/v1/chat/completions/render", responses=answers_of(RenderedPrompt), openapi_extra=body_of(ChatRequest))
     async def render_chat(request: Request) -> Response:
         """The tokens of a chat, as it would be answered."""
         body = await context.bodies.read(request, ChatRequest)
@@ -42,7 +43,7 @@ def render_router(context: ServerContext) -> APIRouter:
             token_ids = check_token_ids(conversation.frame.cut(read, conversation.sampling, llm.limits), llm.limits)
         return await _answer([token_ids], model.name, conversation.sampling, terms, is_list=False)
 
-    @router.post("/v1/completions/render", responses=answers_of(RENDERED_LIST), openapi_extra=body_of(CompletionRequest))
+    @router.post("/v1/completions/render", responses=answers_of(_LIST), openapi_extra=body_of(CompletionRequest))
     async def render_completion(request: Request) -> Response:
         """The tokens of each prompt."""
         body = await context.bodies.read(request, CompletionRequest)
@@ -57,7 +58,7 @@ def render_router(context: ServerContext) -> APIRouter:
                 )
         return await _answer(token_ids, model.name, sampling, terms, is_list=True)
 
-    @router.post("/apply-template", responses=answers_of(PROMPT), openapi_extra=body_of(ChatRequest))
+    @router.post("/apply-template", responses=answers_of(PromptOfChat), openapi_extra=body_of(ChatRequest))
     async def apply_template(request: Request) -> Response:
         """The text of a chat as the model's template writes it."""
         body = await context.bodies.read(request, ChatRequest)
@@ -67,7 +68,7 @@ def render_router(context: ServerContext) -> APIRouter:
             async with ticket.in_time():
                 prompt, unread = await render(model, body.conversation(context.to_sampling(body), num_bytes), terms)
         request.state.unknown_fields.note(*body.without_effect(unread))
-        return json_response(encode_json({"prompt": prompt}))
+        return json_response(encode_json(PromptOfChat(prompt=prompt)))
 
     return router
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.engine.admission import check_text_length, check_token_ids, named_as
@@ -13,7 +11,7 @@ from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, body_of
 from yeoul.web_process.http.writing import encode_list, json_response, write_apart
 from yeoul.web_process.openai.json_writing import encode_json
-from yeoul.web_process.openai.schemas.answers import DETOKENIZED, TOKENIZER, TOKENS
+from yeoul.web_process.openai.schemas.answers import Detokenized, TokenizerInfo, Tokens
 from yeoul.web_process.openai.schemas.texts import DetokenizeRequest, TokenizeRequest
 from yeoul.web_process.server_context import ServerContext
 
@@ -24,7 +22,7 @@ def tokenize_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the tokenizer."""
     router = APIRouter()
 
-    @router.post("/tokenize", responses=answers_of(TOKENS), openapi_extra=body_of(TokenizeRequest))
+    @router.post("/tokenize", responses=answers_of(Tokens), openapi_extra=body_of(TokenizeRequest))
     async def tokenize(request: Request) -> Response:
         """The tokens of a text, or of a chat as the model's template writes it."""
         body = await context.bodies.read(request, TokenizeRequest)
@@ -55,16 +53,17 @@ def tokenize_router(context: ServerContext) -> APIRouter:
 
         return json_response(written() if len(token_ids) <= _FEW_TOKENS else await write_apart(written))
 
-    @router.post("/detokenize", responses=answers_of(DETOKENIZED), openapi_extra=body_of(DetokenizeRequest))
+    @router.post("/detokenize", responses=answers_of(Detokenized), openapi_extra=body_of(DetokenizeRequest))
     async def detokenize(request: Request) -> Response:
         """The text of tokens."""
         body = await context.bodies.read(request, DetokenizeRequest)
         context.find_model(body.model)
         with named_as("tokens"):
             token_ids = check_token_ids(body.tokens, context.llm.limits) if body.tokens else []
-        return json_response(encode_json({"prompt": context.llm.text.tokenizer.decode(token_ids, skip_special_tokens=False)}))
+        prompt = context.llm.text.tokenizer.decode(token_ids, skip_special_tokens=False)
+        return json_response(encode_json(Detokenized(prompt=prompt)))
 
-    @router.get("/tokenizer_info", response_class=Response, responses=answers_of(TOKENIZER))
+    @router.get("/tokenizer_info", responses=answers_of(TokenizerInfo, errors={503}))
     async def tokenizer_info() -> Response:
         """What a client needs to know to count tokens by itself."""
         return json_response(encode_json(_about(context.llm.text, context.llm.limits.max_model_len)))
@@ -72,17 +71,17 @@ def tokenize_router(context: ServerContext) -> APIRouter:
     return router
 
 
-def _about(text: ModelText, max_model_len: int) -> dict[str, Any]:
+def _about(text: ModelText, max_model_len: int) -> TokenizerInfo:
     tokenizer = text.tokenizer
     eos_tokens = [tokenizer.token_text(token_id) for token_id in tokenizer.eos_token_ids]
-    return {
-        "vocab_size": tokenizer.vocab_size,
-        "model_max_length": max_model_len,
-        "bos_token": None if tokenizer.bos_token_id is None else tokenizer.token_text(tokenizer.bos_token_id),
+    return TokenizerInfo(
+        vocab_size=tokenizer.vocab_size,
+        model_max_length=max_model_len,
+        bos_token=None if tokenizer.bos_token_id is None else tokenizer.token_text(tokenizer.bos_token_id),
         # The first under vLLM's name, too: lm-eval counts tokens here where it finds it.
-        "eos_token": next(iter(eos_tokens), None),
-        "eos_tokens": eos_tokens,
-        "special_token_ids": sorted(tokenizer.special_token_ids),
-        "added_tokens": dict(tokenizer.added_tokens),
-        "chat_template": text.template_source,
-    }
+        eos_token=next(iter(eos_tokens), None),
+        eos_tokens=eos_tokens,
+        special_token_ids=sorted(tokenizer.special_token_ids),
+        added_tokens=dict(tokenizer.added_tokens),
+        chat_template=text.template_source,
+    )

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from yeoul.errors import InvalidRequestError, UnavailableError
@@ -15,21 +15,27 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.answers.conversation import read_chat
 from yeoul.web_process.http.answering import respond
 from yeoul.web_process.http.caller import caller_of
-from yeoul.web_process.http.openapi import answers_of, body_of
+from yeoul.web_process.http.openapi import OF_IDS, answers_of, body_of
 from yeoul.web_process.http.sse import EVENT_HEADERS, EVENTS
 from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.responses.background import BackgroundRequest, BackgroundResponses, BackgroundRun
 from yeoul.web_process.responses.event_log import block_of, read_packed
 from yeoul.web_process.responses.kept_responses import KeptResponses
 from yeoul.web_process.responses.new_responses import conversation_of, kept_answer, start_response
-from yeoul.web_process.responses.pages import Limit, Order, Page, page_of
+from yeoul.web_process.responses.pages import After, Limit, Order, Page, page_of
 from yeoul.web_process.responses.response_object import ResponseName, ResponseObject, encode_json
-from yeoul.web_process.responses.schemas.answers import DELETED, INPUT_TOKENS, ITEMS, RESPONSE
+from yeoul.web_process.responses.schemas.answers import DeletedResponse, InputTokens, ItemList
+from yeoul.web_process.responses.schemas.answers import Response as ResponseAnswer
+from yeoul.web_process.responses.schemas.events import EVENTS as EVENTS_OF_RESPONSE
 from yeoul.web_process.responses.schemas.response_request import InputTokensRequest, ResponseRequest
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.response_table import KeptResponse
 
-StartingAfter = Annotated[int | None, Query(ge=-1, le=2**53)]
+ResponseId = Annotated[str, Path(description="The id of a response.")]
+Streams = Annotated[bool, Query(description="Whether to tell it as events, where they are kept.")]
+StartingAfter = Annotated[
+    int | None, Query(ge=-1, le=2**53, description="The sequence number of the event behind which to begin.")
+]
 
 
 class ResponseRoutes:
@@ -123,7 +129,7 @@ class ResponseRoutes:
         if (run := self._background.find(owner, response_id)) is not None:
             await run.cancel()
         await self._kept.responses.delete(owner, response_id)
-        return json_response(encode_json({"id": response_id, "object": "response", "deleted": True}))
+        return json_response(encode_json(DeletedResponse(id=response_id)))
 
     async def input_items(self, request: Request, response_id: str, page: Page) -> Response:
         """What a response was given."""
@@ -139,7 +145,7 @@ class ResponseRoutes:
         conversation = conversation_of(body, found.items, SamplingParams(), found.num_bytes)
         token_ids, unread = await read_chat(model, conversation, context.terms(caller, body, model))
         request.state.unknown_fields.note(*body.without_effect(unread))
-        return json_response(encode_json({"object": "response.input_tokens", "input_tokens": len(token_ids)}))
+        return json_response(encode_json(InputTokens(input_tokens=len(token_ids))))
 
     async def _finished(self, owner: str, response_id: str) -> KeptResponse:
         kept = await self._kept.responses.get(owner, response_id)
@@ -160,36 +166,42 @@ def responses_router(context: ServerContext, kept: KeptResponses) -> APIRouter:
     """The routes, bound to the engine."""
     router, routes = APIRouter(), ResponseRoutes(context, kept)
 
-    @router.post("/v1/responses", responses=answers_of(RESPONSE, streams=True), openapi_extra=body_of(ResponseRequest))
+    @router.post(
+        "/v1/responses",
+        responses=answers_of(ResponseAnswer, events=EVENTS_OF_RESPONSE),
+        openapi_extra=body_of(ResponseRequest),
+    )
     async def create_response(request: Request) -> Response:
         """Answers, whole, as typed events, or in the background."""
         return await routes.create(request)
 
-    @router.post("/v1/responses/input_tokens", responses=answers_of(INPUT_TOKENS), openapi_extra=body_of(InputTokensRequest))
+    @router.post("/v1/responses/input_tokens", responses=answers_of(InputTokens), openapi_extra=body_of(InputTokensRequest))
     async def count_input_tokens(request: Request) -> Response:
         """How many tokens the model would be told."""
         return await routes.input_tokens(request)
 
-    @router.get("/v1/responses/{response_id}", responses=answers_of(RESPONSE, streams=True))
+    @router.get(
+        "/v1/responses/{response_id}", responses=answers_of(ResponseAnswer, events=EVENTS_OF_RESPONSE, errors=OF_IDS | {503})
+    )
     async def get_response(
-        request: Request, response_id: str, stream: bool = False, starting_after: StartingAfter = None
+        request: Request, response_id: ResponseId, stream: Streams = False, starting_after: StartingAfter = None
     ) -> Response:
         """A response that is kept, or, of one in the background, its events behind a sequence number."""
         return await routes.get(request, response_id, stream, starting_after)
 
-    @router.post("/v1/responses/{response_id}/cancel", responses=answers_of(RESPONSE))
-    async def cancel_response(request: Request, response_id: str) -> Response:
+    @router.post("/v1/responses/{response_id}/cancel", responses=answers_of(ResponseAnswer, errors=OF_IDS | {503}))
+    async def cancel_response(request: Request, response_id: ResponseId) -> Response:
         """Ends a response that runs in the background; it keeps what it has."""
         return await routes.cancel(request, response_id)
 
-    @router.delete("/v1/responses/{response_id}", responses=answers_of(DELETED))
-    async def delete_response(request: Request, response_id: str) -> Response:
+    @router.delete("/v1/responses/{response_id}", responses=answers_of(DeletedResponse, errors=OF_IDS))
+    async def delete_response(request: Request, response_id: ResponseId) -> Response:
         """Forgets a response."""
         return await routes.delete(request, response_id)
 
-    @router.get("/v1/responses/{response_id}/input_items", responses=answers_of(ITEMS))
+    @router.get("/v1/responses/{response_id}/input_items", responses=answers_of(ItemList, errors=OF_IDS))
     async def list_input_items(
-        request: Request, response_id: str, limit: Limit = 20, order: Order = "desc", after: str | None = None
+        request: Request, response_id: ResponseId, limit: Limit = 20, order: Order = "desc", after: After = None
     ) -> Response:
         """What a response was given."""
         return await routes.input_items(request, response_id, Page(limit, order, after))
