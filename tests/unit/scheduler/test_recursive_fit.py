@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 
 import pytest
 from hypothesis import given
@@ -40,10 +41,12 @@ def test_what_is_linear_is_found(costs, seed):
 
 @given(COSTS, COSTS, st.integers(0, 1000))
 def test_what_has_changed_is_followed(before, after, seed):
-    fit = taught(varied(seed, 40), before)
-    taught(varied(seed + 1, 100), after, fit)
-    for inputs in varied(seed + 2, 5):
-        assert fit.predict(inputs) == pytest.approx(value_of(after, inputs), abs=0.01 * value_of(after, LARGEST))
+    """Most of the time: a few observations that do not tell two costs apart bring back some of what was believed before."""
+    fit, errors = taught(varied(seed, 40), before), []
+    for inputs in varied(seed + 1, 150):
+        errors.append(abs(fit.predict(inputs) - value_of(after, inputs)) / value_of(after, LARGEST))
+        fit.learn(inputs, value_of(after, inputs))
+    assert statistics.median(errors[50:]) < 0.01
 
 
 @given(COSTS, st.integers(0, 1000), st.integers(-20, 20))
