@@ -20,7 +20,13 @@ WEB = "Web"  # its successor goes on with what is in the folder
 CELLS = [
     pytest.param(2, ("Worker_1", "EngineCore", WEB, "Worker_0"), "SIGKILL", id="everybody of 2 in turn, SIGKILL"),
     *(
-        pytest.param(size, (victim,), how, id=f"{victim} of {size}, {how}", marks=pytest.mark.long)
+        pytest.param(
+            size,
+            (victim,),
+            how,
+            id=f"{victim} of {size}, {how}",
+            marks=pytest.mark.long if how == "SIGKILL" else pytest.mark.chaos,
+        )
         for size, victims in VICTIMS.items()
         for victim in (*victims, WEB)
         for how in HOW
