@@ -28,7 +28,7 @@ STARTERS = {"start_thread", "create_task", "ensure_future", "Thread"}  # a pool'
 # Awaited by whoever starts it, who gets its error.
 AWAITED = {
     "LLM", "LLMStop", "answer_batch", "answer_line", "drain", "end", "finish_requests", "health_generate", "load_text",
-    "run_batch", "send_events", "start", "start_engine", "take_lines", "wait_for_cancel", "wait_for_death",
+    "run_batch", "send_events", "start", "start_engine", "take_jobs", "wait_for_cancel", "wait_for_death",
     "wait_for_engine", "wait_for_signal",
 }  # fmt: skip
 
