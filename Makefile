@@ -52,16 +52,18 @@ check: install-dev
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/unit/test_architecture.py tests/unit/test_no_foreign_code.py
 
+COMPUTING := tests/unit tests/e2e tests/poison $(addprefix tests/processes/,tensor_parallel transport model_files)
+
 # Side by side: the first ones compute, the others mostly wait for processes. Threads that wait for each other sleep, since
 # those that spin take the cores from the other half.
 test: install-dev
 	OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory -j2 test-computing test-waiting
 
 test-computing:
-	$(BIN)/pytest -q tests/unit tests/e2e
+	$(BIN)/pytest -q $(COMPUTING)
 
 test-waiting:
-	$(BIN)/pytest -q tests --ignore tests/unit --ignore tests/e2e
+	$(BIN)/pytest -q tests $(addprefix --ignore ,$(COMPUTING))
 
 test-long: install-dev
 	$(BIN)/pytest -q -m "long and not chaos and not fuzz and not oracle" tests

@@ -67,7 +67,13 @@ def skip_without(name):
 
 
 # nginx asks no server whether it is ready, so that there is nothing to wait for; the page says so.
-@pytest.mark.parametrize(("name", "flags"), [("haproxy", flags_on_the_page()), ("nginx", [])], ids=["haproxy", "nginx"])
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        pytest.param("haproxy", flags_on_the_page(), id="haproxy"),
+        pytest.param("nginx", [], id="nginx", marks=pytest.mark.long),
+    ],
+)
 def test_no_request_fails_while_two_servers_are_restarted_one_after_the_other(name, flags, tmp_path):
     skip_without(name)
     exit_codes = []
