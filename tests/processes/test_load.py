@@ -97,8 +97,8 @@ def test_rounds_of_streams_lose_nothing_and_leave_nothing(server, num_rounds):
         assert settle(server)["yeoul:kv_cache_usage_ratio"] == 0
         wait_for_descriptors(server, before)
         memory.append(pss_bytes(server.tree()))
-    # Three rounds take what a crowd needs at once, in pieces of a megabyte; any number of further ones adds nothing.
-    assert memory[-1] <= memory[2] * 1.03, memory
+    # The first half takes what a crowd needs at once, in pieces of a megabyte or two; further rounds add nothing.
+    assert memory[-1] <= memory[num_rounds // 2] * 1.03, memory
 
 
 def test_an_idle_server_uses_under_one_percent_of_a_core(server):
