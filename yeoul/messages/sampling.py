@@ -19,24 +19,62 @@ _MAX_INT64 = 2**63 - 1
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=_MAX_INT64)]
 Count = Annotated[int, Meta(ge=0, le=_MAX_INT64)]
-MaxTokens = Annotated[int, Meta(ge=1, le=_MAX_INT64)]
-NumChoices = Annotated[int, Meta(ge=1, le=128)]
+MaxTokens = Annotated[int, Meta(ge=1, le=_MAX_INT64, description="How many tokens may be written at most.")]
+MinTokens = Annotated[Count, Meta(description="How many tokens are written at least; only then may anything end the answer.")]
+NumChoices = Annotated[int, Meta(ge=1, le=128, description="How many answers there are to each prompt.")]
 NumLogprobs = Annotated[int, Meta(ge=0, le=20)]
-Temperature = Annotated[float, Meta(ge=0, le=100)]
-TopK = Annotated[int, Meta(ge=-1, le=_MAX_INT64)]
-TopP = Annotated[float, Meta(gt=0, le=1)]
-MinP = Annotated[float, Meta(ge=0, le=1)]
-RepetitionPenalty = Annotated[float, Meta(gt=0, le=100)]
+PromptLogprobs = Annotated[
+    NumLogprobs,
+    Meta(description="Log probabilities of the prompt's tokens, and of so many of the likeliest in their places."),
+]
+Temperature = Annotated[
+    float, Meta(ge=0, le=100, description="How much is left to chance: 0 always takes the likeliest token.")
+]
+TopK = Annotated[
+    int, Meta(ge=-1, le=_MAX_INT64, description="Only so many of the likeliest tokens may be drawn; 0 or -1: all of them.")
+]
+TopP = Annotated[
+    float, Meta(gt=0, le=1, description="Only the likeliest tokens may be drawn, as many as have this probability together.")
+]
+MinP = Annotated[
+    float,
+    Meta(ge=0, le=1, description="Only tokens may be drawn that have this fraction of the likeliest one's probability."),
+]
+RepetitionPenalty = Annotated[
+    float, Meta(gt=0, le=100, description="Above 1, tokens that the prompt or the answer has already are less likely.")
+]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-StopStrings = Annotated[list[str], Meta(max_length=16)]
-StopTokenIds = Annotated[list[Int64], Meta(max_length=128)]
-AllowedTokenIds = Annotated[list[Int64], Meta(min_length=1, max_length=1 << 16)]
-LogprobTokenIds = Annotated[list[Int64], Meta(min_length=1, max_length=20)]
-BadWords = Annotated[list[str], Meta(max_length=128)]
-BadWordTokenIds = Annotated[list[list[Int64]], Meta(max_length=256)]
-ForcedTokenIds = Annotated[list[Int64], Meta(max_length=1 << 20)]
-Grammar = Annotated[str, Meta(max_length=1 << 18)]
-MAX_NUM_LOGIT_BIASES = 1024
+PresencePenalty = Annotated[Penalty, Meta(description="Is taken from the logits of tokens that the answer has already.")]
+FrequencyPenalty = Annotated[
+    Penalty, Meta(description="Is taken from a token's logit as often as the answer has it already.")
+]
+Seed = Annotated[Int64, Meta(description="With the same one the same request has the same answer; default: a random one.")]
+StopStrings = Annotated[list[str], Meta(max_length=16, description="Texts that end the answer.")]
+StopTokenIds = Annotated[list[Int64], Meta(max_length=128, description="Tokens that end the answer.")]
+IncludesStop = Annotated[bool, Meta(description="Whether the answer has the text that ended it.")]
+IgnoresEos = Annotated[
+    bool, Meta(description="Whether the answer goes on behind the tokens with which the model would end it.")
+]
+SkipsSpecialTokens = Annotated[bool, Meta(description="Whether special tokens are left out of the text; default: yes.")]
+AllowedTokenIds = Annotated[
+    list[Int64], Meta(min_length=1, max_length=1 << 16, description="Only these tokens may be drawn.")
+]
+LogprobTokenIds = Annotated[
+    list[Int64],
+    Meta(min_length=1, max_length=20, description="Log probabilities of these tokens, in place of the likeliest ones."),
+]
+BadWords = Annotated[list[str], Meta(max_length=128, description="Texts that are never written.")]
+BadWordTokenIds = Annotated[list[list[Int64]], Meta(max_length=256, description="The `bad_words` as tokens.")]
+ForcedTokenIds = Annotated[
+    list[Int64],
+    Meta(
+        max_length=1 << 20,
+        description="Tokens that come first, whatever the model says; only where the server has `--allow-forced-tokens`.",
+    ),
+]
+Grammar = Annotated[str, Meta(max_length=1 << 18, description="What the answer has to be, as llguidance reads it.")]
+LOGIT_BIASES = Meta(max_length=1024, description="Is added to the tokens' logits, by their ids: from -100 to 100.")
+"""What is said of them, whether their names have become numbers or not."""
 
 
 class ThinkingBudget(msgspec.Struct, frozen=True, array_like=True):
@@ -54,12 +92,8 @@ class ThinkingBudget(msgspec.Struct, frozen=True, array_like=True):
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Sampling parameters of one request. Names and meanings are those of the OpenAI API and of vLLM.
 
-    ``temperature`` 0 is greedy. ``top_k`` 0 (or -1) keeps every token. ``seed`` None is replaced by a random one at the
-    door. ``max_tokens`` None fills the remaining context. ``logprobs`` k returns the chosen token's log probability and
-    those of the k most likely ones, of the model's distribution before penalties and temperature. ``grammar`` is what the
-    answer must be, as llguidance reads it. ``forced_token_ids`` are "sampled" first, whatever the model says. With
-    ``logprob_token_ids`` those tokens' log probabilities are told in place of the likeliest ones'. ``bad_words`` are never
-    written; the door spells them as ``bad_word_token_ids``. ``thinking_budget`` limits what is thought before the answer.
+    ``seed`` None is replaced by a random one at the door, ``max_tokens`` None fills the remaining context. Log probabilities
+    are of the model's distribution before penalties and temperature. The door spells ``bad_words`` as ``bad_word_token_ids``.
     """
 
     n: NumChoices = 1
@@ -68,25 +102,28 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     top_p: TopP = 1.0
     min_p: MinP = 0.0
     repetition_penalty: RepetitionPenalty = 1.0
-    presence_penalty: Penalty = 0.0
-    frequency_penalty: Penalty = 0.0
-    logit_bias: Annotated[dict[int, float], Meta(max_length=MAX_NUM_LOGIT_BIASES)] = {}
-    seed: Int64 | None = None
+    presence_penalty: PresencePenalty = 0.0
+    frequency_penalty: FrequencyPenalty = 0.0
+    logit_bias: Annotated[dict[int, float], LOGIT_BIASES] = {}
+    seed: Seed | None = None
     stop: StopStrings = []
     stop_token_ids: StopTokenIds = []
-    include_stop_str_in_output: bool = False
+    include_stop_str_in_output: IncludesStop = False
     max_tokens: MaxTokens | None = None
-    min_tokens: Count = 0
-    ignore_eos: bool = False
-    logprobs: NumLogprobs | None = None
-    prompt_logprobs: NumLogprobs | None = None
-    skip_special_tokens: bool = True
+    min_tokens: MinTokens = 0
+    ignore_eos: IgnoresEos = False
+    logprobs: Annotated[
+        NumLogprobs | None,
+        Meta(description="Log probabilities of the answer's tokens, and of so many of the likeliest."),
+    ] = None
+    prompt_logprobs: PromptLogprobs | None = None
+    skip_special_tokens: SkipsSpecialTokens = True
     allowed_token_ids: AllowedTokenIds | None = None
     logprob_token_ids: LogprobTokenIds | None = None
     bad_words: BadWords = []
     bad_word_token_ids: BadWordTokenIds = []
     grammar: Grammar | None = None
-    thinking_budget: ThinkingBudget | None = None
+    thinking_budget: Annotated[ThinkingBudget | None, Meta(description="What may be thought before the answer.")] = None
     forced_token_ids: ForcedTokenIds = []
 
     def check(self, vocab_size: int) -> SamplingParams:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from msgspec import Meta
+
+from yeoul.web_process.http.request_body import Label
 
 if TYPE_CHECKING:
     from yeoul.web_process.answers.conversation import Conversation
@@ -13,7 +17,13 @@ MARK = "yeoul_lease_ends_here"
 
 FIVE_MINUTES, HOUR, DAY = 300.0, 3600.0, 86400.0
 
-Retention = Literal["in_memory", "in-memory", "24h"]
+CacheKey = Annotated[
+    Label, Meta(description="Keeps the prompt in the cache for five minutes after each use; any text will do.")
+]
+Retention = Annotated[
+    Literal["in_memory", "in-memory", "24h"],
+    Meta(description="Keeps the prompt in the cache after each use: for five minutes, or for a day with `24h`."),
+]
 
 
 class LeaseMark(NamedTuple):

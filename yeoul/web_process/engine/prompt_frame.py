@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.engine.admission import Limits
 
 AS_MANY_AS_FIT = -1
+
+NumTokensLeft = Annotated[
+    int, Meta(ge=-1, le=2**31 - 1, description="How many tokens are left of a longer prompt; -1: as many as fit.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)

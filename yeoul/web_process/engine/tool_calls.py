@@ -10,7 +10,9 @@ from msgspec import Meta
 from yeoul.errors import InvalidRequestError
 
 # The dollar alone would let a line break by.
-ToolName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.:/-]+$(?!\n)")]
+ToolName = Annotated[
+    str, Meta(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9_.:/-]+$(?!\n)", description="By which calls name it.")
+]
 
 
 class OfferedTool(NamedTuple):

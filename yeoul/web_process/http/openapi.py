@@ -57,6 +57,22 @@ _HEADERS: dict[int, Schema] = {
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
 }
+_REQUEST_ID: Schema = {"x-request-id": {"description": "The request's id.", "schema": {"type": "string"}}}
+_IGNORED_FIELDS: Schema = {
+    "yeoul-ignored-fields": {
+        "description": "The fields of the body that had no effect, separated by commas; only where there are some.",
+        "schema": {"type": "string"},
+    }
+}
+_KEYS: Schema = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "One of the server's API keys, where it has any."},
+    "x-api-key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "The same, as Anthropic's clients send it.",
+    },
+}
 _PLACE = "#/components/schemas/"
 
 
@@ -145,12 +161,15 @@ def answers_of(
         content["application/x-ndjson"] = {"schema": {"description": "Each of the lines.", **_schema_of(lines)}}
     if media_type is not None:
         content[media_type] = {"schema": {"type": "string"}}
-    answers: Answers = {200: {"description": "It went well.", **({"content": content} if content else {})}}
+    headers = _REQUEST_ID | (_IGNORED_FIELDS if set(errors) >= OF_BODIES else {})
+    answers: Answers = {
+        200: {"description": "It went well.", "headers": headers, **({"content": content} if content else {})}
+    }
     for status in sorted(_EVERYWHERE | set(errors)):
         answers[status] = {
             "description": _ERRORS[status],
             "content": {"application/json": {"schema": reference_to(error)}},
-            **({"headers": _HEADERS[status]} if status in _HEADERS else {}),
+            "headers": _REQUEST_ID | _HEADERS.get(status, {}),
         }
     return answers
 
@@ -206,7 +225,11 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     for place, struct in zip(places, structs, strict=True):
         if issubclass(struct, RequestBody):
             _allow_quotes(definitions[names[place]], struct)
+    for definition in definitions.values():
+        _explain_type(definition)
+    document["security"] = [{}, *({name: []} for name in _KEYS)]
     components = document.setdefault("components", {})
+    components["securitySchemes"] = _KEYS
     components["schemas"] = {_short(name): definition for name, definition in definitions.items()}
     assert len(components["schemas"]) == len(definitions), "two structs of a room have the same name"
     for node in _objects_in(document):
@@ -218,6 +241,13 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
 
 def _schema_of(answer: type[msgspec.Struct] | Schema) -> Schema:
     return answer if isinstance(answer, Mapping) else reference_to(answer)
+
+
+def _explain_type(definition: Schema) -> None:
+    """A ``type`` that can be one thing only tells structs apart; most of them are no fields, which could have a sentence."""
+    kind = definition.get("properties", {}).get("type", {})
+    if len(kind.get("enum", ())) == 1:
+        kind.setdefault("description", "What this is.")
 
 
 def _allow_quotes(definition: Schema, struct: type[RequestBody]) -> None:

@@ -44,14 +44,36 @@ _TEXT_FIELDS = frozenset({"prompt", "input", "tokens"})
 Label = Annotated[str, Meta(max_length=1024)]
 """A name, a key or a salt: not the place for text."""
 
-Metadata = Annotated[dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
-"""What a client notes on a thing that is kept, as OpenAI has it."""
+Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
+    Meta(max_length=16, description="What the client notes on it, by names of its own."),
+]
+"""Of a thing that is kept, as OpenAI has it."""
+
+TemplateArguments = Annotated[dict[str, Any], Meta(description="What the model's chat template is told besides, by name.")]
+
+ModelName = Annotated[str, Meta(description="One of the names in `/v1/models`; default: the first.")]
 
 _MAX_PRIORITY = 2**31 - 1
-Priority = Annotated[int, Meta(ge=-_MAX_PRIORITY, le=_MAX_PRIORITY)]
+Priority = Annotated[
+    int,
+    Meta(
+        ge=-_MAX_PRIORITY,
+        le=_MAX_PRIORITY,
+        description="The smaller, the sooner, where the server has `--scheduling-policy priority`; default: 0.",
+    ),
+]
 
-# $ alone would let a line end pass, and with it a header of the client's own.
-RequestId = Annotated[str, Meta(pattern=rf"^{REQUEST_ID}$(?!\n)", max_length=128)]
+CacheSalt = Annotated[Label, Meta(description="Only requests with the same one find each other's prompts in the cache.")]
+
+RequestId = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{REQUEST_ID}$(?!\n)",  # $ alone would let a line end pass, and with it a header of the client's own
+        max_length=128,
+        description="The id of the request, in place of the header `x-request-id`.",
+    ),
+]
 
 Deadline = Annotated[float, Meta(ge=0.001, le=1e6, description="Seconds that it may take, waiting included.")]
 
@@ -65,9 +87,9 @@ class RequestBody(msgspec.Struct, kw_only=True):
 class ServedBody(RequestBody, kw_only=True):
     """What every request to the engine may say of the terms on which it is served."""
 
-    model: str | None = None
+    model: ModelName | None = None
     priority: Priority | None = None
-    cache_salt: Label | None = None
+    cache_salt: CacheSalt | None = None
     deadline_seconds: Deadline | None = None
     request_id: RequestId | None = None
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import Label, RequestBody
 
 MAX_NUM_BLOCKS = 1024
@@ -23,20 +24,30 @@ class CacheControl(RequestBody, kw_only=True):
     """That the prompt up to here will be sent again, and for how long it is to be kept."""
 
     type: Literal["ephemeral"] = "ephemeral"
-    ttl: Literal["5m", "1h"] | None = None
+    ttl: Annotated[
+        Literal["5m", "1h"] | None, says("For how long, from each time that it is sent; default: five minutes.")
+    ] = None
+
+
+CacheMark = Annotated[CacheControl | None, says("That the prompt up to here stays in the cache for a while.")]
 
 
 class InnerBlock(RequestBody, kw_only=True):
     """A block that may stand in a result or in the system prompt: text, a document of text, the name of a tool."""
 
-    type: Label
-    text: str | None = None
-    source: dict[str, Any] | None = None
-    title: str | None = None
-    context: str | None = None
-    tool_name: Label | None = None
-    citations: Any = None
-    cache_control: CacheControl | None = None
+    type: Annotated[
+        Label,
+        says("`text`, `document`, `tool_reference`; in messages `thinking`, `redacted_thinking`, `tool_use`, `tool_result`."),
+    ]
+    text: Annotated[str | None, says("The text.")] = None
+    source: Annotated[dict[str, Any] | None, says("What a document is: its `type` is `text`, and `data` is the text.")] = None
+    title: Annotated[str | None, says("A document's title, which stands before its text.")] = None
+    context: Annotated[
+        str | None, says("What is to be known of a document, which stands between its title and its text.")
+    ] = None
+    tool_name: Annotated[Label | None, says("The tool of which a `tool_reference` tells the model.")] = None
+    citations: Annotated[Any, says("Has no effect.")] = None
+    cache_control: CacheMark = None
 
     inner: ClassVar[dict[str, _Struct]] = {"cache_control": CacheControl}
 
@@ -60,16 +71,16 @@ Inner = str | Annotated[list[InnerBlock], Meta(max_length=MAX_NUM_BLOCKS)]
 class Block(InnerBlock, kw_only=True):
     """A block of a message: besides those above a thought, a call of a tool, or what came of it."""
 
-    thinking: str | None = None
-    signature: str | None = None
-    data: str | None = None
-    id: Label | None = None
-    name: Label | None = None
-    input: dict[str, Any] | None = None
-    tool_use_id: Label | None = None
-    content: Inner | None = None
-    is_error: bool | None = None
-    caller: Any = None
+    thinking: Annotated[str | None, says("What the model thought.")] = None
+    signature: Annotated[str | None, says("As it came with the thought; nobody checks it.")] = None
+    data: Annotated[str | None, says("A thought that only another server can read; it is left out.")] = None
+    id: Annotated[Label | None, says("The id of a call.")] = None
+    name: Annotated[Label | None, says("The name of the tool that is called.")] = None
+    input: Annotated[dict[str, Any] | None, says("The arguments of the call.")] = None
+    tool_use_id: Annotated[Label | None, says("The id of the call whose result this is.")] = None
+    content: Annotated[Inner | None, says("The result.")] = None
+    is_error: Annotated[bool | None, says("Whether the call failed: then the model reads `Error:` before the result.")] = None
+    caller: Annotated[Any, says("Who made the call, as an answer had it.")] = None
 
     inner: ClassVar[dict[str, _Struct]] = {"cache_control": CacheControl, "content": InnerBlock}
 
@@ -88,10 +99,15 @@ class Block(InnerBlock, kw_only=True):
 
 
 class Message(RequestBody, kw_only=True):
-    """One message. A ``system`` message is an instruction that came later than the system prompt."""
+    """One message."""
 
-    role: Literal["user", "assistant", "system"]
-    content: str | Annotated[list[Block], Meta(max_length=MAX_NUM_BLOCKS)]
+    role: Annotated[
+        Literal["user", "assistant", "system"],
+        says("Who speaks; a message of `system` is an instruction that came later than the system prompt."),
+    ]
+    content: Annotated[
+        str | Annotated[list[Block], Meta(max_length=MAX_NUM_BLOCKS)], says("What is said, as a text or in blocks.")
+    ]
 
     inner: ClassVar[dict[str, _Struct]] = {"content": Block}
 

@@ -12,11 +12,12 @@ from yeoul.grammars.structured_output import StructuredOutput
 from yeoul.messages.sampling import (
     Count,
     ForcedTokenIds,
-    Int64,
+    IgnoresEos,
     MaxTokens,
     MinP,
     RepetitionPenalty,
     SamplingParams,
+    Seed,
     StopStrings,
     Temperature,
     TopK,
@@ -26,34 +27,38 @@ from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.conversation import Conversation
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
 from yeoul.web_process.anthropic.cache_marks import check_marks, leases_of
-from yeoul.web_process.anthropic.schemas.content import CacheControl, Inner, InnerBlock, Message
+from yeoul.web_process.anthropic.schemas.content import CacheControl, CacheMark, Inner, InnerBlock, Message
 from yeoul.web_process.anthropic.schemas.tools import Choice, Tool
 from yeoul.web_process.anthropic.turns import Turns
 from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, ToolChoice, choose_calls
-from yeoul.web_process.http.request_body import Label, RequestBody, ServedBody
+from yeoul.web_process.http.openapi import says
+from yeoul.web_process.http.request_body import Label, RequestBody, ServedBody, TemplateArguments
 
 
 class Thinking(RequestBody, kw_only=True):
     """Whether the model thinks first, and how many tokens at most."""
 
-    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
-    budget_tokens: Count | None = None
-    display: Label | None = None
+    type: Annotated[
+        Literal["enabled", "disabled", "adaptive", "between_tools"],
+        says("Whether the model thinks first: all but `disabled` say so."),
+    ]
+    budget_tokens: Annotated[Count | None, says("So many tokens may be thought; then the answer begins.")] = None
+    display: Annotated[Label | None, says("Has no effect: thoughts come as they are.")] = None
 
 
 class OutputFormat(RequestBody, kw_only=True):
     """What an answer has to be."""
 
-    type: Literal["json_schema"]
-    schema: dict[str, Any]
-    name: Label | None = None
+    type: Annotated[Literal["json_schema"], says("A schema is the only kind.")]
+    schema: Annotated[dict[str, Any], says("The JSON schema that the answer has to fit.")]
+    name: Annotated[Label | None, says("Has no effect.")] = None
 
 
 class OutputConfig(RequestBody, kw_only=True):
-    """``effort`` is told to the template."""
+    """What the answer has to be, and how much is thought."""
 
-    effort: Label | None = None
-    format: OutputFormat | None = None
+    effort: Annotated[Label | None, says("How much is to be thought: a word for the model's chat template.")] = None
+    format: Annotated[OutputFormat | None, says("What the answer has to be.")] = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"format": OutputFormat}
 
@@ -61,18 +66,25 @@ class OutputConfig(RequestBody, kw_only=True):
 class CountTokensRequest(ServedBody, kw_only=True):
     """A conversation."""
 
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=4096)]
-    system: Inner | None = None
-    tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
-    tool_choice: Choice | None = None
-    thinking: Thinking | None = None
-    output_config: OutputConfig | None = None
-    output_format: OutputFormat | None = None
-    cache_control: CacheControl | None = None
-    context_management: dict[str, Any] | None = None
-    mcp_servers: list[Any] | None = None
-    thread: dict[str, Any] | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    messages: Annotated[
+        list[Message],
+        Meta(
+            min_length=1,
+            max_length=4096,
+            description="The conversation so far; if its last message is the assistant's, the answer goes on with it.",
+        ),
+    ]
+    system: Annotated[Inner | None, says("What the model is told before all else, as a text or in blocks.")] = None
+    tools: Annotated[list[Tool], Meta(max_length=128, description="What the model may call.")] | None = None
+    tool_choice: Annotated[Choice | None, says("Whether tools are called, and which.")] = None
+    thinking: Annotated[Thinking | None, says("Whether the model thinks before it answers; default: no.")] = None
+    output_config: Annotated[OutputConfig | None, says("What the answer has to be, and how much is thought.")] = None
+    output_format: Annotated[OutputFormat | None, says("The older form of `output_config.format`.")] = None
+    cache_control: CacheMark = None
+    context_management: Annotated[dict[str, Any] | None, says("Has no effect: what is sent is read whole.")] = None
+    mcp_servers: Annotated[list[Any] | None, says("Refused, unless it is empty: this server calls none.")] = None
+    thread: Annotated[dict[str, Any] | None, says("Refused: the whole conversation is to be sent each time.")] = None
+    chat_template_kwargs: TemplateArguments | None = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {
         "messages": Message,
@@ -196,21 +208,23 @@ class CountTokensRequest(ServedBody, kw_only=True):
 class MessagesRequest(CountTokensRequest, kw_only=True):
     """Anthropic's fields, and some of this server's own. What only steers Anthropic's own platform is passed over."""
 
-    max_tokens: MaxTokens
-    stream: bool | None = None
+    max_tokens: Annotated[
+        MaxTokens, says("How many tokens may be written at most, what is thought included; cut to what there is room for.")
+    ]
+    stream: Annotated[bool | None, says("Whether the answer comes piece by piece, as server-sent events.")] = None
     stop_sequences: StopStrings | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     top_k: TopK | None = None
-    metadata: dict[str, Any] | None = None
-    service_tier: Label | None = None
-    inference_geo: Label | None = None
-    speed: Label | None = None
+    metadata: Annotated[dict[str, Any] | None, says("Has no effect.")] = None
+    service_tier: Annotated[Label | None, says("Has no effect.")] = None
+    inference_geo: Annotated[Label | None, says("Has no effect.")] = None
+    speed: Annotated[Label | None, says("Has no effect.")] = None
 
     min_p: MinP | None = None
     repetition_penalty: RepetitionPenalty | None = None
-    seed: Int64 | None = None
-    ignore_eos: bool | None = None
+    seed: Seed | None = None
+    ignore_eos: IgnoresEos | None = None
     forced_token_ids: ForcedTokenIds | None = None
 
     def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:

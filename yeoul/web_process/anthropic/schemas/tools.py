@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from yeoul.web_process.anthropic.schemas.content import CacheControl
+from yeoul.web_process.anthropic.schemas.content import CacheControl, CacheMark
 from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice, ToolName
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import Label, RequestBody
 
 _Struct = type[RequestBody]
@@ -15,20 +16,22 @@ _OF_SERVERS = ("web_search", "web_fetch", "code_execution", "tool_search", "advi
 
 
 class Tool(RequestBody, kw_only=True):
-    """One tool. With ``strict`` its arguments always fit ``input_schema``; with ``defer_loading`` it is there only
-    once a ``tool_reference`` has named it.
-    """
+    """One tool."""
 
     name: ToolName | None = None
-    type: Label | None = None
-    description: str | None = None
-    input_schema: dict[str, Any] | None = None
-    strict: bool | None = None
-    defer_loading: bool | None = None
-    cache_control: CacheControl | None = None
-    eager_input_streaming: bool | None = None
-    allowed_callers: list[str] | None = None
-    input_examples: list[dict[str, Any]] | None = None
+    type: Annotated[
+        Label | None, says("`custom`, which is the default, or a tool that Anthropic runs, which is passed over.")
+    ] = None
+    description: Annotated[str | None, says("What it does, for the model.")] = None
+    input_schema: Annotated[dict[str, Any] | None, says("What its arguments are, as a JSON schema.")] = None
+    strict: Annotated[bool | None, says("Whether its arguments always fit `input_schema`.")] = None
+    defer_loading: Annotated[bool | None, says("Whether the model is told of it only once a `tool_reference` names it.")] = (
+        None
+    )
+    cache_control: CacheMark = None
+    eager_input_streaming: Annotated[bool | None, says("Has no effect: arguments always come as they are written.")] = None
+    allowed_callers: Annotated[list[str] | None, says("Has no effect: only the model calls.")] = None
+    input_examples: Annotated[list[dict[str, Any]] | None, says("Has no effect: the model is not told of them.")] = None
 
     inner: ClassVar[dict[str, _Struct]] = {"cache_control": CacheControl}
 
@@ -58,9 +61,12 @@ class Tool(RequestBody, kw_only=True):
 class Choice(RequestBody, kw_only=True):
     """``tool_choice``. A tool that is named is called once."""
 
-    type: Literal["auto", "any", "tool", "none"]
-    name: str | None = None
-    disable_parallel_tool_use: bool | None = None
+    type: Annotated[
+        Literal["auto", "any", "tool", "none"],
+        says("`auto`, `none`, at least one call with `any`, or one of this very `tool`."),
+    ]
+    name: Annotated[str | None, says("The tool that is to be called.")] = None
+    disable_parallel_tool_use: Annotated[bool | None, says("Whether there is one call at most.")] = None
 
     def __post_init__(self) -> None:
         if self.type == "tool" and self.name is None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from yeoul.web_process.engine.tool_calls import OfferedTool, ToolName
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import Label, RequestBody
 
 _Struct = type[RequestBody]
@@ -15,32 +16,34 @@ _ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 class CalledFunction(RequestBody, kw_only=True):
-    """``index`` is the call's place among those of its message, which the order tells as well."""
+    """What is called, and with what."""
 
-    name: Label
-    arguments: dict[str, Any] | None = None
-    index: int | None = None
+    name: Annotated[Label, says("The tool's name.")]
+    arguments: Annotated[dict[str, Any] | None, says("Its arguments.")] = None
+    index: Annotated[int | None, says("The call's place among those of its message; the order tells it as well.")] = None
 
 
 class ToolCall(RequestBody, kw_only=True):
     """A call that the model made. Ollama's own library forgets the ids."""
 
-    function: CalledFunction
-    id: Label | None = None
-    type: str | None = None
+    function: Annotated[CalledFunction, says("What is called.")]
+    id: Annotated[Label | None, says("By which the result names it.")] = None
+    type: Annotated[str | None, says("Has no effect.")] = None
 
     inner: ClassVar[dict[str, _Struct]] = {"function": CalledFunction}
 
 
 class Message(RequestBody, kw_only=True):
-    """One message. ``tool_name`` says whose result a message of role ``tool`` is."""
+    """One message."""
 
-    role: Label
-    content: str | None = None
-    thinking: str | None = None
-    tool_calls: Annotated[list[ToolCall], Meta(max_length=128)] | None = None
-    tool_name: Label | None = None
-    tool_call_id: Label | None = None
+    role: Annotated[Label, says("`system`, `developer`, `user`, `assistant` or `tool`.")]
+    content: Annotated[str | None, says("What is said.")] = None
+    thinking: Annotated[str | None, says("What the assistant thought.")] = None
+    tool_calls: Annotated[list[ToolCall], Meta(max_length=128, description="The calls that the assistant made.")] | None = (
+        None
+    )
+    tool_name: Annotated[Label | None, says("The tool whose result this is.")] = None
+    tool_call_id: Annotated[Label | None, says("The id of the call whose result this is.")] = None
 
     inner: ClassVar[dict[str, _Struct]] = {"tool_calls": ToolCall}
 
@@ -53,15 +56,15 @@ class ToolFunction(RequestBody, kw_only=True):
     """What a tool is called and takes."""
 
     name: ToolName
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
+    description: Annotated[str | None, says("What it does, for the model.")] = None
+    parameters: Annotated[dict[str, Any] | None, says("What its arguments are, as a JSON schema.")] = None
 
 
 class Tool(RequestBody, kw_only=True):
     """One tool."""
 
-    function: ToolFunction
-    type: str | None = None
+    function: Annotated[ToolFunction, says("What it is called and takes.")]
+    type: Annotated[str | None, says("Has no effect: functions are the only kind.")] = None
 
     inner: ClassVar[dict[str, _Struct]] = {"function": ToolFunction}
 

@@ -5,15 +5,16 @@ What is of how Ollama runs models (``num_ctx``, ``num_gpu`` and others) is passe
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import (
     ForcedTokenIds,
+    FrequencyPenalty,
     MinP,
-    Penalty,
+    PresencePenalty,
     RepetitionPenalty,
     SamplingParams,
     StopStrings,
@@ -22,6 +23,7 @@ from yeoul.messages.sampling import (
 )
 from yeoul.messages.validation import shorten
 from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import RequestBody
 
 Whole = int | float
@@ -32,18 +34,22 @@ _DEFAULTS: dict[str, Any] = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
 
 
 class Options(RequestBody, kw_only=True):
-    """``num_predict`` below 1 fills the context; ``seed`` below 0 is any. ``forced_token_ids``: see ``SamplingParams``."""
+    """How the answer is sampled."""
 
     temperature: Temperature | None = None
-    top_k: Whole | None = None
+    top_k: Annotated[Whole | None, says("Only so many of the likeliest tokens may be drawn; 0 or -1: all of them.")] = None
     top_p: TopP | None = None
     min_p: MinP | None = None
-    seed: Whole | None = None
-    num_predict: Whole | None = None
+    seed: Annotated[
+        Whole | None, says("With the same one the same request has the same answer; below 0, or nothing: a random one.")
+    ] = None
+    num_predict: Annotated[
+        Whole | None, says("How many tokens may be written at most; below 1, or nothing: what there is room for.")
+    ] = None
     stop: str | StopStrings | None = None
     repeat_penalty: RepetitionPenalty | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
+    presence_penalty: PresencePenalty | None = None
+    frequency_penalty: FrequencyPenalty | None = None
     forced_token_ids: ForcedTokenIds | None = None
 
 

@@ -6,20 +6,38 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import RequestBody, ServedBody
+from yeoul.web_process.ollama.schemas.names import TaggedName
 from yeoul.web_process.ollama.schemas.options import Options
 
 MAX_NUM_INPUTS = 2048
 
 
 class EmbedRequest(ServedBody, kw_only=True):
-    """``POST /api/embed``. ``truncate`` is the default: of what does not fit the beginning is taken."""
+    """``POST /api/embed``."""
 
-    model: str
-    input: str | Annotated[list[str], Meta(max_length=MAX_NUM_INPUTS)] | None = None
-    truncate: bool | None = None
-    dimensions: Annotated[int, Meta(ge=0, le=1 << 20)] | None = None
-    options: Options | None = None
+    model: TaggedName
+    input: Annotated[
+        str | Annotated[list[str], Meta(max_length=MAX_NUM_INPUTS)] | None,
+        says("A text or several; without any this only asks for the model to be loaded."),
+    ] = None
+    truncate: Annotated[
+        bool | None,
+        says("Whether of a text that does not fit the beginning is taken, which is the default, or it is refused."),
+    ] = None
+    dimensions: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=1 << 20,
+                description="So many first values of a vector are kept, and its length made 1 again; 0: all.",
+            ),
+        ]
+        | None
+    ) = None
+    options: Annotated[Options | None, says("Has no effect: vectors are not sampled.")] = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"options": Options}
 
@@ -32,20 +50,20 @@ class EmbedRequest(ServedBody, kw_only=True):
 class EmbeddingsRequest(ServedBody, kw_only=True):
     """``POST /api/embeddings``, the older form for one text."""
 
-    model: str
-    prompt: str | None = None
-    options: Options | None = None
+    model: TaggedName
+    prompt: Annotated[str | None, says("The text; without it this only asks for the model to be loaded.")] = None
+    options: Annotated[Options | None, says("Has no effect: vectors are not sampled.")] = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"options": Options}
 
 
 class ModelRequest(RequestBody, kw_only=True):
-    """What is about a model: ``name`` is the older ``model``."""
+    """What is about a model."""
 
-    model: str | None = None
-    name: str | None = None
-    verbose: bool | None = None
-    stream: bool | None = None
+    model: TaggedName | None = None
+    name: Annotated[str | None, says("The older name of `model`.")] = None
+    verbose: Annotated[bool | None, says("Has no effect.")] = None
+    stream: Annotated[bool | None, says("Whether a pull is answered in lines, which is the default.")] = None
 
     def __post_init__(self) -> None:
         if not (self.model or self.name):

@@ -13,8 +13,10 @@ from yeoul.messages.sampling import NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.conversation import Conversation
 from yeoul.web_process.engine.tool_calls import ToolChoice, choose_calls
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import RequestBody, ServedBody
 from yeoul.web_process.ollama.schemas.messages import Message, Tool, for_template
+from yeoul.web_process.ollama.schemas.names import TaggedName
 from yeoul.web_process.ollama.schemas.options import Options, sampling_of
 
 _NOT_HERE = {
@@ -24,14 +26,16 @@ _NOT_HERE = {
 
 
 class TextRequest(ServedBody, kw_only=True):
-    """What chats and completions share. ``stream`` is the default here; ``format`` is ``json`` or a schema."""
+    """What chats and completions share."""
 
-    stream: bool | None = None
-    format: str | dict[str, Any] | None = None
-    options: Options | None = None
-    think: bool | str | None = None
-    logprobs: bool | None = None
-    top_logprobs: NumLogprobs | None = None
+    stream: Annotated[bool | None, says("Whether the answer comes piece by piece, as lines of JSON; default: yes.")] = None
+    format: Annotated[str | dict[str, Any] | None, says("What the answer has to be: `json`, or a JSON schema.")] = None
+    options: Annotated[Options | None, says("How the answer is sampled.")] = None
+    think: Annotated[
+        bool | str | None, says("Whether, or how much, the model thinks first; default: what its chat template says.")
+    ] = None
+    logprobs: Annotated[bool | None, says("Whether the answer has the log probabilities of its tokens.")] = None
+    top_logprobs: Annotated[NumLogprobs | None, says("Of so many of the likeliest tokens, too.")] = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"options": Options}
 
@@ -92,9 +96,17 @@ class TextRequest(ServedBody, kw_only=True):
 class ChatRequest(TextRequest, kw_only=True):
     """``POST /api/chat``. Without messages it only asks for the model to be loaded."""
 
-    model: str
-    messages: Annotated[list[Message], Meta(max_length=4096)] | None = None
-    tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
+    model: TaggedName
+    messages: (
+        Annotated[
+            list[Message],
+            Meta(
+                max_length=4096, description="The conversation so far; without it this only asks for the model to be loaded."
+            ),
+        ]
+        | None
+    ) = None
+    tools: Annotated[list[Tool], Meta(max_length=128, description="What the model may call.")] | None = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {**TextRequest.inner, "messages": Message, "tools": Tool}
 
@@ -116,13 +128,13 @@ class GenerateRequest(TextRequest, kw_only=True):
     With ``raw`` the prompt is all that the model reads; with ``suffix`` the answer is what fits between both.
     """
 
-    model: str
-    prompt: str | None = None
-    system: str | None = None
-    suffix: str | None = None
-    raw: bool | None = None
-    template: str | None = None
-    context: list[int] | None = None
+    model: TaggedName
+    prompt: Annotated[str | None, says("What the user says; without it this only asks for the model to be loaded.")] = None
+    system: Annotated[str | None, says("What the model is told before.")] = None
+    suffix: Annotated[str | None, says("What stands behind the gap that the answer fills, for models that can.")] = None
+    raw: Annotated[bool | None, says("Whether the model reads the prompt as it is, without a chat template.")] = None
+    template: Annotated[str | None, says("Refused: the model's own chat template is used.")] = None
+    context: Annotated[list[int] | None, says("Refused: an older conversation is to be sent as messages.")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

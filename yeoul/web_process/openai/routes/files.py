@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
@@ -13,12 +13,19 @@ from yeoul.web_process.http.openapi import OF_BODIES, OF_IDS, answers_of, form_o
 from yeoul.web_process.http.uploads import Upload, read_upload
 from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.openai.json_writing import encode_json
-from yeoul.web_process.openai.kept import After, check_expiry, ends_of
-from yeoul.web_process.openai.schemas.kept import DeletedFile, FileList, FileObject, UploadForm
+from yeoul.web_process.openai.kept import After, ends_of
+from yeoul.web_process.openai.schemas.kept import (
+    LEAST_SECONDS,
+    MOST_SECONDS,
+    DeletedFile,
+    FileList,
+    FileObject,
+    Purpose,
+    UploadForm,
+)
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.files import Order, StoredFile
 
-Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vision"]
 _TEXTS = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
 
 FileId = Annotated[str, Path(description="The id of a file.")]
@@ -113,4 +120,7 @@ def _expiry_of(upload: Upload) -> int | None:
         return None
     if anchor != "created_at":
         raise InvalidRequestError("expires_after[anchor] has to be 'created_at'", param="expires_after")
-    return check_expiry(int(seconds) if seconds.isdecimal() and len(seconds) < 12 else -1)
+    if not (seconds.isdecimal() and len(seconds) < 12 and LEAST_SECONDS <= int(seconds) <= MOST_SECONDS):
+        message = f"expires_after[seconds] has to be a whole number from {LEAST_SECONDS} to {MOST_SECONDS}"
+        raise InvalidRequestError(message, param="expires_after")
+    return int(seconds)

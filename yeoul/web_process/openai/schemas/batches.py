@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import Label, Metadata, RequestBody
-from yeoul.web_process.openai.kept import check_expiry
+from yeoul.web_process.openai.schemas.kept import KeptSeconds
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
 _MOST_DAYS = 30
@@ -18,24 +19,26 @@ _MOST_DAYS = 30
 class OutputExpiry(RequestBody, kw_only=True):
     """How long the files of a batch's answers are kept."""
 
-    anchor: Literal["created_at"]
-    seconds: int
+    anchor: Annotated[Literal["created_at"], says("From when the time counts: when the file was made.")]
+    seconds: KeptSeconds
 
 
 class BatchRequest(RequestBody, kw_only=True):
-    """OpenAI's fields. A window may have any length up to 30 days: ``30m``, ``24h``, ``7d``."""
+    """OpenAI's fields, with windows of any length up to 30 days."""
 
-    input_file_id: Label
-    endpoint: Literal["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"]
-    completion_window: Annotated[str, Meta(max_length=8)]
+    input_file_id: Annotated[Label, says("The file of the requests, one a line.")]
+    endpoint: Annotated[
+        Literal["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"],
+        says("The route that all of them are for."),
+    ]
+    completion_window: Annotated[
+        str,
+        Meta(max_length=8, description="In which time they are to be answered: up to 30 days, such as `30m`, `24h` or `7d`."),
+    ]
     metadata: Metadata | None = None
-    output_expires_after: OutputExpiry | None = None
+    output_expires_after: Annotated[OutputExpiry | None, says("How long the files of the answers are kept.")] = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"output_expires_after": OutputExpiry}
-
-    def __post_init__(self) -> None:
-        if self.output_expires_after is not None:
-            check_expiry(self.output_expires_after.seconds)
 
     @property
     def window_seconds(self) -> int:

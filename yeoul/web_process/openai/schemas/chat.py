@@ -11,9 +11,10 @@ from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import Count, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.conversation import Conversation
-from yeoul.web_process.answers.lease_marks import Retention, leases_by_key
+from yeoul.web_process.answers.lease_marks import CacheKey, Retention, leases_by_key
 from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, choose_calls
-from yeoul.web_process.http.request_body import Label, RequestBody
+from yeoul.web_process.http.openapi import says
+from yeoul.web_process.http.request_body import Label, RequestBody, TemplateArguments
 from yeoul.web_process.openai.schemas.messages import ChatMessage, Messages
 from yeoul.web_process.openai.schemas.sampling_fields import SamplingFields
 from yeoul.web_process.openai.schemas.tools import Function, Functions, Tool, Tools, choice_of_function, tool_choice_of
@@ -25,25 +26,47 @@ class ChatRequest(SamplingFields, kw_only=True):
     """OpenAI's fields, and those that vLLM added. What only steers OpenAI's own platform is passed over."""
 
     messages: Messages
-    logprobs: bool | None = None
-    top_logprobs: NumLogprobs | None = None
-    max_completion_tokens: Count | None = None
+    logprobs: Annotated[bool | None, says("Whether the answer has the log probabilities of its tokens.")] = None
+    top_logprobs: Annotated[NumLogprobs | None, says("Of so many of the likeliest tokens, too; needs `logprobs`.")] = None
+    max_completion_tokens: Annotated[
+        Count | None, says("How many tokens may be written at most, what is thought included; goes before `max_tokens`.")
+    ] = None
     tools: Tools | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
+    tool_choice: Annotated[
+        str | dict[str, Any] | None,
+        says("`auto`, `none`, `required`, the function that is to be called, or `allowed_tools`."),
+    ] = None
+    parallel_tool_calls: Annotated[bool | None, says("Whether there may be more than one call.")] = None
     functions: Functions | None = None
-    function_call: str | dict[str, Any] | None = None
-    modalities: list[str] | None = None
-    reasoning_effort: Label | None = None
-    include_reasoning: bool | None = None
-    thinking_token_budget: Count | None = None
-    verbosity: Label | None = None
-    documents: Annotated[list[dict[str, Any]], Meta(max_length=1024)] | None = None
-    prompt_cache_key: Label | None = None
+    function_call: Annotated[
+        str | dict[str, Any] | None,
+        says("The older form of `tool_choice`: `auto`, `none`, or an object with the `name` of a function."),
+    ] = None
+    modalities: Annotated[list[str] | None, says("Only `text` is written.")] = None
+    reasoning_effort: Annotated[
+        Label | None, says("How much is to be thought: a word for the model's chat template; `none` switches thinking off.")
+    ] = None
+    include_reasoning: Annotated[bool | None, says("Whether the answer has what was thought; it is counted in any case.")] = (
+        None
+    )
+    thinking_token_budget: Annotated[Count | None, says("So many tokens may be thought; then the answer begins.")] = None
+    verbosity: Annotated[Label | None, says("How long the answer is to be: a word for the model's chat template.")] = None
+    documents: (
+        Annotated[
+            list[dict[str, Any]],
+            Meta(max_length=1024, description="Documents for the model's chat template, which has to read them."),
+        ]
+        | None
+    ) = None
+    prompt_cache_key: CacheKey | None = None
     prompt_cache_retention: Retention | None = None
-    add_generation_prompt: bool | None = None
-    continue_final_message: bool | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    add_generation_prompt: Annotated[
+        bool | None, says("Whether the prompt ends with the beginning of the assistant's message; default: yes.")
+    ] = None
+    continue_final_message: Annotated[
+        bool | None, says("Whether the answer goes on with the last message, the assistant's.")
+    ] = None
+    chat_template_kwargs: TemplateArguments | None = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {
         **SamplingFields.inner,

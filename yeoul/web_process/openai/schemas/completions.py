@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import Int64, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.openai.schemas.prompts import Prompts, as_prompts
 from yeoul.web_process.openai.schemas.sampling_fields import SamplingFields
 
@@ -16,9 +19,11 @@ class CompletionRequest(SamplingFields, kw_only=True):
     """OpenAI's fields; ``prompt`` is a string, a list of token ids, or a list of either."""
 
     prompt: Prompts
-    suffix: str | None = None
-    logprobs: NumLogprobs | None = None
-    best_of: Int64 | None = None
+    suffix: Annotated[str | None, says("What stands behind the gap that the answer fills, for models that can.")] = None
+    logprobs: Annotated[
+        NumLogprobs | None, says("Log probabilities of the answer's tokens, and of so many of the likeliest.")
+    ] = None
+    best_of: Annotated[Int64 | None, says("Has to be as much as `n`: answers are not ranked.")] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

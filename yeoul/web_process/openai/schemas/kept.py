@@ -13,6 +13,10 @@ HasMore = Annotated[bool, says("Whether there are more behind the last one.")]
 FirstId = Annotated[str | None, says("The id of the first one; null where there are none.")]
 LastId = Annotated[str | None, says("The id of the last one, to be sent as `after`; null where there are none.")]
 
+Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vision"]
+LEAST_SECONDS, MOST_SECONDS = 3600, 2592000  # OpenAI's
+KeptSeconds = Annotated[int, msgspec.Meta(ge=LEAST_SECONDS, le=MOST_SECONDS, description="After so many seconds.")]
+
 
 class FileObject(msgspec.Struct, kw_only=True):
     """A file that is kept."""
@@ -112,10 +116,8 @@ class UploadForm(msgspec.Struct, kw_only=True):
     """The form of a file."""
 
     file: Annotated[str, msgspec.Meta(description="The file.", extra_json_schema={"format": "binary"})]
-    purpose: Annotated[str, says("What it is for, such as `batch`.")]
+    purpose: Annotated[Purpose, says("What it is for.")]
     expires_after_anchor: Annotated[
         Literal["created_at"] | UnsetType, says("From when the time counts after which it is deleted.")
     ] = msgspec.field(name="expires_after[anchor]", default=UNSET)
-    expires_after_seconds: Annotated[Count | UnsetType, says("After so many seconds.")] = msgspec.field(
-        name="expires_after[seconds]", default=UNSET
-    )
+    expires_after_seconds: KeptSeconds | UnsetType = msgspec.field(name="expires_after[seconds]", default=UNSET)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from yeoul.messages.validation import kind_of
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import Label, RequestBody
 
 MAX_NUM_ENTRIES_OF_ARGUMENTS = 32768
@@ -22,10 +23,10 @@ _THOUGHT_TYPES = ("thinking", "reasoning")
 class ContentPart(RequestBody, kw_only=True):
     """A part of a message's content: text, why an assistant refused, or what it thought."""
 
-    type: str
-    text: str | None = None
-    refusal: str | None = None
-    thinking: str | list[dict[str, Any]] | None = None
+    type: Annotated[str, says("`text` (or `input_text`, `output_text`), `refusal`, or `thinking` (or `reasoning`).")]
+    text: Annotated[str | None, says("The text.")] = None
+    refusal: Annotated[str | None, says("Why the assistant refused.")] = None
+    thinking: Annotated[str | list[dict[str, Any]] | None, says("What the assistant thought.")] = None
 
     def __post_init__(self) -> None:
         if self.is_thought:
@@ -56,18 +57,33 @@ class ContentPart(RequestBody, kw_only=True):
 class ChatMessage(RequestBody, kw_only=True):
     """One message. What an assistant thought has a name at every server: all are taken, since clients send answers back."""
 
-    role: Role
-    content: str | Annotated[list[ContentPart], Meta(max_length=1024)] | None = None
-    name: Label | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    reasoning_details: Annotated[list[dict[str, Any]], Meta(max_length=1024)] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: Label | None = None
-    function_call: dict[str, Any] | None = None
-    prefix: bool | None = None
-    partial: bool | None = None
+    role: Annotated[Role, says("Who speaks.")]
+    content: Annotated[
+        str | Annotated[list[ContentPart], Meta(max_length=1024)] | None, says("What is said, as a text or in parts.")
+    ] = None
+    name: Annotated[Label | None, says("The speaker's name, or the function's whose result this is.")] = None
+    refusal: Annotated[str | None, says("Why the assistant refused.")] = None
+    reasoning_content: Annotated[str | None, says("What the assistant thought, as DeepSeek and SGLang name it.")] = None
+    reasoning: Annotated[str | None, says("What the assistant thought, as vLLM names it.")] = None
+    reasoning_details: (
+        Annotated[
+            list[dict[str, Any]],
+            Meta(
+                max_length=1024,
+                description="What the assistant thought, in pieces with a `text` or a `summary`, as OpenRouter sends it.",
+            ),
+        ]
+        | None
+    ) = None
+    tool_calls: Annotated[list[dict[str, Any]] | None, says("The calls that the assistant made.")] = None
+    tool_call_id: Annotated[Label | None, says("The id of the call whose result this is.")] = None
+    function_call: Annotated[dict[str, Any] | None, says("The call that the assistant made, in the older form.")] = None
+    prefix: Annotated[
+        bool | None, says("Whether the answer goes on with this message, the last one, as DeepSeek and Mistral say it.")
+    ] = None
+    partial: Annotated[bool | None, says("Whether the answer goes on with this message, the last one, as Qwen says it.")] = (
+        None
+    )
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"content": ContentPart}
 
@@ -135,4 +151,4 @@ def _check_call(call: dict[str, Any]) -> None:
         raise ValueError(f"the arguments of a tool call have more than {MAX_NUM_ENTRIES_OF_ARGUMENTS} entries; send fewer")
 
 
-Messages = Annotated[list[ChatMessage], Meta(min_length=1, max_length=4096)]
+Messages = Annotated[list[ChatMessage], Meta(min_length=1, max_length=4096, description="The conversation so far.")]

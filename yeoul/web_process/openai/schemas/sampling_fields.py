@@ -5,54 +5,70 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
-from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import (
-    MAX_NUM_LOGIT_BIASES,
+    LOGIT_BIASES,
     BadWords,
     Count,
+    IncludesStop,
     LogprobTokenIds,
     NumChoices,
-    NumLogprobs,
+    PromptLogprobs,
     SamplingParams,
+    SkipsSpecialTokens,
 )
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
-from yeoul.web_process.engine.prompt_frame import PromptFrame, frame_of
+from yeoul.web_process.engine.prompt_frame import NumTokensLeft, PromptFrame, frame_of
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import Label, RequestBody
 from yeoul.web_process.openai.schemas.structured import StructuredFields
 
 
 class StreamOptions(RequestBody, kw_only=True):
-    """OpenAI's ``stream_options``, and vLLM's ``continuous_usage_stats``; obfuscation is accepted and not done."""
+    """OpenAI's ``stream_options``, and vLLM's ``continuous_usage_stats``."""
 
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
-    continuous_usage_stats: bool | None = None
+    include_usage: Annotated[bool | None, says("Whether an event before the last one has the usage.")] = None
+    include_obfuscation: Annotated[bool | None, says("Has no effect.")] = None
+    continuous_usage_stats: Annotated[bool | None, says("Whether every event has the usage so far.")] = None
 
 
 class SamplingFields(StructuredFields, kw_only=True):
     """What completions and chats have besides: OpenAI's fields, and those that vLLM added."""
 
     n: NumChoices | None = None
-    logit_bias: Annotated[dict[str, float], Meta(max_length=MAX_NUM_LOGIT_BIASES)] | None = None
-    max_tokens: Count | None = None
-    stream_options: StreamOptions | None = None
-    service_tier: Label | None = None
+    logit_bias: Annotated[dict[str, float], LOGIT_BIASES] | None = None
+    max_tokens: Annotated[
+        Count | None, says("How many tokens may be written at most; 0: the prompt alone is computed, or scored.")
+    ] = None
+    stream_options: Annotated[StreamOptions | None, says("What a stream tells besides.")] = None
+    service_tier: Annotated[Label | None, says("Has no effect: there is one tier, `default`.")] = None
 
-    include_stop_str_in_output: bool | None = None
-    skip_special_tokens: bool | None = None
-    add_special_tokens: bool | None = None
-    return_tokens_as_token_ids: bool | None = None
+    include_stop_str_in_output: IncludesStop | None = None
+    skip_special_tokens: SkipsSpecialTokens | None = None
+    add_special_tokens: Annotated[
+        bool | None, says("Whether the tokenizer adds its own tokens to the prompt; default: yes, but not in chats.")
+    ] = None
+    return_tokens_as_token_ids: Annotated[
+        bool | None, says("Whether log probabilities name tokens as `token_id:7` in place of their texts.")
+    ] = None
     logprob_token_ids: LogprobTokenIds | None = None
     bad_words: BadWords | None = None
-    echo: bool | None = None
-    prompt_logprobs: NumLogprobs | None = None
-    return_token_ids: bool | None = None
-    return_prompt_text: bool | None = None
-    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    truncation_side: Literal["left", "right"] | None = None
+    echo: Annotated[
+        bool | None,
+        says("Whether the answer begins with the prompt; in a chat with the last message, if it is the assistant's."),
+    ] = None
+    prompt_logprobs: PromptLogprobs | None = None
+    return_token_ids: Annotated[
+        bool | None, says("Whether the answer has the ids of the prompt's tokens and of its own.")
+    ] = None
+    return_prompt_text: Annotated[bool | None, says("Whether the answer has the prompt as the model got it.")] = None
+    truncate_prompt_tokens: NumTokensLeft | None = None
+    truncation_side: Annotated[
+        Literal["left", "right"] | None,
+        says("Where a prompt that is too long is cut: at its beginning, `left`, which is the default, or at its end."),
+    ] = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"stream_options": StreamOptions}
 

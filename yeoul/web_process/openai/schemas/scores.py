@@ -8,15 +8,16 @@ from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import Count
-from yeoul.web_process.engine.prompt_frame import AS_MANY_AS_FIT
+from yeoul.web_process.engine.prompt_frame import AS_MANY_AS_FIT, NumTokensLeft
 from yeoul.web_process.engine.reranker import Pairs
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import ServedBody
 
 MAX_NUM_DOCUMENTS = 2048
 _TEXT_SCHEMA: dict[str, Any] = {
     "anyOf": [
         {"type": "string"},
-        {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+        {"type": "object", "properties": {"text": {"type": "string", "description": "The text."}}, "required": ["text"]},
     ]
 }
 Texts = Annotated[Any, Meta(extra_json_schema={"type": "array", "items": _TEXT_SCHEMA, "minItems": 1})]
@@ -29,24 +30,27 @@ _SIDES = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), 
 
 
 class JudgingBody(ServedBody, kw_only=True):
-    """What scores and ranks share. ``instruction`` tells the model what a good document is, where its prompt has it."""
+    """What scores and ranks share."""
 
-    instruction: str | None = None
-    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    truncation_side: Literal["right"] | None = None
-    use_activation: bool | None = None
+    instruction: Annotated[str | None, says("What a good document is, for models whose prompt has a place for it.")] = None
+    truncate_prompt_tokens: NumTokensLeft | None = None
+    truncation_side: Annotated[Literal["right"] | None, says("Documents are cut at their end.")] = None
+    use_activation: Annotated[
+        bool | None,
+        says("Whether a score is a probability, which is the default, or the difference of both log probabilities."),
+    ] = None
 
 
 class ScoreRequest(JudgingBody, kw_only=True):
-    """vLLM's: one text with one, one with several, or as many with as many. ``use_activation`` false: log odds."""
+    """vLLM's: one text with one, one with several, or as many with as many."""
 
-    text_1: OneOrMore | None = None
-    text_2: OneOrMore | None = None
-    queries: OneOrMore | None = None
-    documents: OneOrMore | None = None
-    items: OneOrMore | None = None
-    data_1: OneOrMore | None = None
-    data_2: OneOrMore | None = None
+    text_1: Annotated[OneOrMore | None, says("One text, or as many as in `text_2`.")] = None
+    text_2: Annotated[OneOrMore | None, says("What each is compared with.")] = None
+    queries: Annotated[OneOrMore | None, says("The same as `text_1`.")] = None
+    documents: Annotated[OneOrMore | None, says("The same as `text_2`.")] = None
+    items: Annotated[OneOrMore | None, says("The same as `text_2`.")] = None
+    data_1: Annotated[OneOrMore | None, says("The same as `text_1`.")] = None
+    data_2: Annotated[OneOrMore | None, says("The same as `text_2`.")] = None
 
     def __post_init__(self) -> None:
         self.pairs()
@@ -76,15 +80,23 @@ class ScoreRequest(JudgingBody, kw_only=True):
 class RerankRequest(JudgingBody, kw_only=True):
     """Jina's and Cohere's form with ``documents``; with ``texts`` that of text-embeddings-inference."""
 
-    query: str
-    documents: Texts | None = None
-    texts: Texts | None = None
-    top_n: Count | None = None
-    return_documents: bool | None = None
-    max_tokens_per_doc: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    return_text: bool | None = None
-    raw_scores: bool | None = None
-    truncate: bool | None = None
+    query: Annotated[str, says("What is looked for.")]
+    documents: Annotated[Texts | None, says("The texts that are judged, as Jina and Cohere name them.")] = None
+    texts: Annotated[
+        Texts | None, says("The texts that are judged, as text-embeddings-inference names them: the answer is a bare list.")
+    ] = None
+    top_n: Annotated[Count | None, says("So many of the best are in the answer; 0, or nothing: all.")] = None
+    return_documents: Annotated[
+        bool | None, says("Whether the answer has the documents; default: yes, but not at `/v2/rerank`.")
+    ] = None
+    max_tokens_per_doc: (
+        Annotated[int, Meta(ge=1, le=2**31 - 1, description="Of a longer document only so many tokens are read.")] | None
+    ) = None
+    return_text: Annotated[bool | None, says("Whether the answer has the `texts`.")] = None
+    raw_scores: Annotated[
+        bool | None, says("Whether a score is the difference of both log probabilities in place of the probability.")
+    ] = None
+    truncate: Annotated[bool | None, says("Whether documents that do not fit are cut at their end.")] = None
 
     def __post_init__(self) -> None:
         if (self.documents is None) == (self.texts is None):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from yeoul.errors import InvalidRequestError
 from yeoul.grammars.structured_output import Kind, StructuredOutput
 from yeoul.web_process.answers.sampled_body import SampledBody
+from yeoul.web_process.http.openapi import says
 
 # vLLM's structured_outputs has these names; it had them as guided_* before, llama.cpp and SGLang have theirs.
 _KINDS: dict[str, Kind] = {
@@ -34,17 +35,40 @@ _FORMATS = "text, json_object, json_schema, regex, grammar, structural_tag"
 class StructuredFields(SampledBody, kw_only=True):
     """OpenAI's ``response_format``, vLLM's ``structured_outputs``, and names that other servers have for parts of it."""
 
-    response_format: dict[str, Any] | None = None
-    structured_outputs: dict[str, Any] | None = None
-    guided_json: str | dict[str, Any] | bool | None = None
-    guided_regex: str | None = None
-    guided_choice: list[str] | None = None
-    guided_grammar: str | None = None
-    json_schema: str | dict[str, Any] | bool | None = None
-    grammar: str | None = None
-    ebnf: str | None = None
-    regex: str | None = None
-    structural_tag: str | dict[str, Any] | None = None
+    response_format: Annotated[
+        dict[str, Any] | None,
+        says(
+            "What the answer is: its `type` is `text`, `json_object`, `json_schema`, `regex`, `grammar` or `structural_tag`."
+        ),
+    ] = None
+    structured_outputs: Annotated[
+        dict[str, Any] | None,
+        says("The same as vLLM says it: one of `json`, `json_object`, `regex`, `choice`, `grammar`, `structural_tag`."),
+    ] = None
+    guided_json: Annotated[
+        str | dict[str, Any] | bool | None, says("The JSON schema that the answer has to fit, as older clients say it.")
+    ] = None
+    guided_regex: Annotated[
+        str | None, says("The regular expression that the answer has to match, as older clients say it.")
+    ] = None
+    guided_choice: Annotated[
+        list[str] | None, says("The strings of which the answer has to be one, as older clients say it.")
+    ] = None
+    guided_grammar: Annotated[
+        str | None, says("The grammar that the answer has to follow, in Lark or GBNF, as older clients say it.")
+    ] = None
+    json_schema: Annotated[
+        str | dict[str, Any] | bool | None,
+        says("The JSON schema that the answer has to fit, as llama.cpp and SGLang say it."),
+    ] = None
+    grammar: Annotated[
+        str | None, says("The grammar that the answer has to follow, in Lark or GBNF, as llama.cpp says it.")
+    ] = None
+    ebnf: Annotated[str | None, says("The grammar that the answer has to follow, in Lark or GBNF, as SGLang says it.")] = None
+    regex: Annotated[str | None, says("The regular expression that the answer has to match, as SGLang says it.")] = None
+    structural_tag: Annotated[
+        str | dict[str, Any] | None, says("Tags in free text, and what stands between them, as SGLang says it.")
+    ] = None
 
     def __post_init__(self) -> None:
         self.structured_output()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
-
-from msgspec import Meta
+from typing import Annotated, ClassVar, Literal
 
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import Int64, SamplingParams
 from yeoul.web_process.answers.conversation import Conversation
-from yeoul.web_process.engine.prompt_frame import PromptFrame, frame_of
-from yeoul.web_process.http.request_body import RequestBody, ServedBody
+from yeoul.web_process.engine.prompt_frame import NumTokensLeft, PromptFrame, frame_of
+from yeoul.web_process.http.openapi import says
+from yeoul.web_process.http.request_body import ModelName, RequestBody, ServedBody, TemplateArguments
 from yeoul.web_process.openai.schemas.messages import ChatMessage, Messages
 from yeoul.web_process.openai.schemas.prompts import Prompts, as_prompts
 from yeoul.web_process.openai.schemas.tools import Tools
@@ -21,14 +20,18 @@ MAX_NUM_INPUTS = 2048  # as at OpenAI
 class TokenizeRequest(RequestBody, kw_only=True):
     """A ``prompt``, or the ``messages`` of a chat as the model's template writes them."""
 
-    model: str | None = None
-    prompt: str | None = None
+    model: ModelName | None = None
+    prompt: Annotated[str | None, says("A text.")] = None
     messages: Messages | None = None
     tools: Tools | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    add_special_tokens: bool | None = None
-    add_generation_prompt: bool | None = None
-    return_token_strs: bool | None = None
+    chat_template_kwargs: TemplateArguments | None = None
+    add_special_tokens: Annotated[
+        bool | None, says("Whether the tokenizer adds its own tokens; default: yes, but not to messages.")
+    ] = None
+    add_generation_prompt: Annotated[
+        bool | None, says("Whether messages end with the beginning of the assistant's; default: yes.")
+    ] = None
+    return_token_strs: Annotated[bool | None, says("Whether the answer has the tokens' texts, too.")] = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"messages": ChatMessage}
 
@@ -40,8 +43,8 @@ class TokenizeRequest(RequestBody, kw_only=True):
 class DetokenizeRequest(RequestBody, kw_only=True):
     """Token ids to be written as text."""
 
-    model: str | None = None
-    tokens: list[int]
+    model: ModelName | None = None
+    tokens: Annotated[list[int], says("The ids.")]
 
 
 class EmbeddingRequest(ServedBody, kw_only=True):
@@ -49,15 +52,29 @@ class EmbeddingRequest(ServedBody, kw_only=True):
 
     input: Prompts | None = None
     messages: Messages | None = None
-    encoding_format: Literal["float", "base64"] | None = None
-    dimensions: Int64 | None = None
-    pooling: Literal["last", "mean"] | None = None
-    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    truncation_side: Literal["left", "right"] | None = None
-    add_special_tokens: bool | None = None
-    add_generation_prompt: bool | None = None
-    continue_final_message: bool | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
+    encoding_format: Annotated[
+        Literal["float", "base64"] | None, says("Whether vectors are lists, or the Base64 of float32 values, little endian.")
+    ] = None
+    dimensions: Annotated[Int64 | None, says("So many first values of a vector are kept, and its length made 1 again.")] = (
+        None
+    )
+    pooling: Annotated[
+        Literal["last", "mean"] | None,
+        says("Of which tokens the vector is: of the `last` one, which is the default, or the `mean` of all."),
+    ] = None
+    truncate_prompt_tokens: NumTokensLeft | None = None
+    truncation_side: Annotated[
+        Literal["left", "right"] | None,
+        says("Where an input that is too long is cut: at its end, `right`, which is the default, or its beginning."),
+    ] = None
+    add_special_tokens: Annotated[
+        bool | None, says("Whether the tokenizer adds its own tokens to messages; default: no.")
+    ] = None
+    add_generation_prompt: Annotated[
+        bool | None, says("Whether messages end with the beginning of the assistant's; default: no.")
+    ] = None
+    continue_final_message: Annotated[bool | None, says("Whether the last message is left open.")] = None
+    chat_template_kwargs: TemplateArguments | None = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"messages": ChatMessage}
 

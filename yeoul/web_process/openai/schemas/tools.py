@@ -8,18 +8,19 @@ from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice, ToolName
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import RequestBody
 
 _Struct = type[RequestBody]
 
 
 class Function(RequestBody, kw_only=True):
-    """What a tool is called and takes. With ``strict`` its arguments always fit ``parameters``."""
+    """What a tool is called and takes."""
 
     name: ToolName
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
+    description: Annotated[str | None, says("What it does, for the model.")] = None
+    parameters: Annotated[dict[str, Any] | None, says("What its arguments are, as a JSON schema.")] = None
+    strict: Annotated[bool | None, says("Whether its arguments always fit `parameters`.")] = None
 
     @property
     def offered(self) -> OfferedTool:
@@ -29,10 +30,10 @@ class Function(RequestBody, kw_only=True):
 
 
 class Tool(RequestBody, kw_only=True):
-    """One tool; functions are the only kind."""
+    """One tool."""
 
-    type: Literal["function"]
-    function: Function
+    type: Annotated[Literal["function"], says("Functions are the only kind.")]
+    function: Annotated[Function, says("What it is called and takes.")]
 
     inner: ClassVar[dict[str, _Struct]] = {"function": Function}
 
@@ -42,10 +43,9 @@ class Tool(RequestBody, kw_only=True):
         return self.function.offered
 
 
-Functions = Annotated[list[Function], Meta(max_length=128)]
-"""What tools were before they had types."""
+Functions = Annotated[list[Function], Meta(max_length=128, description="The older form of `tools`.")]
 
-Tools = Annotated[list[Tool], Meta(max_length=128)]
+Tools = Annotated[list[Tool], Meta(max_length=128, description="What the model may call.")]
 
 
 def choice_of_function(choice: str | dict[str, Any]) -> str | dict[str, Any]:

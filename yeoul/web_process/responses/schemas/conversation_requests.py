@@ -11,7 +11,7 @@ from yeoul.web_process.http.request_body import Metadata, RequestBody
 from yeoul.web_process.responses.schemas.input_items import InputItem
 
 _Struct = type[RequestBody]
-NewItems = Annotated[list[InputItem], Meta(max_length=1024)]
+NewItems = Annotated[list[InputItem], Meta(max_length=1024, description="What is added to it.")]
 
 
 class ConversationRequest(RequestBody, kw_only=True):

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import Label, RequestBody
 
 _TEXT_PARTS = ("input_text", "output_text", "text", "reasoning_text", "summary_text", "refusal")
@@ -38,11 +39,15 @@ Role = Literal["user", "assistant", "system", "developer", "tool"]
 class ItemPart(RequestBody, kw_only=True):
     """A part of a message, of reasoning or of a tool's output: text of some kind."""
 
-    type: str = "input_text"
-    text: str | None = None
-    refusal: str | None = None
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
+    type: Annotated[str, says("`input_text`, `output_text`, `text`, `reasoning_text`, `summary_text` or `refusal`.")] = (
+        "input_text"
+    )
+    text: Annotated[str | None, says("The text.")] = None
+    refusal: Annotated[str | None, says("Why the assistant refused.")] = None
+    annotations: Annotated[list[Any] | None, says("What was noted on an answer's text; the model is not told of it.")] = None
+    logprobs: Annotated[
+        list[Any] | None, says("The log probabilities of an answer's text; the model is not told of them.")
+    ] = None
 
     def __post_init__(self) -> None:
         if self.type not in _TEXT_PARTS or self.written is None:
@@ -63,21 +68,30 @@ Parts = Annotated[list[ItemPart], Meta(max_length=4096)]
 class InputItem(RequestBody, kw_only=True):
     """One item. Without a ``type`` it is a message."""
 
-    type: str | None = None
-    id: Label | None = None
-    status: Label | None = None
-    role: Role | None = None
-    content: str | Parts | None = None
-    phase: Label | None = None
-    call_id: Label | None = None
-    name: Label | None = None
-    namespace: Label | None = None
-    arguments: str | dict[str, Any] | None = None
-    input: str | None = None
-    output: str | Parts | dict[str, Any] | None = None
-    summary: Parts | None = None
-    encrypted_content: str | None = None
-    caller: Any = None
+    type: Annotated[
+        str | None,
+        says("Such as `message`, which is the default, `function_call`, `function_call_output`, `item_reference`."),
+    ] = None
+    id: Annotated[
+        Label | None, says("The item's id, as an answer had it; of an `item_reference` that of the item which is meant.")
+    ] = None
+    status: Annotated[Label | None, says("How far it was, as an answer had it.")] = None
+    role: Annotated[Role | None, says("Who speaks.")] = None
+    content: Annotated[str | Parts | None, says("What is said, or thought, as a text or in parts.")] = None
+    phase: Annotated[Label | None, says("What kind of message it is, as an answer had it; the model is not told of it.")] = (
+        None
+    )
+    call_id: Annotated[Label | None, says("By which a call and its output name each other.")] = None
+    name: Annotated[Label | None, says("The name of the tool that is called.")] = None
+    namespace: Annotated[Label | None, says("The namespace that this tool is in.")] = None
+    arguments: Annotated[str | dict[str, Any] | None, says("The arguments of a function, as JSON.")] = None
+    input: Annotated[str | None, says("What a custom tool is given.")] = None
+    output: Annotated[str | Parts | dict[str, Any] | None, says("What came of a call.")] = None
+    summary: Annotated[Parts | None, says("What is told of a thought; the model reads it where there is no `content`.")] = (
+        None
+    )
+    encrypted_content: Annotated[str | None, says("A thought that only another server can read.")] = None
+    caller: Annotated[Any, says("Who made the call, as an answer had it.")] = None
 
     inner: ClassVar[dict[str, _Struct]] = {"content": ItemPart, "output": ItemPart, "summary": ItemPart}
 

@@ -12,11 +12,12 @@ from yeoul.errors import InvalidRequestError
 from yeoul.grammars.structured_output import StructuredOutput
 from yeoul.messages.sampling import Count, MaxTokens, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
-from yeoul.web_process.answers.lease_marks import Retention
+from yeoul.web_process.answers.lease_marks import CacheKey, Retention
 from yeoul.web_process.answers.sampled_body import SampledBody
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
 from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, choose_calls
-from yeoul.web_process.http.request_body import Label, Metadata, RequestBody
+from yeoul.web_process.http.openapi import says
+from yeoul.web_process.http.request_body import Label, Metadata, RequestBody, TemplateArguments
 from yeoul.web_process.responses.schemas.input_items import InputItem, InputItems, items_of
 from yeoul.web_process.responses.schemas.tools import ResponseTool, Tools, tool_choice_of
 
@@ -25,10 +26,10 @@ _WITH_LOGPROBS = "message.output_text.logprobs"
 
 
 class TextOptions(RequestBody, kw_only=True):
-    """What the text of the answer has to be. ``verbosity`` is the template's."""
+    """What the text of the answer has to be."""
 
-    format: dict[str, Any] | None = None
-    verbosity: Label | None = None
+    format: Annotated[dict[str, Any] | None, says("`text`, `json_object`, or a `json_schema` with its `schema`.")] = None
+    verbosity: Annotated[Label | None, says("How long the text is to be: a word for the model's chat template.")] = None
 
     def structured_output(self) -> StructuredOutput | None:
         """None where it may be any text.
@@ -57,41 +58,53 @@ class TextOptions(RequestBody, kw_only=True):
 
 
 class ReasoningOptions(RequestBody, kw_only=True):
-    """How much is thought. What was thought comes as it is, and not in a summary."""
+    """How much is thought."""
 
-    effort: Label | None = None
-    summary: Label | None = None
-    generate_summary: Label | None = None
-    context: Label | None = None
+    effort: Annotated[
+        Label | None, says("How much is to be thought: a word for the model's chat template; `none` switches thinking off.")
+    ] = None
+    summary: Annotated[Label | None, says("Has no effect: what was thought comes as it is.")] = None
+    generate_summary: Annotated[Label | None, says("The older name of `summary`.")] = None
+    context: Annotated[Label | None, says("Has no effect.")] = None
 
 
 class ConversationName(RequestBody, kw_only=True):
     """A conversation by its id."""
 
-    id: Label
+    id: Annotated[Label, says("The conversation's id.")]
 
 
 class ResponseStreamOptions(RequestBody, kw_only=True):
-    """Obfuscation is accepted and not done."""
+    """What a stream tells besides."""
 
-    include_obfuscation: bool | None = None
+    include_obfuscation: Annotated[bool | None, says("Has no effect.")] = None
 
 
 class ContextFields(SampledBody, kw_only=True):
     """What makes the prompt; how the answer to it is sampled may stand beside."""
 
-    input: str | InputItems | None = None
-    instructions: str | None = None
-    previous_response_id: Label | None = None
-    conversation: Label | ConversationName | None = None
+    input: Annotated[str | InputItems | None, says("What the model is told: a text of the user's, or items.")] = None
+    instructions: Annotated[
+        str | None, says("What the model is told before all else; those of earlier responses do not count.")
+    ] = None
+    previous_response_id: Annotated[Label | None, says("The response, which is kept, that this one goes on from.")] = None
+    conversation: Annotated[
+        Label | ConversationName | None, says("The conversation that this one goes on from and adds to.")
+    ] = None
     tools: Tools | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
-    text: TextOptions | None = None
-    reasoning: ReasoningOptions | None = None
-    truncation: Literal["auto", "disabled"] | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    prompt: Any = None
+    tool_choice: Annotated[
+        str | dict[str, Any] | None,
+        says("`auto`, `none`, `required`, the function or custom tool that is to be called, or `allowed_tools`."),
+    ] = None
+    parallel_tool_calls: Annotated[bool | None, says("Whether there may be more than one call.")] = None
+    text: Annotated[TextOptions | None, says("What the text of the answer has to be.")] = None
+    reasoning: Annotated[ReasoningOptions | None, says("How much is thought.")] = None
+    truncation: Annotated[
+        Literal["auto", "disabled"] | None,
+        says("Whether the oldest turns of a conversation that does not fit are left out, `auto`, or it is refused."),
+    ] = None
+    chat_template_kwargs: TemplateArguments | None = None
+    prompt: Annotated[Any, says("A text that OpenAI keeps, which is refused: send the text itself.")] = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {
         "input": InputItem, "tools": ResponseTool, "text": TextOptions, "reasoning": ReasoningOptions,
@@ -173,20 +186,33 @@ class ContextFields(SampledBody, kw_only=True):
 class ResponseRequest(ContextFields, kw_only=True):
     """OpenAI's fields, and sampling parameters under vLLM's names. What only steers OpenAI's own platform is passed over."""
 
-    stream_options: ResponseStreamOptions | None = None
-    store: bool | None = None
-    background: bool | None = None
-    include: Annotated[list[str], Meta(max_length=32)] | None = None
+    stream_options: Annotated[ResponseStreamOptions | None, says("What a stream tells besides.")] = None
+    store: Annotated[bool | None, says("Whether the response is kept; default: yes.")] = None
+    background: Annotated[
+        bool | None, says("Whether the answer comes at once, and the response goes on without a connection.")
+    ] = None
+    include: (
+        Annotated[
+            list[str],
+            Meta(max_length=32, description="What the answer has besides; here only `message.output_text.logprobs`."),
+        ]
+        | None
+    ) = None
     metadata: Metadata | None = None
-    max_output_tokens: MaxTokens | None = None
-    max_tool_calls: Count | None = None
-    top_logprobs: NumLogprobs | None = None
-    service_tier: Label | None = None
-    user: Label | None = None
-    safety_identifier: Label | None = None
-    prompt_cache_key: Label | None = None
+    max_output_tokens: Annotated[
+        MaxTokens | None,
+        says("How many tokens may be written at most, what is thought included; cut to what there is room for."),
+    ] = None
+    max_tool_calls: Annotated[Count | None, says("Told back; it is for tools that OpenAI runs.")] = None
+    top_logprobs: Annotated[
+        NumLogprobs | None, says("Log probabilities of the text's tokens, and of so many of the likeliest.")
+    ] = None
+    service_tier: Annotated[Label | None, says("Has no effect: there is one tier.")] = None
+    user: Annotated[Label | None, says("Told back; no effect.")] = None
+    safety_identifier: Annotated[Label | None, says("Told back; no effect.")] = None
+    prompt_cache_key: CacheKey | None = None
     prompt_cache_retention: Retention | None = None
-    client_metadata: dict[str, Any] | None = None
+    client_metadata: Annotated[dict[str, Any] | None, says("Has no effect.")] = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {**ContextFields.inner, "stream_options": ResponseStreamOptions}
 

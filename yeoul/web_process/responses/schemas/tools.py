@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice, ToolName
+from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import RequestBody
 from yeoul.web_process.responses.tool_names import CalledTool, custom_schema, joined_name
 
@@ -30,16 +31,21 @@ _Struct = type[RequestBody]
 
 
 class CallableTool(RequestBody, kw_only=True):
-    """A function, or a custom tool, whose arguments are one text. With ``strict`` they always fit ``parameters``."""
+    """A function, or a custom tool, whose arguments are one text."""
 
-    type: str
+    type: Annotated[
+        str,
+        says("`function` or `custom`; of a tool by itself also `namespace`, or one that OpenAI runs, which is passed over."),
+    ]
     name: ToolName | None = None
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-    format: dict[str, Any] | None = None
-    defer_loading: bool | None = None
-    output_schema: Any = None
+    description: Annotated[str | None, says("What it does, for the model.")] = None
+    parameters: Annotated[dict[str, Any] | None, says("What its arguments are, as a JSON schema.")] = None
+    strict: Annotated[bool | None, says("Whether its arguments always fit `parameters`.")] = None
+    format: Annotated[
+        dict[str, Any] | None, says("What the text of a custom tool is: `text`, or a `grammar`, which the model is told of.")
+    ] = None
+    defer_loading: Annotated[bool | None, says("Has no effect: the model is told of all tools.")] = None
+    output_schema: Annotated[Any, says("What comes of a call; the model is not told of it.")] = None
 
     def __post_init__(self) -> None:
         if self.type not in ("function", "custom"):
@@ -72,7 +78,7 @@ class CallableTool(RequestBody, kw_only=True):
 class ResponseTool(CallableTool, kw_only=True):
     """One tool, or a namespace of tools."""
 
-    tools: Annotated[list[CallableTool], Meta(max_length=128)] | None = None
+    tools: Annotated[list[CallableTool], Meta(max_length=128, description="The tools of a namespace.")] | None = None
 
     inner: ClassVar[dict[str, _Struct]] = {"tools": CallableTool}
 
@@ -105,7 +111,7 @@ class ResponseTool(CallableTool, kw_only=True):
         return {"type": self.type} if self.is_passed_over else super().as_json()
 
 
-Tools = Annotated[list[ResponseTool], Meta(max_length=128)]
+Tools = Annotated[list[ResponseTool], Meta(max_length=128, description="What the model may call.")]
 
 
 def tool_choice_of(choice: str | dict[str, Any] | None, parallel: bool | None) -> ToolChoice:
