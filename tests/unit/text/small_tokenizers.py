@@ -166,6 +166,7 @@ TEXTS = [
     "  hello   world    ",
     " hello",
     "hello\n\nworld\r\n\tx",
+    "0\n\n0",
     "12 345 1a2",
     "naïve café e\u0301",
     "日本語 テキスト",
