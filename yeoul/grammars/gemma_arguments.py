@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from yeoul.errors import InvalidRequestError
-from yeoul.grammars.fields import Field, fields_of, written_fields
+from yeoul.grammars.fields import NOT_HELD, OBJECTS, OF_ANY_TYPE, Field, arguments_of, fields_of, refuse, written_fields
 from yeoul.grammars.json_schema import embedded_schema
 from yeoul.grammars.lark_rules import LarkRules
 from yeoul.grammars.one_of import target_of, without_one_of
@@ -25,18 +25,10 @@ _HELD = {
     "array": {"items", "maxItems", "minItems"},
     "integer": _NUMBERS,
     "number": _NUMBERS,
-    "object": {"additionalProperties", "properties", "required"},
+    "object": OBJECTS,
     "string": {"maxLength", "minLength", "pattern"},
 }
-_NOT_HELD = {
-    "array": {"additionalItems", "contains", "prefixItems", "unevaluatedItems", "uniqueItems"},
-    "object": {
-        "dependencies", "dependentRequired", "dependentSchemas", "maxProperties", "minProperties", "patternProperties",
-        "propertyNames", "unevaluatedProperties",
-    },
-}  # fmt: skip
-_OF_ANY_TYPE = {"$dynamicRef", "$recursiveRef", "$ref", "allOf", "anyOf", "const", "enum", "if", "not", "oneOf"}
-_ASSERTING = _OF_ANY_TYPE.union({"type"}, *_HELD.values(), *_NOT_HELD.values())
+_ASSERTING = OF_ANY_TYPE.union({"type"}, *_HELD.values(), *NOT_HELD.values())
 
 
 class GemmaArguments:
@@ -50,8 +42,7 @@ class GemmaArguments:
 
     def written(self) -> str:
         """All of them, without what stands on both sides."""
-        _refuse(self._root, _OF_ANY_TYPE | _NOT_HELD["object"])
-        return self._pairs(self._root)
+        return self._pairs(arguments_of(self._root))
 
     def _value(self, part: Any) -> str:
         if part is True or part == {}:
@@ -60,25 +51,22 @@ class GemmaArguments:
             raise InvalidRequestError(f"no value fits {json.dumps(part)[:40]}, which stands where a schema should")
         match part:
             case {"$ref": reference}:
-                _refuse(part, _ASSERTING - {"$ref"})
+                refuse(part, _ASSERTING - {"$ref"})
                 return self._referred(reference)
             case {"anyOf": [_, *_] as parts}:
-                _refuse(part, _ASSERTING - {"anyOf"})
+                refuse(part, _ASSERTING - {"anyOf"})
                 return "(" + " | ".join(map(self._value, parts)) + ")"
             case {"allOf": [one]}:
-                _refuse(part, _ASSERTING - {"allOf"})
+                refuse(part, _ASSERTING - {"allOf"})
                 return self._value(one)
             case {"const": value}:
-                _refuse(part, _ASSERTING - {"const", "type"})
+                refuse(part, _ASSERTING - {"const", "type"})
                 return self._listed([value], part)
             case {"enum": [_, *_] as values}:
-                _refuse(part, _ASSERTING - {"enum", "type"})
+                refuse(part, _ASSERTING - {"enum", "type"})
                 return self._listed(values, part)
-        types = part.get("type", list(_TYPES))
-        types = types if isinstance(types, list) else [types]
-        _refuse(part, _OF_ANY_TYPE.union(*(_NOT_HELD.get(kind, set()) for kind in types)))
-        if not types or not all(kind in ("integer", *_TYPES) for kind in types):
-            raise InvalidRequestError(f"{json.dumps(part['type'])[:40]} is no type")
+        types = _types_of(part)
+        refuse(part, OF_ANY_TYPE.union(*(NOT_HELD.get(kind, set()) for kind in types)))
         return "(" + " | ".join(self._of_type(kind, part) for kind in types) + ")"
 
     def _of_type(self, kind: str, part: Mapping[str, Any]) -> str:
@@ -122,11 +110,9 @@ class GemmaArguments:
         return f"{self._rules.literal((',' if is_behind_others else '') + name + ':')} {value}"
 
     def _listed(self, values: list[Any], part: Mapping[str, Any]) -> str:
-        types = part.get("type", [])
-        wanted = {"type": types} if types else {}
-        fitting = [value for value in values if not wanted or _has_type(value, types if isinstance(types, list) else [types])]
+        fitting = [value for value in values if any(_has_type(value, kind) for kind in _types_of(part))]
         if not fitting:
-            raise InvalidRequestError(f"none of {json.dumps(values)[:60]} has the type {json.dumps(types)[:40]}")
+            raise InvalidRequestError(f"none of {json.dumps(values)[:60]} has the type {json.dumps(part['type'])[:40]}")
         return "(" + " | ".join(self._rules.literal(self._text(value)) for value in fitting) + ")"
 
     def _text(self, value: Any) -> str:
@@ -157,21 +143,18 @@ class GemmaArguments:
         return self._named[key]
 
 
-def _refuse(part: Mapping[str, Any], words: set[str]) -> None:
-    if found := sorted(words & part.keys()):
-        raise InvalidRequestError(f"{found[0]!r} cannot be held in a call of this model's where it stands; leave it out")
+def _types_of(part: Mapping[str, Any]) -> Sequence[str]:
+    types = part.get("type", _TYPES)
+    types = [types] if isinstance(types, str) else types
+    if not (isinstance(types, list | tuple) and types and all(kind in ("integer", *_TYPES) for kind in types)):
+        raise InvalidRequestError(f"{json.dumps(part['type'])[:40]} is no type")
+    return types
 
 
-def _has_type(value: Any, types: list[Any]) -> bool:
-    return any(
-        {
-            "array": isinstance(value, list),
-            "boolean": isinstance(value, bool),
-            "integer": isinstance(value, int | float) and not isinstance(value, bool) and value == int(value),
-            "null": value is None,
-            "number": isinstance(value, int | float) and not isinstance(value, bool),
-            "object": isinstance(value, dict),
-            "string": isinstance(value, str),
-        }.get(kind, False)
-        for kind in types
-    )
+def _has_type(value: Any, kind: str) -> bool:
+    match kind:
+        case "integer":
+            return type(value) is int or (isinstance(value, float) and value.is_integer())
+        case "number":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, {"array": list, "boolean": bool, "null": type(None), "object": dict, "string": str}[kind])

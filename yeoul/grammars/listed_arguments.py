@@ -5,12 +5,13 @@ Knows no family; ``CallSpelling`` says how one writes a tag.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from yeoul.errors import InvalidRequestError
-from yeoul.grammars.fields import Field, fields_of, written_fields
+from yeoul.grammars.fields import Field, arguments_of, fields_of, written_fields
 from yeoul.grammars.json_schema import embedded_schema, shared_definitions
 from yeoul.grammars.lark_rules import LarkRules
 from yeoul.grammars.written_text import limits_of_text
@@ -22,14 +23,14 @@ _KEYWORD = re.compile(r"[A-Za-z_]\w*")
 class TaggedArguments:
     """Each between tags: a string as it is, anything else as JSON."""
 
-    def __init__(self, rules: LarkRules, form: CallSpelling, schema: Mapping[str, Any]) -> None:
+    def __init__(self, rules: LarkRules, form: CallSpelling, schema: dict[str, Any]) -> None:
         self._rules = rules
         self._form = form
         self._schema = schema
 
     def written(self) -> str:
         """All of them."""
-        return written_fields(self._rules, fields_of(self._schema), self._field)
+        return written_fields(self._rules, fields_of(arguments_of(self._schema)), self._field)
 
     def _field(self, field: Field, is_behind_others: bool) -> str:
         rules, form, part = self._rules, self._form, field.schema if isinstance(field.schema, Mapping) else {}
@@ -46,14 +47,14 @@ class TaggedArguments:
 class PythonArguments:
     """Keyword arguments of a function of Python's."""
 
-    def __init__(self, rules: LarkRules, separator: str, schema: Mapping[str, Any]) -> None:
+    def __init__(self, rules: LarkRules, separator: str, schema: dict[str, Any]) -> None:
         self._rules = rules
         self._separator = separator
         self._schema = schema
 
     def written(self) -> str:
         """All of them."""
-        return written_fields(self._rules, fields_of(self._schema), self._field)
+        return written_fields(self._rules, fields_of(arguments_of(self._schema)), self._field)
 
     def _field(self, field: Field, is_behind_others: bool) -> str:
         if _KEYWORD.fullmatch(field.key) is None:
@@ -69,4 +70,5 @@ class PythonArguments:
 
 
 def _json(part: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    return f"%json {embedded_schema(shared_definitions(schema) | dict(part))}"
+    shared = shared_definitions(schema) if '"$ref"' in json.dumps(part) else {}
+    return f"%json {embedded_schema(shared | dict(part))}"

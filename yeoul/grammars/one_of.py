@@ -73,6 +73,8 @@ class _Alternatives:
 
 def target_of(root: dict[str, Any], reference: str) -> Any:
     """What a reference within a schema leads to; None where it leads to nothing, or out of the schema."""
+    if reference == "#" and "$id" not in root:
+        return root
     beginning, _, path = reference.partition("#/")
     if beginning or not path or "%" in path or "$id" in root:
         return None

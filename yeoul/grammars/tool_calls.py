@@ -67,20 +67,20 @@ def calls_grammar(
 def _call(rules: LarkRules, call: SpelledCall, mark: str) -> str:
     """A call; ``mark`` is what of its beginning was read before."""
     form = call.spelling
-    if call.schema.get("type", "object") != "object":
-        raise InvalidRequestError(f"the parameters of {call.name} are no object, which the arguments of a call always are")
     check_depth(call.schema)
     try:
-        written = _arguments(rules, form, call.schema)
+        written = _arguments(rules, form, dict(call.schema))
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{call.name}: {error.message}") from None
     return rules.add("call", f"{rules.literal(form.begin.removeprefix(mark))} {written} {rules.literal(form.end)}")
 
 
-def _arguments(rules: LarkRules, form: CallSpelling, schema: Mapping[str, Any]) -> str:
+def _arguments(rules: LarkRules, form: CallSpelling, schema: dict[str, Any]) -> str:
     match form.arguments:
         case "json":
-            return f"%json {embedded_schema(dict(schema))}"
+            if schema.get("type", "object") != "object":
+                raise InvalidRequestError("the parameters are no object, which the arguments of a call always are")
+            return f"%json {embedded_schema(schema)}"
         case "gemma":
             return GemmaArguments(rules, form.string_quote, schema).written()
         case "python":

@@ -12,7 +12,7 @@ from typing import Any
 from yeoul.errors import InvalidRequestError
 
 _MAX_LENGTH = 10_000  # of a counted repetition
-_PIECES = re.compile(r"\\.|[\[\]()|]|.", re.DOTALL)
+_PIECES = re.compile(r"\\.|.", re.DOTALL)
 _ASCII = {r"\d": "0-9", r"\w": "A-Za-z0-9_"}  # what JSON schemas mean; llguidance's are of all scripts
 _NOT_ASCII = {r"\D": "[^0-9]", r"\W": "[^A-Za-z0-9_]"}
 
@@ -33,6 +33,8 @@ def limits_of_text(part: Mapping[str, Any]) -> list[str]:
         for length in (shortest, longest):
             if length != "" and (type(length) is not int or not 0 <= length <= _MAX_LENGTH):
                 raise InvalidRequestError(f"the length {str(length)[:20]} of a string is none from 0 to {_MAX_LENGTH:,}")
+        if longest != "" and longest < shortest:
+            raise InvalidRequestError(f"no string has {shortest} characters at least and {longest} at most")
         limits.append(f"(?s:.{{{shortest},{longest}}})")
     return limits
 

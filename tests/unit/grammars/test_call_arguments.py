@@ -132,6 +132,12 @@ def of_one(part: object) -> dict[str, Any]:
         (of_one({"type": "string", "maxLength": -1}), "the length -1"),
         (of_one({"type": "string", "pattern": 5}), "a pattern has to be a string"),
         (of_one({"type": "text"}), "is no type"),
+        (of_one({"type": {}}), "is no type"),
+        (of_one({"type": ["string", 5]}), "is no type"),
+        (of_one({"enum": [1], "type": {}}), "is no type"),
+        (of_one({"type": "string", "minLength": 5, "maxLength": 2}), "no string has 5 characters"),
+        (of_one(7), "no object of schemas"),
+        (of_one({"type": "array", "items": 5}), "no value fits 5"),
         (of_one({"enum": ["a"], "type": "integer"}), "has the type"),
         (of_one({"$ref": "#/$defs/gone"}), "leads to nothing"),
         (of_one({"const": '<|"|>'}), "the mark that ends a string"),
@@ -150,6 +156,38 @@ def test_what_cannot_be_held_is_refused_in_words(schema, words):
 def test_a_pattern_that_cannot_be_held_is_refused_when_it_is_compiled(family, pattern):
     with pytest.raises(InvalidRequestError, match="the grammar cannot be used"):
         COMPILER.matcher(grammar_of(tool_family(family), of_one({"type": "string", "pattern": pattern})))
+
+
+ROOTS = [
+    ({"anyOf": [{"required": ["x"]}]}, "'anyOf' cannot be held"),
+    ({"type": "object", "minProperties": 1}, "'minProperties' cannot be held"),
+    ({"$ref": "#/$defs/gone"}, "are no object"),
+    ({"$ref": "#"}, "'\\$ref' cannot be held"),
+    ({"$ref": 5}, "are no object"),
+    ({"type": "array"}, "are no object"),
+]
+
+
+@pytest.mark.parametrize("family", ["gemma4", "glm45", "pythonic"])
+@pytest.mark.parametrize(("schema", "words"), ROOTS)
+def test_what_is_asked_of_all_arguments_is_held_or_refused(family, schema, words):
+    with pytest.raises(InvalidRequestError, match=words):
+        grammar_of(tool_family(family), schema)
+
+
+@pytest.mark.parametrize("family", ["gemma4", "glm45", "pythonic"])
+def test_parameters_may_be_a_reference_and_many(family):
+    many = {"type": "object", "properties": {f"p{number}": {"type": "integer"} for number in range(300)}, "required": ["p7"]}
+    grammar = grammar_of(tool_family(family), {"$ref": "#/$defs/many", "$defs": {"many": many}})
+    assert len(grammar) < 150_000
+    COMPILER.matcher(grammar)
+
+
+def test_a_tree_whose_root_are_the_arguments_themselves():
+    schema = of_one({"type": "array", "items": {"$ref": "#"}, "maxItems": 2}) | {"additionalProperties": False}
+    answers = [answer for seed in range(8) if (answer := wander(tool_family("gemma4"), schema, seed)) is not None]
+    assert answers
+    assert all(jsonschema_rs.is_valid(schema, read(tool_family("gemma4"), schema, answer)) for answer in answers)
 
 
 def test_objects_in_objects_are_written_once_each():
