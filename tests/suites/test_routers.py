@@ -1,7 +1,4 @@
-"""Two servers behind routers from the registry, unchanged: every kind of request, and one server drained or killed.
-
-``pip install smg vllm-router`` into an environment of their own, and name its folder of programs in ``ROUTERS_BIN``.
-"""
+"""Two servers behind routers from PyPI, unchanged: every kind of request, and one server drained or killed."""
 
 from __future__ import annotations
 
@@ -19,10 +16,11 @@ from typing import Any
 import openai
 import pytest
 
+from tests.python_packages import install_environment
 from tests.running_server import RunningServer, free_port
 
-BIN = Path(os.environ.get("ROUTERS_BIN", "/nowhere"))
-COMMANDS = {"smg": [str(BIN / "smg"), "launch"], "vllm-router": [str(BIN / "python"), "-m", "vllm_router.launch_router"]}
+REQUIREMENTS = Path(__file__).parent / "routers" / "requirements.txt"
+PROGRAMS = {"smg": ["smg", "launch"], "vllm-router": ["python", "-m", "vllm_router.launch_router"]}
 # So a router learns in time that a server is going to stop (docs/routers.md).
 HEALTH = [
     "--health-check-endpoint", "/ready", "--health-check-interval-secs", "1", "--health-failure-threshold", "1",
@@ -30,32 +28,41 @@ HEALTH = [
 MESSAGES: Any = [{"role": "user", "content": "hi"}]
 NUM_CLIENTS = 8
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.timeout(120),
-    pytest.mark.skipif(not (BIN / "smg").exists(), reason="no routers in ROUTERS_BIN"),
-]
+pytestmark = [pytest.mark.agents, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def commands() -> dict[str, list[str]]:
+    """How each router is started."""
+    programs = install_environment(REQUIREMENTS, "routers").parent
+    return {name: [str(programs / program), *arguments] for name, (program, *arguments) in PROGRAMS.items()}
 
 
 @contextlib.contextmanager
-def routed(name: str, policy: str, *servers: RunningServer) -> Iterator[openai.OpenAI]:
-    """A client of a router in front of these."""
+def routed(begin: list[str], policy: str, *servers: RunningServer) -> Iterator[openai.OpenAI]:
+    """A client of a router in front of these; ``begin`` is how it is started."""
     port = free_port()
     place = ["--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(free_port()), "--policy", policy, *HEALTH]
-    command = [*COMMANDS[name], *place, "--worker-urls", *(server.url for server in servers)]
+    command = [*begin, *place, "--worker-urls", *(server.url for server in servers)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=30.0) as client:
-            deadline = time.monotonic() + 60.0
-            while time.monotonic() < deadline:
-                with contextlib.suppress(openai.APIError):
-                    client.completions.create(model="fake", prompt="x", max_tokens=1)
-                    break
-                time.sleep(0.2)
+            wait_for_router(client, process)
             yield client
     finally:
         process.terminate()
         process.wait(20.0)
+
+
+def wait_for_router(client: openai.OpenAI, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60.0
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the router ended with {process.returncode}"
+        with contextlib.suppress(openai.APIError):
+            client.completions.create(model="fake", prompt="x", max_tokens=1)
+            return
+        time.sleep(0.2)
+    raise AssertionError("the router does not answer")
 
 
 class Kinds:
@@ -95,9 +102,9 @@ class Kinds:
 
 
 @pytest.mark.parametrize("policy", ["round_robin", "cache_aware", "power_of_two"])
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_kind_of_request_is_answered(name, policy):
-    with RunningServer() as one, RunningServer() as other, routed(name, policy, one, other) as client:
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_kind_of_request_is_answered(commands, name, policy):
+    with RunningServer() as one, RunningServer() as other, routed(commands[name], policy, one, other) as client:
         kinds = Kinds(client)
         for _ in range(4):
             for kind in kinds.all:
@@ -125,11 +132,15 @@ def kill_worker(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("harm", [drain, kill, kill_worker])
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_server_goes_and_nothing_is_lost(name, harm):
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_server_goes_and_nothing_is_lost(commands, name, harm):
     """But streams that a killed server had begun, which no router begins anew, and vllm-router does not repeat Responses."""
     flags = ("--fake-step-seconds", "0.004", "--drain-delay-seconds", "4")
-    with RunningServer(*flags) as one, RunningServer(*flags) as other, routed(name, "round_robin", one, other) as client:
+    with (
+        RunningServer(*flags) as one,
+        RunningServer(*flags) as other,
+        routed(commands[name], "round_robin", one, other) as client,
+    ):
         kinds = Kinds(client)
         answered: collections.Counter[str] = collections.Counter()
         failed: list[tuple[str, float, str]] = []
