@@ -132,13 +132,20 @@ def test_the_next_server_goes_on_behind_the_tokens_that_were_kept(tmp_path, monk
     play(str(tmp_path), first, second)
 
 
-def test_what_cannot_go_on_fails(tmp_path):
+def suspended() -> tuple[Callable[[FakeServer], Awaitable[None]], list[str]]:
+    """A server that is stopped within a response, and the list that has the response's id then."""
     ids: list[str] = []
 
     async def first(server: FakeServer) -> None:
         server.client.gate.clear()
         ids.append(await begin(server))
         await lasting(server).suspend()
+
+    return first, ids
+
+
+def test_what_cannot_go_on_fails(tmp_path):
+    first, ids = suspended()
 
     async def with_another_model(server: FakeServer) -> None:
         ready = server.engine.llm.ready
@@ -156,12 +163,7 @@ def test_what_cannot_go_on_fails(tmp_path):
 
 def test_one_that_ends_each_server_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(background, "_MAX_NUM_STARTS", 2)
-    ids: list[str] = []
-
-    async def first(server: FakeServer) -> None:
-        server.client.gate.clear()
-        ids.append(await begin(server))
-        await lasting(server).suspend()
+    first, ids = suspended()
 
     async def next_one(server: FakeServer) -> None:
         server.client.gate.clear()
@@ -179,12 +181,7 @@ def test_one_that_ends_each_server_is_given_up(tmp_path, monkeypatch):
 
 
 def test_one_that_waits_for_room_is_taken_up_when_there_is_some(tmp_path):
-    ids: list[str] = []
-
-    async def first(server: FakeServer) -> None:
-        server.client.gate.clear()
-        ids.append(await begin(server))
-        await lasting(server).suspend()
+    first, ids = suspended()
 
     async def second(server: FakeServer) -> None:
         server.engine.llm._requests.is_closed = True
@@ -199,12 +196,7 @@ def test_one_that_waits_for_room_is_taken_up_when_there_is_some(tmp_path):
 
 
 def test_one_that_is_cancelled_while_it_is_taken_up_ends(tmp_path, monkeypatch):
-    ids: list[str] = []
-
-    async def first(server: FakeServer) -> None:
-        server.client.gate.clear()
-        ids.append(await begin(server))
-        await lasting(server).suspend()
+    first, ids = suspended()
 
     async def second(server: FakeServer) -> None:
         server.client.gate.clear()
