@@ -168,6 +168,7 @@ BAD: dict[str, tuple[dict[str, str], bytes, int, str]] = {
     "a long name": (FORM, part("file", LINE, "n" * 2000) + PURPOSE + END, 400, "2000 characters"),
     "no UTF-8": (FORM, FILE + part("purpose", b"\xff") + END, 400, "no text in UTF-8"),
     "no anchor": (FORM, FILE + PURPOSE + part("expires_after[seconds]", b"3600") + END, 400, "expires_after[anchor]"),
+    "an empty field": (FORM, FILE + PURPOSE + part("expires_after[seconds]", b"") + END, 400, "expires_after[anchor]"),
     "no seconds": (FORM, FILE + PURPOSE + EXPIRY + END, 400, "expires_after[seconds]"),
     "few seconds": (FORM, FILE + PURPOSE + EXPIRY + part("expires_after[seconds]", b"9") + END, 400, "from 3600"),
     "odd seconds": (FORM, FILE + PURPOSE + EXPIRY + part("expires_after[seconds]", "²".encode()) + END, 400, "whole number"),

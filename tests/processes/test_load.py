@@ -84,7 +84,7 @@ def wait_for_descriptors(server: RunningServer, wanted: list[int]) -> None:
     assert descriptors(server) == wanted
 
 
-@pytest.mark.parametrize("num_rounds", [5, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("num_rounds", [12, pytest.param(24, marks=pytest.mark.long)])
 def test_rounds_of_streams_lose_nothing_and_leave_nothing(server, num_rounds):
     time.sleep(0.2)  # the connections that asked whether the server is ready are closed by now
     before, memory = descriptors(server), []

@@ -115,12 +115,14 @@ def _purpose_of(upload: Upload) -> str:
 
 def _expiry_of(upload: Upload) -> int | None:
     """How many seconds it is to be kept, where the form says so."""
-    anchor, seconds = (upload.texts.get(f"expires_after[{name}]", "") for name in ("anchor", "seconds"))
-    if not (anchor or seconds):
+    anchor, seconds = (upload.texts.get(f"expires_after[{name}]") for name in ("anchor", "seconds"))
+    if anchor is None and seconds is None:
         return None
     if anchor != "created_at":
         raise InvalidRequestError("expires_after[anchor] has to be 'created_at'", param="expires_after")
-    if not (seconds.isdecimal() and len(seconds) < 12 and LEAST_SECONDS <= int(seconds) <= MOST_SECONDS):
+    if not (
+        seconds is not None and seconds.isdecimal() and len(seconds) < 12 and LEAST_SECONDS <= int(seconds) <= MOST_SECONDS
+    ):
         message = f"expires_after[seconds] has to be a whole number from {LEAST_SECONDS} to {MOST_SECONDS}"
         raise InvalidRequestError(message, param="expires_after")
     return int(seconds)
