@@ -115,7 +115,8 @@ def _read(client: ChildProcess, timeout_seconds: float | None = None) -> ClientR
             failure = msgspec.msgpack.decode(piece, type=Failure)
             raise ProcessDeadError(failure.role, failure.cause, details=failure.details)
         has_more, data = piece[0], data + piece[1:]
-    return msgspec.msgpack.decode(data, type=ClientReport)  # type: ignore[no-any-return]
+    report: ClientReport = msgspec.msgpack.decode(data, type=ClientReport)
+    return report
 
 
 def _collect(clients: Sequence[ChildProcess], on_done: Callable[[RequestTimes], None]) -> LoadResult:
