@@ -36,6 +36,12 @@ def ask(server: RunningServer, question: str, **fields: Any) -> Any:
         return client.messages.create(**{"model": "fake", "max_tokens": 4, "messages": messages, **fields}).usage
 
 
+def usage_of(answer: Any) -> Any:
+    """What an answer of OpenAI's tells of its prompt."""
+    usage = answer.usage.model_dump()
+    return usage.get("prompt_tokens_details") or usage["input_tokens_details"]
+
+
 def flood(server: RunningServer) -> None:
     """Ten prompts one after the other, each half of the cache."""
     for number in range(10):
@@ -95,16 +101,18 @@ def test_a_key_keeps_a_prompt_of_chats_and_responses(server):
         chat: Any = {"model": "fake", "messages": [{"role": "user", "content": SYSTEM[:90]}], "max_tokens": 4}
         response: Any = {"model": "fake", "input": SYSTEM[50:140], "max_output_tokens": 4}
         for more, is_kept in (({}, False), ({"prompt_cache_key": "me", "prompt_cache_retention": "24h"}, True)):
-            client.chat.completions.create(**chat, **more)
-            client.responses.create(**response, **more)
             flood(server)
-            chats = client.chat.completions.create(**chat, **more).usage
-            responses = client.responses.create(**response, **more).usage
-            assert chats is not None
-            assert responses is not None
-            assert chats.prompt_tokens_details is not None
-            assert (chats.prompt_tokens_details.cached_tokens > 90) == is_kept
-            assert (responses.input_tokens_details.cached_tokens > 90) == is_kept
+            written = [
+                usage_of(client.chat.completions.create(**chat, **more))["cache_write_tokens"],
+                usage_of(client.responses.create(**response, **more))["cache_write_tokens"],
+            ]
+            assert [number > 90 and number % 16 == 0 for number in written] == [is_kept] * 2
+            assert is_kept or written == [0, 0]
+            flood(server)
+            *_, last = client.chat.completions.create(**chat, **more, stream=True, stream_options={"include_usage": True})
+            for usage in (usage_of(last), usage_of(client.responses.create(**response, **more))):
+                assert (usage["cached_tokens"] > 90) == is_kept
+                assert usage["cache_write_tokens"] == 0
         with pytest.raises(openai.BadRequestError, match="prompt_cache_retention"):
             client.chat.completions.create(**chat, extra_body={"prompt_cache_retention": "for ever"})
 

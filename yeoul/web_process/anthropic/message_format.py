@@ -94,7 +94,7 @@ class MessageFormat:
     def _usage(self, output: GenerationOutput) -> dict[str, Any]:
         """What was read from the cache, or is kept there by a lease from now on, is no input."""
         num_read = output.num_cached_tokens
-        num_created = max(0, output.num_leased_tokens - num_read)
+        num_created = output.num_written_tokens
         ends = [lease.num_tokens for lease in self._leases if lease.seconds == HOUR]
         num_for_hour = max(0, min(max(ends, default=0), output.num_leased_tokens) - num_read)
         usage: dict[str, Any] = {

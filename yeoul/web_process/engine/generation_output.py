@@ -55,6 +55,11 @@ class GenerationOutput(msgspec.Struct, kw_only=True):
     times: AnswerTimes | None = None
 
     @property
+    def num_written_tokens(self) -> int:
+        """Tokens of the prompt that were computed and that leases keep from now on."""
+        return max(0, self.num_leased_tokens - self.num_cached_tokens)
+
+    @property
     def vector_bytes(self) -> bytes:
         """``embedding``.
 

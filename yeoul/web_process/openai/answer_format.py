@@ -33,7 +33,8 @@ class Usage:
         self._num_output_tokens = 0
         self.num_reasoning_tokens = 0
         self._last: dict[tuple[int, int], int] = {}
-        self._num_cached_tokens: dict[int, int] = {}
+        self._cached: dict[int, int] = {}
+        self._written: dict[int, int] = {}
         self.is_wanted = options is not None and options.include_usage is True
         self._is_continuous = self.is_wanted and options is not None and options.continuous_usage_stats is True
         self._no_usage = b',"usage":null}\n\n' if self.is_wanted else b"}\n\n"
@@ -44,7 +45,8 @@ class Usage:
         self._num_output_tokens += output.num_output_tokens - self._last.get(key, 0)
         self._last[key] = output.num_output_tokens
         if output.choice_index == 0:
-            self._num_cached_tokens[output.prompt_index] = output.num_cached_tokens
+            self._cached[output.prompt_index] = output.num_cached_tokens
+            self._written[output.prompt_index] = output.num_written_tokens
 
     def tail(self) -> bytes:
         """The end of an event after the deltas that were noted."""
@@ -56,7 +58,10 @@ class Usage:
             "prompt_tokens": self._num_prompt_tokens,
             "completion_tokens": self._num_output_tokens,
             "total_tokens": self._num_prompt_tokens + self._num_output_tokens,
-            "prompt_tokens_details": {"cached_tokens": sum(self._num_cached_tokens.values())},
+            "prompt_tokens_details": {
+                "cached_tokens": sum(self._cached.values()),
+                "cache_write_tokens": sum(self._written.values()),
+            },
         }
         if self.num_reasoning_tokens:
             usage["completion_tokens_details"] = {"reasoning_tokens": self.num_reasoning_tokens}

@@ -24,6 +24,7 @@ from yeoul.web_process.http.error_responses import foreseen
 from yeoul.web_process.responses.event_log import EventLog
 from yeoul.web_process.responses.kept_responses import KeptResponses
 from yeoul.web_process.responses.new_responses import StartedResponse, kept_answer, start_response
+from yeoul.web_process.responses.response_format import CacheUse
 from yeoul.web_process.responses.response_object import Counts, ResponseName, ResponseObject
 from yeoul.web_process.responses.response_writer import ResponseWriter
 from yeoul.web_process.responses.schemas.input_items import InputItem
@@ -56,6 +57,7 @@ class _Made(msgspec.Struct, array_like=True):
     token_ids: list[int] = []
     logprobs: list[TokenLogprobs] = []
     num_cached_tokens: int = 0
+    num_written_tokens: int = 0
 
     def outputs(self) -> list[RequestOutput]:
         """A token each, as the engine told them."""
@@ -208,7 +210,7 @@ class BackgroundResponses:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(run.is_cancelled.wait(), error.retry_after_seconds)
         if run.started is not None and notes:
-            run.started.answer.num_cached_tokens = notes[0].num_cached_tokens
+            run.started.answer.cache_use = CacheUse(notes[0].num_cached_tokens, notes[0].num_written_tokens)
         if run.started is not None and run.is_cancelled.is_set():  # while it was handed in
             run.started.stream.close()
 
@@ -224,7 +226,7 @@ class BackgroundResponses:
                         await asyncio.sleep(0)
                 await run.log.pack()
                 if made.token_ids and not answer.is_over and time.monotonic() >= noted + _SECONDS_BETWEEN_NOTES:
-                    made.num_cached_tokens = answer.num_cached_tokens or 0
+                    made.num_cached_tokens, made.num_written_tokens = answer.cache_use or (0, 0)
                     await self._kept.responses.note_progress(run.kept.id, msgspec.msgpack.encode(made))
                     made, noted = _Made(), time.monotonic()
         answer.finish()

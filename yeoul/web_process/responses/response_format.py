@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,13 @@ from yeoul.web_process.responses.response_object import Counts, encode_json
 from yeoul.web_process.responses.response_writer import ResponseWriter
 
 _LOWEST_LOGPROB = -9999.0
+
+
+class CacheUse(NamedTuple):
+    """How many tokens of the prompt were read from the cache, and how many leases keep there from now on."""
+
+    num_read: int
+    num_written: int
 
 
 class ResponseFormat:
@@ -37,7 +44,7 @@ class ResponseFormat:
     def __init__(self, writer: ResponseWriter, choice: ChoiceReader, tokenizer: Tokenizer, num_prompt_tokens: int) -> None:
         self.work_a_character = choice.work_a_character
         self.response = writer.response
-        self.num_cached_tokens: int | None = None
+        self.cache_use: CacheUse | None = None
         self._writer = writer
         self._choice = choice
         self._tokenizer = tokenizer
@@ -110,9 +117,9 @@ class ResponseFormat:
 
     def _note(self, output: GenerationOutput) -> None:
         self.counts.num_output_tokens = output.num_output_tokens
-        if self.num_cached_tokens is None:  # an engine that took the place of a dead one has other blocks
-            self.num_cached_tokens = output.num_cached_tokens
-        self.counts.num_cached_tokens = self.num_cached_tokens
+        if self.cache_use is None:  # an engine that took the place of a dead one has other blocks
+            self.cache_use = CacheUse(output.num_cached_tokens, output.num_written_tokens)
+        self.counts.num_cached_tokens, self.counts.num_written_tokens = self.cache_use
 
     def _close(self, output: GenerationOutput) -> bytes:
         """Why it ended is the response's status."""

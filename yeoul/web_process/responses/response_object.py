@@ -58,6 +58,7 @@ class Counts:
 
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
+    num_written_tokens: int = 0
     num_output_tokens: int = 0
     num_reasoning_tokens: int = 0
 
@@ -65,7 +66,10 @@ class Counts:
         """OpenAI's ``usage``."""
         return {
             "input_tokens": self.num_prompt_tokens,
-            "input_tokens_details": {"cached_tokens": self.num_cached_tokens, "cache_write_tokens": 0},
+            "input_tokens_details": {
+                "cached_tokens": self.num_cached_tokens,
+                "cache_write_tokens": self.num_written_tokens,
+            },
             "output_tokens": self.num_output_tokens,
             "output_tokens_details": {"reasoning_tokens": self.num_reasoning_tokens},
             "total_tokens": self.num_prompt_tokens + self.num_output_tokens,

@@ -40,6 +40,7 @@ class PromptTokensDetails(msgspec.Struct, kw_only=True):
     """Of the prompt's tokens."""
 
     cached_tokens: Annotated[Count, says("Those that were in the cache, and were not computed again.")]
+    cache_write_tokens: Annotated[Count, says("Those that were computed, and that a lease keeps in the cache from now on.")]
 
 
 class CompletionTokensDetails(msgspec.Struct, kw_only=True):

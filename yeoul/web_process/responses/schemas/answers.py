@@ -99,7 +99,7 @@ class InputTokensDetails(msgspec.Struct, kw_only=True):
     """Of the prompt's tokens."""
 
     cached_tokens: Annotated[Count, says("Those that were in the cache, and were not computed again.")]
-    cache_write_tokens: Annotated[Count, says("Always 0: nobody pays for the cache.")]
+    cache_write_tokens: Annotated[Count, says("Those that were computed, and that a lease keeps in the cache from now on.")]
 
 
 class OutputTokensDetails(msgspec.Struct, kw_only=True):
