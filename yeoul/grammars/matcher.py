@@ -55,6 +55,21 @@ class GrammarMatcher:
             if not self._matcher.consume_token(token_id):
                 self._begin_anew()
 
+    def allows(self, token_id: int) -> bool:
+        """Whether the token may come next: its bit of ``fill_mask``, without finding all the others'.
+
+        Raises:
+            GrammarError: finding it costs more than the limits allow.
+        """
+        if self.is_complete:
+            return token_id in self._ends
+        is_allowed = self._matcher.validate_tokens([token_id]) == 1
+        if self._matcher.is_error():
+            self._begin_anew()
+            is_allowed = self._matcher.validate_tokens([token_id]) == 1
+            self._check()
+        return is_allowed
+
     def fill_mask(self, mask: npt.NDArray[np.int32]) -> None:
         """Sets the bits of the tokens that may come next, and clears all others.
 

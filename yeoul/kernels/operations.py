@@ -26,10 +26,11 @@ from yeoul.kernels.rotary import reference as rotary_reference
 from yeoul.kernels.rotary.reference import HeadNorms
 from yeoul.kernels.sampling import native as sampling_native
 from yeoul.kernels.sampling import reference as sampling_reference
-from yeoul.kernels.sampling.sampling_rows import SAMPLING_ROW, SamplingRows, TokenMasks
+from yeoul.kernels.sampling.sampling_rows import SAMPLING_ROW, SECOND_DRAW, SamplingRows, TokenMasks
 
 __all__ = [
     "SAMPLING_ROW",
+    "SECOND_DRAW",
     "HeadNorms",
     "Matrix",
     "MatrixStack",

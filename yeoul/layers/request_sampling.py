@@ -65,6 +65,9 @@ class RequestSampling:
         self.grammar = grammar
         self.logprob_token_ids = _index_tensor(params.logprob_token_ids or [], vocab_size, device)
         self._allowed = _mask_of(params.allowed_token_ids, vocab_size)
+        # Where nothing but the grammar takes tokens away, one drawn from all that is allowed is drawn as from the allowed.
+        takes_all = is_greedy or not (row["top_k"] > 0 or row["top_p"] < 1.0 or row["min_p"] > 0.0)
+        self.is_drawn_freely = grammar is not None and self._allowed is None and takes_all
         self._bad_words = [tuple(word) for word in params.bad_word_token_ids if word]
         longest = max(map(len, self._bad_words), default=1)
         self._recent = collections.deque(token_ids[num_prompt_tokens:].tolist(), maxlen=longest - 1)
@@ -94,9 +97,9 @@ class RequestSampling:
         )
 
     @property
-    def has_mask(self) -> bool:
-        """Whether ``fill_mask`` may clear a bit."""
-        return self.grammar is not None or self._allowed is not None
+    def needs_mask(self) -> bool:
+        """Whether ``fill_mask`` is asked before a token is drawn; of who ``is_drawn_freely``, ``allows`` is asked after."""
+        return self._allowed is not None or (self.grammar is not None and not self.is_drawn_freely)
 
     def change_logits(self, logits: Tensor, position: int) -> None:
         """Applies penalties, then logit bias, ``min_tokens`` and bad words, in place, to float32 ``[vocab_size]``.
@@ -132,6 +135,14 @@ class RequestSampling:
         if self._allowed is not None:
             mask &= self._allowed
 
+    def allows(self, token_id: int, position: int) -> bool:
+        """Whether this token, drawn freely, may come next.
+
+        Raises:
+            GrammarError: see ``GrammarMatcher.allows``.
+        """
+        return self._forced_at(position) is not None or self.grammar is None or self.grammar.allows(token_id)
+
     def note_token(self, token_id: int) -> None:
         """Takes account of a token that was sampled."""
         if self._counts is not None:
@@ -159,10 +170,14 @@ class RequestSampling:
         logits[token_ids] = values
 
 
-def sampling_rows(requests: Sequence[RequestSampling], positions: Sequence[int]) -> operations.SamplingRows:
+def sampling_rows(
+    requests: Sequence[RequestSampling], positions: Sequence[int], *, again: bool = False
+) -> operations.SamplingRows:
     """What ``operations.sample`` is told of these requests, the next token of each at its position of the output."""
     rows = np.frombuffer(bytearray().join([request.row for request in requests]), dtype=operations.SAMPLING_ROW)
     rows["position"] = positions
+    if again:
+        rows["position"] |= operations.SECOND_DRAW
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
+from unittest.mock import Mock
 
 import pytest
 
@@ -13,7 +14,7 @@ from yeoul.errors import InvalidRequestError
 from yeoul.grammars.json_schema import json_schema_grammar
 from yeoul.grammars.limits import MAX_CACHED_GRAMMARS
 from yeoul.grammars.matcher import GrammarError
-from yeoul.model_files.tokenizer_source import fake_tokenizer_source
+from yeoul.model_files.tokenizer_source import FAKE_VOCAB_SIZE, fake_tokenizer_source
 from yeoul.text.tokenizer import Tokenizer
 
 YES_OR_NO = 'start: "yes" | "no"'
@@ -29,6 +30,34 @@ def test_only_what_the_grammar_allows_may_come_next_and_an_end_only_where_it_is_
     matcher.accept([END])
     matcher.accept([END])  # a request that ignores ends goes on with them
     assert allowed(matcher) == {END}
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        YES_OR_NO,
+        "start: /[A-Z][a-z]{2,5}(, [^a-z]{1,9})*/",
+        '%llguidance {}\nstart: %json {"type": "object", "properties": {"a": {"enum": ["é", 1]}}, "required": ["a"]}',
+    ],
+)
+def test_a_token_is_allowed_where_its_bit_is_set(grammar):
+    chance, compiler = random.Random(7), byte_compiler()
+    for _ in range(5):
+        matcher = compiler.matcher(grammar)
+        for _ in range(12):
+            may_come = allowed(matcher)
+            assert {token for token in range(FAKE_VOCAB_SIZE) if matcher.allows(token)} == may_come
+            matcher.accept([chance.choice(sorted(may_come))])
+
+
+def test_whether_a_token_is_allowed_does_not_depend_on_what_others_have_cost():
+    matcher = byte_compiler().matcher(YES_OR_NO)
+    matcher.accept(b"y")
+    shared = Mock(**{"is_stopped.return_value": False, "validate_tokens.return_value": 0, "is_error.return_value": True})
+    matcher._matcher = shared  # as where the states that all answers share have reached their limit
+    assert matcher.allows(ord("e"))
+    assert not matcher.allows(ord("x"))
+    shared.validate_tokens.assert_called_once_with([ord("e")])
 
 
 def test_a_token_that_the_grammar_forbids_is_an_error():

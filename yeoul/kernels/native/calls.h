@@ -113,12 +113,12 @@ struct SamplingRow {
   float min_p;
 };
 
-// logits [num_rows, size], changed in place; a token and the highest logit a row. masks [num_rows, ceil(size / 32)], or null, have
-// a bit for each token that a row may become.
+// logits [num_rows, size]; a token and the highest logit a row. masks [num_rows, ceil(size / 32)], or null, have a bit for each
+// token that a row may become.
 struct SampleCall {
   int64_t num_rows;
   int64_t size;
-  float* logits;
+  const float* logits;
   const SamplingRow* rows;
   int64_t* token_ids;
   float* highest;

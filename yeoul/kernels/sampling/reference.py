@@ -24,7 +24,7 @@ def sample(logits: Tensor, rows: SamplingRows, masks: TokenMasks | None = None) 
     """The next token of each row.
 
     Args:
-        logits: float32 ``[num_rows, vocab_size]``; what they hold afterwards is of no use.
+        logits: float32 ``[num_rows, vocab_size]``.
         rows: ``[num_rows]`` of ``SAMPLING_ROW``.
         masks: the tokens that each row may become; None lets every one through.
 
@@ -35,7 +35,7 @@ def sample(logits: Tensor, rows: SamplingRows, masks: TokenMasks | None = None) 
     """
     if masks is not None:
         is_allowed = np.unpackbits(masks.view(np.uint8), axis=1, count=logits.shape[1], bitorder="little")
-        logits.masked_fill_(torch.from_numpy(is_allowed == 0).to(logits.device), -torch.inf)
+        logits = logits.masked_fill(torch.from_numpy(is_allowed == 0).to(logits.device), -torch.inf)
     token_ids = logits.argmax(dim=-1)
     highest = logits.gather(1, token_ids[:, None])
     drawn = torch.from_numpy((rows["temperature"] > 0).nonzero()[0]).to(logits.device)
@@ -46,7 +46,7 @@ def sample(logits: Tensor, rows: SamplingRows, masks: TokenMasks | None = None) 
 
 def _draw(logits: Tensor, highest: Tensor, rows: SamplingRows) -> Tensor:
     temperatures = torch.from_numpy(rows["temperature"].copy()).to(logits.device)
-    weights = logits.sub_(highest).div_(temperatures[:, None]).exp_()
+    weights = (logits - highest).div_(temperatures[:, None]).exp_()
     for place, row in enumerate(rows):
         if row["top_k"] > 0 or row["top_p"] < 1.0 or row["min_p"] > 0.0:
             threshold = _threshold(weights[place], int(row["top_k"]), float(row["top_p"]), float(row["min_p"]))

@@ -1,7 +1,7 @@
 // Chooses one token a row for one instruction set; called by native.py, see reference.py for what it computes.
 //
-// Knows nothing of requests. A row is computed by one thread in one order, so it never sees the others. Its logits become
-// weights relative to the likeliest token's, in place; those that the filters do not let through become zeros.
+// Knows nothing of requests. A row is computed by one thread in one order, so it never sees the others. Of its logits it makes
+// weights relative to the likeliest token's; those that the filters do not let through become zeros.
 // The random numbers are Philox4x32-10 (Salmon et al. 2011), see sampling_noise/reference.py.
 
 #include "yeoul/kernels/native/calls.h"
@@ -80,14 +80,14 @@ struct Weights {
     return sum;
   }
 
-  // Replaces every number by change(number) and sums the results.
+  // Makes every number change(the one of `source` at its place) and sums them. The source may be the numbers themselves.
   template <class Change>
-  void replace(Change change) {
+  void become(const float* source, Change change) {
     for (int64_t index = 0; index < num_sums(); ++index) {
       Floats sum = {};
       for (int64_t place = index * kSumWidth; place < end_of(index); place += kLanes) {
         const int count = lanes_left(end_of(index), place);
-        store_some(numbers + place, change(load_some(numbers + place, count)), count);
+        store_some(numbers + place, change(load_some(source + place, count)), count);
         sum = sum + load_some(numbers + place, count);
       }
       sums[index] = (double)sum_lanes(sum);
@@ -146,31 +146,36 @@ int64_t invert_cumulative(const Weights& weights, double noise) {
   return last;
 }
 
-// Tokens whose bit is not set can no longer be chosen. Most pieces of 32 are all out.
-void apply_mask(float* logits, int64_t size, const uint32_t* mask) {
+// The logits of the tokens whose bit is set; the others cannot be chosen.
+void keep_masked(const float* logits, int64_t size, const uint32_t* mask, float* kept) {
   const float never = -__builtin_inff();
   for (int64_t start = 0; start < size; start += 32) {
     const uint32_t bits = mask[start / 32];
     const int64_t count = size - start < 32 ? size - start : 32;
-    if (bits == 0xFFFFFFFFu) continue;
-    for (int64_t lane = 0; lane < count; ++lane) logits[start + lane] = bits >> lane & 1 ? logits[start + lane] : never;
+    for (int64_t lane = 0; lane < count; ++lane) kept[start + lane] = bits >> lane & 1 ? logits[start + lane] : never;
   }
 }
 
 void sample_row(const SampleCall& call, int64_t index) {
   static thread_local Scratch scratch;
   const SamplingRow& row = call.rows[index];
-  Weights weights = {call.logits + index * call.size, call.size, nullptr};
-  if (call.masks) apply_mask(weights.numbers, call.size, call.masks + index * ((call.size + 31) / 32));
-  call.token_ids[index] = find_largest(weights.numbers, call.size, call.highest + index);
+  const float* logits = call.logits + index * call.size;
+  Weights weights = {nullptr, call.size, nullptr};
+  float* memory = scratch.at_least(2 * weights.num_sums() + call.size);
+  weights.sums = (double*)memory;
+  weights.numbers = memory + 2 * weights.num_sums();
+  if (call.masks) {
+    keep_masked(logits, call.size, call.masks + index * ((call.size + 31) / 32), weights.numbers);
+    logits = weights.numbers;
+  }
+  call.token_ids[index] = find_largest(logits, call.size, call.highest + index);
   const float highest = call.highest[index];
   if (!(row.temperature > 0.0f) || highest - highest != 0.0f) return;
-  weights.sums = (double*)scratch.at_least(2 * weights.num_sums());
   const Floats shift = splat(highest), temperature = splat(row.temperature);
-  weights.replace([&](Floats logit) { return exponential((logit - shift) / temperature); });
+  weights.become(logits, [&](Floats logit) { return exponential((logit - shift) / temperature); });
   if (row.top_k > 0 || row.top_p < 1.0f || row.min_p > 0.0f) {
     const Floats threshold = splat(threshold_of(row, weights));
-    weights.replace([&](Floats weight) { return select_less(weight, threshold, Floats{}, weight); });
+    weights.become(weights.numbers, [&](Floats weight) { return select_less(weight, threshold, Floats{}, weight); });
   }
   call.token_ids[index] = invert_cumulative(weights, uniform_noise(row));
 }
