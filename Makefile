@@ -50,7 +50,7 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q tests/unit/test_architecture.py tests/unit/test_no_foreign_code.py
+	$(BIN)/pytest -q tests/unit/test_architecture.py tests/unit/test_no_foreign_code.py tests/unit/web_process/live/test_page_files.py
 
 COMPUTING := tests/unit tests/e2e tests/poison $(addprefix tests/processes/,tensor_parallel transport model_files)
 

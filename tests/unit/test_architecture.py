@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Rooms of the web process, from the ground up: each may import what stands before it.
 WEB_FLOORS = [
     {"engine"}, {"http", "store"}, {"answers"}, {"server_context"}, {"openai", "responses", "ollama", "anthropic"},
-    {"batches"}, {"operations"}, {"app"}, {"http_server"}, {"server"},
+    {"batches"}, {"operations", "live"}, {"app"}, {"http_server"}, {"server"},
 ]  # fmt: skip
 KNOW_NO_HTTP = {"engine", "store", "answers"}
 

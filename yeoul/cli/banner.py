@@ -15,14 +15,17 @@ from yeoul.config.values import as_size
 from yeoul.messages.outputs import EngineReady
 
 
-def server_banner(settings: Settings, model_name: str, ready: EngineReady, url: str) -> str:
-    """The banner of a web process that answers at ``url``."""
+def server_banner(settings: Settings, model_name: str, ready: EngineReady, url: str, page: str | None = None) -> str:
+    """The banner of a web process that answers at ``url``, with its page at ``page``."""
     name = settings.server.served_model_name[0] if settings.server.served_model_name else model_name
     if settings.transport.engine_address is None:
         tree = [("yeoul::Web", os.getpid(), ""), *_engine_tree(ready)]
     else:
         tree = [("yeoul::Web", os.getpid(), f"its engine is at {settings.transport.engine_address}")]
     lines = [_headline(name, ready), "", *_draw(tree), "", *_memory(settings, ready), f"Address:   {url}"]
+    if page is not None:
+        note = "  (lets one browser in, within an hour)" if settings.server.api_key else ""
+        lines.append(f"Page:      {page}{note}")
     return "\n".join([*lines, "", _curl(settings, name, url)])
 
 

@@ -60,7 +60,7 @@ def _run(settings: Settings) -> int:
     with download_bars() as on_progress:
         return run_server(
             settings,
-            on_ready=lambda ready, url: _show(server_banner(settings, model_name, ready, url)),
+            on_ready=lambda ready, url, page: _show(server_banner(settings, model_name, ready, url, page)),
             on_progress=on_progress,
         )
 

@@ -304,6 +304,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1 << 30
     log_level: Annotated[LogLevel, Meta(description="What the log shows.")] = "info"
     log_requests: Annotated[bool, Meta(description="Log every HTTP request.")] = False
+    page: Annotated[bool, Meta(description="Show browsers a page at /: the processes, requests, plots, a playground.")] = True
     headless: Annotated[bool, Meta(description="Run the engine without HTTP; web processes join it at --engine-address.")] = (
         False
     )

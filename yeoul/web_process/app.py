@@ -15,6 +15,8 @@ from yeoul.web_process.http.openapi import DocumentedApp
 from yeoul.web_process.http.origins import Origins
 from yeoul.web_process.http.request_ids import RequestIds
 from yeoul.web_process.http.turnstile import Turnstile
+from yeoul.web_process.live.login_routes import login_router
+from yeoul.web_process.live.page_routes import page_router
 from yeoul.web_process.ollama.line_format import ollama_error
 from yeoul.web_process.ollama.routes.embed import embed_router
 from yeoul.web_process.ollama.routes.models import models_router as ollama_models_router
@@ -53,6 +55,8 @@ _ROUTERS = (
     embed_router,
     ollama_models_router,
     health_router,
+    page_router,
+    login_router,
 )
 
 _FORM_PATHS = frozenset({"/v1/files"})
@@ -72,7 +76,7 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     app = build_routes(context)
     install_error_handlers(app)
     if context.settings.server.api_key:
-        app.add_middleware(Authentication, api_keys=context.settings.server.api_key)
+        app.add_middleware(Authentication, api_keys=context.settings.server.api_key, sessions=context.sessions)
     app.add_middleware(IgnoredFieldsHeader)
     app.add_middleware(Turnstile)
     # Around the framework: browsers ask without a key, and read no answer, the last error's included, that does not allow it.

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OnReady = Callable[[EngineReady, str], None]
+OnReady = Callable[[EngineReady, str, str | None], None]
 Result = TypeVar("Result")
 EXIT_CODE_OF_A_SIGNAL = 128
 _NUM_THREADS = 4
@@ -58,7 +58,7 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
 
     Args:
         settings: all of them.
-        on_ready: called once with what the engine found and the server's address.
+        on_ready: called once with what the engine found, the server's address, and that of its page, if it has one.
         on_progress: called while a model is fetched, with what, the bytes done, and the bytes in all.
 
     Raises:
@@ -140,7 +140,8 @@ class ServerLife:
         """Until the first signal, and then until what runs is finished, the drain's limit, or the second signal."""
         settle_garbage_collection()
         if self._on_ready is not None:
-            self._on_ready(ready, url_of(self._listeners, "http" if self._tls is None else "https"))
+            url = url_of(self._listeners, "http" if self._tls is None else "https")
+            self._on_ready(ready, url, self._link_to_page(url))
         assert self._batches is not None
         self._batches.start()
         assert self._http is not None
@@ -161,6 +162,14 @@ class ServerLife:
             dying.cancel()
             if draining is not None:
                 draining.cancel()
+
+    def _link_to_page(self, url: str) -> str | None:
+        """Where there are keys, the link lets one browser in; what stands behind ``#`` is sent to nobody."""
+        assert self._http is not None
+        context = self._http.context
+        if not context.settings.server.page:
+            return None
+        return f"{url}/#login={context.sessions.draw_code()}" if context.sessions.are_needed else f"{url}/"
 
     async def _resume(self) -> None:
         """What an earlier server had begun goes on, as far as it can."""

@@ -18,6 +18,7 @@ from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import Caller, ServiceTerms
 from yeoul.web_process.engine.waiting_room import RoomLeft
 from yeoul.web_process.http.body_reader import BodyReader
+from yeoul.web_process.http.browser_sessions import BrowserSessions
 from yeoul.web_process.http.request_body import ServedBody
 from yeoul.web_process.store.batches import KeptBatches
 from yeoul.web_process.store.database import Database
@@ -61,6 +62,11 @@ class ServerContext:
     def bodies(self) -> BodyReader:
         """Reads the bodies of all routes, which have one limit together."""
         return BodyReader(self.settings.server)
+
+    @functools.cached_property
+    def sessions(self) -> BrowserSessions:
+        """Browsers that were let in."""
+        return BrowserSessions(self.settings.server.api_key)
 
     @functools.cached_property
     def files(self) -> KeptFiles:

@@ -66,6 +66,14 @@ def test_a_key_is_asked_for_and_never_shown():
     assert "secret" not in banner
 
 
+def test_the_page_has_its_line_and_a_link_that_lets_in_says_so():
+    link = f"{URL}/#login=code"
+    assert f"Page:      {URL}/" in server_banner(Settings(), "m", ready(), URL, f"{URL}/").splitlines()
+    with_key = server_banner(build_settings({"api_key": ["secret"]}, None, {}), "m", ready(), URL, link)
+    assert f"Page:      {link}  (lets one browser in, within an hour)" in with_key.splitlines()
+    assert "Page:" not in server_banner(Settings(), "m", ready(), URL)
+
+
 def test_a_web_process_apart_from_its_engine_shows_where_that_is():
     settings = build_settings({"engine_address": "tcp://10.0.0.1:5555", "engine_key_file": "keys"}, None, {})
     banner = server_banner(settings, "m", ready(), URL)

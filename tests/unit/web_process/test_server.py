@@ -32,7 +32,8 @@ def live(scene: Scene, engine: FakeEngine | None = None) -> int:
     engine = engine or FakeEngine(settings())
     playing: list[asyncio.Task[None]] = []
 
-    def play(ready: EngineReady, url: str) -> None:
+    def play(ready: EngineReady, url: str, page: str | None) -> None:
+        assert page == f"{url}/"
         playing.append(asyncio.ensure_future(scene(engine, url)))
 
     async def run() -> int:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
 
 from yeoul.errors import ForbiddenError, NotFoundError
-from yeoul.web_process.http.openapi import OF_BODIES, answers_of, body_of
+from yeoul.web_process.http.openapi import OF_BODIES, body_of
 from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.ollama.line_format import LINES, encode
 from yeoul.web_process.ollama.model_cards import ModelCards
@@ -19,8 +18,6 @@ from yeoul.web_process.server_context import ServerContext
 API_VERSION = "0.13.0"
 """Of Ollama, whose API this is: clients refuse older ones. Ours is at ``/version``."""
 
-_GREETING = "Ollama is running"  # some clients compare it
-_GREETING_OF_PAGES = "Yeoul is running: /docs shows its routes, /v1/models and /api/tags what it serves"
 _AT_START = "which model it serves is chosen when it is started, with yeoul serve NAME"
 _OF_NAMES = OF_BODIES | {404}
 _PULLED = answers(PullStatus, errors=_OF_NAMES, in_lines=True)
@@ -37,12 +34,6 @@ _REFUSED = (
 def models_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the cards."""
     router, cards = APIRouter(), ModelCards(context)
-
-    @router.head("/", include_in_schema=False)
-    @router.get("/", response_class=PlainTextResponse, responses=answers_of(None, media_type="text/plain", errors=()))
-    async def greet(request: Request) -> Response:
-        """By this Ollama's clients know that somebody is there; a browser is told what there is to see."""
-        return PlainTextResponse(_GREETING_OF_PAGES if "text/html" in request.headers.get("accept", "") else _GREETING)
 
     @router.head("/api/version", include_in_schema=False)
     @router.get("/api/version", response_model=None, responses=answers(ApiVersion, errors=()))
