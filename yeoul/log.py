@@ -10,7 +10,8 @@ import logging
 import os
 import select
 import time
-from typing import Final
+from collections import deque
+from typing import Final, NamedTuple
 
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -18,6 +19,8 @@ LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": loggin
 _TALKATIVE: Final = ("asyncio", "filelock", "h11", "httpcore", "httpx", "huggingface_hub", "urllib3", "uvicorn")
 
 _STANDARD_ERROR: Final = 2
+_NUM_KEPT_LINES: Final = 1000
+_MAX_KEPT_CHARACTERS: Final = 4000  # of one line
 
 # A record is one line: what a user sent cannot begin a line of its own or steer the terminal.
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
@@ -27,6 +30,17 @@ _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 1
     0x2028: "\\u2028",
     0x2029: "\\u2029",
 }
+
+
+class KeptLine(NamedTuple):
+    """A record as it was written, when (of the wall clock), and how bad it is."""
+
+    at: float
+    level: str
+    text: str
+
+
+_kept: deque[KeptLine] = deque(maxlen=_NUM_KEPT_LINES)
 
 
 class LineFormatter(logging.Formatter):
@@ -50,7 +64,7 @@ class LineFormatter(logging.Formatter):
 
 
 class StandardErrorHandler(logging.Handler):
-    """Writes each record to descriptor 2 in one call, so that the lines of several processes never mix.
+    """Writes each record to descriptor 2 in one call, so that the lines of several processes never mix; keeps the last ones.
 
     A closed or full standard error (a pager that waits, a terminal after Ctrl-S) never stops the process that logs: the line
     is lost instead, or the rest of one that is longer than what is sure to find room, and the next line says how many were.
@@ -66,6 +80,7 @@ class StandardErrorHandler(logging.Handler):
             line = self.format(record)
         except Exception as error:
             line = f"a log record of {record.name} (line {record.lineno}) cannot be formatted: {error!r}"
+        _kept.append(KeptLine(record.created, record.levelname, line[:_MAX_KEPT_CHARACTERS]))
         if self._num_lost and self._write(f"{self._num_lost} lines of the log were lost: standard error was full\n"):
             self._num_lost = 0
         if not self._write(f"{line}\n"):
@@ -106,6 +121,11 @@ def set_up_logging(role: str, level: str = "info") -> None:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(quieter)
     logging.captureWarnings(True)
+
+
+def recent_lines() -> list[KeptLine]:
+    """The last lines of this process, the oldest first, those that standard error could not take among them."""
+    return list(_kept)
 
 
 def _indent(text: str) -> str:

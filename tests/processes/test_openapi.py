@@ -50,7 +50,10 @@ ALONE = [
     "/get_load", "/get_server_info", "/get_model_info", "/", "/api/version", "/api/tags", "/api/ps",
 ]  # fmt: skip
 LISTS = ["/v1/files", "/v1/batches"]
+SHOWN = ["/debug/log"]
 KEPT = {
+    "/debug/stack/{process}": {"GET"},
+    "/debug/kill/{process}": {"POST"},
     "/v1/files/{file_id}": {"GET", "DELETE"},
     "/v1/files/{file_id}/content": {"GET"},
     "/v1/batches/{batch_id}": {"GET"},
@@ -172,7 +175,13 @@ def patient(case: Case[Any]) -> Case[Any]:
 
 
 def test_every_operation_is_shot_at(server):
-    assert {operation.ok().path for operation in server.schema.get_all_operations()} == {*BODIES, *ALONE, *LISTS, *KEPT}
+    assert {operation.ok().path for operation in server.schema.get_all_operations()} == {
+        *BODIES,
+        *ALONE,
+        *LISTS,
+        *SHOWN,
+        *KEPT,
+    }
 
 
 @pytest.mark.parametrize("num_cases", [FEW, MANY])
@@ -210,7 +219,8 @@ def test_routes_without_a_body_answer_as_documented(server, path, num_cases):
 def test_what_nobody_has_kept_is_not_found(server, path, method, num_cases):
     cases = server.schema[path][method].as_strategy(generation_mode=GenerationMode.POSITIVE)
     statuses = server.fire(cases, num_cases)
-    assert set(statuses) <= {400, 404, 405}  # an id may be empty, or have a slash
+    forbidden = {403} if path.startswith("/debug/kill") else set()
+    assert set(statuses) <= {400, 404, 405} | forbidden  # an id may be empty, or have a slash
     server.assert_unharmed()
 
 
@@ -223,6 +233,15 @@ def test_lists_are_shown_and_added_to_as_documented(server, path, mode, num_case
     assert (statuses[200] if mode is GenerationMode.POSITIVE else statuses[400]) > 0
     statuses = server.fire(server.schema[path]["POST"].as_strategy(generation_mode=mode), num_cases)
     assert set(statuses) <= {200, 400, 404, 415}
+    server.assert_unharmed()
+
+
+@pytest.mark.parametrize("num_cases", [FEW, MANY])
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize("path", SHOWN)
+def test_lists_of_what_goes_on_are_shown_as_documented(server, path, mode, num_cases):
+    statuses = server.fire(server.schema[path]["GET"].as_strategy(generation_mode=mode), num_cases)
+    assert set(statuses) <= {200, 400, 404}
     server.assert_unharmed()
 
 

@@ -18,6 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "log": set(),
+    "self_report": {"errors", "log", "messages"},
     "progress": set(),
     "descriptors": set(),
     "garbage_collection": set(),
@@ -35,16 +36,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"errors", "kernels", "layers", "model_files"},
     "worker_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "kernels", "layers",
-        "models", "descriptors", "grammars", "text",
+        "models", "descriptors", "grammars", "text", "self_report",
     },
     "engine_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "scheduler", "kv_cache",
-        "recovery", "text",
+        "recovery", "text", "self_report",
         "worker_process.executor",
     },
     "web_process": {
         "errors", "log", "garbage_collection", "messages", "config", "model_files", "text", "recovery",
-        "descriptors", "grammars",
+        "descriptors", "grammars", "self_report",
         "engine_process.client",
     },
     "cli": {

@@ -25,6 +25,7 @@ from yeoul.worker_process.executor import MultiprocWorkerMonitor
 PACKAGE = Path(yeoul.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "recovery.md"
 STARTERS = {"start_thread", "create_task", "ensure_future", "Thread"}  # a pool's error is its caller's
+START = child_side.ChildStart(module="", role="Tester", parent_pid=1, arguments=b"", report_fd=0, line_fd=0, fds=[])
 # Awaited by whoever starts it, who gets its error.
 AWAITED = {
     "LLM", "LLMStop", "answer_batch", "answer_line", "drain", "end", "finish_requests", "health_generate", "load_text",
@@ -141,5 +142,5 @@ def test_a_child_does_not_outlive_the_thread_that_ties_it_to_its_parent(monkeypa
     monkeypatch.setattr(os, "read", stumble)
     monkeypatch.setattr(os, "_exit", ended.append)
     with pytest.raises(RuntimeError):
-        child_side._end_with_parent(0)
+        child_side.ChildSide(START).live_with_parent()
     assert ended == [1]

@@ -299,6 +299,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow_forced_tokens: Annotated[
         bool, Meta(description="Let requests bring the tokens of their answers (forced_token_ids): for replays and tests.")
     ] = False
+    allow_kill: Annotated[
+        bool, Meta(description="Let POST /debug/kill, and yeoul top, kill EngineCore or a worker, to see it replaced.")
+    ] = False
     max_total_body_bytes: Annotated[
         int, Meta(ge=1024, description="Most bytes of all bodies that are being received or read; further ones get a 503.")
     ] = 1 << 30

@@ -18,6 +18,7 @@ from yeoul.engine_process.connection import EngineConnection
 from yeoul.engine_process.launch import engine_settings
 from yeoul.errors import ConfigError, ProcessDeadError, UnavailableError
 from yeoul.messages.outputs import EngineMessage, EngineReady
+from yeoul.messages.questions import Answer, NoAnswer, Question
 from yeoul.messages.requests import ClientMessage
 from yeoul.model_files.description import ModelDescription, ModelFiles, shape_digest
 from yeoul.transport.addresses import tcp_addresses
@@ -124,6 +125,12 @@ class AsyncMPClient:
         if (connection := self._connection) is None or connection.ready is None:
             raise UnavailableError("EngineCore is being started; try again in a few seconds")
         return await connection.call(method, arguments or [])
+
+    def ask(self, question: Question) -> Answer:
+        """As of ``EngineConnection``; blocks, so that it is called in a thread."""
+        if (connection := self._connection) is None:
+            return NoAnswer("EngineCore is being started; try again in a few seconds")
+        return connection.ask(question)
 
     def is_suspended(self) -> bool:
         """Whether a signal has stopped EngineCore, where it is our child."""

@@ -19,7 +19,9 @@ from yeoul.config.settings import TimeSettings
 from yeoul.engine_process.launch import spawn_engine
 from yeoul.errors import ProcessDeadError, RequestFailedError, TransportClosedError
 from yeoul.messages.outputs import EngineDead, EngineMessage, EngineReady, UtilityResult
+from yeoul.messages.questions import Answer, KillAnswer, KillQuestion, NoAnswer, Question
 from yeoul.messages.requests import ClientMessage, Hello, Shutdown, UtilityCall
+from yeoul.self_report import CHILD_LIMIT_SECONDS, ask
 from yeoul.transport.addresses import ipc_addresses
 from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.child_reports import read_ready
@@ -31,6 +33,7 @@ from yeoul.transport.sockets import ClientSockets
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(EngineMessage)
+ASK_LIMIT_SECONDS = 2 * CHILD_LIMIT_SECONDS
 _LINGER_SECONDS = 0.2  # for what was said last to an engine that goes on
 
 
@@ -175,6 +178,15 @@ class EngineConnection:
             return await asyncio.wait_for(future, self._limits.call_timeout_seconds)
         finally:
             self._calls.pop(call_id, None)
+
+    def ask(self, question: Question) -> Answer:
+        """What EngineCore answers for itself or a worker, beside its work; blocks for ``ASK_LIMIT_SECONDS`` at most."""
+        if (child := self._child) is None:
+            return NoAnswer("EngineCore runs apart (--engine-address), and is asked on its own host; or it is being replaced")
+        if isinstance(question, KillQuestion) and question.process == child.role:
+            child.kill()
+            return KillAnswer(child.pid)
+        return ask(child, question, ASK_LIMIT_SECONDS)
 
     def is_suspended(self) -> bool:
         """Whether a signal has stopped EngineCore, where it is our child."""

@@ -47,6 +47,7 @@ from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.scheduler.step_budget import StepBudget
+from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.curve_keys import load_or_create_keys
 from yeoul.transport.sockets import EngineContext
 from yeoul.worker_process.executor import Executor
@@ -88,6 +89,11 @@ class EngineCoreProc:
         self._cache: KVCacheManager
         self._scheduler: Scheduler
         self._ready: EngineReady
+
+    @property
+    def workers(self) -> list[ChildProcess]:
+        """The workers of now, for whoever asks them something beside their work."""
+        return self._executor.workers
 
     def start(self) -> EngineReady:
         """Waits for the workers, allocates the cache, opens the sockets.

@@ -9,6 +9,7 @@ import msgspec
 from yeoul.config.parts import EngineSettings
 from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
+from yeoul.self_report import Respondent
 from yeoul.transport.child_process import enter_child
 from yeoul.transport.injected_faults import raise_on_signals
 from yeoul.worker_process.executor import MultiprocExecutor
@@ -26,9 +27,11 @@ def main() -> None:
     if settings.fake.fake_poison:
         raise_on_signals()
     executor = MultiprocExecutor(settings)
+    side.answer_with(Respondent(side.role, lambda: executor.workers))
     try:
         executor.spawn()
         core = _make_core(settings, executor)
+        side.answer_with(Respondent(side.role, lambda: core.workers))
     except BaseException:
         executor.stop(at_once=True)
         raise

@@ -12,6 +12,7 @@ import fcntl
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,9 +24,11 @@ import msgspec
 
 import yeoul
 from yeoul.config.control_groups import num_memory_kills
-from yeoul.errors import TransportError, TransportTimeoutError
+from yeoul.errors import TransportClosedError, TransportError, TransportTimeoutError
 from yeoul.transport.child_side import (
     _FRAME,
+    _QUESTION_NUMBER,
+    MAX_ANSWER_BYTES,
     MAX_REPORT_BYTES,
     SHIELDED_SIGNALS,
     TITLE_PREFIX,
@@ -50,19 +53,22 @@ class ChildProcess:
     """One child. Its methods may be called from any thread.
 
     ``sentinel`` is a pidfd: it polls readable from the moment when the child has died. ``report_fd`` polls readable when
-    a report, or its end, is there. ``role`` is the title without its prefix. Everything ends with ``close()``.
+    a report, or its end, is there. ``role`` is the title without its prefix. Everything ends with ``close()``. On the *line*
+    it is asked questions; the line's end tells it of our death.
     """
 
-    def __init__(self, role: str, process: subprocess.Popen[bytes], report_fd: int, death_fd: int) -> None:
+    def __init__(self, role: str, process: subprocess.Popen[bytes], report_fd: int, line_fd: int) -> None:
         self.role = role
         self.pid = process.pid
         _own_pids.add(self.pid)
         self.sentinel = os.pidfd_open(process.pid)
         self._process = process
         self.report_fd = report_fd
-        self._death_fd = death_fd
+        self._line_fd = line_fd
         self._report_bytes = bytearray()
         self._close_lock = threading.Lock()
+        self._ask_lock = threading.Lock()
+        self._num_questions = 0
         self._is_closed = False
         self._num_memory_kills = num_memory_kills()
 
@@ -80,23 +86,23 @@ class ChildProcess:
         role = title.removeprefix(TITLE_PREFIX)
         try:
             with contextlib.ExitStack() as child_ends, contextlib.ExitStack() as our_ends:
-                report_fd, child_report_fd = _pipe(our_ends, child_ends, child_end=1)
-                child_death_fd, death_fd = _pipe(our_ends, child_ends, child_end=0)
+                report_fd, child_report_fd = _pipe(our_ends, child_ends)
+                line_fd, child_line_fd = _line(our_ends, child_ends)
                 start_fd = os.memfd_create("yeoul-child-start")
                 child_ends.callback(os.close, start_fd)
-                inherited = [*pass_fds, child_report_fd, child_death_fd]
+                inherited = [*pass_fds, child_report_fd, child_line_fd]
                 start = ChildStart(
                     module=module,
                     role=role,
                     parent_pid=os.getpid(),
                     arguments=arguments,
                     report_fd=child_report_fd,
-                    death_fd=child_death_fd,
+                    line_fd=child_line_fd,
                     fds=inherited,
                 )
                 with open(start_fd, "wb", closefd=False) as file:
                     file.write(msgspec.msgpack.encode(start))
-                child = cls(role, _start_interpreter(start_fd, inherited), report_fd, death_fd)
+                child = cls(role, _start_interpreter(start_fd, inherited), report_fd, line_fd)
                 our_ends.pop_all()
         except OSError as error:  # closing our ends has ended a child that did start
             raise TransportError(f"could not start {role} with {sys.executable!r}: {error.strerror}") from error
@@ -121,6 +127,44 @@ class ChildProcess:
                 return None
             self._report_bytes += piece
         return report
+
+    def ask(self, question: bytes, timeout_seconds: float) -> bytes:
+        """What the child's ``answer_with`` answers, whatever its other threads do meanwhile. Blocks; one asks at a time.
+
+        Raises:
+            TransportTimeoutError: no answer in time: it is stopped, a library holds its interpreter, or it is being started.
+            TransportClosedError: it is dead.
+        """
+        with self._ask_lock:
+            if self._is_closed:
+                raise TransportClosedError(f"{self.role} has ended")
+            self._num_questions += 1
+            number = _QUESTION_NUMBER.pack(self._num_questions)
+            deadline = time.monotonic() + timeout_seconds
+            try:
+                os.write(self._line_fd, number + question)
+                while _poll((self._line_fd, self.sentinel), deadline):
+                    answer = os.read(self._line_fd, _QUESTION_NUMBER.size + MAX_ANSWER_BYTES)
+                    if answer == number:
+                        raise TransportTimeoutError(f"{self.role} is being started and answers nothing yet")
+                    if not answer:
+                        break
+                    if answer.startswith(number):  # and no late one to an earlier question
+                        return answer[len(number) :]
+                else:
+                    raise TransportTimeoutError(self._describe_silence(timeout_seconds))
+            except BlockingIOError:  # woken by the sentinel; or nothing has been read of very many questions
+                if self.poll() is None:
+                    raise TransportTimeoutError(self._describe_silence(timeout_seconds)) from None
+            except OSError as error:
+                raise TransportClosedError(f"{self.role} cannot be asked: {error.strerror}") from error
+        raise TransportClosedError(f"{self.role} {self.describe_exit()}")
+
+    def _describe_silence(self, seconds: float) -> str:
+        hint = (
+            "a signal has stopped it" if self.is_stopped() else "a library holds its interpreter, or the machine is too busy"
+        )
+        return f"{self.role} (pid {self.pid}) gave no answer within {seconds:g} s: {hint}"
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal, or None while the child lives."""
@@ -186,11 +230,11 @@ class ChildProcess:
         """Kill the child if it lives, reap it, and give back all descriptors. May be called twice."""
         self.kill()
         self.wait(_KILL_TIMEOUT_SECONDS)
-        with self._close_lock:
+        with self._ask_lock, self._close_lock:  # whoever asks a dead child does not do so for long
             if not self._is_closed:
                 self._is_closed = True
                 _own_pids.discard(self.pid)
-                for fd in (self.sentinel, self.report_fd, self._death_fd):
+                for fd in (self.sentinel, self.report_fd, self._line_fd):
                     os.close(fd)
 
     def _take_report(self) -> bytes | None:
@@ -237,15 +281,24 @@ def _reap_orphans() -> None:
                 os.waitpid(pid, os.WNOHANG)
 
 
-def _pipe(our_ends: contextlib.ExitStack, child_ends: contextlib.ExitStack, child_end: int) -> tuple[int, int]:
-    """A pipe whose end number ``child_end`` is closed on this side with ``child_ends``; ours never blocks."""
-    ends = os.pipe()
-    child_ends.callback(os.close, ends[child_end])
-    our_ends.callback(os.close, ends[1 - child_end])
-    os.set_blocking(ends[1 - child_end], False)
+def _pipe(our_ends: contextlib.ExitStack, child_ends: contextlib.ExitStack) -> tuple[int, int]:
+    """Our end, which never blocks, and the one that the child writes to."""
+    ours, childs = os.pipe()
+    child_ends.callback(os.close, childs)
+    our_ends.callback(os.close, ours)
+    os.set_blocking(ours, False)
     with contextlib.suppress(PermissionError):
-        fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, 2 * MAX_REPORT_BYTES)
-    return ends
+        fcntl.fcntl(childs, fcntl.F_SETPIPE_SZ, 2 * MAX_REPORT_BYTES)
+    return ours, childs
+
+
+def _line(our_ends: contextlib.ExitStack, child_ends: contextlib.ExitStack) -> tuple[int, int]:
+    """Our end, which never blocks, and the child's: a packet is a question or an answer."""
+    ours, childs = (end.detach() for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    our_ends.callback(os.close, ours)
+    child_ends.callback(os.close, childs)
+    os.set_blocking(ours, False)
+    return ours, childs
 
 
 def _start_interpreter(start_fd: int, inherited: Sequence[int]) -> subprocess.Popen[bytes]:

@@ -2,19 +2,23 @@
 
 Knows nothing of what the child is for. The parent starts ``python -c`` with ``run_child``, which ties the child's life to
 the parent's and only then imports the child's module. That module's ``main()`` calls ``enter_child`` for its arguments and
-its way to report.
+its way to report; ``answer_with`` says who answers what the parent asks meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import functools
 import importlib
+import logging
 import os
 import signal
 import struct
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 
 import msgspec
 import setproctitle
@@ -22,6 +26,8 @@ import setproctitle
 from yeoul.errors import ProcessDeadError, TransportError, UserError
 from yeoul.messages.reports import Failure
 from yeoul.transport.thread_names import set_thread_name, start_thread
+
+logger = logging.getLogger(__name__)
 
 TITLE_PREFIX = "yeoul::"
 MAX_REPORT_BYTES = 512 * 1024
@@ -32,6 +38,11 @@ _MAX_CAUSE_CHARACTERS = 4096
 _MAX_DETAILS_BYTES = 40 * 1024
 """With the cause less than the 64 KiB of any pipe: the parent may read only once this process has ended."""
 
+MAX_ANSWER_BYTES = 128 * 1024
+"""Of an answer to the parent: one packet, which has to fit into what a socket takes at once."""
+
+_MAX_QUESTION_BYTES = 4096
+_QUESTION_NUMBER = struct.Struct("<I")
 _FRAME = struct.Struct("<I")
 _PR_SET_PDEATHSIG = 1
 
@@ -44,18 +55,41 @@ class ChildStart(msgspec.Struct, frozen=True, kw_only=True):
     parent_pid: int
     arguments: bytes
     report_fd: int
-    death_fd: int
+    line_fd: int
     fds: list[int]
 
 
 class ChildSide:
-    """What a child holds of its parent: the arguments that it was given, and the pipe on which it reports."""
+    """What a child holds of its parent: its arguments, the pipe on which it reports, the line on which it is asked."""
 
     def __init__(self, start: ChildStart) -> None:
         self.role = start.role
         self.arguments = start.arguments
         self._report_fd = start.report_fd
         self._report_lock = threading.Lock()
+        self._line_fd = start.line_fd
+        self._answer: Callable[[bytes], bytes] | None = None
+
+    def answer_with(self, answer: Callable[[bytes], bytes]) -> None:
+        """From now on ``answer`` is called with what the parent asks, each time in a thread of its own."""
+        self._answer = answer
+
+    def live_with_parent(self) -> None:
+        """Answer until the end of the line, which only the parent holds, too; covers what the kernel's signal could miss."""
+        try:
+            while packet := os.read(self._line_fd, _MAX_QUESTION_BYTES):
+                with contextlib.suppress(RuntimeError):  # no thread can be started now, and the parent waits in vain
+                    start_thread("AnswerParent", functools.partial(self._answer_packet, packet))
+        finally:
+            os._exit(1)
+
+    def _answer_packet(self, packet: bytes) -> None:
+        number, question = packet[: _QUESTION_NUMBER.size], packet[_QUESTION_NUMBER.size :]
+        try:
+            answer = b"" if self._answer is None else self._answer(question)
+            os.write(self._line_fd, number + answer)
+        except Exception:  # the work of this process goes on
+            logger.exception("a question of the parent could not be answered")
 
     def report(self, payload: bytes) -> None:
         """Send one message of at most ``MAX_REPORT_BYTES`` bytes to the parent's ``read_report``.
@@ -125,7 +159,7 @@ def run_child(start_fd: int) -> None:
         os.set_inheritable(fd, False)
     setproctitle.setproctitle(TITLE_PREFIX + start.role)
     _child = ChildSide(start)
-    start_thread("ParentDeathWatch", lambda: _end_with_parent(start.death_fd))
+    start_thread("ParentDeathWatch", _child.live_with_parent)
     sys.argv[1:] = []
     sys.exit(_run_main(_child, start.module))
 
@@ -153,12 +187,3 @@ def _run_main(child: ChildSide, module: str) -> int:
         child.report_failure(error)
         return 2 if isinstance(error, UserError) else 1
     return code if isinstance(code, int) else 0
-
-
-def _end_with_parent(death_fd: int) -> None:
-    """Wait for the end of the pipe whose other end only the parent holds; covers what the kernel's signal could miss."""
-    try:
-        while os.read(death_fd, 1):
-            pass
-    finally:
-        os._exit(1)

@@ -53,6 +53,11 @@ DeathCallback = Callable[[ProcessDeadError], None]
 class Executor(Protocol):
     """What EngineCoreProc needs of whatever computes: workers on this machine, or on many."""
 
+    @property
+    def workers(self) -> list[ChildProcess]:
+        """Those that run on this machine, as their parent holds them, for questions beside their work."""
+        ...
+
     def spawn(self) -> None:
         """Starts the workers and returns at once."""
         ...
@@ -129,6 +134,11 @@ class MultiprocExecutor:
         self._last_answer_time = 0.0
         self._death: ProcessDeadError | None = None
         self._failure: ProcessDeadError | None = None
+
+    @property
+    def workers(self) -> list[ChildProcess]:
+        """All of them, dead ones as well."""
+        return self._workers
 
     def spawn(self) -> None:
         """Starts the worker processes and returns at once. Call it from a thread that lives as long as the process."""

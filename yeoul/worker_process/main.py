@@ -7,6 +7,7 @@ import msgspec
 from yeoul.config.openmp import keep_openmp_from_spinning
 from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
+from yeoul.self_report import Respondent
 from yeoul.transport.child_process import enter_child
 from yeoul.transport.injected_faults import raise_on_signals
 from yeoul.worker_process.arguments import WorkerArguments
@@ -18,6 +19,7 @@ def main() -> None:
     side = enter_child()
     arguments = msgspec.msgpack.decode(side.arguments, type=WorkerArguments)
     set_up_logging(side.role, arguments.settings.log_level)
+    side.answer_with(Respondent(side.role))
     if arguments.settings.fake.fake_poison:
         raise_on_signals()
 

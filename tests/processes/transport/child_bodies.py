@@ -57,6 +57,18 @@ def _sleep(child: ChildSide, _: bytes) -> None:
     time.sleep(60)
 
 
+def _answer(child: ChildSide, _: bytes) -> None:
+    child.answer_with(_answer_question)
+    child.report(b"up")
+    time.sleep(60)
+
+
+def _answer_question(question: bytes) -> bytes:
+    if question == b"fail":
+        raise ValueError("no")
+    return b"you said " + question
+
+
 def _fail(child: ChildSide, _: bytes) -> None:
     raise ValueError("the child's own error")
 
@@ -94,6 +106,7 @@ BODIES = {
     "describe": _describe,
     "echo": _echo,
     "sleep": _sleep,
+    "answer": _answer,
     "fail": _fail,
     "fail_as_user": _fail_as_user,
     "fail_at_length": _fail_at_length,

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from yeoul.errors import TransportTimeoutError
+from yeoul.errors import TransportClosedError, TransportTimeoutError
 from yeoul.messages.reports import ChildReport, Failure
 from yeoul.transport.child_process import ChildProcess
 
@@ -204,9 +204,51 @@ time.sleep(60)
     assert max(seconds_until_gone(pid) for pid in pids) < 1.0
 
 
-def test_the_death_pipe_alone_ends_a_child(spawn: Spawn) -> None:
+def test_the_end_of_the_line_alone_ends_a_child(spawn: Spawn) -> None:
     child = spawn("sleep")
     assert child.read_report(30) == b"up"
-    os.close(child._death_fd)
-    child._death_fd = os.dup(0)  # for close() to close
+    os.close(child._line_fd)
+    child._line_fd = os.dup(0)  # for close() to close
     assert child.wait(1.0) == 1
+
+
+def test_a_child_answers_beside_its_work_and_late_answers_are_dropped(spawn: Spawn) -> None:
+    child = spawn("answer")
+    assert child.read_report(30) == b"up"
+    assert child.ask(b"one", 10.0) == b"you said one"
+    os.kill(child.pid, signal.SIGSTOP)
+    with pytest.raises(TransportTimeoutError, match="a signal has stopped it"):
+        child.ask(b"two", 0.2)
+    os.kill(child.pid, signal.SIGCONT)
+    assert child.ask(b"three", 10.0) == b"you said three"
+
+
+def test_a_child_that_answers_nothing_yet_says_so_and_a_dead_one_is_told_of(spawn: Spawn) -> None:
+    child = spawn("sleep")
+    assert child.read_report(30) == b"up"
+    with pytest.raises(TransportTimeoutError, match="is being started"):
+        child.ask(b"anything", 10.0)
+    child.kill()
+    child.wait(10.0)
+    with pytest.raises(TransportClosedError, match=r"was killed by signal 9|cannot be asked"):
+        child.ask(b"anything", 10.0)
+    child.close()
+    with pytest.raises(TransportClosedError, match="has ended"):
+        child.ask(b"anything", 10.0)
+
+
+def test_questions_that_nobody_reads_do_not_block_who_asks(spawn: Spawn) -> None:
+    child = spawn("answer")
+    assert child.read_report(30) == b"up"
+    os.kill(child.pid, signal.SIGSTOP)
+    for _ in range(2000):
+        with pytest.raises(TransportTimeoutError):
+            child.ask(bytes(1000), 0.0)
+
+
+def test_an_answer_that_fails_costs_the_child_nothing(spawn: Spawn) -> None:
+    child = spawn("answer")
+    assert child.read_report(30) == b"up"
+    with pytest.raises(TransportTimeoutError):
+        child.ask(b"fail", 0.5)
+    assert child.ask(b"one", 10.0) == b"you said one"

@@ -23,6 +23,7 @@ from yeoul.messages.requests import AddRequest, Shutdown
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import CallResult, StepInput, StepResult
 from yeoul.transport.addresses import ipc_addresses
+from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.sockets import ClientSockets
 from yeoul.worker_process.executor import _worker_settings
 from yeoul.worker_process.worker import Worker
@@ -44,6 +45,7 @@ class InPlaceExecutor:
         self.limits: list[float] = []
         self.calls: list[Future[list[CallResult]]] = []
         self.successors: list[InPlaceExecutor] = []  # itself first
+        self.workers: list[ChildProcess] = []
 
     def spawn(self) -> None:
         """Nothing to start."""

@@ -226,6 +226,11 @@ class AsyncLLM:
         return len(self._requests.states)
 
     @property
+    def engine(self) -> AsyncMPClient | None:
+        """The engine client, for whoever looks inside; None before ``spawn``."""
+        return self._slot.engine if self._slot is not None else None
+
+    @property
     def lost(self) -> str | None:
         """Which process is missing and being replaced, as a sentence."""
         return self._slot.recovery.lost if self._slot is not None else None
