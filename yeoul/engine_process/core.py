@@ -33,6 +33,7 @@ from yeoul.messages.outputs import (
     EngineReady,
     RequestFault,
     RequestOutput,
+    StepFacts,
     StepOutputs,
     WorkerInfo,
     WorkersLost,
@@ -84,7 +85,7 @@ class EngineCoreProc:
         self._step_log = StepLog()
         self._gains: list[RequestOutput] = []
         self._begun: list[str] = []
-        self._has_gains = False
+        self._steps: list[StepFacts] = []
         self._calls: UtilityCalls
         self._cache: KVCacheManager
         self._scheduler: Scheduler
@@ -277,19 +278,19 @@ class EngineCoreProc:
             return
         result = event.result()
         self._last_step_seconds = result.compute_seconds
-        self._step_log.note_result(result)
-        gains = self._scheduler.update(self._in_flight.popleft(), result)
+        step = self._in_flight.popleft()
+        gains = self._scheduler.update(step, result)
+        self._steps.append(self._step_log.note_result(step, result, len(gains)))
         if any(gain.fault is None for gain in gains):
             self._restarts.note_progress()
         self._gains += gains
-        self._has_gains = True
 
     def _emit_gains(self) -> None:
         """Tells the client what steps have brought; done while the workers compute the next one."""
-        if self._has_gains or self._begun:
+        if self._steps or self._begun:
             self._sent_statistics = self._scheduler.statistics()
-            self._emit(StepOutputs(self._gains, self._sent_statistics, self._begun))
-            self._gains, self._begun, self._has_gains = [], [], False
+            self._emit(StepOutputs(self._gains, self._sent_statistics, self._begun, self._steps, time.monotonic()))
+            self._gains, self._begun, self._steps = [], [], []
 
     def _take(
         self, client_id: bytes, message: ClientMessage | ProcessDeadError | ClientGone | Unreadable | FromWorkers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -59,12 +59,38 @@ class RequestOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     embedding: bytes | None = None
 
 
+_Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e12)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class StepFacts(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A step that came back: from ``started`` of EngineCore's monotonic clock it took so many ``seconds``, its answer's
+    reading included.
+
+    It computed ``num_tokens`` tokens of ``num_requests`` requests; the next ``num_outputs`` outputs of the message are its
+    own. ``prompts`` are those of which it computed several tokens, and how many; of all others that have an output, one.
+    """
+
+    number: _Count
+    started: _Seconds
+    seconds: _Seconds
+    num_tokens: _Count
+    num_requests: _Count
+    num_outputs: _Count
+    prompts: list[tuple[str, _Count]] = []
+
+
 class StepOutputs(msgspec.Struct, frozen=True, omit_defaults=True, tag="outputs"):
-    """Everything that one step made, for all requests; ``begun`` are those that the workers have got since the last one."""
+    """Everything that ``steps`` made, for all requests; ``begun`` are those that the workers have got since the last one.
+
+    ``sent`` is when EngineCore said so, of its monotonic clock.
+    """
 
     outputs: list[RequestOutput] = []
     statistics: EngineStatistics | None = None
     begun: list[str] = []
+    steps: list[StepFacts] = []
+    sent: _Seconds = 0.0
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):

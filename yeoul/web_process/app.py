@@ -15,9 +15,7 @@ from yeoul.web_process.http.openapi import DocumentedApp
 from yeoul.web_process.http.origins import Origins
 from yeoul.web_process.http.request_ids import RequestIds
 from yeoul.web_process.http.turnstile import Turnstile
-from yeoul.web_process.live.inside import inside_router
-from yeoul.web_process.live.login_routes import login_router
-from yeoul.web_process.live.page_routes import page_router
+from yeoul.web_process.live.router import live_router
 from yeoul.web_process.ollama.line_format import ollama_error
 from yeoul.web_process.ollama.routes.embed import embed_router
 from yeoul.web_process.ollama.routes.models import models_router as ollama_models_router
@@ -52,13 +50,11 @@ _ROUTERS = (
     tokenize_router,
     render_router,
     load_router,
-    inside_router,
     text_router,
     embed_router,
     ollama_models_router,
     health_router,
-    page_router,
-    login_router,
+    live_router,
 )
 
 _FORM_PATHS = frozenset({"/v1/files"})

@@ -134,6 +134,7 @@ class ServerContext:
             model=model.name if model is not None else "",
             request_id=caller.request_id,
             traceparent=caller.traceparent,
+            route=caller.route,
         )
 
     def room_left(self, tenant: str | None) -> RoomLeft | None:
@@ -141,7 +142,7 @@ class ServerContext:
         api_keys = self.settings.server.api_key
         if tenant is None and api_keys:
             return None
-        return self.llm.room_left(tenant if tenant is not None and len(api_keys) > 1 else "")
+        return self.llm.waiting_room.left(tenant if tenant is not None and len(api_keys) > 1 else "")
 
 
 def served_names(llm: AsyncLLM) -> list[str]:

@@ -12,6 +12,7 @@ from yeoul.messages.outputs import (
     EngineReady,
     RequestFault,
     RequestOutput,
+    StepFacts,
     StepOutputs,
     TokenLogprobs,
     UtilityResult,
@@ -64,7 +65,13 @@ MESSAGES: dict[str, tuple[Any, list[Any]]] = {
         EngineMessage,
         [
             READY,
-            StepOutputs([OUTPUT], EngineStatistics(num_running=1, total_steps=3)),
+            StepOutputs(
+                [OUTPUT],
+                EngineStatistics(num_running=1, total_steps=3),
+                ["r"],
+                [StepFacts(2, 1.5, 0.1, 8, 1, 1, [("r", 8)])],
+                2.5,
+            ),
             UtilityResult(3, "pong", "error"),
             EngineDead("Worker_0", "died", "trace", -9, True),
             WorkersLost("Worker_0", "died", -9),

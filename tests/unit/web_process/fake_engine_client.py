@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import Awaitable, Callable
 
 from yeoul import __version__
@@ -25,6 +26,7 @@ from yeoul.messages.outputs import (
     FinishReason,
     RequestFault,
     RequestOutput,
+    StepFacts,
     StepOutputs,
     TokenLogprobs,
     WorkerInfo,
@@ -73,6 +75,7 @@ class FakeEngineClient(AsyncMPClient):
         self.tokens_a_step = 1
         self.kills: Callable[[AddRequest], bool] = lambda add: False
         self.max_num_running = 1000
+        self.num_steps = 0
         self._running: dict[str, tuple[AddRequest, list[int]]] = {}
         self._num_made: dict[str, int] = {}
         self._begun: set[str] = set()
@@ -175,6 +178,7 @@ class FakeEngineClient(AsyncMPClient):
                 begun = [add.request_id for add in computed if add.request_id not in self._begun]
                 self._begun.update(begun)
                 self._messages.put_nowait(StepOutputs(begun=begun))
+                started = time.monotonic()
                 if any(map(self.kills, computed)):
                     self.die()
                     return
@@ -182,7 +186,12 @@ class FakeEngineClient(AsyncMPClient):
                 for output in outputs:
                     self._inquiry.clear(output.request_id)
                 statistics = EngineStatistics(num_running=len(self._running), num_blocks=64, num_used_blocks=16)
-                self._messages.put_nowait(StepOutputs(outputs, statistics))
+                prompts = [(add.request_id, len(add.prompt_token_ids)) for add in computed if add.request_id in begun]
+                num_tokens = len(outputs) - len(prompts) + sum(num for _, num in prompts)
+                now = time.monotonic()
+                step = StepFacts(self.num_steps, started, now - started, num_tokens, len(outputs), len(outputs), prompts)
+                self.num_steps += 1
+                self._messages.put_nowait(StepOutputs(outputs, statistics, steps=[step], sent=now))
                 await asyncio.sleep(0)
 
     def _next(self, add: AddRequest, reply: list[int]) -> RequestOutput:

@@ -191,7 +191,7 @@ class BatchRun:
     def _make_terms(self, body: ServedBody, model: ServedName) -> ServiceTerms:
         """As for a request of the same key, whose prefixes it shares, but behind all others and without a deadline."""
         tenant = self._batch.tenant
-        terms = self._context.terms(Caller(tenant=tenant), body, model)
+        terms = self._context.terms(Caller(tenant=tenant, route="/v1/batches"), body, model)
         return msgspec.structs.replace(terms, in_gaps=True, tenant=f"batches of {tenant}", deadline_seconds=None)
 
     async def _change(self, **changes: object) -> None:

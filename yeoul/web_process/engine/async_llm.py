@@ -40,7 +40,7 @@ from yeoul.web_process.engine.request_table import RequestTable
 from yeoul.web_process.engine.served_model import Progress, ServedModel, find_served_model
 from yeoul.web_process.engine.service_terms import PLAIN_TERMS, ServiceTerms
 from yeoul.web_process.engine.ticket import Ticket, guess_num_tokens
-from yeoul.web_process.engine.waiting_room import RoomLeft, WaitingRoom
+from yeoul.web_process.engine.waiting_room import WaitingRoom
 
 Connect = Callable[[Settings, ModelFiles, ModelDescription, int], AsyncMPClient]
 
@@ -235,9 +235,10 @@ class AsyncLLM:
         """Which process is missing and being replaced, as a sentence."""
         return self._slot.recovery.lost if self._slot is not None else None
 
-    def room_left(self, tenant: str) -> RoomLeft:
-        """What there is room for in the waiting queue."""
-        return self._requests.room.left(tenant)
+    @property
+    def waiting_room(self) -> WaitingRoom:
+        """What is known of the waiting queue: what there is room for, how long it takes."""
+        return self._requests.room
 
     def check_health(self) -> None:
         """Raises ProcessDeadError for a dead engine, UnavailableError for one that is not ready yet."""
@@ -350,7 +351,7 @@ class AsyncLLM:
             self.check_health()
             ticket.admit(sampling.n * num_prompt_tokens, max(max_tokens))
         self._requests.open(stream, ticket.seconds_left(), ticket.missed)
-        self._requests.add_all(stream, states)
+        self._requests.add_all(stream, states, ticket.terms, ticket.arrival)
         return stream
 
     def draw_seed(self) -> int:

@@ -61,6 +61,7 @@ class OutputQueueLoop:
         if message.statistics is not None:
             self._requests.take_statistics(message.statistics)
         self._requests.note_begun(message.begun)
+        self._requests.observer.stepped(message)
         outputs = message.outputs
         for start in range(0, len(outputs), _NUM_OUTPUTS_AT_A_TIME):
             part = outputs[start : start + _NUM_OUTPUTS_AT_A_TIME]

@@ -1,14 +1,21 @@
-"""RequestObserver: what ``AsyncLLM`` tells whoever counts and times requests; knows nothing of Prometheus.
+"""RequestObserver: what ``AsyncLLM`` tells whoever counts, times or writes down requests; knows nothing of Prometheus.
 
-``metrics.py`` does it for the server.
+``metrics.py`` and ``live/`` do it for the server, side by side as ``Observers``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from yeoul.messages.outputs import FinishReason
+from yeoul.messages.outputs import FinishReason, StepOutputs
 from yeoul.web_process.engine.generation_output import AnswerTimes
+from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.engine.service_terms import ServiceTerms
+
+logger = logging.getLogger(__name__)
 
 
 class Requester(NamedTuple):
@@ -48,6 +55,15 @@ class RequestObserver:
     ) -> None:
         """A choice came to its end, ``abort`` and ``error`` included."""
 
+    def entered(self, stream: RequestStream, terms: ServiceTerms, arrival: float) -> None:
+        """A request that came at ``arrival`` was handed to the engine, all its choices at once."""
+
+    def stepped(self, message: StepOutputs) -> None:
+        """The engine has told this of its last steps; nobody has been handed anything of it yet."""
+
+    def closed(self, stream: RequestStream) -> None:
+        """Nobody reads it any longer: its answer was read to the end, or it was given up."""
+
     def refused(self, reason: str) -> None:
         """A request was turned away at the door: the queue is ``full``, or it would have missed its ``deadline``."""
 
@@ -56,3 +72,87 @@ class RequestObserver:
 
     def replaced(self, seconds: float) -> None:
         """New processes have taken its place, so long after."""
+
+
+class Observers(RequestObserver):
+    """Several as one. What is asked once a token goes only to those who do something with it.
+
+    One that fails in what is told once a step or a request spoils nobody's answer.
+    """
+
+    def __init__(self, *observers: RequestObserver) -> None:
+        self._all = observers
+        self._timers = [one for one in observers if type(one).next_tokens is not RequestObserver.next_tokens]
+
+    def first_token(self, who: Requester, seconds_since_arrival: float) -> None:
+        """See ``RequestObserver``."""
+        for observer in self._all:
+            observer.first_token(who, seconds_since_arrival)
+
+    def next_tokens(self, who: Requester, num_tokens: int, seconds_since_last: float) -> None:
+        """See ``RequestObserver``."""
+        for observer in self._timers:
+            observer.next_tokens(who, num_tokens, seconds_since_last)
+
+    def queued(self, who: Requester, seconds: float) -> None:
+        """See ``RequestObserver``."""
+        for observer in self._all:
+            observer.queued(who, seconds)
+
+    def answered(self, who: Requester, times: AnswerTimes) -> None:
+        """See ``RequestObserver``."""
+        for observer in self._all:
+            observer.answered(who, times)
+
+    def finished(
+        self,
+        who: Requester,
+        reason: FinishReason,
+        seconds_since_arrival: float,
+        num_prompt_tokens: int,
+        num_output_tokens: int,
+    ) -> None:
+        """See ``RequestObserver``."""
+        for observer in self._all:
+            observer.finished(who, reason, seconds_since_arrival, num_prompt_tokens, num_output_tokens)
+
+    def entered(self, stream: RequestStream, terms: ServiceTerms, arrival: float) -> None:
+        """See ``RequestObserver``."""
+        for observer in self._all:
+            with _guarded(observer):
+                observer.entered(stream, terms, arrival)
+
+    def stepped(self, message: StepOutputs) -> None:
+        """See ``RequestObserver``."""
+        for observer in self._all:
+            with _guarded(observer):
+                observer.stepped(message)
+
+    def closed(self, stream: RequestStream) -> None:
+        """See ``RequestObserver``."""
+        for observer in self._all:
+            with _guarded(observer):
+                observer.closed(stream)
+
+    def refused(self, reason: str) -> None:
+        """See ``RequestObserver``."""
+        for observer in self._all:
+            observer.refused(reason)
+
+    def lost(self, role: str) -> None:
+        """See ``RequestObserver``."""
+        for observer in self._all:
+            observer.lost(role)
+
+    def replaced(self, seconds: float) -> None:
+        """See ``RequestObserver``."""
+        for observer in self._all:
+            observer.replaced(seconds)
+
+
+@contextlib.contextmanager
+def _guarded(observer: RequestObserver) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        logger.exception("%s could not take what it was told", type(observer).__name__)

@@ -9,9 +9,11 @@ own: then the same answer is always the same deltas. Knows nothing of HTTP, sock
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 
+from yeoul.messages.outputs import FinishReason
 from yeoul.messages.requests import Lease
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.engine.generation_output import GenerationOutput
@@ -21,6 +23,7 @@ class RequestStream:
     """All choices of all prompts of one call. Lives on one event loop; one reader.
 
     ``sampling`` is what the caller gave; ``seeds`` are those that hold, one a prompt; ``leases`` are of the first prompt.
+    ``finish_reason`` is that of the choice that ended last, and ``ended_at`` when all had, of the monotonic clock.
     With ``final_only`` the reader is not woken before a choice has ended, and gets it whole, unless its deltas are kept
     apart.
     """
@@ -52,6 +55,8 @@ class RequestStream:
         self.keeps_apart = False
         self.timer: asyncio.TimerHandle | None = None  # of its deadline
         self.engine_request_ids: list[str] = []
+        self.finish_reason: FinishReason | None = None
+        self.ended_at: float | None = None
 
     @property
     def num_choices(self) -> int:
@@ -72,6 +77,9 @@ class RequestStream:
             self._pending[key] = output
         if output.finish_reason is not None:
             self._num_open_choices -= 1
+            self.finish_reason = output.finish_reason
+            if self._num_open_choices == 0:
+                self.ended_at = time.monotonic()
         if is_ready and (self.keeps_apart or not self.final_only or output.finish_reason is not None):
             if self.keeps_apart:
                 self._apart.append(self._pending.pop(key))
@@ -83,6 +91,7 @@ class RequestStream:
         """Ends the stream: the reader gets what had come before, then this error."""
         if self._error is None:
             self._error = error
+            self.finish_reason, self.ended_at = "error", time.monotonic()
         self._wake()
 
     def poke(self) -> None:

@@ -22,6 +22,7 @@ from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_place import RequestPlace
 from yeoul.web_process.engine.request_state import RequestState
 from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.engine.waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
@@ -92,8 +93,8 @@ class RequestTable:
         """The unclosed stream of this id."""
         return self._streams.get(request_id)
 
-    def add_all(self, stream: RequestStream, states: Iterable[RequestState]) -> None:
-        """Sends all requests of a stream to the engine, or none."""
+    def add_all(self, stream: RequestStream, states: Iterable[RequestState], terms: ServiceTerms, arrival: float) -> None:
+        """Sends all requests of a stream, which came at ``arrival``, to the engine, or none."""
         try:
             for state in states:
                 stream.engine_request_ids.append(state.add.request_id)
@@ -101,6 +102,7 @@ class RequestTable:
         except BaseException:
             stream.close()
             raise
+        self.observer.entered(stream, terms, arrival)
 
     def add(self, state: RequestState) -> None:
         """Sends a request to the engine and waits for its outputs."""
@@ -181,6 +183,7 @@ class RequestTable:
         if stream.timer is not None:
             stream.timer.cancel()
         self.give_up(stream.engine_request_ids)
+        self.observer.closed(stream)
         self._change.set()
 
     def give_up(self, request_ids: list[str]) -> None:

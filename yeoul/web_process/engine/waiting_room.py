@@ -127,6 +127,10 @@ class WaitingRoom:
                 retry_after_seconds=_retry_after(expected - _SAFE_SHARE * deadline_seconds),
             )
 
+    def expected_wait(self, place: int) -> float | None:
+        """Seconds until the request at this place of the queue, from 1, gets something, by how fast others did of late."""
+        return None if self._request_seconds.value is None else place * self._request_seconds.value
+
     def enter(self, who: Hashable, tenant: str, num_tokens: int, *, num_requests: int = 1, is_alone: bool) -> None:
         """A request, or a ticket for several, waits from now on; ``is_alone`` if there is no other unfinished one."""
         if not self._waiting:

@@ -28,12 +28,12 @@ def tenant_of(digest: bytes) -> str:
 
 
 class BrowserSessions:
-    """Of one server; without keys everybody is let in, and nobody asks here."""
+    """Of one server; without keys everybody is let in, and nobody asks here. ``first_tenant`` is the operator's."""
 
     def __init__(self, api_keys: Sequence[str]) -> None:
         self._digests = [_digest(key) for key in api_keys]
         self._secrets = {tenant_of(_digest(key)): hmac.digest(key.strip().encode(), b"session", "sha256") for key in api_keys}
-        self._first_tenant = next(iter(self._secrets), None)
+        self.first_tenant = next(iter(self._secrets), None)
         self._code: tuple[bytes, float] | None = None
 
     @property
@@ -49,11 +49,11 @@ class BrowserSessions:
 
     def open_with_code(self, code: str) -> str | None:
         """The value of a cookie, or None where the code is another one, was used, or is too old."""
-        if self._code is None or self._first_tenant is None or not hmac.compare_digest(_digest(code), self._code[0]):
+        if self._code is None or self.first_tenant is None or not hmac.compare_digest(_digest(code), self._code[0]):
             return None
         is_valid = time.monotonic() < self._code[1]
         self._code = None
-        return self._sign(self._first_tenant, int(time.time()) + SESSION_SECONDS) if is_valid else None
+        return self._sign(self.first_tenant, int(time.time()) + SESSION_SECONDS) if is_valid else None
 
     def open_with_key(self, key: str) -> str | None:
         """The value of a cookie, or None where no key is this one."""

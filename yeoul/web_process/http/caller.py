@@ -15,4 +15,5 @@ def caller_of(request: Request) -> Caller:
         arrival=getattr(state, "arrival", None),
         request_id=getattr(state, "request_id", ""),
         traceparent=getattr(state, "traceparent", ""),
+        route=request.scope["path"],
     )

@@ -69,7 +69,7 @@ async def _make_token(context: ServerContext) -> float:
     """The seconds that a token took. As a tenant of its own the probe has its turn soon, whoever else waits."""
     start = time.monotonic()
     sampling = SamplingParams(max_tokens=1, temperature=0.0, seed=0, ignore_eos=True)
-    terms = ServiceTerms(cache_salt="health", tenant="health", is_probe=True)
+    terms = ServiceTerms(cache_salt="health", tenant="health", is_probe=True, route="/health/generate")
     try:
         async with asyncio.timeout(_GENERATE_TIMEOUT_SECONDS):
             async for _ in context.llm.generate([0], sampling, terms=terms):

@@ -203,7 +203,7 @@ class BackgroundResponses:
         if model.system_fingerprint != request.fingerprint:
             raise RequestFailedError("the server was started with another model or version before the response was complete")
         while run.started is None and not run.is_cancelled.is_set():
-            terms = self._context.terms(Caller(tenant=run.kept.owner), request.body, model)
+            terms = self._context.terms(Caller(tenant=run.kept.owner, route="/v1/responses"), request.body, model)
             try:
                 run.started = await start_response(model, run.response, request.items, request.num_bytes, terms, made=made)
             except BusyError as error:

@@ -1,0 +1,72 @@
+"""RequestSummary: what a line of the list of requests says; knows no route and no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from yeoul.messages.outputs import FinishReason
+from yeoul.web_process.http.openapi import Count, says
+from yeoul.web_process.live.logged_request import LoggedRequest
+
+State = Literal["waiting", "running", "finished", "aborted", "failed"]
+SecondsOf = Annotated[float, Meta(ge=0)]
+
+_STATES: dict[FinishReason, State] = {"stop": "finished", "length": "finished", "abort": "aborted", "error": "failed"}
+
+
+class RequestSummary(msgspec.Struct, kw_only=True):
+    """A request as the list shows it."""
+
+    id: Annotated[str, says("Of the request: its X-Request-Id, and what makes it unique behind a `~`.")]
+    route: Annotated[str, says("The path by which it came.")]
+    model: Annotated[str, says("The name under which it asked for the model.")]
+    tenant: Annotated[str, says("Whose it is, where the server has several API keys: an opaque name of the key.")]
+    state: Annotated[State, says("What has become of it.")]
+    arrived: Annotated[float, says("When it came, in Unix time.")]
+    place: Annotated[int | None, says("Its place among those that wait, from 1; null where it does not.")] = None
+    expected_wait_seconds: Annotated[
+        SecondsOf | None, says("Until it gets something, by how fast others did of late; null where nothing is known.")
+    ] = None
+    why_it_waits: Annotated[str | None, says("Why it waits, in words; null where it does not.")] = None
+    num_prompt_tokens: Annotated[Count, says("Tokens of its prompts.")]
+    num_cached_tokens: Annotated[Count, says("How many of them were in the prefix cache.")]
+    num_output_tokens: Annotated[Count, says("Tokens that were made for it so far.")]
+    ttft_seconds: Annotated[SecondsOf | None, says("From its arrival to its first token.")]
+    seconds: Annotated[SecondsOf, says("From its arrival until its answer was read, or until now.")]
+    finish_reason: Annotated[FinishReason | None, says("Why its last choice ended; null while there are others.")]
+
+
+class RequestList(msgspec.Struct, kw_only=True):
+    """A page of requests."""
+
+    data: Annotated[list[RequestSummary], says("The requests, those that came last first.")]
+    has_more: Annotated[bool, says("Whether there are others behind them.")]
+
+
+def summarize(request: LoggedRequest, state: State, until: float, wall_time: Callable[[float], float]) -> RequestSummary:
+    """A request that does not wait, as of ``until``."""
+    stream, terms = request.stream, request.terms
+    first = request.first_token_at
+    return RequestSummary(
+        id=request.id,
+        route=terms.route,
+        model=terms.model,
+        tenant=terms.tenant,
+        state=state,
+        arrived=wall_time(request.arrival),
+        num_prompt_tokens=stream.num_prompt_tokens,
+        num_cached_tokens=request.num_cached_tokens,
+        num_output_tokens=request.num_output_tokens,
+        ttft_seconds=None if first is None else round(max(0.0, first - request.arrival), 6),
+        seconds=round(max(0.0, until - request.arrival), 6),
+        finish_reason=stream.finish_reason if stream.ended_at is not None else None,
+    )
+
+
+def state_of_ended(request: LoggedRequest) -> State:
+    """What has become of one that has ended; one that was closed without an end was given up."""
+    return _STATES[request.stream.finish_reason or "abort"]

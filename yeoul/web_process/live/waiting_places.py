@@ -1,0 +1,74 @@
+"""WaitingPlaces: who waits, at which place, how long about, and why; as of one moment, without asking the engine.
+
+The order is the scheduler's as far as the web process knows it: between tenants it is about, since only the scheduler knows
+what each has had. Knows no route. ``RequestLog`` makes one when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.live.logged_request import LoggedRequest
+from yeoul.web_process.live.request_summary import RequestSummary, state_of_ended, summarize
+
+_FEW_STEPS = 3  # that one in the batch may be left out of: a step that was full, one that was ahead
+
+
+class WaitingPlaces:
+    """``num_steps`` have come back until now."""
+
+    def __init__(self, llm: AsyncLLM, requests: Collection[LoggedRequest], num_steps: int) -> None:
+        self._llm = llm
+        self._num_steps = num_steps
+        self._by_priority = llm.settings.scheduler.scheduling_policy == "priority"
+        waiting = sorted(filter(self._waits, requests), key=self._order)
+        self._places = {request: place for place, request in enumerate(waiting, 1)}
+
+    def summary(self, request: LoggedRequest, now: float, wall_time: Callable[[float], float]) -> RequestSummary:
+        """A request that is unfinished or still read."""
+        if request.stream.ended_at is not None:
+            return summarize(request, state_of_ended(request), now, wall_time)
+        place = self._places.get(request)
+        summary = summarize(request, "running" if place is None else "waiting", now, wall_time)
+        if place is not None:
+            expected = None if self._llm.lost is not None else self._llm.waiting_room.expected_wait(place)
+            summary.place = place
+            summary.expected_wait_seconds = None if expected is None else round(expected, 3)
+            summary.why_it_waits = self._why(request, place)
+        return summary
+
+    def _waits(self, request: LoggedRequest) -> bool:
+        if request.stream.ended_at is not None:
+            return False
+        return not request.begun or self._llm.lost is not None or self._has_fallen_out(request)
+
+    def _has_fallen_out(self, request: LoggedRequest) -> bool:
+        return bool(request.steps) and self._num_steps - request.steps[-1].serial > _FEW_STEPS
+
+    def _order(self, request: LoggedRequest) -> tuple[bool, int, bool, float]:
+        priority = request.terms.priority if self._by_priority else 0
+        return request.terms.in_gaps, priority, request.num_output_tokens == 0, request.arrival
+
+    def _why(self, request: LoggedRequest, place: int) -> str:
+        if (lost := self._llm.lost) is not None:
+            return f"the engine recovers ({lost}); it goes on where it was as soon as there are new processes"
+        if request.terms.in_gaps:
+            return "it is of a batch, which is computed while nobody else runs or waits"
+        if request.steps:
+            return "it was preempted: it gave its blocks of the KV cache to others, and goes on when there is room again"
+        ahead = "nobody is" if place == 1 else "1 request is" if place == 2 else f"{place - 1} requests are"
+        return f"{self._lack(request)}; {ahead} ahead of it"
+
+    def _lack(self, request: LoggedRequest) -> str:
+        """What there is too little of."""
+        now, ready, most = self._llm.statistics, self._llm.ready, self._llm.settings.scheduler.max_num_seqs
+        if now.num_running >= most:
+            return f"all {most} places of a step are taken (--max-num-seqs)"
+        num_free = now.num_blocks - now.num_used_blocks
+        if ready is not None and (num_needed := -(-request.stream.num_prompt_tokens // ready.block_size)) > num_free > 0:
+            return f"its prompt needs {num_needed} blocks of the KV cache, and {num_free} are free"
+        if now.num_blocks and now.num_used_blocks * 2 > now.num_blocks:
+            share = now.num_used_blocks / now.num_blocks
+            return f"the KV cache ({share:.0%} of it in use) is kept for what those that run are expected to need"
+        return "the steps until now were full, or the first one is on its way"
