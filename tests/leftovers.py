@@ -30,6 +30,7 @@ def nothing_is_left_behind(monkeypatch):
     with tempfile.TemporaryDirectory(prefix="yeoul-test-", dir="/tmp") as folder:
         monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
         yield
-        assert [path for path in Path(folder).rglob("*") if path.parent != Path(folder)] == []
+        left = [path for path in Path(folder).rglob("*") if path.parent != Path(folder)]
+        assert left == [], left
     held = held_names()  # before the look: what another run lets go of in between is gone then
     assert set(os.listdir(SHARED_MEMORY)) - before - held == set()

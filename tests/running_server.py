@@ -15,6 +15,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.patience import until
+
 YEOUL = Path(sys.executable).parent / "yeoul"
 
 
@@ -79,7 +81,8 @@ class RunningServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pid in {self.pid, *self._seen, *self.tree()}:
+        # Parents first: who outlives a child of its own would begin to replace it, and leave what has a name then.
+        for pid in dict.fromkeys([self.pid, *self.tree(), *self._seen]):
             if pid == self.pid or is_ours(pid):
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -134,8 +137,9 @@ class RunningServer:
         return samples
 
     def wait_exit(self, timeout_seconds: float) -> int:
-        """The exit code of the web process."""
-        return self.process.wait(timeout_seconds)
+        """The exit code of the web process, which ends within that time."""
+        assert until(lambda: self.process.poll() is not None, timeout_seconds), f"it has not ended:\n{self.log()}"
+        return int(self.process.returncode)
 
 
 def is_ours(pid: int) -> bool:
@@ -180,11 +184,9 @@ def alive(pids: Iterable[int]) -> set[int]:
 
 def wait_gone(pids: Iterable[int], timeout_seconds: float) -> set[int]:
     """Waits until all of these are gone; returns those that are not."""
-    deadline = time.monotonic() + timeout_seconds
     wanted = set(pids)
-    while (left := alive(wanted)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return left
+    until(lambda: not alive(wanted), timeout_seconds)
+    return alive(wanted)
 
 
 def thread_names(pid: int) -> list[str]:

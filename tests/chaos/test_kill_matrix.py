@@ -11,6 +11,7 @@ import pytest
 
 from tests.chaos.traffic import MIXED, Answer, finish, send
 from tests.leftovers import nothing_is_left_behind  # noqa: F401
+from tests.patience import until
 from tests.running_server import RunningServer, wait_gone
 from yeoul.recovery.recovery_report import read_report
 from yeoul.transport.private_folder import PrivateFolder
@@ -65,14 +66,14 @@ def wait_running(server: RunningServer) -> None:
 
 def wait_ready_again(server: RunningServer) -> set[int]:
     """The states that ``/ready`` showed until it was 200 again."""
-    seen, deadline = set(), time.monotonic() + MAX_RECOVERY_SECONDS
-    while time.monotonic() < deadline:
-        status = httpx.get(f"{server.url}/ready", timeout=5.0).status_code
-        seen.add(status)
-        if status == 200 and 503 in seen:
-            return seen
-        time.sleep(0.01)
-    raise AssertionError(f"not ready again; seen {seen}:\n{server.log()}")
+    seen: list[int] = []
+
+    def is_ready_again() -> bool:
+        seen.append(httpx.get(f"{server.url}/ready", timeout=5.0).status_code)
+        return seen[-1] == 200 and 503 in seen
+
+    assert until(is_ready_again, MAX_RECOVERY_SECONDS), f"not ready again; seen {set(seen)}:\n{server.log()}"
+    return set(seen)
 
 
 def longest_pause(answers: list[Answer]) -> float:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos.test_kill_matrix import QUICK_TO_NOTICE, SLOW, assert_same
 from tests.chaos.traffic import MIXED, Answer, finish, send
+from tests.patience import until
 from tests.running_server import RunningServer, wait_gone
 from yeoul.worker_process.fake_model import POISON
 
@@ -55,12 +56,8 @@ def test_workers_that_die_over_and_over_without_a_request_end_the_server_with_th
             assert server.process.poll() is None
             workers = [pid for title, pid in server.by_title().items() if title == "yeoul::Worker_0"]
             os.kill(workers[0], signal.SIGKILL)
-            wait_gone(workers, 1.0)
-            deadline = time.monotonic() + 5.0
-            while server.process.poll() is None and time.monotonic() < deadline:
-                if "yeoul::Worker_0" in server.by_title():
-                    time.sleep(0.5)
-                    break
-                time.sleep(0.01)
+            assert wait_gone(workers, 1.0) == set()
+            assert until(lambda: server.process.poll() is not None or "yeoul::Worker_0" in server.by_title(), 5.0)
+            time.sleep(0.5)
         assert server.wait_exit(5.0) == 1
         assert "Worker_0 was killed by signal 9 (SIGKILL); it is given up after 2 restarts" in server.log()

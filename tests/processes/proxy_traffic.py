@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from tests.patience import until
+
 _ASK = {"model": "fake", "ignore_eos": True, "temperature": 1.0}
 
 # More than HAProxy and nginx keep of a request in memory; blanks after JSON are no part of it.
@@ -91,6 +93,10 @@ class Traffic:
         for thread in self._threads:
             thread.join(60.0)
             assert not thread.is_alive()
+
+    def has_answers(self, number: int) -> bool:
+        """Waits for as many, right or wrong."""
+        return until(lambda: self.num_answers >= number, 60.0)
 
     def _run(self, asks: list[Ask], expected: list[Answer]) -> None:
         with httpx.Client(base_url=self._url, timeout=60.0) as client:

@@ -159,10 +159,8 @@ def test_a_server_that_is_told_to_stop_does_not_wait_for_its_batches(tmp_path):
     with serve(tmp_path, "--fake-step-seconds", "0.05") as server, client(server) as api:
         batch_id = begin(api, lines(50, max_tokens=400, ignore_eos=True))
         wait_for(api, batch_id, lambda batch: batch.status == "in_progress")
-        start = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        assert server.wait_exit(10) == 0
-        assert time.monotonic() - start < 5
+        assert server.wait_exit(5.0) == 0
     with serve(tmp_path) as server, client(server) as api:
         assert counts(wait_for(api, batch_id, has_ended)) == (50, 50, 0)
 

@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.patience import until
 from tests.running_server import descendants, title, wait_gone
 
 TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
 CHAT = [sys.executable, "-m", "yeoul", "chat", "fake", "--chat-template", TEMPLATE]
+
+END_OF_A_PIECE = "\x1b[0m"
 
 
 class Chat:
@@ -55,6 +59,11 @@ class Chat:
                 raise AssertionError(f"the chat ended before {text!r}:\n{self.screen}") from None
         self.screen = self.screen.partition(text)[2]
 
+    def wait_until_asleep(self):
+        """A signal in the instant between the prompt and the wait for a key is seen at the next key only."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        assert until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", 10.0)
+
     def tree(self):
         return descendants(self.process.pid)
 
@@ -92,7 +101,7 @@ def test_a_chat_that_is_ended_takes_its_server_along(number):
         chat.wait_for("> ")
         family = chat.tree()
         assert len(family) == 4
-        time.sleep(0.3)  # a signal in the instant between the prompt and the wait for a key is seen at the next key only
+        chat.wait_until_asleep()
         os.kill(chat.process.pid, number)
         assert chat.process.wait(10) == (-9 if number == signal.SIGKILL else 128 + number)
         assert wait_gone(family, 1.0) == set()
@@ -117,7 +126,7 @@ def test_ctrl_c_breaks_an_answer_off_and_the_server_goes_on():
         family = chat.tree()
         chat.type("first\n")
         chat.wait_for("\n")
-        time.sleep(0.3)
+        chat.wait_for(END_OF_A_PIECE)
         chat.type("\x03")
         chat.wait_for("[broken off]")
         chat.wait_for("> ")
@@ -126,7 +135,7 @@ def test_ctrl_c_breaks_an_answer_off_and_the_server_goes_on():
         chat.type("second\n")
         chat.wait_for("tokens/s", timeout_seconds=60.0)
         chat.wait_for("> ")
-        time.sleep(0.3)  # as above: a signal in that instant is seen at the next key only
+        chat.wait_until_asleep()
         chat.type("\x03")
         chat.wait_for("Ctrl-D or /exit ends the chat")
         chat.wait_for("> ")

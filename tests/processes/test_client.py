@@ -12,11 +12,11 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.patience import until
 from tests.processes.fake_engine import FILES
 from tests.running_server import alive, descendants, wait_gone
 from yeoul.config.settings import CacheSettings, FakeSettings, ModelSettings, Settings, TimeSettings
@@ -143,18 +143,23 @@ def test_nothing_of_a_ready_engine_has_a_name_in_the_file_system(tmp_path, monke
     run(scenario)
 
 
+async def hear_of_death(client) -> EngineDead:
+    message = await client.receive()
+    while isinstance(message, StepOutputs):
+        message = await client.receive()
+    assert isinstance(message, EngineDead)
+    return message
+
+
 def test_a_death_is_the_last_thing_that_is_received():
     async def scenario(client):
         client.send(request("a", max_tokens=400))
         await client.receive()
         pids = descendants(os.getpid())[1:]
-        start = time.monotonic()
         os.kill(client.engine_pid, signal.SIGKILL)
-        message = await client.receive()
-        while isinstance(message, StepOutputs):
-            message = await asyncio.wait_for(client.receive(), 5.0)
-        assert time.monotonic() - start < 0.5
-        assert isinstance(message, EngineDead)
+        hearing = asyncio.create_task(hear_of_death(client))
+        assert await asyncio.to_thread(until, hearing.done, 0.5)
+        message = hearing.result()
         assert message.role == "EngineCore"
         assert "signal 9 (SIGKILL)" in message.cause
         assert await asyncio.to_thread(wait_gone, pids, 2.0) == set()
@@ -267,11 +272,9 @@ def test_a_stop_while_another_engine_starts_does_not_wait_for_the_dead_ones_word
             await asyncio.sleep(0)
         replacing.cancel()
         await asyncio.gather(replacing, return_exceptions=True)
-        start = time.monotonic()
-        await client.stop()
-        assert time.monotonic() - start < 5.0
+        await asyncio.wait_for(client.stop(), 60.0)
 
-    run(scenario, stop_timeout_seconds=10.0)
+    run(scenario, stop_timeout_seconds=600.0)
 
 
 def test_a_death_that_is_reported_late_is_not_the_next_engines():

