@@ -203,12 +203,14 @@ def test_an_answer_that_is_damaged_on_its_way_is_made_again(server, expected, da
     request = Request(server)
     wait_for_tokens(server, num_tokens)
     engine = server.by_title()["yeoul::EngineCore"]
-    for _ in range(20):  # it may be stopped between two steps, when nothing is on its way
+    for _ in range(12):  # it may be stopped between two steps, when nothing is on its way
         with suspended(engine):
-            if is_on_its_way := wait_until(lambda: ring.num_published > ring.num_taken, 0.3):
+            num_published = ring.num_published
+            if is_on_its_way := wait_until(lambda: ring.num_published > ring.num_taken, 0.1):
                 damage(ring, random.Random(7))
         if is_on_its_way:
             break
+        assert wait_until(lambda: ring.num_published > num_published, 10.0)  # noqa: B023 (it is called at once)
     request.join(60.0)
     assert request.text == expected, server.log()[-4000:]
     assert num_replacements(server) > before

@@ -185,7 +185,7 @@ def expected(server):
         assert raw.count(EMPTY_EVENT + b"data: ") >= 2
         assert raw.endswith(DONE)
         found[kind] = summary(list(payloads(iter(raw.decode().splitlines()))))
-        assert found[kind]["error"] if "error" in kind else len(found[kind]["ends"]) == fields.get("n", 1)
+        assert found[kind]["error"] if "error" in kind else len(found[kind]["ends"]) == fields.get("n", 1), raw
     return found
 
 
