@@ -47,7 +47,7 @@ BODIES = [
 ALONE = [
     "/v1/models", "/v1/models/{name}", "/health", "/ready", "/health/generate", "/version", "/metrics",
     "/ping", "/live", "/load", "/v1/loads", "/server_info", "/model_info", "/tokenizer_info",
-    "/get_load", "/get_server_info", "/get_model_info", "/", "/api/version", "/api/tags", "/api/ps",
+    "/get_load", "/get_server_info", "/get_model_info", "/", "/api/version", "/api/tags", "/api/ps", "/topology",
 ]  # fmt: skip
 LISTS = ["/v1/files", "/v1/batches"]
 SHOWN = ["/debug/log"]

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "descriptors": set(),
     "garbage_collection": set(),
     "messages": {"errors"},
+    "process_sample": {"messages"},
     "config": {"errors", "messages", "model_files.description"},
     "transport": {"errors", "messages", "config"},
     "model_files": {"errors", "config"},
@@ -36,16 +37,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"errors", "kernels", "layers", "model_files"},
     "worker_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "kernels", "layers",
-        "models", "descriptors", "grammars", "text", "self_report",
+        "models", "descriptors", "grammars", "text", "process_sample", "self_report",
     },
     "engine_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "scheduler", "kv_cache",
-        "recovery", "text", "self_report",
+        "recovery", "text", "process_sample", "self_report",
         "worker_process.executor",
     },
     "web_process": {
         "errors", "log", "garbage_collection", "messages", "config", "model_files", "text", "recovery",
-        "descriptors", "grammars", "self_report",
+        "descriptors", "grammars", "process_sample", "self_report",
         "engine_process.client",
     },
     "cli": {
@@ -91,7 +92,7 @@ BELONGS_TO: dict[str, set[str]] = {
     "transformers": set(),
     "gguf": set(),
 }
-RUNS_IN_ENGINE_CORE = {"worker_process.executor", "worker_process.arguments"}
+RUNS_IN_ENGINE_CORE = {"worker_process.executor", "worker_process.arguments", "worker_process.workers_report"}
 
 
 def room_of(path: Path) -> str:

@@ -15,11 +15,13 @@ import msgspec
 
 from yeoul.config.settings import Settings
 from yeoul.engine_process.connection import EngineConnection
+from yeoul.engine_process.engine_look import look_at_engine
 from yeoul.engine_process.launch import engine_settings
 from yeoul.errors import ConfigError, ProcessDeadError, UnavailableError
 from yeoul.messages.outputs import EngineMessage, EngineReady
 from yeoul.messages.questions import Answer, NoAnswer, Question
 from yeoul.messages.requests import ClientMessage
+from yeoul.messages.topology import EngineReport
 from yeoul.model_files.description import ModelDescription, ModelFiles, shape_digest
 from yeoul.transport.addresses import tcp_addresses
 from yeoul.transport.curve_keys import load_keys
@@ -131,6 +133,10 @@ class AsyncMPClient:
         if (connection := self._connection) is None:
             return NoAnswer("EngineCore is being started; try again in a few seconds")
         return connection.ask(question)
+
+    async def look(self) -> EngineReport:
+        """What there is of the engine now, whether it lives or not; within half a second or so."""
+        return await look_at_engine(self._connection)
 
     def is_suspended(self) -> bool:
         """Whether a signal has stopped EngineCore, where it is our child."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -46,7 +47,8 @@ class MPClientEngineMonitor(DeathWatch):
 class EngineConnection:
     """Made whole by ``spawn`` or ``join``, opened once, closed once; everything on one event loop.
 
-    ``ready`` is what EngineCore said when it was; ``death`` why it takes nothing any longer.
+    ``ready`` is what EngineCore said when it was; ``death`` why it takes nothing any longer. ``since`` is when the last of
+    these happened, of the wall clock.
     """
 
     def __init__(
@@ -58,7 +60,8 @@ class EngineConnection:
     ) -> None:
         self.ready: EngineReady | None = None
         self.death: ProcessDeadError | None = None
-        self._sockets = sockets
+        self.since = time.time()
+        self.sockets = sockets
         self._limits = limits
         self._child = child
         self._folder = folder
@@ -85,6 +88,11 @@ class EngineConnection:
     def join(cls, addresses: tuple[str, str], keys: CurveKeys, limits: TimeSettings) -> EngineConnection:
         """The connection to an engine that runs apart."""
         return cls(ClientSockets(*addresses, keys), limits)
+
+    @property
+    def is_child(self) -> bool:
+        """Whether EngineCore is our child, and not one that runs apart."""
+        return self._folder is not None
 
     @property
     def pid(self) -> int | None:
@@ -115,7 +123,7 @@ class EngineConnection:
             raise ProcessDeadError("EngineCore", f"answered a Hello with {type(message).__name__}; expected EngineReady")
         if self._folder is not None:
             self._folder.remove()  # everything is connected: nothing needs its name any longer
-        self.ready = message
+        self.ready, self.since = message, time.time()
         return message
 
     def _start_monitor(self) -> None:
@@ -127,13 +135,13 @@ class EngineConnection:
         if self._child is not None:
             self._monitor = MPClientEngineMonitor([self._child], report)
         else:
-            self._monitor = LinkWatch(self._sockets.monitors(), report)
+            self._monitor = LinkWatch(self.sockets.monitors(), report)
         self._monitor.start()
 
     def send(self, message: ClientMessage) -> None:
         """Queues a message for EngineCore; never blocks. A message to a dead engine is lost, as the engine is."""
         if self.death is None:
-            self._sockets.send(_encoder.encode(message))
+            self.sockets.send(_encoder.encode(message))
 
     async def receive(self) -> EngineMessage:
         """The next message; EngineDead is the last, after everything that the dead engine had sent. One caller at a time.
@@ -143,7 +151,7 @@ class EngineConnection:
         """
         while True:
             try:
-                message = _decode(await self._sockets.receive())
+                message = _decode(await self.sockets.receive())
             except TransportClosedError:
                 death = self.death or ProcessDeadError("EngineCore", "is closed")
                 return EngineDead(death.role, death.cause, death.details, death.exit_code)
@@ -201,10 +209,10 @@ class EngineConnection:
     def die(self, error: ProcessDeadError, linger_seconds: float = 0.0) -> None:
         """On the loop: nothing is sent or comes from now on, and what waits fails. The first error counts."""
         if self.death is None:
-            self.death = error
+            self.death, self.since = error, time.time()
             if self._monitor is not None:
                 self._monitor.stop()
-            self._sockets.close(linger_seconds)
+            self.sockets.close(linger_seconds)
             for future in self._calls.values():
                 if not future.done():
                     future.set_exception(error)

@@ -21,6 +21,7 @@ import msgspec
 from yeoul import __version__
 from yeoul.config.parts import EngineSettings
 from yeoul.engine_process.input_sockets import Arrival, CallAnswer, ClientGone, FromWorkers, InputSockets, Unreadable
+from yeoul.engine_process.looks import Looks
 from yeoul.engine_process.output_sockets import OutputSockets
 from yeoul.engine_process.step_log import StepLog
 from yeoul.engine_process.utility_calls import UtilityCalls
@@ -73,7 +74,6 @@ class EngineCoreProc:
         self._make_executor = make_executor
         self._restarts = RestartBudget(settings.recovery.max_restarts)
         self._arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
-        self._input = InputSockets(self._arrivals)
         self._output = OutputSockets(self._arrivals)
         self._context: EngineContext | None = None
         self._client_id = b""
@@ -83,6 +83,8 @@ class EngineCoreProc:
         self._last_step_seconds = 0.0
         self._in_flight: deque[StepInput] = deque()
         self._step_log = StepLog()
+        looks = Looks(self._output, self._arrivals, self._step_log, lambda: self._executor, lambda: self._client_id)
+        self._input = InputSockets(self._arrivals, looks.take)
         self._gains: list[RequestOutput] = []
         self._begun: list[str] = []
         self._steps: list[StepFacts] = []
@@ -202,6 +204,7 @@ class EngineCoreProc:
         self._calls.num_under_way = 0
         settings, requests = self._settings, self._scheduler.requests_in_flight()
         record_incident(settings, settings.max_model_len, death, requests, self._step_log.records())
+        self._step_log.note_loss()
         while True:
             self._emit(WorkersLost(death.role, death.cause, death.exit_code))  # a sign of life, too
             outputs, verdict = self._scheduler.note_crash(death.message)

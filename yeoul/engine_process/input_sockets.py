@@ -6,6 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,10 +56,16 @@ process that has died, have to say."""
 
 
 class InputSockets:
-    """Puts every message that arrives, with the id of the client that sent it, into ``arrivals``."""
+    """Puts every message that arrives, with the id of the client that sent it, into ``arrivals``.
 
-    def __init__(self, arrivals: queue.SimpleQueue[Arrival]) -> None:
+    What ``is_taken`` says to have taken is none of the main thread's business.
+    """
+
+    def __init__(
+        self, arrivals: queue.SimpleQueue[Arrival], is_taken: Callable[[bytes, ClientMessage], bool] = lambda *_: False
+    ) -> None:
         self._arrivals = arrivals
+        self._is_taken = is_taken
         self._socket: EngineInput | None = None
         self._thread: threading.Thread | None = None
 
@@ -86,7 +93,9 @@ class InputSockets:
         while True:
             client_id, payload = socket.receive()
             try:
-                self._arrivals.put((client_id, decoder.decode(payload)))
+                message = decoder.decode(payload)
+                if not self._is_taken(client_id, message):
+                    self._arrivals.put((client_id, message))
             except Exception as error:  # whatever one message does to the decoder, the next one is read
                 self._take_unreadable(client_id, payload, error)
 

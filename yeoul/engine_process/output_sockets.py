@@ -33,6 +33,11 @@ class OutputSockets:
             "process_output_sockets", self._process_output_sockets, lambda death: self._arrivals.put((b"", death))
         )
 
+    @property
+    def num_waiting(self) -> int:
+        """How many messages are still to be sent."""
+        return self._queue.qsize()
+
     def put(self, client_id: bytes, message: EngineMessage) -> None:
         """Returns at once; the thread encodes and sends."""
         self._queue.put((client_id, message))

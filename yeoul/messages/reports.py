@@ -8,7 +8,10 @@ from yeoul.messages.outputs import EngineReady
 
 
 class WorkerReady(msgspec.Struct, frozen=True, kw_only=True, tag="worker_ready"):
-    """The model is loaded. ``max_num_blocks`` is what this device has room for, at ``block_bytes`` each."""
+    """The model is loaded. ``max_num_blocks`` is what this device has room for, at ``block_bytes`` each.
+
+    ``runner`` is the kind of runner that holds it.
+    """
 
     rank: int
     pid: int
@@ -16,6 +19,7 @@ class WorkerReady(msgspec.Struct, frozen=True, kw_only=True, tag="worker_ready")
     max_num_blocks: int
     block_bytes: int
     model_fingerprint: str
+    runner: str = ""
 
 
 class ServerReady(msgspec.Struct, frozen=True, tag="server_ready"):

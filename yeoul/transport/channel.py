@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -51,6 +52,15 @@ class ChannelHandle(msgspec.Struct, frozen=True):
         return [self.ring.fd]
 
 
+class ChannelCounts(NamedTuple):
+    """What has crossed a channel, and how many of its messages a reader has not taken yet. ``num_bytes`` are this end's."""
+
+    num_messages: int = 0
+    num_bytes: int = 0
+    num_waiting: int = 0
+    num_slots: int = 1
+
+
 class _End:
     """What both ends share. One thread at a time uses an end; others may wake and close it.
 
@@ -69,6 +79,7 @@ class _End:
         self._use_lock = threading.Lock()
         self._state_lock = threading.Lock()
         self._is_interrupted = self._is_closed = False
+        self._num_bytes = 0
         sizes = (handle.ring.num_slots, handle.ring.slot_bytes, handle.ring.num_readers)
         with contextlib.ExitStack() as on_error:
             if is_opener:
@@ -86,6 +97,15 @@ class _End:
         with self._state_lock:
             if not self._is_closed:
                 self._library.interrupt(self._ring)
+
+    def count(self, reader_index: int = 0) -> ChannelCounts:
+        """What has crossed until now, from any thread; of a closed channel nothing."""
+        num_published, num_waiting = ctypes.c_uint64(), ctypes.c_uint64()
+        with self._state_lock:  # as long as it is held, nobody unmaps the memory
+            if self._is_closed:
+                return ChannelCounts()
+            self._library.count(self._ring, reader_index, ctypes.byref(num_published), ctypes.byref(num_waiting))
+        return ChannelCounts(num_published.value, self._num_bytes, num_waiting.value, self._geometry.num_slots)
 
     def close(self) -> None:
         """Close this end: a thread that waits here, and those on the other side, get TransportClosedError.
@@ -134,6 +154,7 @@ class ChannelWriter(_End):
         deadline = _deadline(timeout_seconds)
         with self._use_lock:
             self._check()
+            self._num_bytes += len(payload)
             if len(payload) <= self._geometry.slot_bytes:
                 self._publish(payload, _IN_SLOT, deadline)
                 return
@@ -188,6 +209,7 @@ class ChannelReader(_End):
             else:
                 raise TransportError(f"the ring holds a message of the unknown kind {message.kind}")
             self._library.release(self._ring)
+            self._num_bytes += len(payload)
             return payload
 
     def _wait_for_message(self, deadline: float | None) -> Message:

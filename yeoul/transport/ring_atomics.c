@@ -316,6 +316,17 @@ EXPORT void ring_release(struct ring *ring) {
     if (atomic_load_explicit(&ring->header->num_waiting_writers, memory_order_relaxed)) wake_all(&ring->header->release_event);
 }
 
+/* How many messages were published since the ring is there, and how many of them this reader has not taken yet; from any
+ * thread that keeps the ring attached. */
+EXPORT void ring_count(struct ring *ring, uint32_t reader_index, uint64_t *num_published, uint64_t *num_waiting) {
+    uint64_t taken = 0; /* read first: a reader is never ahead of what is published later */
+    if (reader_index < ring->num_readers)
+        taken = atomic_load_explicit(&ring->header->readers[reader_index].position, memory_order_acquire);
+    *num_published = atomic_load_explicit(&ring->header->position, memory_order_acquire);
+    uint64_t waiting = *num_published - taken;
+    *num_waiting = waiting < ring->num_slots ? waiting : ring->num_slots;
+}
+
 /* Wakes the thread of this process that waits here, now and whenever it would wait again. */
 EXPORT void ring_interrupt(struct ring *ring) {
     atomic_store(&ring->interrupted, 1);

@@ -60,6 +60,8 @@ class RingLibrary:
         self.publish = _typed(prompt.ring_publish, ctypes.c_int, ring, ctypes.c_char_p, ctypes.c_uint64, ctypes.c_uint32)
         self.look = _typed(prompt.ring_look, ctypes.c_int, ring, message)
         self.release = _typed(prompt.ring_release, None, ring)
+        counter = ctypes.POINTER(ctypes.c_uint64)
+        self.count = _typed(prompt.ring_count, None, ring, ctypes.c_uint32, counter, counter)
         self.interrupt = _typed(prompt.ring_interrupt, None, ring)
         self.close = _typed(prompt.ring_close, None, ring)
 

@@ -50,6 +50,7 @@ class ClientSockets:
         self.addresses = (input_address, output_address)
         self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue()  # None is the last
         self._is_closed = False
+        self.num_sent = self.num_sent_bytes = self.num_received = self.num_received_bytes = 0
         _check_descriptors()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -76,6 +77,8 @@ class ClientSockets:
         if self._is_closed:
             raise TransportClosedError("the link to EngineCore is closed")
         self._input.send_multipart([self.client_id, payload], zmq.NOBLOCK)
+        self.num_sent += 1
+        self.num_sent_bytes += len(payload)
 
     async def receive(self) -> bytes:
         """Wait for the engine's next message. Cancelling the wait loses none.
@@ -88,6 +91,11 @@ class ClientSockets:
             self._inbox.put_nowait(None)
             raise TransportClosedError("the link to EngineCore is closed")
         return payload
+
+    @property
+    def num_waiting(self) -> int:
+        """How many messages have come that nobody has taken yet."""
+        return self._inbox.qsize()
 
     def monitors(self) -> list[zmq.Socket[bytes]]:
         """A socket for each link, readable once the link has broken; another thread may wait on them, and closes them."""
@@ -113,7 +121,10 @@ class ClientSockets:
         asked: it has to be asked until it has nothing more.
         """
         while int(self._output.get(_EVENTS)) & _POLLIN:
-            self._inbox.put_nowait(self._output.recv())
+            payload = self._output.recv()
+            self.num_received += 1
+            self.num_received_bytes += len(payload)
+            self._inbox.put_nowait(payload)
 
 
 class EngineContext:

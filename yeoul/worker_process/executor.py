@@ -39,6 +39,7 @@ from yeoul.transport.private_folder import PrivateFolder
 from yeoul.transport.shared_memory import create_shared_memory
 from yeoul.transport.thread_names import set_thread_name
 from yeoul.worker_process.arguments import WorkerArguments
+from yeoul.worker_process.workers_report import WorkersReport, report_on
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,10 @@ class Executor(Protocol):
 
     def collective_rpc(self, method: str, arguments: list[str]) -> Future[list[CallResult]]:
         """Calls a method on every worker; the answers come in rank order, behind those to the steps in flight."""
+        ...
+
+    def look(self) -> WorkersReport:
+        """The workers, and what crosses to and from them, as they are now; from any thread."""
         ...
 
     def stop(self, *, at_once: bool = False) -> None:
@@ -124,6 +129,8 @@ class MultiprocExecutor:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(WorkerMessage)
         self._workers: list[ChildProcess] = []
+        self._ready: list[WorkerReady] = []
+        self._ready_at = 0.0  # of the wall clock
         self._readers: list[ChannelReader] = []
         self._writer: ChannelWriter | None = None
         self._folder: PrivateFolder | None = None
@@ -181,6 +188,7 @@ class MultiprocExecutor:
         self._monitor = MultiprocWorkerMonitor(self._workers, lambda error: self._on_worker_death(error, on_death))
         self._monitor.start()
         self._pool.submit(self._collect_answers)
+        self._ready, self._ready_at = ready, time.time()
         return ready
 
     def allocate_cache(self, num_blocks: int) -> None:
@@ -200,6 +208,10 @@ class MultiprocExecutor:
         future: Future[StepResult] = Future()
         self._ask(step, _Question(step.step_number, True, future, limit_seconds))
         return future
+
+    def look(self) -> WorkersReport:
+        """The workers, and what crosses to and from them, as they are now; from any thread."""
+        return report_on(self._workers, self._ready, self._ready_at, self._writer, self._readers)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Asks every worker to end, kills what is left, and closes the rings."""

@@ -55,6 +55,7 @@ class Worker:
             max_num_blocks=runner.max_num_blocks(),
             block_bytes=runner.block_bytes,
             model_fingerprint=runner.fingerprint(),
+            runner=type(runner).__name__,
         )
         self._runner = runner
         return ready

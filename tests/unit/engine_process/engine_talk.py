@@ -27,6 +27,7 @@ from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.sockets import ClientSockets
 from yeoul.worker_process.executor import _worker_settings
 from yeoul.worker_process.worker import Worker
+from yeoul.worker_process.workers_report import WorkersReport
 
 
 class InPlaceExecutor:
@@ -88,6 +89,9 @@ class InPlaceExecutor:
             except YeoulError as error:
                 self.calls[-1].set_result([CallResult(1, error=error.message)])
         return self.calls[-1]
+
+    def look(self):
+        return WorkersReport([], [])
 
     def stop(self, *, at_once=False):
         self.is_stopped = True

@@ -228,3 +228,17 @@ def test_a_channel_behaves_like_a_bounded_queue_for_each_reader(
             with pytest.raises(TransportTimeoutError):
                 channel.readers[index].receive(0)
     channel.close()
+
+
+def test_what_waits_and_what_has_crossed_is_counted_at_both_ends(broadcast: Broadcast) -> None:
+    small, large = b"river", bytes(1000)
+    for payload in (small, large):
+        broadcast.writer.send(payload, 5)
+    assert broadcast.readers[0].receive(5) == small
+    counts = [broadcast.writer.count(index) for index in range(2)]
+    assert [(one.num_messages, one.num_waiting, one.num_slots) for one in counts] == [(2, 1, 4), (2, 2, 4)]
+    assert counts[0].num_bytes == len(small) + len(large)
+    assert broadcast.readers[0].count() == counts[0]._replace(num_bytes=len(small))
+    assert broadcast.writer.count(99).num_waiting == 2  # of a reader that there is not: everything
+    broadcast.writer.close()
+    assert broadcast.writer.count(0).num_messages == 0

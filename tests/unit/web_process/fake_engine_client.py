@@ -8,6 +8,8 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from yeoul import __version__
 from yeoul.config.settings import (
     CacheSettings,
@@ -34,6 +36,7 @@ from yeoul.messages.outputs import (
 from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
+from yeoul.messages.topology import EngineReport
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.model_files.tokenizer_source import FAKE_EOS_TOKEN_ID
 from yeoul.recovery.crash_inquiry import CrashCount, CrashInquiry
@@ -72,6 +75,7 @@ class FakeEngineClient(AsyncMPClient):
         self.num_to_lose = 0  # of the requests that are sent next
         self.has_been_stopped = False
         self.killed_because: str | None = None
+        self.report = EngineReport(clock=0.0)
         self.tokens_a_step = 1
         self.kills: Callable[[AddRequest], bool] = lambda add: False
         self.max_num_running = 1000
@@ -133,6 +137,9 @@ class FakeEngineClient(AsyncMPClient):
         if self.failures:
             raise self.failures.pop(0)
         return await self.start()
+
+    async def look(self) -> EngineReport:
+        return msgspec.convert(msgspec.to_builtins(self.report), EngineReport)  # whoever looks may change it
 
     def is_suspended(self) -> bool:
         return self.has_been_stopped

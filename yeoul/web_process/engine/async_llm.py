@@ -164,6 +164,11 @@ class AsyncLLM:
         self._requests.observer = observer
 
     @property
+    def slot(self) -> EngineSlot | None:
+        """What belongs to the engine; None before ``spawn``."""
+        return self._slot
+
+    @property
     def ready(self) -> EngineReady | None:
         """What the engine said when it was ready; None before."""
         return self._slot.engine.ready if self._slot is not None and self._text is not None else None
@@ -224,11 +229,6 @@ class AsyncLLM:
     def num_unfinished(self) -> int:
         """Requests (choices) inside the engine as this process knows it."""
         return len(self._requests.states)
-
-    @property
-    def engine(self) -> AsyncMPClient | None:
-        """The engine client, for whoever looks inside; None before ``spawn``."""
-        return self._slot.engine if self._slot is not None else None
 
     @property
     def lost(self) -> str | None:

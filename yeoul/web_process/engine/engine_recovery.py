@@ -15,22 +15,27 @@ import msgspec
 from yeoul.config.settings import Settings
 from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError
-from yeoul.messages.outputs import EngineReady, RequestOutput, WorkersLost, WorkersReplaced
+from yeoul.messages.outputs import EngineReady, RequestOutput, WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.recovery.crash_inquiry import BLAMES_NOBODY, Verdict
 from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
+from yeoul.web_process.engine.incidents import IncidentLog
 from yeoul.web_process.engine.request_table import RequestTable
 
 logger = logging.getLogger(__name__)
 
 
 class EngineRecovery:
-    """One engine's. ``lost`` tells, as a sentence, which process is missing; None where every one lives."""
+    """One engine's. ``lost`` tells, as a sentence, which process is missing; None where every one lives.
+
+    ``incidents`` has what happened.
+    """
 
     def __init__(self, requests: RequestTable, settings: Settings, on_end: Callable[[ProcessDeadError], None]) -> None:
         """``on_end`` is called when an engine has died that is not replaced."""
         self.lost: str | None = None
         self.is_replacing_workers = False  # the engine is, and answers nothing meanwhile
+        self.incidents = IncidentLog()
         self._requests = requests
         self._on_end = on_end
         self._settings = settings
@@ -82,6 +87,7 @@ class EngineRecovery:
         num_sent = self._requests.attach(engine)
         seconds = time.monotonic() - start
         self._requests.observer.replaced(seconds)
+        self.incidents.note("EngineCore", "recovery", _go_on(num_sent), seconds)
         logger.info("EngineCore was replaced after %.1f s; %d requests go on", seconds, num_sent)
         return True
 
@@ -96,10 +102,13 @@ class EngineRecovery:
         if isinstance(message, WorkersLost):
             self.lost = f"{message.role} {message.cause}"
             self._requests.observer.lost(message.role)
+            self.incidents.note(message.role, "death", message.cause)
             logger.warning("%s; its requests wait for another one", self.lost)
         else:
             self.lost = None
             self._requests.observer.replaced(message.seconds)
+            self._note_new_workers(message.workers)
+            self.incidents.note("EngineCore", "recovery", _go_on(len(self._requests.states)), message.seconds)
             logger.info("the workers were replaced after %.1f s", message.seconds)
 
     def note_outputs(self, outputs: Iterable[RequestOutput]) -> None:
@@ -119,14 +128,30 @@ class EngineRecovery:
     async def _replace(self, engine: AsyncMPClient, death: ProcessDeadError, verdict: Verdict) -> EngineReady:
         while True:
             self._requests.observer.lost(death.role)
+            self.incidents.note(death.role, "death", death.cause)
             if isinstance(death, GivenUpError) or not engine.may_be_replaced:
                 raise death
             pause = self._restarts.note_death(death, verdict)
             logger.warning("EngineCore is replaced: %s", death.message)
             if death.details:
                 logger.warning("its last traceback:\n%s", death.details)
+            start = time.monotonic()
             await asyncio.sleep(pause)
             try:
-                return await engine.replace()
+                ready = await engine.replace()
             except ProcessDeadError as error:
                 death, verdict = error, BLAMES_NOBODY
+                continue
+            words = f"another one, with the pid {ready.pid}, has taken its place"
+            self.incidents.note("EngineCore", "restart", words, time.monotonic() - start)
+            self._note_new_workers(ready.workers)
+            return ready
+
+    def _note_new_workers(self, workers: Iterable[WorkerInfo]) -> None:
+        for worker in workers:
+            words = f"another one, with the pid {worker.pid}, has taken its place"
+            self.incidents.note(f"Worker_{worker.rank}", "restart", words)
+
+
+def _go_on(num_requests: int) -> str:
+    return "1 request goes on" if num_requests == 1 else f"{num_requests} requests go on"

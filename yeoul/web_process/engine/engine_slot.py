@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, Literal
@@ -33,6 +34,7 @@ class EngineSlot:
     ) -> None:
         self.engine = engine
         self.death: ProcessDeadError | None = None
+        self.served_since: float | None = None  # of the wall clock
         self.recovery = EngineRecovery(requests, settings, self._end)
         self._loop = OutputQueueLoop(engine, requests, self.recovery)
         self._watch = EngineWatch(engine, self.recovery, lambda: self._loop.last_heard, settings.time)
@@ -55,6 +57,7 @@ class EngineSlot:
 
     def serve(self) -> None:
         """From now on requests go to the engine. Whatever ends one of its tasks by an error ends the engine, too."""
+        self.served_since = time.time()
         self._requests.attach(self.engine)
         self._tasks = [
             asyncio.create_task(self._loop.run(), name="OutputQueueLoop"),

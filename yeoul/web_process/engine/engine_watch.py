@@ -79,6 +79,9 @@ class EngineWatch:
         start = self._last_asked = time.monotonic()
         limit = max(self._limit_seconds, 2 * self._limit_seconds - self._silence())
         self.is_asking = self._silence() > self._limit_seconds
+        if self.is_asking:
+            words = f"has said nothing for {self._silence():.1f} s, and is asked for a sign of life"
+            self._recovery.incidents.note("EngineCore", "stall", words, self._silence())
         asking = asyncio.create_task(self._recovery.take_stock(self._engine), name="take_stock")
         try:
             with contextlib.suppress(RequestFailedError, ProcessDeadError, UnavailableError):  # it died meanwhile

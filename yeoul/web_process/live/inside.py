@@ -75,9 +75,9 @@ class Inside:
     def _ask(self, question: Question) -> Answer:
         if question.process == _WEB:
             return self._own.answer(question)
-        if (engine := self._context.llm.engine) is None:
+        if (slot := self._context.llm.slot) is None:
             return NoAnswer("EngineCore is being started; try again in a few seconds")
-        return engine.ask(question)
+        return slot.engine.ask(question)
 
 
 def inside_router(context: ServerContext) -> APIRouter:

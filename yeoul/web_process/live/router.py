@@ -10,6 +10,8 @@ from yeoul.web_process.live.login_routes import login_router
 from yeoul.web_process.live.page_routes import page_router
 from yeoul.web_process.live.request_log import RequestLog
 from yeoul.web_process.live.request_routes import request_router
+from yeoul.web_process.live.topology_routes import topology_router
+from yeoul.web_process.live.topology_watch import TopologyWatch
 from yeoul.web_process.server_context import ServerContext
 
 
@@ -21,4 +23,5 @@ def live_router(context: ServerContext) -> APIRouter:
     for build in (page_router, login_router, inside_router):
         router.include_router(build(context))
     router.include_router(request_router(context, log))
+    router.include_router(topology_router(TopologyWatch(context)))
     return router

@@ -1,0 +1,66 @@
+"""A process as the kernel shows it: this one, one that is gone, and names that nobody would choose."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from yeoul.process_sample import children_of, describe_process, sample_process, title_of
+from yeoul.transport.thread_names import start_thread
+
+
+def test_this_process_is_seen_with_its_threads_the_main_one_first():
+    release = threading.Event()
+    named = threading.Event()
+
+    def work() -> None:
+        named.set()
+        release.wait()
+
+    thread = start_thread("a ) odd (name", work)
+    named.wait()
+    sample = sample_process(os.getpid())
+    release.set()
+    thread.join()
+    assert sample is not None
+    assert "a ) odd (name" in [one.name for one in sample.threads]
+    assert sample.threads[0].is_main
+    assert sample.threads[0].tid == os.getpid()
+    assert sample.threads[0].state == "running"
+    assert [one.is_main for one in sample.threads].count(True) == 1
+    assert sample.resident_bytes > 1 << 20
+    assert 0 < sample.started <= time.time() + 0.1
+    assert sample.cpu_seconds >= max(one.cpu_seconds for one in sample.threads) > 0
+
+
+def test_a_process_that_is_gone_is_dead_and_has_no_parts():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # its parent has not taken notice yet
+    assert sample_process(child.pid) is None
+    child.wait()
+    assert sample_process(child.pid) is None
+    process = describe_process("Worker_0", child.pid, parent="EngineCore")
+    assert (process.state, process.title, process.parent) == ("dead", "yeoul::Worker_0", "EngineCore")
+    assert not process.threads
+    assert not process.parts
+    assert title_of(child.pid) == ""
+    assert children_of(child.pid) == []
+
+
+def test_a_child_is_found_by_its_title_and_a_stopped_one_is_told():
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # it is no longer the interpreter's copy of this process
+        assert child.pid in children_of(os.getpid())
+        assert title_of(child.pid).endswith("input()")
+        os.kill(child.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        sample = sample_process(child.pid)
+        assert sample is not None
+        assert sample.threads[0].state == "stopped"
+        child.kill()

@@ -1,0 +1,122 @@
+"""Looks at a process of this machine as the kernel shows it, in ``/proc``; knows nothing of what the process is for.
+
+Called by EngineCore for itself and its workers, and by the web process for itself and an EngineCore that cannot tell.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from yeoul.messages.topology import Part, Process, Thread
+
+_STATES = {
+    "R": "running",
+    "S": "sleeping",
+    "D": "waiting for the disk",
+    "T": "stopped",
+    "t": "stopped",
+    "Z": "dead",
+    "X": "dead",
+}
+_SECONDS_A_TICK = 1 / os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_MAX_NUM_THREADS = 512  # what is beyond is not looked at one by one
+_STAT_BYTES = 1024
+
+
+class ProcessSample(NamedTuple):
+    """What a process has used until now; ``started`` is in seconds since 1970. ``threads`` are named as the kernel does."""
+
+    pid: int
+    started: float
+    cpu_seconds: float
+    resident_bytes: int
+    threads: list[Thread]
+
+
+def sample_process(pid: int) -> ProcessSample | None:
+    """The process as it is now, or None where it is dead. About 10 µs a thread."""
+    fields = _stat(f"/proc/{pid}/stat")
+    if fields is None or fields.state == "dead":
+        return None
+    return ProcessSample(
+        pid=pid,
+        started=round(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + fields.started_seconds, 2),
+        cpu_seconds=fields.cpu_seconds,
+        resident_bytes=fields.resident_bytes,
+        threads=_threads_of(pid),
+    )
+
+
+def describe_process(name: str, pid: int, *, parent: str | None = None, parts: Sequence[Part] = ()) -> Process:
+    """One of ours, by its name: it runs since its start or, where it is gone, is dead as of now and has no parts."""
+    process = Process(name=name, title=f"yeoul::{name}", pid=pid, parent=parent, state="dead", since=time.time())
+    if (sample := sample_process(pid)) is not None:
+        process.state, process.since, process.parts = "running", sample.started, list(parts)
+        _, process.started, process.cpu_seconds, process.resident_bytes, process.threads = sample
+    return process
+
+
+def children_of(pid: int) -> list[int]:
+    """Those that its main thread has started; none where the kernel does not tell."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
+def title_of(pid: int) -> str:
+    """The title that a process has given itself, or its command line; empty if it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().rstrip(b"\0 ").replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+class _Stat(NamedTuple):
+    name: str
+    state: str
+    cpu_seconds: float
+    started_seconds: float  # after the machine's
+    resident_bytes: int
+
+
+def _threads_of(pid: int) -> list[Thread]:
+    try:
+        tids = sorted(map(int, os.listdir(f"/proc/{pid}/task")))[:_MAX_NUM_THREADS]
+    except OSError:
+        return []
+    threads = []
+    for tid in sorted(tids, key=lambda tid: tid != pid):
+        if (fields := _stat(f"/proc/{pid}/task/{tid}/stat")) is not None:
+            name, state, cpu_seconds = fields[:3]
+            threads.append(Thread(name=name, tid=tid, state=state, cpu_seconds=cpu_seconds, is_main=tid == pid))
+    return threads
+
+
+def _stat(path: str) -> _Stat | None:
+    """See proc_pid_stat(5): the name is in parentheses and may have any character in it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        text = os.read(descriptor, _STAT_BYTES).decode(errors="replace")
+    except OSError:  # it ended between the two
+        return None
+    finally:
+        os.close(descriptor)
+    before, _, after = text.rpartition(")")
+    fields = after.split()
+    return _Stat(
+        name=before.partition("(")[2],
+        state=_STATES.get(fields[0], "sleeping"),
+        cpu_seconds=round((int(fields[11]) + int(fields[12])) * _SECONDS_A_TICK, 3),
+        started_seconds=int(fields[19]) * _SECONDS_A_TICK,
+        resident_bytes=int(fields[21]) * _PAGE_BYTES,
+    )

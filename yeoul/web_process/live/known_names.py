@@ -1,0 +1,75 @@
+"""The names that threads, tasks and parts of the hierarchy have, and what each is for; looks at nothing.
+
+What has none of these names was started by a library, which is said. A test holds this against the names in the sources.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from yeoul.messages.topology import Part
+
+KERNEL_NAME_LENGTH = 15
+
+
+class Known(NamedTuple):
+    """A thread or task of ours: the part that it belongs to, and what it does while it runs and while it waits."""
+
+    part: str | None
+    runs: str
+    waits: str
+
+
+WEB_PARTS = (Part(name="API router"), Part(name="AsyncLLM"), Part(name="AsyncMPClient", inside="AsyncLLM"))
+
+MAIN_THREADS = {"Web": "asyncio loop", "EngineCore": "run_busy_loop"}
+WORKER_MAIN_THREAD = "WorkerProc.run"
+
+THREADS = {
+    "asyncio loop": Known(None, "runs tasks", "waits for whatever comes"),
+    "run_busy_loop": Known("EngineCoreProc", "schedules", "waits for what arrives"),
+    WORKER_MAIN_THREAD: Known("WorkerProc", "computes", "waits for a step"),
+    "MPClientEngineMonitor": Known("AsyncMPClient", "reports a death", "sleeps until EngineCore dies"),
+    "process_input_sockets": Known("EngineCoreProc", "reads requests", "waits for what the web process says"),
+    "process_output_sockets": Known("EngineCoreProc", "sends outputs", "waits for what is to be sent"),
+    "MultiprocWorkerMonitor": Known("MultiprocExecutor", "reports a death", "sleeps until a worker dies"),
+    "mp_exec_io_0": Known("MultiprocExecutor", "reads an answer", "waits for the workers' answers"),
+    "ParentDeathWatch": Known(None, "ends this process", "sleeps until the parent dies"),
+    "AnswerParent": Known(None, "tells the parent of this process", "tells the parent of this process"),
+    "curve_authenticator": Known(None, "checks a key", "waits for a client's key"),
+    "reap_orphans": Known(None, "buries dead processes", "waits before it buries dead processes"),
+    "store": Known(None, "writes what is kept", "waits for what is to be kept"),
+    "web_pool": Known(None, "does what takes long", "waits for what takes long"),
+    "long_prompts": Known(None, "tokenizes", "waits for long prompts"),
+    "large_bodies": Known(None, "reads a large body", "waits for large bodies"),
+    "large_answers": Known(None, "writes a large answer", "waits for large answers"),
+}
+
+_LIBRARIES = {"ZMQbg/IO": "carries ZeroMQ's messages", "ZMQbg/Reaper": "closes ZeroMQ's sockets"}
+
+TASKS = {
+    "uvicorn": Known("API router", "serves HTTP", "serves HTTP"),
+    "OutputQueueLoop": Known("AsyncMPClient", "hands out outputs", "waits for what the engine sends"),
+    "EngineWatch": Known("AsyncLLM", "looks whether the engine answers", "looks now and then whether the engine answers"),
+    "take_stock": Known("AsyncLLM", "asks the engine what it has", "waits for the engine's sign of life"),
+    "run_batches": Known(None, "runs batches", "waits for batches"),
+    "renew_certificate": Known(None, "reads the certificate", "looks now and then for a new certificate"),
+}
+
+_BY_KERNEL_NAME = {name[:KERNEL_NAME_LENGTH]: name for name in THREADS}
+
+
+def whole_name(kernel_name: str) -> str:
+    """The whole name of a thread of ours; that of a library's as it is."""
+    return _BY_KERNEL_NAME.get(kernel_name, kernel_name)
+
+
+def main_thread_of(process: str) -> str:
+    """What the first thread of a process runs."""
+    return MAIN_THREADS.get(process, WORKER_MAIN_THREAD)
+
+
+def about_library(kernel_name: str, *, is_busy: bool) -> str:
+    """What is known of a library's thread."""
+    known = next((words for name, words in _LIBRARIES.items() if kernel_name.startswith(name)), "")
+    return known or ("computes" if is_busy else "waits")

@@ -1,0 +1,155 @@
+"""TopologyWatch: puts together what runs now, from this process, from what EngineCore tells, and from what was seen before.
+
+Knows no route. Looks when it is asked, at most twice a second: nobody who looks pays for another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+
+import msgspec
+
+from yeoul import __version__
+from yeoul.messages.topology import EngineNow, EngineReport, Incident, Link, Process, ProcessState, Task, Thread, Topology
+from yeoul.process_sample import describe_process
+from yeoul.web_process.engine.incidents import IncidentLog
+from yeoul.web_process.live.doings import tell_doings
+from yeoul.web_process.live.known_names import TASKS, WEB_PARTS
+from yeoul.web_process.live.rates import Rates
+from yeoul.web_process.server_context import ServerContext
+
+_FRESH_SECONDS = 0.5  # an older look is looked again
+
+
+class TopologyWatch:
+    """One for all who look. What happens to a process makes the last look stale at once."""
+
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._rates = Rates()
+        self._seen: dict[str, Process] = {}
+        self._last: Topology | None = None
+        self._looked_at = 0.0
+        self._looking: asyncio.Task[Topology] | None = None
+        self._followed: IncidentLog | None = None
+
+    async def look(self) -> Topology:
+        """What runs now; of an engine that does not answer what can be seen from outside. Not to be changed."""
+        if self._last is not None and time.monotonic() - self._looked_at < _FRESH_SECONDS:
+            return self._last
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name="look_at_topology")
+            self._looking.add_done_callback(self._note_looked)
+        return await asyncio.shield(self._looking)
+
+    def _note_looked(self, looking: asyncio.Task[Topology]) -> None:
+        self._looking = None
+
+    def _note_incident(self, incident: Incident) -> None:
+        self._last = None
+
+    async def _look(self) -> Topology:
+        llm = self._context.llm
+        slot = llm.slot
+        incidents = slot.recovery.incidents if slot is not None else IncidentLog()
+        if slot is not None and self._followed is not incidents:
+            self._followed = incidents
+            incidents.listeners.append(self._note_incident)
+        report = await slot.engine.look() if slot is not None else EngineReport(clock=0.0)
+        web = self._describe_web()
+        processes = [web, *self._with_missing(report.processes)]
+        self._rates.begin()
+        for process in processes:
+            process.num_restarts = incidents.num_restarts[process.name]
+            self._tell_shares(process, time.monotonic() if process is web else report.clock)
+        calls = Link(name="calls", kind="call", source="Web/API router", target="Web/AsyncLLM")
+        links = [calls, *(self._with_rates(link) for link in report.links)]
+        self._rates.end()
+        engine = self._with_requests(report.engine)
+        tell_doings(processes, engine, llm.num_unfinished)
+        topology = Topology(
+            at=time.time(),
+            version=__version__,
+            is_ready=llm.state == "ready",
+            processes=processes,
+            links=links,
+            engine=engine,
+            incidents=incidents.last,
+        )
+        self._last, self._looked_at = topology, time.monotonic()
+        return topology
+
+    def _describe_web(self) -> Process:
+        llm = self._context.llm
+        web = describe_process("Web", os.getpid(), parts=WEB_PARTS)
+        states: dict[str, ProcessState] = {"starting": "starting", "draining": "draining"}
+        web.state = states.get(llm.state, "running")
+        if web.state == "running" and llm.slot is not None:
+            web.since = llm.slot.served_since or web.since
+        web.tasks = _tasks_of_now()
+        self._keep_since(web)
+        return web
+
+    def _with_missing(self, processes: list[Process]) -> list[Process]:
+        """With those that were there and are gone, whose places nobody has taken yet."""
+        found = {process.name: process for process in processes}
+        for name, last in self._seen.items():
+            if name not in found and name != "Web":
+                gone = Process(name=name, title=last.title, pid=last.pid, parent=last.parent, state="dead", since=time.time())
+                found[name] = gone
+        for process in found.values():
+            self._keep_since(process)
+        return list(found.values())
+
+    def _keep_since(self, process: Process) -> None:
+        """A state that was seen before, of the same process, has lasted since then; nobody else tells when one died."""
+        last = self._seen.get(process.name)
+        if (
+            last is not None
+            and (last.pid, last.state) == (process.pid, process.state)
+            and process.state in ("dead", "draining")
+        ):
+            process.since = last.since
+        self._seen[process.name] = process
+
+    def _tell_shares(self, process: Process, clock: float) -> None:
+        lifetime = max(1e-3, time.time() - (process.started or time.time()))
+        counted: list[Process | Thread] = [process, *process.threads]
+        for one in counted:
+            tid = one.tid if isinstance(one, Thread) else None
+            rate = self._rates.rate_of((process.name, process.pid, tid), clock, one.cpu_seconds)
+            one.cpu_share = round(one.cpu_seconds / lifetime if rate is None else rate, 4)
+
+    def _with_rates(self, link: Link) -> Link:
+        now = time.monotonic()
+        for counted, told in (("messages", "messages_per_second"), ("num_bytes", "bytes_per_second")):
+            if (value := getattr(link, counted)) is not None:
+                rate = self._rates.rate_of((link.name, counted), now, value)
+                setattr(link, told, None if rate is None else round(rate, 1))
+        return link
+
+    def _with_requests(self, engine: EngineNow) -> EngineNow:
+        now = self._context.llm.statistics
+        usage = now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0
+        counted = {"num_running": now.num_running, "num_waiting": now.num_waiting, "kv_usage": min(1.0, round(usage, 4))}
+        return msgspec.structs.replace(engine, **counted)
+
+
+def _tasks_of_now() -> list[Task]:
+    """Of the running loop; those of one name, or without one of their own, are told as one."""
+    current = asyncio.current_task()
+    counts: Counter[tuple[str, bool]] = Counter()
+    for task in asyncio.all_tasks():
+        name = task.get_name()
+        counts["unnamed" if name.startswith("Task-") else name, task is current] += 1
+    tasks = []
+    for (name, is_running), count in sorted(counts.items()):
+        known = TASKS.get(name)
+        doing = "" if known is None else known.runs if is_running else known.waits
+        part = None if known is None else known.part
+        state = "running" if is_running else "waiting"
+        tasks.append(Task(name=name, state=state, count=count, part=part, doing=doing))
+    return tasks

@@ -1,0 +1,85 @@
+"""What the executor tells of its workers and of what crosses to and from them; runs in EngineCore, and asks no worker.
+
+A worker that computes a long step, hangs or is stopped could not answer: the kernel tells of each, and the rings count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from yeoul.messages.reports import WorkerReady
+from yeoul.messages.topology import Link, Part, Process
+from yeoul.process_sample import describe_process
+from yeoul.transport.channel import ChannelCounts, ChannelReader, ChannelWriter
+from yeoul.transport.child_process import ChildProcess
+
+
+class WorkersReport(NamedTuple):
+    """In the order of ranks; of each worker the links from and to EngineCore."""
+
+    processes: list[Process]
+    links: list[Link]
+
+
+def report_on(
+    workers: Sequence[ChildProcess],
+    ready: Sequence[WorkerReady],
+    ready_at: float,
+    writer: ChannelWriter | None,
+    readers: Sequence[ChannelReader],
+) -> WorkersReport:
+    """The workers of one executor, from any thread: all may grow meanwhile.
+
+    Args:
+        workers: in the order of ranks.
+        ready: what they said when they were; empty while they start.
+        ready_at: when they were, of the wall clock.
+        writer: of the steps; ``readers`` of the answers.
+    """
+    processes, steps, answers = [], [], []
+    for rank, (worker, reader) in enumerate(zip(list(workers), list(readers), strict=False)):
+        processes.append(_describe(worker, ready_at, ready[rank].runner if ready else None))
+        steps.append(writer.count(rank) if writer is not None else ChannelCounts())
+        answers.append(reader.count())
+    return WorkersReport(processes, _links(steps, answers))
+
+
+def _describe(worker: ChildProcess, ready_at: float, runner: str | None) -> Process:
+    """A worker as its parent sees it; ``runner`` is None while it starts."""
+    process = describe_process(worker.role, worker.pid, parent="EngineCore", parts=[] if runner is None else _parts(runner))
+    if process.state != "dead" and runner is None:
+        process.state = "starting"
+    elif process.state != "dead":
+        process.since = ready_at
+    return process
+
+
+def _links(steps: Sequence[ChannelCounts], answers: Sequence[ChannelCounts]) -> list[Link]:
+    """Of each rank what EngineCore says to it, and what comes back."""
+    links = []
+    for rank, (out, back) in enumerate(zip(steps, answers, strict=True)):
+        executor, worker = "EngineCore/MultiprocExecutor", f"Worker_{rank}"
+        links += [
+            Link(name=f"start of {worker}", kind="spawn", source=executor, target=worker),
+            _ring(f"steps to {worker}", executor, f"{worker}/WorkerProc", out),
+            _ring(f"answers of {worker}", f"{worker}/WorkerProc", executor, back),
+        ]
+    return links
+
+
+def _ring(name: str, source: str, target: str, counts: ChannelCounts) -> Link:
+    return Link(
+        name=name,
+        kind="ring",
+        source=source,
+        target=target,
+        queue_depth=counts.num_waiting,
+        fill=counts.num_waiting / counts.num_slots,
+        messages=counts.num_messages,
+        num_bytes=counts.num_bytes,
+    )
+
+
+def _parts(runner: str) -> list[Part]:
+    return [Part(name="WorkerProc"), Part(name="Worker", inside="WorkerProc"), Part(name=runner, inside="Worker")]
