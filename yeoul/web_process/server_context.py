@@ -135,6 +135,7 @@ class ServerContext:
             request_id=caller.request_id,
             traceparent=caller.traceparent,
             route=caller.route,
+            body=body,
         )
 
     def room_left(self, tenant: str | None) -> RoomLeft | None:

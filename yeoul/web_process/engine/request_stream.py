@@ -23,7 +23,8 @@ class RequestStream:
     """All choices of all prompts of one call. Lives on one event loop; one reader.
 
     ``sampling`` is what the caller gave; ``seeds`` are those that hold, one a prompt; ``leases`` are of the first prompt.
-    ``finish_reason`` is that of the choice that ended last, and ``ended_at`` when all had, of the monotonic clock.
+    ``error`` is why it failed, ``finish_reason`` that of the choice that ended last, and ``ended_at`` when all had, of the
+    monotonic clock.
     With ``final_only`` the reader is not woken before a choice has ended, and gets it whole, unless its deltas are kept
     apart.
     """
@@ -47,7 +48,7 @@ class RequestStream:
         self._ready: dict[tuple[int, int], None] = {}
         self._apart: deque[GenerationOutput] = deque()
         self._num_open_choices = len(prompts) * sampling.n
-        self._error: Exception | None = None
+        self.error: Exception | None = None
         self._is_poked = False
         self._is_closed = False
         self._waiter: asyncio.Future[None] | None = None
@@ -89,8 +90,8 @@ class RequestStream:
 
     def fail(self, error: Exception) -> None:
         """Ends the stream: the reader gets what had come before, then this error."""
-        if self._error is None:
-            self._error = error
+        if self.error is None:
+            self.error = error
             self.finish_reason, self.ended_at = "error", time.monotonic()
         self._wake()
 
@@ -145,8 +146,8 @@ class RequestStream:
     async def _wait(self) -> bool:
         """True once something is ready, False after a poke."""
         while not self._is_ready:
-            if self._error is not None:
-                raise self._error
+            if self.error is not None:
+                raise self.error
             if self._num_open_choices <= 0 or self._is_closed:
                 raise StopAsyncIteration
             if self._is_poked:

@@ -25,7 +25,7 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     in a queue that is full. One that is ``in_gaps`` is computed in steps that nobody else needs, takes no room from others
     and is not observed as one of them. ``model`` is the name under which the model was asked for. ``is_own_deadline``: the
     client set it. ``request_id`` is what the client calls the request, which need not be unique, and ``traceparent`` its
-    place in a trace, as W3C writes it. ``route`` is the path by which it came.
+    place in a trace, as W3C writes it. ``route`` is the path by which it came, ``body`` what it said.
     """
 
     priority: int = 0
@@ -40,6 +40,7 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     traceparent: str = ""
     route: str = ""
+    body: object = None
 
 
 PLAIN_TERMS = ServiceTerms()

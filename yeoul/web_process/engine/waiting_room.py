@@ -129,7 +129,9 @@ class WaitingRoom:
 
     def expected_wait(self, place: int) -> float | None:
         """Seconds until the request at this place of the queue, from 1, gets something, by how fast others did of late."""
-        return None if self._request_seconds.value is None else place * self._request_seconds.value
+        if self._request_seconds.value is None:
+            return None
+        return place * max(self._request_seconds.value, self._clock() - self._last_served)  # nobody was of late
 
     def enter(self, who: Hashable, tenant: str, num_tokens: int, *, num_requests: int = 1, is_alone: bool) -> None:
         """A request, or a ticket for several, waits from now on; ``is_alone`` if there is no other unfinished one."""

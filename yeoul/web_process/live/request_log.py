@@ -1,11 +1,12 @@
 """RequestLog: every request that runs or waits, and the last ones that have ended, as the engine's messages tell of them.
 
-Costs a microsecond or so a token: it puts down which step computed what of whom, and thinks about it only when somebody
-asks. Knows no HTTP. ``request_routes.py`` asks.
+Costs half a microsecond or so a token: it puts down which step computed what of whom, and thinks about it only when somebody
+asks, or, in the thread of the store, when a request has ended. Knows no HTTP. ``request_routes.py`` asks.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,14 +16,18 @@ from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
+from yeoul.web_process.live.ended_requests import EndedRequests
 from yeoul.web_process.live.engine_clock import EngineClock
 from yeoul.web_process.live.logged_request import LoggedRequest, LoggedStep
-from yeoul.web_process.live.request_summary import RequestSummary, state_of_ended, summarize
+from yeoul.web_process.live.recorder import Recorder
+from yeoul.web_process.live.request_record import RequestRecord
+from yeoul.web_process.live.request_summary import RequestSummary, Sight, State
 from yeoul.web_process.live.waiting_places import WaitingPlaces
 
-_MAX_NUM_ENDED = 4096
 _MAX_NUM_BEHIND = 64
 _NUM_RECENT = 256  # that ended last, and may have kept somebody waiting
+_MAX_NUM_STEPS = 4096  # of a request that are kept one by one; of those before, what they add up to
+_NUM_STEPS_TO_FOLD = 256
 _NEW = 0.2  # the weight of the last step in what steps of its size take
 
 
@@ -32,23 +37,26 @@ class RequestLog(RequestObserver):
     ``live`` are those that are unfinished or still read, by id, in the order in which they came.
     """
 
-    def __init__(self, llm: AsyncLLM, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, llm: AsyncLLM, recorder: Recorder, ended: EndedRequests, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.live: dict[str, LoggedRequest] = {}
         self._llm = llm
+        self._recorder = recorder
+        self._ended = ended
         self._clock = clock
-        self._wall_offset = time.time() - time.monotonic()
+        self.wall_time = recorder.wall_time
         self._engine_clock = EngineClock()
         self._by_engine_id: dict[str, LoggedRequest] = {}
         self._running: dict[LoggedRequest, None] = {}
-        self._recent: deque[LoggedRequest] = deque(maxlen=_NUM_RECENT)
-        self._ended: deque[RequestSummary] = deque(maxlen=_MAX_NUM_ENDED)
+        self._recent: deque[tuple[str, float]] = deque(maxlen=_NUM_RECENT)
+        self._unwritten: dict[str, LoggedRequest] = {}
         self._decode_seconds: dict[int, float] = {}
+        self._last_decodes: list[str] = []
         self._last_end = 0.0
         self._num_steps = 0
 
-    def wall_time(self, at: float) -> float:
-        """A time of the monotonic clock as one of the wall clock."""
-        return round(at + self._wall_offset, 6)
+    # What AsyncLLM tells
 
     def entered(self, stream: RequestStream, terms: ServiceTerms, arrival: float) -> None:
         """See ``RequestObserver``."""
@@ -66,11 +74,12 @@ class RequestLog(RequestObserver):
         for facts in message.steps:
             self._note_step(facts, message.outputs[start : start + facts.num_outputs])
             start += facts.num_outputs
+        find = self._by_engine_id.get
         for output in message.outputs:
-            if (request := self._by_engine_id.get(output.request_id)) is not None:
+            if (request := find(output.request_id)) is not None:
                 request.note_output(output, now)
         for engine_id in message.begun:
-            if (request := self._by_engine_id.get(engine_id)) is not None:
+            if (request := find(engine_id)) is not None:
                 self._note_begun(request, engine_id)
 
     def _note_step(self, facts: StepFacts, outputs: list[RequestOutput]) -> None:
@@ -79,35 +88,57 @@ class RequestLog(RequestObserver):
         at = min(end, max(self._last_end, end - facts.seconds))  # one that was handed out ahead began when the last one ended
         self._last_end = end
         self._num_steps += 1
-        step = LoggedStep(self._num_steps, facts.number, at, end - at, facts.num_tokens, facts.num_requests)
+        step = LoggedStep(self._num_steps, facts, at, end - at)
         of_prompts = dict(facts.prompts)
         for engine_id, num_tokens in of_prompts.items():
-            step.num_prompt_tokens += num_tokens
             if (request := find(engine_id)) is not None:
-                step.prompts.append((request, num_tokens))
-                request.note_step(step, num_tokens, 0)
+                step.prompts.append((request.id, num_tokens))
+                self._note(request, step, num_tokens, 0)
+        decodes: list[str] = []
         for output in outputs:
             if output.request_id not in of_prompts and (request := find(output.request_id)) is not None:
-                step.decodes.append(request)
-                request.note_step(step, 0, 1)
-        self._note_decode_seconds(step, facts.num_requests - len(of_prompts))
+                decodes.append(request.id)
+                self._note(request, step, 0, 1)
+        if decodes != self._last_decodes:  # most steps have those of the step before: one list for all of them
+            self._last_decodes = decodes
+        step.decodes = self._last_decodes
+        self._note_decode_seconds(step)
 
-    def _note_decode_seconds(self, step: LoggedStep, num_decodes: int) -> None:
+    def _note(self, request: LoggedRequest, step: LoggedStep, num_prompt_tokens: int, num_answer_tokens: int) -> None:
+        request.note_step(step, num_prompt_tokens, num_answer_tokens)
+        if len(request.steps) >= _MAX_NUM_STEPS + _NUM_STEPS_TO_FOLD:
+            self._recorder.fold(request, _NUM_STEPS_TO_FOLD)
+
+    def _note_decode_seconds(self, step: LoggedStep) -> None:
         """By the power of two: what so many decodes take where nobody's prompt is beside them."""
-        size = num_decodes.bit_length()
-        known = self._decode_seconds
-        if num_decodes and not step.prompts:
+        size, known = step.num_decodes.bit_length(), self._decode_seconds
+        if size and not step.num_prompt_tokens:
             known[size] = step.seconds if size not in known else (1 - _NEW) * known[size] + _NEW * step.seconds
-        elif num_decodes:
-            smaller = max((other for other in known if other <= size), default=min(known, default=0))
-            step.decode_seconds = known.get(smaller)
+        elif size and known:
+            step.decode_seconds = known[max((other for other in known if other <= size), default=min(known))]
 
     def _note_begun(self, request: LoggedRequest, engine_id: str) -> None:
-        if not request.begun:
-            before = [one for one in (*self._running, *self._recent) if one.computed_until > request.entered]
-            request.behind = before[:_MAX_NUM_BEHIND]
+        is_again = engine_id in request.begun
+        if is_again or not request.begun:
+            since = request.computed_until if is_again else request.entered
+            running = [(one.id, one.computed_until) for one in self._running if one is not request]
+            others = [name for name, until in (*running, *self._recent) if until > since]
+            if is_again:
+                request.resumes_after = others[:_MAX_NUM_BEHIND]
+            else:
+                request.behind = others[:_MAX_NUM_BEHIND]
             self._running[request] = None
-        request.note_begun(engine_id)
+        request.begun.add(engine_id)
+
+    def lost(self, role: str) -> None:
+        """See ``RequestObserver``."""
+        self._recorder.note_lost(self._llm.lost or f"{role} died", self._clock())
+        if role == "EngineCore":
+            self._engine_clock.forget()
+
+    def replaced(self, seconds: float) -> None:
+        """See ``RequestObserver``."""
+        self._recorder.note_replaced(self._clock())
 
     def closed(self, stream: RequestStream) -> None:
         """See ``RequestObserver``."""
@@ -119,12 +150,37 @@ class RequestLog(RequestObserver):
             self._by_engine_id.pop(engine_id, None)
         if request in self._running:
             del self._running[request]
-            self._recent.append(request)
-        self._ended.append(summarize(request, state_of_ended(request), request.closed, self.wall_time))
+            self._recent.append((request.id, request.computed_until))
+        self._ended.add(request)
 
-    def summaries(self) -> list[RequestSummary]:
-        """All, those that came last first; places are as of now."""
-        places = WaitingPlaces(self._llm, self.live.values(), self._num_steps)
-        now = self._clock()
-        live = [places.summary(request, now, self.wall_time) for request in self.live.values()]
-        return sorted([*live, *self._ended], key=lambda summary: summary.arrived, reverse=True)
+    # What is asked
+
+    async def page(self, sight: Sight, state: State | None, before: str | None, limit: int) -> list[RequestSummary]:
+        """Those that may be seen, in this state, behind the one of the id ``before``; those that came last first."""
+        edge = None if before is None else await self._arrival_of(before)
+        places, now = WaitingPlaces(self._llm, self.live.values(), self._num_steps), self._clock()
+        here = [places.summary(request, now, self.wall_time) for request in self.live.values()]
+        seen = [
+            one
+            for one in [*here, *self._ended.unwritten()]
+            if sight.sees(one.tenant) and state in (None, one.state) and (edge is None or one.arrived < edge)
+        ]
+        if state not in ("waiting", "running"):
+            seen += await self._ended.page(sight.owner, state, edge, limit)
+        known = {one.id: one for one in reversed(seen)}  # what has been written meanwhile is there twice
+        return sorted(known.values(), key=lambda one: one.arrived, reverse=True)[:limit]
+
+    async def find(self, name: str) -> RequestRecord | None:
+        """What is known of the request of this id, or of the last one that its client calls so."""
+        request = self.live.get(name) or next(
+            (one for one in reversed(self.live.values()) if one.terms.request_id == name), None
+        )
+        if request is None:
+            return await self._ended.find(name)
+        places, now = WaitingPlaces(self._llm, self.live.values(), self._num_steps), self._clock()
+        summary = places.summary(request, now, self.wall_time)
+        return await asyncio.to_thread(self._recorder.record, request, summary)
+
+    async def _arrival_of(self, name: str) -> float | None:
+        record = await self.find(name)
+        return None if record is None else record.summary.arrived

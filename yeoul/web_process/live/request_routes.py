@@ -1,47 +1,81 @@
-"""``/debug/requests``: what runs, what waits and why, and what there was; knows nothing of how it is written down."""
+"""``/debug/requests``: what runs, what waits and why, and one request's story; knows nothing of how they are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
+from yeoul.errors import NotFoundError
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of
-from yeoul.web_process.http.writing import json_response
+from yeoul.web_process.http.writing import json_response, write_apart
 from yeoul.web_process.live.request_log import RequestLog
-from yeoul.web_process.live.request_summary import RequestList, RequestSummary, State
+from yeoul.web_process.live.request_record import RequestRecord
+from yeoul.web_process.live.request_story import RequestStory, tell
+from yeoul.web_process.live.request_summary import AbortAnswer, RequestList, Sight, State
 from yeoul.web_process.server_context import ServerContext
 
 _encode = msgspec.json.Encoder().encode
+
+RequestName = Annotated[str, Path(description="The id of a request, or its X-Request-Id.")]
 
 
 def request_router(context: ServerContext, log: RequestLog) -> APIRouter:
     """The routes, bound to the log."""
     router = APIRouter()
+    needs_key = bool(context.settings.server.api_key)
 
-    @router.get("/debug/requests", response_model=None, responses=answers_of(RequestList, errors={400}))
+    async def find(request: Request, name: str) -> RequestRecord:
+        record = await log.find(name)
+        if record is None or not sight_of(context, request).sees(record.summary.tenant):
+            raise NotFoundError(f"there is no request {name[:200]!r}, or no longer", code="request_not_found")
+        return record
+
+    @router.get("/debug/requests", response_model=None, responses=answers_of(RequestList, errors={400, 503}))
     async def list_requests(
         request: Request,
         state: Annotated[State | None, Query(description="Only those in this state.")] = None,
         limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 100,
         before: Annotated[str | None, Query(description="The id of the last one of the page before.")] = None,
     ) -> Response:
-        """The requests that run or wait, and the last that have ended, those that came last first."""
-        may_see = sight_of(context, request)
-        seen = [one for one in log.summaries() if may_see(one) and (state is None or one.state == state)]
-        start = next((place for place, one in enumerate(seen, 1) if one.id == before), len(seen)) if before else 0
-        page = seen[start : start + limit]
-        return json_response(_encode(RequestList(data=page, has_more=len(seen) > start + limit)))
+        """The requests that run or wait, and those that have ended, those that came last first."""
+        page = await log.page(sight_of(context, request), state, before, limit + 1)
+        return json_response(_encode(RequestList(data=page[:limit], has_more=len(page) > limit)))
+
+    @router.post(
+        "/debug/requests/{name:path}/abort",
+        response_model=None,
+        responses=answers_of(AbortAnswer, errors={400, 404, 405, 503}),
+    )
+    async def abort_request(request: Request, name: RequestName) -> Response:
+        """Ends a request; its reader sees it end with the finish reason `abort`."""
+        record = await find(request, name)
+        is_live = record.summary.id in log.live
+        await context.llm.abort(record.summary.id)
+        return json_response(_encode(AbortAnswer(id=record.summary.id, aborted=is_live)))
+
+    @router.get(
+        "/debug/requests/{name:path}", response_model=None, responses=answers_of(RequestStory, errors={400, 404, 503})
+    )
+    async def get_request(request: Request, name: RequestName) -> Response:
+        """One request's story: what happened where, the steps it was in and with whom, and what its time went to."""
+        record, base_url = await find(request, name), str(request.base_url).rstrip("/")
+        names_others = sight_of(context, request).owner is None
+
+        def write() -> bytes:
+            return _encode(tell(record, time.time(), base_url, needs_key=needs_key, names_others=names_others))
+
+        return json_response(await write_apart(write))
 
     return router
 
 
-def sight_of(context: ServerContext, request: Request) -> Callable[[RequestSummary], bool]:
-    """Which requests the asking key may see: its own, and the first key, the operator's, all of them."""
+def sight_of(context: ServerContext, request: Request) -> Sight:
+    """What the asking key may see: its own requests, and the first key, the operator's, all of them."""
     tenant = caller_of(request).tenant
     if len(context.settings.server.api_key) < 2 or tenant == context.sessions.first_tenant:
-        return lambda summary: True
-    return lambda summary: summary.tenant == tenant
+        return Sight(None)
+    return Sight(tenant)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from yeoul.messages.outputs import FinishReason
 from yeoul.web_process.http.openapi import Count, says
-from yeoul.web_process.live.logged_request import LoggedRequest
 
 State = Literal["waiting", "running", "finished", "aborted", "failed"]
 SecondsOf = Annotated[float, Meta(ge=0)]
-
-_STATES: dict[FinishReason, State] = {"stop": "finished", "length": "finished", "abort": "aborted", "error": "failed"}
 
 
 class RequestSummary(msgspec.Struct, kw_only=True):
@@ -47,26 +43,18 @@ class RequestList(msgspec.Struct, kw_only=True):
     has_more: Annotated[bool, says("Whether there are others behind them.")]
 
 
-def summarize(request: LoggedRequest, state: State, until: float, wall_time: Callable[[float], float]) -> RequestSummary:
-    """A request that does not wait, as of ``until``."""
-    stream, terms = request.stream, request.terms
-    first = request.first_token_at
-    return RequestSummary(
-        id=request.id,
-        route=terms.route,
-        model=terms.model,
-        tenant=terms.tenant,
-        state=state,
-        arrived=wall_time(request.arrival),
-        num_prompt_tokens=stream.num_prompt_tokens,
-        num_cached_tokens=request.num_cached_tokens,
-        num_output_tokens=request.num_output_tokens,
-        ttft_seconds=None if first is None else round(max(0.0, first - request.arrival), 6),
-        seconds=round(max(0.0, until - request.arrival), 6),
-        finish_reason=stream.finish_reason if stream.ended_at is not None else None,
-    )
+class AbortAnswer(msgspec.Struct, kw_only=True):
+    """That a request was ended."""
+
+    id: Annotated[str, says("Of the request.")]
+    aborted: Annotated[bool, says("Whether it was unfinished until now.")]
 
 
-def state_of_ended(request: LoggedRequest) -> State:
-    """What has become of one that has ended; one that was closed without an end was given up."""
-    return _STATES[request.stream.finish_reason or "abort"]
+class Sight(NamedTuple):
+    """Whose requests somebody may see: the owner's; None: everybody's."""
+
+    owner: str | None
+
+    def sees(self, tenant: str) -> bool:
+        """Whether a request of this tenant is among them."""
+        return self.owner is None or self.owner == tenant

@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 
 
-async def listed(server: FakeServer, **query: str | int) -> list[dict[str, Any]]:
-    answer = await server.http.get("/debug/requests", params=query)
+async def story(server: FakeServer, name: str) -> dict[str, Any]:
+    answer = await server.http.get(f"/debug/requests/{name}")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def listed(server: FakeServer, *, key: str = "", **query: str | int) -> list[dict[str, Any]]:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    answer = await server.http.get("/debug/requests", params=query, headers=headers)
     assert answer.status_code == 200, answer.text
     return list(answer.json()["data"])
 
@@ -68,6 +77,86 @@ def test_pages_follow_each_other_and_states_are_told_apart():
         assert await listed(server, state="waiting") == []
         assert (await server.http.get("/debug/requests?state=gone")).status_code == 400
         assert (await server.http.get("/debug/requests?limit=0")).status_code == 400
+
+    serve(scene)
+
+
+def test_a_story_says_where_the_time_went_with_whom_and_how_to_send_it_again():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        headers = {"x-request-id": "mine"}
+        body = {"prompt": "a secret", "max_tokens": 4, "temperature": 0.5, "stop": ["secret stop"]}
+        mine = asyncio.create_task(server.http.post("/v1/completions", json=body, headers=headers))
+        other = asyncio.create_task(server.chat(max_tokens=3))
+        await until(lambda: len(server.client.added) == 2)
+        waiting = await story(server, "mine")
+        assert (waiting["state"], waiting["num_steps"]) == ("waiting", 0)
+        assert waiting["causes"][0]["cause"] == "queued"
+        server.client.gate.set()
+        await asyncio.gather(mine, other)
+        told = await story(server, "mine")
+        assert told == await story(server, told["id"])
+        assert sum(cause["seconds"] for cause in told["causes"]) == pytest.approx(told["seconds"], abs=1e-5)
+        assert {"queued", "own_prefill", "own_decode"} <= {cause["cause"] for cause in told["causes"]}
+        assert (told["num_steps"], told["num_output_tokens"]) == (4, 4)
+        assert told["steps"][0]["num_tokens_own"] == 9
+        assert [name.startswith("req_") for name in told["steps"][1]["shared_with"]] == [True]
+        assert {moment["process"] for moment in told["timeline"]} == {"Web", "EngineCore", "Worker_0"}
+        assert "secret" not in str(told)
+        assert f'"seed": {server.client.added[0].sampling.seed}' in told["curl"]
+        assert '"temperature": 0.5' in told["curl"]
+        assert "client.completions.create(" in told["python"]
+
+    serve(scene)
+
+
+def test_a_request_is_ended_by_its_id_and_who_asks_for_nothing_is_told_so():
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        answer = asyncio.create_task(server.complete())
+        await until(lambda: len(server.client.added) == 1)
+        (one,) = await listed(server)
+        aborted = await server.http.post(f"/debug/requests/{one['id']}/abort")
+        assert aborted.json() == {"id": one["id"], "aborted": True}
+        assert (await answer).json()["choices"][0]["finish_reason"] == "abort"
+        again = await server.http.post(f"/debug/requests/{one['id']}/abort")
+        assert again.json() == {"id": one["id"], "aborted": False}
+        assert (await story(server, one["id"]))["state"] == "aborted"
+        for path in ("/debug/requests/nothing", "/debug/requests/"):
+            assert (await server.http.get(path)).status_code == 404
+        assert (await server.http.post("/debug/requests/nothing/abort")).status_code == 404
+
+    serve(scene)
+
+
+def test_nobody_reads_or_ends_what_is_anothers():
+    async def scene(server: FakeServer) -> None:
+        first, second = ({"authorization": f"Bearer {key}"} for key in ("first", "second"))
+        await server.http.post("/v1/completions", json={"prompt": "hi"}, headers=first)
+        await server.http.post("/v1/completions", json={"prompt": "hi"}, headers=second)
+        of_second, of_first = await listed(server, key="first")
+        assert (await server.http.get(f"/debug/requests/{of_first['id']}", headers=second)).status_code == 404
+        assert (await server.http.post(f"/debug/requests/{of_first['id']}/abort", headers=second)).status_code == 404
+        for headers in (first, second):
+            told = (await server.http.get(f"/debug/requests/{of_second['id']}", headers=headers)).json()
+            assert "$YEOUL_API_KEY" in told["curl"]
+
+    serve(scene, settings(api_key=["first", "second"]))
+
+
+def test_a_death_is_told_where_it_happened():
+    async def scene(server: FakeServer) -> None:
+        server.client.may_be_replaced = True
+        server.client.gate.clear()
+        answer = asyncio.create_task(server.complete())
+        await until(lambda: len(server.client.added) == 1)
+        server.client.die()
+        await until(lambda: server.client.num_replaced == 1)
+        server.client.gate.set()
+        assert (await answer).status_code == 200
+        told = await story(server, (await listed(server))[0]["id"])
+        assert "recovery" in {cause["cause"] for cause in told["causes"]}
+        assert any("Worker_0 was killed by signal 9" in moment["what"] for moment in told["timeline"])
 
     serve(scene)
 

@@ -1,0 +1,91 @@
+"""RequestRecord: all that is kept of one request, as plain data: what its story is told from, while it lives and afterwards.
+
+Times are Unix time. Knows no engine, no HTTP and no story.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from yeoul.web_process.live.request_summary import RequestSummary
+
+
+class RecordedStep(msgspec.Struct, frozen=True, array_like=True):
+    """A step that computed ``own_prompt`` tokens of the request's prompt and ``own_answer`` of its answer.
+
+    ``serial`` counts the steps of all engines, ``number`` those of its own. In all it computed ``num_tokens`` tokens of
+    ``num_requests`` choices, of which ``num_decodes`` had one token and the others ``num_prompt_tokens`` of their prompts;
+    ``prompts`` are those of other requests. Who decoded is the record's ``companies[company]``. ``decode_seconds`` is what
+    as many decodes took of late alone; None where that is not known.
+    """
+
+    serial: int
+    number: int
+    at: float
+    seconds: float
+    num_tokens: int
+    num_requests: int
+    num_decodes: int
+    num_prompt_tokens: int
+    decode_seconds: float | None
+    own_prompt: int
+    own_answer: int
+    company: int
+    prompts: list[tuple[str, int]]
+
+    @property
+    def end(self) -> float:
+        """When it was back."""
+        return self.at + self.seconds
+
+
+class Outage(msgspec.Struct, array_like=True):
+    """Processes died or hung; ``until`` is None while others have not taken over."""
+
+    since: float
+    words: str
+    until: float | None = None
+
+
+class CauseSeconds(msgspec.Struct):
+    """What a cause took, what of it ``others`` are to blame for, and how many tokens and steps it is about."""
+
+    seconds: float = 0.0
+    num_tokens: int = 0
+    num_steps: int = 0
+    others: dict[str, float] = {}
+
+
+class Walked(msgspec.Struct, kw_only=True):
+    """What has been divided among causes so far: everything up to ``cursor``. ``last_serial`` is of the last step."""
+
+    cursor: float
+    causes: dict[str, CauseSeconds] = {}
+    last_serial: int | None = None
+    recomputes: str | None = None
+    num_steps: int = 0
+
+
+class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """``entered`` is when the engine was handed the request, ``ended`` when its answer was complete, ``closed`` when it was
+    read or given up; None where that has not been. ``steps`` are the last ones; those before are in ``walked``.
+
+    ``resumed`` are the steps, by their serial number, with which it went on after it had been put back into the queue, and
+    who was computed meanwhile; ``behind`` who was before its first one. ``num_seen_tokens`` tokens of its prompt had been
+    computed before, for ``seen_in``, and were no longer there.
+    """
+
+    summary: RequestSummary
+    entered: float
+    ended: float | None = None
+    closed: float | None = None
+    error: str | None = None
+    steps: list[RecordedStep] = []
+    companies: list[list[str]] = []
+    resumed: dict[int, list[str]] = {}
+    behind: list[str] = []
+    outages: list[Outage] = []
+    walked: Walked | None = None
+    num_seen_tokens: int = 0
+    seen_in: str = ""
+    body: str = ""

@@ -1,0 +1,95 @@
+"""How a request is sent again: its body, and the lines for a shell and for Python; knows no route and no engine.
+
+The body is kept without texts, unless prompts may be shown: numbers, and words that name something. Its seed is the one that
+held, so that who puts the prompt back in gets the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import msgspec
+
+from yeoul.web_process.live.logged_request import LoggedRequest
+
+_PLACE = "YOUR PROMPT"
+_PLACES: dict[str, Any] = {
+    "messages": [{"role": "user", "content": _PLACE}],
+    "prompt": _PLACE,
+    "input": _PLACE,
+    "query": _PLACE,
+    "documents": [_PLACE],
+}
+"""Fields that hold what only the client knows, and what stands for it."""
+_NAMES = frozenset({"model", "reasoning_effort", "service_tier", "truncation", "encoding_format"})
+"""Fields whose values are names, not texts."""
+_MAX_NUM_BYTES = 1 << 16
+_BY_CLIENT = {
+    "/v1/chat/completions": "client.chat.completions.create",
+    "/v1/completions": "client.completions.create",
+    "/v1/responses": "client.responses.create",
+}
+_OF_CLIENT = frozenset({"model", "messages", "prompt", "input", "max_tokens", "temperature", "top_p", "seed", "stream"})
+
+
+def body_of(request: LoggedRequest, *, with_texts: bool) -> str:
+    """The body as JSON; nothing for what did not come by HTTP."""
+    body = request.terms.body
+    if not isinstance(body, msgspec.Struct):
+        return ""
+    fields: dict[str, Any] = {"model": request.terms.model} if request.terms.model else {}
+    if with_texts and len(whole := msgspec.json.encode(body)) <= _MAX_NUM_BYTES:
+        fields |= _without_nulls(msgspec.json.decode(whole))
+    else:
+        fields |= _without_texts(body)
+    if len(request.stream.prompts) == 1 and "seed" in body.__struct_fields__:
+        fields["seed"] = request.stream.seeds[0]
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(entry) for name, entry in value.items() if entry is not None}
+    return [_without_nulls(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _without_texts(body: msgspec.Struct) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name in body.__struct_fields__:
+        value = getattr(body, name)
+        if isinstance(value, bool | int | float) or (isinstance(value, str) and name in _NAMES):
+            fields[name] = value
+        elif value is not None and name in _PLACES:
+            fields[name] = _PLACES[name]
+        elif isinstance(value, msgspec.Struct) and (inner := _without_texts(value)):
+            fields[name] = inner
+    return fields
+
+
+def curl_of(route: str, body: str, base_url: str, *, needs_key: bool) -> str:
+    """The line for a shell; nothing where there is no route."""
+    if not body:
+        return ""
+    key = ' -H "authorization: Bearer $YEOUL_API_KEY"' if needs_key else ""
+    return f"curl {shlex.quote(base_url + route)} -H 'content-type: application/json'{key} -d {shlex.quote(body)}"
+
+
+def python_of(route: str, body: str, base_url: str, *, needs_key: bool) -> str:
+    """Lines for Python, with OpenAI's client where it knows the route."""
+    if not body:
+        return ""
+    fields: dict[str, Any] = json.loads(body)
+    key = 'os.environ["YEOUL_API_KEY"]' if needs_key else '"none"'
+    modules = "import os\n" if needs_key else ""
+    if route not in _BY_CLIENT:
+        headers = f', headers={{"authorization": "Bearer " + {key}}}' if needs_key else ""
+        return f"{modules}import httpx\nprint(httpx.post({base_url + route!r}, json={fields!r}{headers}, timeout=None).text)"
+    known = {name: value for name, value in fields.items() if name in _OF_CLIENT}
+    more = {name: value for name, value in fields.items() if name not in _OF_CLIENT}
+    arguments = [f"{name}={value!r}" for name, value in known.items()]
+    arguments += [f"extra_body={more!r}"] if more else []
+    call = f"{_BY_CLIENT[route]}({', '.join(arguments)})"
+    printing = f"for event in {call}:\n    print(event)" if fields.get("stream") is True else f"print({call})"
+    return f"{modules}import openai\nclient = openai.OpenAI(base_url={base_url + '/v1'!r}, api_key={key})\n{printing}"

@@ -1,0 +1,95 @@
+"""RequestHistory: requests that have ended, as their log wrote them down, in the order in which they came; bounded by size.
+
+A record is bytes here, and so is what a list shows of it. Knows no HTTP and no engine.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from yeoul.config.settings import StoreSettings
+from yeoul.web_process.store.database import Database
+
+REQUESTS_TABLE = """
+CREATE TABLE IF NOT EXISTS requests (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, owner TEXT NOT NULL, arrived REAL NOT NULL, state TEXT NOT NULL,
+    summary BLOB NOT NULL, record BLOB NOT NULL, num_bytes INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS requests_by_age ON requests (arrived);
+CREATE INDEX IF NOT EXISTS requests_by_name ON requests (name, arrived);
+"""
+
+_SHARE_ON_DISK = 16  # of all that may be kept
+_MOST_BYTES_IN_MEMORY = 16 << 20
+_OVERHEAD_BYTES = 256  # of a row, its indexes and ids
+_SECONDS_A_DAY = 86400.0
+
+
+class EndedRequest(NamedTuple):
+    """``name`` is what its client calls it, ``owner`` whose it is, ``arrived`` Unix time."""
+
+    id: str
+    name: str
+    owner: str
+    arrived: float
+    state: str
+    summary: bytes
+    record: bytes
+
+
+class RequestHistory:
+    """The oldest make room for the newest."""
+
+    def __init__(self, database: Database, settings: StoreSettings) -> None:
+        self._database = database
+        most = settings.max_data_bytes // _SHARE_ON_DISK
+        self._most_bytes = most if database.folder is not None else min(most, _MOST_BYTES_IN_MEMORY)
+        self._most_seconds = settings.max_data_days * _SECONDS_A_DAY
+        self._num_bytes: int | None = None
+
+    async def add(self, make: Callable[[], list[EndedRequest]]) -> None:
+        """Keeps what ``make`` makes, in the thread of the database."""
+        await self._database.run(lambda connection: self._add_now(connection, make()))
+
+    def _add_now(self, connection: sqlite3.Connection, ended: list[EndedRequest]) -> None:
+        if self._num_bytes is None:
+            (self._num_bytes,) = connection.execute("SELECT COALESCE(SUM(num_bytes), 0) FROM requests").fetchone()
+        for one in ended:
+            packed = zlib.compress(one.record, 1)
+            num_bytes = len(packed) + len(one.summary) + _OVERHEAD_BYTES
+            row = (*one[:6], packed, num_bytes)
+            connection.execute("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._num_bytes += num_bytes
+        self._make_room(connection)
+
+    def _make_room(self, connection: sqlite3.Connection) -> None:
+        assert self._num_bytes is not None
+        too_old = "DELETE FROM requests WHERE arrived <= ? RETURNING num_bytes"
+        gone = connection.execute(too_old, (time.time() - self._most_seconds,)).fetchall()
+        self._num_bytes -= sum(num_bytes for (num_bytes,) in gone)
+        while self._num_bytes > self._most_bytes:
+            oldest = (
+                "DELETE FROM requests WHERE id IN (SELECT id FROM requests ORDER BY arrived LIMIT 64) RETURNING num_bytes"
+            )
+            gone = connection.execute(oldest).fetchall()
+            self._num_bytes = self._num_bytes - sum(num_bytes for (num_bytes,) in gone) if gone else 0
+
+    async def page(self, owner: str | None, state: str | None, before: float | None, limit: int) -> list[bytes]:
+        """The summaries of those that came before ``before``, the newest first; of one owner, in one state, or of all."""
+        conditions = {"owner = ?": owner, "state = ?": state, "arrived < ?": before}
+        wanted = {condition: value for condition, value in conditions.items() if value is not None}
+        where = " WHERE " + " AND ".join(wanted) if wanted else ""
+        query = f"SELECT summary FROM requests{where} ORDER BY arrived DESC LIMIT ?"
+        return await self._database.run(
+            lambda connection: [row for (row,) in connection.execute(query, (*wanted.values(), limit))]
+        )
+
+    async def find(self, name: str) -> bytes | None:
+        """The record of the request of this id, or of the last one that its client calls so."""
+        query = "SELECT record FROM requests WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC, arrived DESC LIMIT 1"
+        row = await self._database.run(lambda connection: connection.execute(query, (name,)).fetchone())
+        return None if row is None else zlib.decompress(row[0])
