@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from openai import BadRequestError, OpenAI
 
-from tests.running_server import RunningServer
+from tests.mermaid_boxes import documented_boxes, read_boxes
+from tests.running_server import YEOUL, RunningServer
 
 QUESTION = [{"role": "user", "content": "Name three rivers in Europe."}]
 
@@ -106,3 +108,11 @@ def test_an_answer_without_a_limit_ends_by_itself(client, model):
     answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Say hello."}], temperature=0)
     assert answer.choices[0].finish_reason == "stop"
     assert answer.choices[0].message.content
+
+
+def test_the_hierarchy_is_the_documented_one_box_by_box_but_for_a_second_worker(server):
+    done = subprocess.run([YEOUL, "topology", server.url, "--mermaid"], capture_output=True, text=True, check=True)
+    documented = documented_boxes()
+    second = {place for place in documented.places if place[0].startswith("Worker process 1")}
+    arrows = {arrow for arrow in documented.arrows if not {arrow[0], arrow[2]} & second}
+    assert read_boxes(done.stdout) == (documented.places - second, arrows)

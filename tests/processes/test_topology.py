@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,7 +12,8 @@ import httpx
 import msgspec
 import pytest
 
-from tests.running_server import RunningServer, parents, thread_names
+from tests.mermaid_boxes import documented_boxes, read_boxes
+from tests.running_server import YEOUL, RunningServer, parents, thread_names
 from yeoul.messages.topology import Process, Topology
 
 LIMIT_SECONDS = 60.0
@@ -122,3 +124,10 @@ def test_a_stopped_engine_core_is_seen_from_outside(server: RunningServer) -> No
         assert found["Worker_1"].state == "running"
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def test_the_printed_diagram_is_the_documented_one_box_by_box(server: RunningServer) -> None:
+    """But for the runner's name, which is the fake one's here; ``tests/e2e`` has a real one."""
+    look_until(server, lambda one: one.is_ready)
+    done = subprocess.run([YEOUL, "topology", server.url, "--mermaid"], capture_output=True, text=True, check=True)
+    assert read_boxes(done.stdout.replace("FakeModelRunner", "GPUModelRunner")) == documented_boxes()

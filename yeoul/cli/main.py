@@ -23,6 +23,7 @@ from yeoul.cli.replay import replay
 from yeoul.cli.run_batch import run_batch
 from yeoul.cli.serve import serve
 from yeoul.cli.setting_flags import with_setting_flags
+from yeoul.cli.topology import topology
 from yeoul.config.fields import nearest
 from yeoul.config.user_folders import ensure_home
 from yeoul.errors import UserError, YeoulError
@@ -53,6 +54,7 @@ app.command("run-batch", cls=GroupedHelpCommand)(with_setting_flags(run_batch))
 app.command("list", cls=GroupedHelpCommand)(list_models)
 app.command("rm", cls=GroupedHelpCommand)(remove_models)
 app.command(cls=GroupedHelpCommand, short_help="Run what was computed when a process died again.")(replay)
+app.command(cls=GroupedHelpCommand, short_help="Show what a running server is made of, and at.")(topology)
 app.add_typer(bench, name="bench")
 app.add_typer(cache, name="cache")
 

@@ -1,6 +1,6 @@
 """What a client command asks a running server before it begins, and how its errors are told; knows nothing of answers.
 
-Called by ``chat_client`` and ``benchmark``.
+Called by ``chat_client``, ``topology`` and ``benchmark``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import msgspec
 
 from yeoul.cli.server_address import authorization, connection_hint, trusted_authorities
 from yeoul.errors import ConfigError, InternalError, UnavailableError, UserError, YeoulError
+from yeoul.messages.topology import Topology
 
 _CONNECT_TIMEOUT_SECONDS = 10.0
 _MAX_ERROR_CHARACTERS = 500
@@ -49,6 +50,28 @@ def find_model(client: httpx.Client, given: str | None = None) -> str:
     if not given and not names:
         raise ConfigError(f"{client.base_url} names no model; give its name")
     return given or names[0]
+
+
+def fetch_topology(client: httpx.Client) -> tuple[Topology, bytes]:
+    """What the server answers at /topology, and the same as it came.
+
+    Raises:
+        ConfigError: no server there, or one that has no /topology.
+        YeoulError: it refuses to answer.
+    """
+    try:
+        response = client.get("/topology")
+    except httpx.HTTPError as error:
+        told = str(error) or type(error).__name__
+        raise ConfigError(f"no server answers at {client.base_url}: {told}; {connection_hint(error, 'the URL')}") from error
+    if response.status_code == 404:
+        raise ConfigError(f"{client.base_url} has no /topology; expected a Yeoul server of this version")
+    if response.status_code != 200:
+        raise server_error(response.status_code, response.content)
+    try:
+        return msgspec.json.decode(response.content, type=Topology), response.content
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ConfigError(f"{client.base_url} answers what is no topology of this version: {error}") from error
 
 
 def find_version(client: httpx.Client) -> str | None:

@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 from yeoul.errors import ConfigError
 
 
-def server_root(url: str) -> str:
+def server_root(url: str, name: str = "--url") -> str:
     """``url`` without a path: ``http://host:8000/v1/``, ``http://host:8000`` and ``host:8000`` are the same server.
+
+    ``name`` is how the user knows it.
 
     Raises:
         ConfigError: this is no http address.
@@ -18,7 +20,7 @@ def server_root(url: str) -> str:
     if "://" not in url and url.strip("/ "):
         url = f"http://{url}"
     if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"--url is {url!r}; expected one that begins with http:// or https://", param="url")
+        raise ConfigError(f"{name} is {url!r}; expected one that begins with http:// or https://", param="url")
     return url.rstrip("/").removesuffix("/v1")
 
 
@@ -41,13 +43,13 @@ def trusted_authorities() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def connection_hint(error: BaseException) -> str:
-    """What to do about a connection that failed with ``error``, whatever wraps it."""
+def connection_hint(error: BaseException, name: str = "--url") -> str:
+    """What to do about a connection that failed with ``error``, whatever wraps it; ``name`` is the address's."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return "set SSL_CERT_FILE to a file with the authority that signed the server's certificate, or check --url"
+        return f"set SSL_CERT_FILE to a file with the authority that signed the server's certificate, or check {name}"
     if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
-        return "this server may speak http, not https; check --url"
-    return "check --url"
+        return f"this server may speak http, not https; check {name}"
+    return f"check {name}"

@@ -160,7 +160,19 @@ def test_a_key_that_is_empty_is_a_mistake(monkeypatch, capfd, key):
 
 def test_the_commands_are_these():
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert set(commands) == {"serve", "chat", "run", "pull", "list", "rm", "replay", "run-batch", "bench", "cache"}
+    assert set(commands) == {
+        "serve",
+        "chat",
+        "run",
+        "pull",
+        "list",
+        "rm",
+        "replay",
+        "run-batch",
+        "topology",
+        "bench",
+        "cache",
+    }
 
 
 def test_the_command_line_loads_nothing_heavy():
