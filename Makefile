@@ -52,9 +52,9 @@ check: install-dev
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/unit/test_architecture.py tests/unit/test_no_foreign_code.py tests/unit/web_process/live/test_page_files.py
 
-COMPUTING := tests/unit tests/e2e tests/poison $(addprefix tests/processes/,tensor_parallel transport model_files)
+COMPUTING := tests/unit tests/e2e tests/poison tests/chaos $(addprefix tests/processes/,tensor_parallel transport model_files)
 
-# Side by side: the first ones compute, the others mostly wait for processes. Threads that wait for each other sleep, since
+# Side by side: the first ones mostly compute, the others mostly wait for processes. Threads that wait for each other sleep, since
 # those that spin take the cores from the other half.
 test: install-dev
 	OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory -j2 test-computing test-waiting

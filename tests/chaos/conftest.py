@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.traffic import MIXED, SLOW, Answer, finish, send
+from tests.running_server import RunningServer
+
 PHASES = ("starting", "idle", "prefill", "decode", "drain")
 
 
@@ -31,6 +34,15 @@ class KillTable:
 
 
 _TABLE = KillTable()
+
+
+@pytest.fixture(scope="session")
+def undisturbed() -> list[Answer]:
+    """What ``MIXED`` is answered where nobody dies."""
+    with RunningServer(*SLOW) as server:
+        answers = finish(send(server.url, MIXED))
+    assert all(answer.is_complete and answer.error is None for answer in answers)
+    return answers
 
 
 @pytest.fixture

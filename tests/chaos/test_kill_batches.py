@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chaos.test_kill_matrix import HOW, QUICK_TO_NOTICE, SLOW, VICTIMS, assert_drains, hit
-from tests.chaos.traffic import MIXED
+from tests.chaos.test_kill_matrix import HOW, QUICK_TO_NOTICE, VICTIMS, assert_drains, hit
+from tests.chaos.traffic import MIXED, SLOW
 from tests.leftovers import nothing_is_left_behind  # noqa: F401
 from tests.running_server import RunningServer, wait_gone
 

@@ -8,17 +8,11 @@ import time
 
 import pytest
 
-from tests.chaos.test_kill_matrix import QUICK_TO_NOTICE, SLOW, assert_same
-from tests.chaos.traffic import MIXED, Answer, finish, send
+from tests.chaos.test_kill_matrix import QUICK_TO_NOTICE, assert_same
+from tests.chaos.traffic import MIXED, SLOW, finish, send
 from tests.patience import until
 from tests.running_server import RunningServer, wait_gone
 from yeoul.worker_process.fake_model import POISON
-
-
-@pytest.fixture(scope="module")
-def undisturbed() -> list[Answer]:
-    with RunningServer(*SLOW) as server:
-        return finish(send(server.url, MIXED))
 
 
 @pytest.mark.parametrize(

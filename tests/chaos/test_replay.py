@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from tests.chaos.test_kill_matrix import QUICK_TO_NOTICE, SLOW, wait_ready_again
-from tests.chaos.traffic import MIXED, finish, send
+from tests.chaos.test_kill_matrix import QUICK_TO_NOTICE, wait_ready_again
+from tests.chaos.traffic import MIXED, SLOW, finish, send
 from tests.running_server import YEOUL, RunningServer
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import httpx
 
+SLOW = ("--fake-step-seconds", "0.02", "--fake-token-seconds", "0.0005", "--max-num-batched-tokens", "64")
+"""Flags of a server whose answers take long enough to be disturbed."""
+
 MIXED: list[dict[str, Any]] = [
     {"prompt": "river", "max_tokens": 60, "temperature": 0},
     {"prompt": "the rapids " * 12, "max_tokens": 40, "temperature": 0.9, "seed": 7, "n": 2},

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+from itertools import chain
 from pathlib import Path
 
 import httpx
@@ -57,6 +58,20 @@ SERVES_IN_NAMESPACES = {
     "no control groups": in_mounts("mount -t tmpfs none /sys/fs/cgroup"),
 }
 
+# Rows that do not exclude each other, so that few starts see all of them; `make test-long` has each row alone.
+TOGETHER = {
+    "next to nothing": [
+        "a working folder that is gone", "no standard input", "no standard output", "no locale", "a strict umask",
+        "few descriptors", "no core dumps, no locked memory", "no home", "TMPDIR that does not exist",
+        "a long XDG_RUNTIME_DIR", "foreign YEOUL_ variables",
+    ],
+    "no log": ["no standard error", "a home that cannot be written to", "XDG_RUNTIME_DIR that does not exist"],
+}  # fmt: skip
+TOGETHER_IN_NAMESPACES = {
+    "nothing is mounted": ["no /dev/shm", "no control groups", "a user id that no file knows"],
+    "nothing can be written": ["a read-only root with a temporary folder"],
+}
+
 
 def complete(server: RunningServer) -> httpx.Response:
     return httpx.post(f"{server.url}/v1/completions", json={"prompt": "hi", "max_tokens": 4, "seed": 1}, timeout=30)
@@ -74,11 +89,24 @@ def check_serves(prefix: list[str]) -> None:
         assert server.wait_exit(20) == 0
 
 
+@pytest.mark.parametrize("rows", TOGETHER.values(), ids=TOGETHER)
+def test_it_serves_where_all_of_this_comes_together(rows):
+    check_serves([word for row in rows for word in SERVES[row]])
+
+
+@needs_root
+@pytest.mark.parametrize("rows", TOGETHER_IN_NAMESPACES.values(), ids=TOGETHER_IN_NAMESPACES)
+def test_it_serves_in_a_container_where_all_of_this_comes_together(rows):
+    check_serves([word for row in rows for word in SERVES_IN_NAMESPACES[row]])
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("name", SERVES)
 def test_it_serves_where_this_is_all_there_is(name):
     check_serves(SERVES[name])
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize("name", SERVES_IN_NAMESPACES)
 def test_it_serves_in_a_container_that_is_like_this(name):
@@ -130,3 +158,5 @@ def test_a_context_that_was_asked_for_and_does_not_fit_is_refused_with_the_one_t
 def test_the_page_has_a_row_for_each():
     rows = set(re.findall(r"^\| ([^|]+?) \|", PAGE.read_text(), re.MULTILINE))
     assert {*SERVES, *SERVES_IN_NAMESPACES} <= rows
+    assert sorted(chain(*TOGETHER.values())) == sorted(SERVES)
+    assert sorted(chain(*TOGETHER_IN_NAMESPACES.values())) == sorted(SERVES_IN_NAMESPACES)
