@@ -306,6 +306,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1024, description="Most bytes of all bodies that are being received or read; further ones get a 503.")
     ] = 1 << 30
     log_level: Annotated[LogLevel, Meta(description="What the log shows.")] = "info"
+    request_log: Annotated[
+        bool, Meta(description="Keep what became of requests, for /debug/requests; neither prompts nor answers.")
+    ] = True
+    show_prompts: Annotated[
+        bool,
+        Meta(description="Show there what users sent, too; it is kept in memory, for as long as 16 MiB have room for it."),
+    ] = False
     log_requests: Annotated[bool, Meta(description="Log every HTTP request.")] = False
     page: Annotated[bool, Meta(description="Show browsers a page at /: the processes, requests, plots, a playground.")] = True
     headless: Annotated[bool, Meta(description="Run the engine without HTTP; web processes join it at --engine-address.")] = (

@@ -136,6 +136,7 @@ class ServerContext:
             traceparent=caller.traceparent,
             route=caller.route,
             body=body,
+            raw_body=caller.raw_body,
         )
 
     def room_left(self, tenant: str | None) -> RoomLeft | None:

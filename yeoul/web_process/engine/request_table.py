@@ -95,6 +95,7 @@ class RequestTable:
 
     def add_all(self, stream: RequestStream, states: Iterable[RequestState], terms: ServiceTerms, arrival: float) -> None:
         """Sends all requests of a stream, which came at ``arrival``, to the engine, or none."""
+        stream.entered_at = time.monotonic()
         try:
             for state in states:
                 stream.engine_request_ids.append(state.add.request_id)

@@ -13,6 +13,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     traceparent: str = ""
     route: str = ""
+    raw_body: bytes = b""
 
 
 class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +26,8 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     in a queue that is full. One that is ``in_gaps`` is computed in steps that nobody else needs, takes no room from others
     and is not observed as one of them. ``model`` is the name under which the model was asked for. ``is_own_deadline``: the
     client set it. ``request_id`` is what the client calls the request, which need not be unique, and ``traceparent`` its
-    place in a trace, as W3C writes it. ``route`` is the path by which it came, ``body`` what it said.
+    place in a trace, as W3C writes it. ``route`` is the path by which it came, ``body`` what it said, and
+    ``raw_body`` the same as it was sent, where it may be shown.
     """
 
     priority: int = 0
@@ -41,6 +43,7 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str = ""
     route: str = ""
     body: object = None
+    raw_body: bytes = b""
 
 
 PLAIN_TERMS = ServiceTerms()

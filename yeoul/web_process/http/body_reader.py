@@ -22,6 +22,7 @@ from yeoul.web_process.http.unknown_fields import UnknownFields
 
 # A millisecond or so of reading; a larger body goes to the thread.
 _MAX_BYTES_ON_LOOP = 1 << 14
+_MAX_SHOWN_BYTES = 1 << 16
 _thread = ThreadPoolExecutor(1, "large_bodies", lambda: setthreadtitle("large_bodies"))
 
 
@@ -45,6 +46,8 @@ class BodyReader:
             await self._receive(request, body)
             unknown = UnknownFields(is_strict=self._settings.strict_requests)
             request.state.unknown_fields, request.state.num_body_bytes = unknown, len(body)
+            if self._settings.show_prompts and len(body) <= _MAX_SHOWN_BYTES:
+                request.state.raw_body = bytes(body)
             if len(body) <= _MAX_BYTES_ON_LOOP:
                 read = parse_body(body, model, unknown)
             else:

@@ -16,4 +16,5 @@ def caller_of(request: Request) -> Caller:
         request_id=getattr(state, "request_id", ""),
         traceparent=getattr(state, "traceparent", ""),
         route=request.scope["path"],
+        raw_body=getattr(state, "raw_body", b""),
     )

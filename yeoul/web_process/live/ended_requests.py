@@ -6,6 +6,7 @@ Records are made in the thread of the store, so that streams do not notice. ``Re
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 import msgspec
@@ -35,7 +36,7 @@ class EndedRequests:
         self._recorder = recorder
         self._unwritten: dict[str, LoggedRequest] = {}
         self._writing: asyncio.Task[None] | None = None
-        self._pause_seconds = _SECONDS_TO_WRITE
+        self._hurries = asyncio.Event()
 
     def add(self, request: LoggedRequest) -> None:
         """It is closed, and will be written soon; where there are too many, the oldest is forgotten."""
@@ -56,16 +57,18 @@ class EndedRequests:
         """What is known of the request of this id, or of the last one that its client calls so."""
         for request in reversed(self._unwritten.values()):
             if name in (request.id, request.terms.request_id):
-                return await asyncio.to_thread(self._recorder.ended, request)
+                return self._recorder.with_texts(await asyncio.to_thread(self._recorder.ended, request), request)
         record = await self._history.find(name)
-        return None if record is None else await asyncio.to_thread(_decode_record, record)
+        return None if record is None else self._recorder.with_texts(await asyncio.to_thread(_decode_record, record))
 
     async def resume(self) -> None:
         """Nothing is taken up here."""
 
     async def suspend(self) -> None:
-        """The server stops: what ends from now on is written at once."""
-        self._pause_seconds = 0.0
+        """The server stops: what has ended is written now, and what ends from now on at once."""
+        self._hurries.set()
+        if self._writing is not None:
+            await self._writing
 
     def _begin(self) -> None:
         if self._writing is None and self._unwritten:
@@ -73,7 +76,8 @@ class EndedRequests:
 
     async def _write(self) -> None:
         """What cannot be written is forgotten: the log is not worth a server."""
-        await asyncio.sleep(self._pause_seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurries.wait(), _SECONDS_TO_WRITE)
         ended = list(self._unwritten.values())
         try:
             await self._history.add(lambda: list(map(self._row, ended)))
@@ -89,6 +93,7 @@ class EndedRequests:
     def _row(self, request: LoggedRequest) -> EndedRequest:
         record = self._recorder.ended(request)
         self._recorder.note_prompt(request)
+        self._recorder.keep_texts(request)
         terms, summary = request.terms, record.summary
         return EndedRequest(
             id=request.id,

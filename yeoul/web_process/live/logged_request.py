@@ -52,12 +52,12 @@ class LoggedRequest:
         "num_output_tokens", "num_prompt_tokens", "resumed", "resumes_after", "steps", "stream", "terms", "walked",
     )  # fmt: skip
 
-    def __init__(self, stream: RequestStream, terms: ServiceTerms, arrival: float, entered: float) -> None:
+    def __init__(self, stream: RequestStream, terms: ServiceTerms, arrival: float) -> None:
         self.id = stream.request_id
         self.stream = stream
         self.terms = terms
         self.arrival = arrival
-        self.entered = entered
+        self.entered = stream.entered_at
         self.closed: float | None = None
         self.first_token_at: float | None = None
         self.num_cached_tokens = 0

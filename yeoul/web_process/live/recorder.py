@@ -8,26 +8,30 @@ from __future__ import annotations
 import time
 from collections import deque
 
+import msgspec
+
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.live.causes import CauseWalk
 from yeoul.web_process.live.logged_request import LoggedRequest
 from yeoul.web_process.live.request_record import Outage, RecordedStep, RequestRecord
 from yeoul.web_process.live.request_summary import RequestSummary
 from yeoul.web_process.live.seen_prefixes import SeenPrefixes
-from yeoul.web_process.live.send_again import body_of
+from yeoul.web_process.live.send_again import body_of, whole_body_of
+from yeoul.web_process.live.shown_bodies import ShownBodies
 from yeoul.web_process.live.summarize import state_of_ended, summarize
 
 _NUM_OUTAGES = 64
 
 
 class Recorder:
-    """Of one server: its clocks, its outages and the prompts that it has seen."""
+    """Of one server: its clocks, its outages, the prompts that it has seen, and bodies that it may show."""
 
     def __init__(self, llm: AsyncLLM) -> None:
         self._llm = llm
         self._wall_offset = time.time() - time.monotonic()
         self._outages: deque[Outage] = deque(maxlen=_NUM_OUTAGES)
         self._seen = SeenPrefixes()
+        self._shown = ShownBodies()
 
     def wall_time(self, at: float) -> float:
         """A time of the monotonic clock as one of the wall clock."""
@@ -62,8 +66,17 @@ class Recorder:
         ready = self._llm.ready
         if ready is not None and self._llm.settings.cache.enable_prefix_caching and request.steps:
             record.num_seen_tokens, record.seen_in = self._seen.find(request, ready.block_size)
-        record.body = body_of(request, with_texts=False)
+        record.body, record.left_out = body_of(request)
         return record
+
+    def keep_texts(self, request: LoggedRequest) -> None:
+        """Where they may be shown, they can be asked for after its end; they are not a part of the record."""
+        self._shown.keep(request)
+
+    def with_texts(self, record: RequestRecord, request: LoggedRequest | None = None) -> RequestRecord:
+        """The record with the body as the client sent it, where that is kept; ``request``, where it still lives."""
+        body = whole_body_of(request) if request is not None else self._shown.find(record.summary.id)
+        return msgspec.structs.replace(record, body=body, left_out=[]) if body else record
 
     def fold(self, request: LoggedRequest, num_steps: int) -> None:
         """The first steps of a long answer are kept as what they add up to."""

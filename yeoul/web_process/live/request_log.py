@@ -60,7 +60,7 @@ class RequestLog(RequestObserver):
 
     def entered(self, stream: RequestStream, terms: ServiceTerms, arrival: float) -> None:
         """See ``RequestObserver``."""
-        request = LoggedRequest(stream, terms, arrival, self._clock())
+        request = LoggedRequest(stream, terms, arrival)
         self.live[request.id] = request
         for engine_id in stream.engine_request_ids:
             self._by_engine_id[engine_id] = request
@@ -179,7 +179,7 @@ class RequestLog(RequestObserver):
             return await self._ended.find(name)
         places, now = WaitingPlaces(self._llm, self.live.values(), self._num_steps), self._clock()
         summary = places.summary(request, now, self.wall_time)
-        return await asyncio.to_thread(self._recorder.record, request, summary)
+        return self._recorder.with_texts(await asyncio.to_thread(self._recorder.record, request, summary), request)
 
     async def _arrival_of(self, name: str) -> float | None:
         record = await self.find(name)

@@ -72,7 +72,7 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     ``resumed`` are the steps, by their serial number, with which it went on after it had been put back into the queue, and
     who was computed meanwhile; ``behind`` who was before its first one. ``num_seen_tokens`` tokens of its prompt had been
-    computed before, for ``seen_in``, and were no longer there.
+    computed before, for ``seen_in``, and were no longer there. ``body`` sends it again, but for the fields ``left_out``.
     """
 
     summary: RequestSummary
@@ -89,3 +89,4 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     num_seen_tokens: int = 0
     seen_in: str = ""
     body: str = ""
+    left_out: list[str] = []

@@ -53,6 +53,7 @@ class RequestStory(RequestSummary, kw_only=True):
     num_steps: Annotated[Count, says("Steps that computed something of it; `steps` has the last ones.")]
     steps: Annotated[list[StoryStep], says("Its last steps, the oldest first.")]
     causes: Annotated[list[StoryCause], says("What its time went to; together they are its `seconds`.")]
+    left_out: Annotated[list[str], says("Fields with texts that `curl` and `python` are without; the prompt has its place.")]
     curl: Annotated[str, says("A line for a shell that sends it again.")]
     python: Annotated[str, says("The same in Python, with OpenAI's client where it came by that API.")]
 
@@ -77,6 +78,7 @@ def tell(
         num_steps=walk.walked.num_steps,
         steps=[_shown(record, step, num_named) for step in record.steps],
         causes=[_cause(name, cause, record, num_blamed) for name, cause in _largest_first(causes)],
+        left_out=record.left_out,
         curl=curl_of(record.summary.route, record.body, base_url, needs_key=needs_key),
         python=python_of(record.summary.route, record.body, base_url, needs_key=needs_key),
     )

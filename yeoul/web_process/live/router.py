@@ -30,10 +30,11 @@ def live_router(context: ServerContext) -> APIRouter:
 
 
 def watch_requests(context: ServerContext) -> RequestLog:
-    """The log of the server's requests, beside whoever observes them already."""
+    """The log of the server's requests, beside whoever observes them already; an empty one without ``--request-log``."""
     recorder = Recorder(context.llm)
     ended = EndedRequests(RequestHistory(context.database, context.settings.store), recorder)
     context.lasting.append(ended)
     log = RequestLog(context.llm, recorder, ended)
-    context.llm.observer = Observers(context.llm.observer, log)
+    if context.settings.server.request_log:
+        context.llm.observer = Observers(context.llm.observer, log)
     return log

@@ -1,7 +1,7 @@
 """How a request is sent again: its body, and the lines for a shell and for Python; knows no route and no engine.
 
-The body is kept without texts, unless prompts may be shown: numbers, and words that name something. Its seed is the one that
-held, so that who puts the prompt back in gets the same bytes.
+The body is kept without texts: numbers, words that name something, and which fields are left out. Its seed is the one that
+held, so that who puts the texts back in gets the same bytes. Where prompts may be shown it is the client's own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ _PLACES: dict[str, Any] = {
 """Fields that hold what only the client knows, and what stands for it."""
 _NAMES = frozenset({"model", "reasoning_effort", "service_tier", "truncation", "encoding_format"})
 """Fields whose values are names, not texts."""
-_MAX_NUM_BYTES = 1 << 16
 _BY_CLIENT = {
     "/v1/chat/completions": "client.chat.completions.create",
     "/v1/completions": "client.completions.create",
@@ -34,37 +33,50 @@ _BY_CLIENT = {
 _OF_CLIENT = frozenset({"model", "messages", "prompt", "input", "max_tokens", "temperature", "top_p", "seed", "stream"})
 
 
-def body_of(request: LoggedRequest, *, with_texts: bool) -> str:
-    """The body as JSON; nothing for what did not come by HTTP."""
+def body_of(request: LoggedRequest) -> tuple[str, list[str]]:
+    """The body without texts, as JSON, and the fields that are left out; nothing of what did not come by HTTP."""
     body = request.terms.body
     if not isinstance(body, msgspec.Struct):
+        return "", []
+    left_out: list[str] = []
+    named = {"model": request.terms.model} if request.terms.model else {}
+    fields = named | _without_texts(body, left_out)
+    if "seed" in body.__struct_fields__:
+        fields |= _seed_of(request)
+    return json.dumps(fields, ensure_ascii=False), left_out
+
+
+def whole_body_of(request: LoggedRequest) -> str:
+    """The body as the client sent it, with the seed that held; nothing where it was not kept."""
+    raw = request.terms.raw_body
+    if not raw:
         return ""
-    fields: dict[str, Any] = {"model": request.terms.model} if request.terms.model else {}
-    if with_texts and len(whole := msgspec.json.encode(body)) <= _MAX_NUM_BYTES:
-        fields |= _without_nulls(msgspec.json.decode(whole))
-    else:
-        fields |= _without_texts(body)
-    if len(request.stream.prompts) == 1 and "seed" in body.__struct_fields__:
-        fields["seed"] = request.stream.seeds[0]
+    fields: dict[str, Any] = msgspec.json.decode(raw)
+    if "seed" in getattr(request.terms.body, "__struct_fields__", ()):
+        fields |= _seed_of(request)
     return json.dumps(fields, ensure_ascii=False)
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nulls(entry) for name, entry in value.items() if entry is not None}
-    return [_without_nulls(entry) for entry in value] if isinstance(value, list) else value
+def _seed_of(request: LoggedRequest) -> dict[str, int]:
+    """One seed cannot say what several prompts had."""
+    stream = request.stream
+    return {"seed": stream.seeds[0]} if len(stream.prompts) == 1 else {}
 
 
-def _without_texts(body: msgspec.Struct) -> dict[str, Any]:
+def _without_texts(body: msgspec.Struct, left_out: list[str]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name in body.__struct_fields__:
         value = getattr(body, name)
-        if isinstance(value, bool | int | float) or (isinstance(value, str) and name in _NAMES):
-            fields[name] = value
-        elif value is not None and name in _PLACES:
+        if value is None or value in ([], {}):
+            continue
+        if name in _PLACES:
             fields[name] = _PLACES[name]
-        elif isinstance(value, msgspec.Struct) and (inner := _without_texts(value)):
+        elif isinstance(value, bool | int | float) or (isinstance(value, str) and name in _NAMES):
+            fields[name] = value
+        elif isinstance(value, msgspec.Struct) and (inner := _without_texts(value, left_out)):
             fields[name] = inner
+        elif name != "request_id":  # of which there is one a request
+            left_out.append(name)
     return fields
 
 

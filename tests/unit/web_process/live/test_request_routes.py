@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
+from yeoul.web_process.live.ended_requests import EndedRequests
 
 
 async def story(server: FakeServer, name: str) -> dict[str, Any]:
@@ -108,6 +110,35 @@ def test_a_story_says_where_the_time_went_with_whom_and_how_to_send_it_again():
         assert "client.completions.create(" in told["python"]
 
     serve(scene)
+
+
+def test_what_was_sent_is_shown_only_where_the_operator_asks_for_it():
+    async def scene(server: FakeServer) -> None:
+        (ended,) = [work for work in server.context.lasting if isinstance(work, EndedRequests)]
+        await ended.suspend()
+        body = {"messages": [{"role": "user", "content": "a secret"}], "stop": ["x"], "temperature": 0.5}
+        await server.http.post("/v1/chat/completions", json=body, headers={"x-request-id": "mine"})
+        told = await story(server, "mine")
+        seed = server.client.added[-1].sampling.seed
+        if server.settings.server.show_prompts:
+            assert json.loads(told["curl"].partition(" -d ")[2].strip("'")) == {**body, "seed": seed}
+            assert told["left_out"] == []
+        else:
+            assert "secret" not in str(told)
+            assert told["left_out"] == ["stop"]
+        await until(lambda: not ended.unwritten())
+        assert await story(server, "mine") == told
+
+    serve(scene)
+    serve(scene, settings(show_prompts=True))
+
+
+def test_without_a_log_the_list_is_empty():
+    async def scene(server: FakeServer) -> None:
+        await server.complete()
+        assert await listed(server) == []
+
+    serve(scene, settings(request_log=False))
 
 
 def test_a_request_is_ended_by_its_id_and_who_asks_for_nothing_is_told_so():
