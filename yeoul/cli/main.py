@@ -23,6 +23,7 @@ from yeoul.cli.replay import replay
 from yeoul.cli.run_batch import run_batch
 from yeoul.cli.serve import serve
 from yeoul.cli.setting_flags import with_setting_flags
+from yeoul.cli.top.command import top
 from yeoul.cli.topology import topology
 from yeoul.config.fields import nearest
 from yeoul.config.user_folders import ensure_home
@@ -55,6 +56,7 @@ app.command("list", cls=GroupedHelpCommand)(list_models)
 app.command("rm", cls=GroupedHelpCommand)(remove_models)
 app.command(cls=GroupedHelpCommand, short_help="Run what was computed when a process died again.")(replay)
 app.command(cls=GroupedHelpCommand, short_help="Show what a running server is made of, and at.")(topology)
+app.command(cls=GroupedHelpCommand, short_help="Show a running server on the terminal.")(top)
 app.add_typer(bench, name="bench")
 app.add_typer(cache, name="cache")
 

@@ -169,6 +169,7 @@ def test_the_commands_are_these():
         "rm",
         "replay",
         "run-batch",
+        "top",
         "topology",
         "bench",
         "cache",
