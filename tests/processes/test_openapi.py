@@ -50,6 +50,7 @@ ALONE = [
     "/get_load", "/get_server_info", "/get_model_info", "/", "/api/version", "/api/tags", "/api/ps", "/topology",
 ]  # fmt: skip
 LISTS = ["/v1/files", "/v1/batches"]
+ENDLESS = ["/debug/events"]  # judged by tests/unit/web_process/live/test_event_feed.py
 LOGIN = "/login"
 SHOWN = ["/debug/log", "/debug/requests"]
 KEPT = {
@@ -193,6 +194,7 @@ def test_every_operation_is_shot_at(server):
         *LISTS,
         *SHOWN,
         *KEPT,
+        *ENDLESS,
         LOGIN,
     }
 

@@ -252,7 +252,7 @@ def test_vectors_scores_tokens_and_what_supervisors_ask():
             answer = await http.post(path, json=body)
             assert answer.status_code == 200, (path, answer.text)
         for path, operations in documented().document["paths"].items():
-            if "get" in operations and "{" not in path:
+            if "get" in operations and "{" not in path and path != "/debug/events":  # has no end: see test_event_feed.py
                 assert (await http.get(path)).status_code == 200, path
         assert (await http.get("/v1/models/fake")).status_code == 200
 

@@ -6,8 +6,11 @@ from fastapi import APIRouter
 
 from yeoul.web_process.engine.request_observer import Observers
 from yeoul.web_process.live.ended_requests import EndedRequests
+from yeoul.web_process.live.event_feed import EventFeed
+from yeoul.web_process.live.event_routes import event_router
 from yeoul.web_process.live.inside import inside_router
 from yeoul.web_process.live.login_routes import login_router
+from yeoul.web_process.live.number_history import NumberHistory
 from yeoul.web_process.live.page_routes import page_router
 from yeoul.web_process.live.recorder import Recorder
 from yeoul.web_process.live.request_log import RequestLog
@@ -25,7 +28,12 @@ def live_router(context: ServerContext) -> APIRouter:
     for build in (page_router, login_router, inside_router):
         router.include_router(build(context))
     router.include_router(request_router(context, log))
-    router.include_router(topology_router(TopologyWatch(context)))
+    watch = TopologyWatch(context)
+    router.include_router(topology_router(watch))
+    if context.settings.server.page:
+        numbers = NumberHistory()
+        context.llm.observer = Observers(context.llm.observer, numbers)
+        router.include_router(event_router(EventFeed(context.llm, watch, numbers)))
     return router
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -10,12 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from yeoul.web_process.live.page_files import FRONT, HEADERS, read_page_files
+from yeoul.web_process.live.page_files import FOLDER, FRONT, HEADERS, read_page_files
 
 FILES = read_page_files()
 OURS = {name: file.content.decode() for name, file in FILES.items() if not name.startswith("uplot/")}
 SCRIPTS = {name: text for name, text in OURS.items() if name.endswith(".js")}
 
+# The library for plots, as npm has it: uplot 1.6.32.
+UPLOT = {
+    "uplot/uPlot.esm.js": "5dd9b3281aa64b461b42d9945f6adb2649d346502b12281a9ae0d46599a80eba",
+    "uplot/uPlot.min.css": "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+    "uplot/LICENSE": "8f989229699b4fe2f1a0432d0e9edc338a8a911e250e2d1b01ecd770a5f5b1bd",
+}
 # What would make markup or code of a string.
 MAKES_MARKUP = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|DOMParser|setHTML|srcdoc"
@@ -95,6 +102,11 @@ def test_a_file_says_what_it_is_and_stays_readable(name):
     assert text.startswith("// " if name.endswith(".js") else "/* "), "every file opens with a sentence"
     assert text.count("\n") <= 400
     assert max(map(len, text.splitlines())) <= 200
+
+
+def test_the_library_for_plots_is_as_it_was_published_with_its_licence():
+    for name, digest in UPLOT.items():
+        assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == digest, name
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no node here, which reads JavaScript")

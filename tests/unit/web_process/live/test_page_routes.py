@@ -39,7 +39,7 @@ def test_a_file_is_sent_again_only_when_it_has_changed(lasting: LastingServer):
 
 def test_what_is_no_file_of_the_page_is_not_found(lasting: LastingServer):
     async def scene(server: FakeServer) -> None:
-        for name in ("nothing.js", "../page_files.py", "%2e%2e/page_files.py", "..%2fpage_files.py", ""):
+        for name in ("nothing.js", "uplot/LICENSE", "../page_files.py", "%2e%2e/page_files.py", "..%2fpage_files.py", ""):
             answer = await server.http.get(f"/page/{name}")
             assert answer.status_code == 404, name
 

@@ -1,12 +1,21 @@
 // The page: its views by the address behind #, the login, light and dark. Everything else is the views' own.
 
 import { element } from "./elements.js";
+import { feed } from "./feed.js";
+import { hierarchy } from "./hierarchy.js";
 import { logInWithCode, logOut, loginForm, takeCode } from "./login.js";
 import { playground } from "./playground.js";
+import { plots } from "./plots.js";
+import { requests } from "./requests.js";
 import { askJson, whenAKeyIsNeeded } from "./server.js";
 
 // Name in the address -> what its link says, and what makes it: a node that may have close() for when it is left.
-const VIEWS = { playground: ["Playground", playground] };
+const VIEWS = {
+  hierarchy: ["Hierarchy", hierarchy],
+  requests: ["Requests", requests],
+  plots: ["Plots", plots],
+  playground: ["Playground", playground],
+};
 
 const place = document.getElementById("view");
 const status = document.getElementById("status");
@@ -38,7 +47,8 @@ async function begin(problem = "") {
   isAskingForKey = false;
   try {
     models = (await askJson("v1/models")).data;
-    status.textContent = models[0].id;
+    feed.start();
+    tellStatus();
   } catch (error) {
     if (error.status === 401) {
       askForKey(problem);
@@ -52,11 +62,12 @@ async function begin(problem = "") {
 }
 
 function askForKey(problem = "") {
-  if (isAskingForKey) return;
+  if (isAskingForKey && !problem) return;
   isAskingForKey = true;
   shown?.close?.();
   shown = null;
   noteCookie(false);
+  feed.stop();
   status.textContent = "";
   place.replaceChildren(loginForm(() => {
     noteCookie(true);
@@ -68,6 +79,19 @@ function askForKey(problem = "") {
 function noteCookie(isThere) {
   localStorage.setItem("cookie", isThere ? "yes" : "no");
   logoutButton.hidden = !isThere;
+}
+
+// The model, and what is not as it should be.
+function tellStatus() {
+  const { topology, isConnected, problem } = feed;
+  const missing = topology?.processes.filter((process) => process.state !== "running") ?? [];
+  let words = models[0]?.id ?? "";
+  if (!isConnected && problem) words = problem;
+  else if (missing.length) words += ` · ${missing.map((process) => `${process.name} is ${process.state}`).join(", ")}`;
+  else if (isConnected) words += topology?.is_ready ? " · all is well" : " · not ready";
+  if (isAskingForKey || status.textContent === words) return;
+  status.textContent = words;
+  status.classList.toggle("is-bad", !isConnected && problem !== "" || missing.length > 0);
 }
 
 const THEMES = ["light", "dark"];
@@ -100,6 +124,8 @@ async function start() {
     await logOut();
     askForKey();
   });
+  feed.addEventListener("topology", tellStatus);
+  feed.addEventListener("connection", tellStatus);
   whenAKeyIsNeeded(() => askForKey());
   addEventListener("hashchange", () => {
     const code = takeCode();

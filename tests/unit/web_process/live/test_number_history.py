@@ -1,0 +1,88 @@
+"""What each second has seen: counted when something happens, made up where nothing did."""
+
+from __future__ import annotations
+
+import pytest
+
+from yeoul.messages.outputs import StepFacts, StepOutputs
+from yeoul.messages.statistics import EngineStatistics
+from yeoul.web_process.engine.request_observer import Requester
+from yeoul.web_process.live.number_history import NUM_SECONDS, NumberHistory
+
+WHO = Requester("r", "m", "")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.25
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def history(clock: Clock) -> NumberHistory:
+    return NumberHistory(clock)
+
+
+def step(seconds: float, **statistics: int) -> StepOutputs:
+    facts = StepFacts(1, 1.0, seconds, 4, 2, 2)
+    return StepOutputs(steps=[facts], statistics=EngineStatistics(**statistics))
+
+
+def test_a_second_has_what_happened_in_it(history: NumberHistory, clock: Clock):
+    history.first_token(WHO, 0.25)
+    history.first_token(WHO, 0.75)
+    history.stepped(step(0.25, num_running=2, num_blocks=8, num_used_blocks=2, total_prompt_tokens=40, total_output_tokens=2))
+    history.next_tokens(WHO, 1, 0.5)
+    history.next_tokens(WHO, 4, 0.4)
+    history.stepped(step(0.25, num_running=3, num_blocks=8, num_used_blocks=4, total_prompt_tokens=40, total_output_tokens=7))
+    assert history.since(0) == []
+    clock.now += 1
+    (point,) = history.since(0)
+    assert (point.num_running, point.kv_usage) == (3, 0.5)
+    assert (point.num_prompt_tokens, point.num_output_tokens) == (40, 7)
+    assert (point.num_steps, point.computing_seconds) == (2, 0.5)
+    assert (point.ttft_p50, point.ttft_p99) == (0.75, 0.75)
+    assert (point.gap_p50, point.gap_p99) == (0.1, 0.5)
+
+
+def test_what_was_told_is_not_told_again(history: NumberHistory, clock: Clock):
+    clock.now += 2
+    first, second = history.since(0)
+    assert second.at == first.at + 1
+    assert history.since(second.at) == []
+    clock.now += 1
+    (third,) = history.since(second.at)
+    assert third.at == second.at + 1
+
+
+def test_seconds_without_anything_keep_the_gauges_and_count_nothing(history: NumberHistory, clock: Clock):
+    history.stepped(step(0.5, num_waiting=1, num_blocks=4, num_used_blocks=1, total_output_tokens=9))
+    clock.now += 3
+    points = history.since(0)
+    assert [point.num_output_tokens for point in points] == [9, 0, 0]
+    assert [point.num_waiting for point in points] == [1, 1, 1]
+    assert [point.kv_usage for point in points] == [0.25] * 3
+    assert points[1].ttft_p50 is None
+    assert points[1].gap_p99 is None
+
+
+def test_the_counters_of_another_engine_begin_anew(history: NumberHistory, clock: Clock):
+    history.stepped(step(0.5, total_output_tokens=100))
+    clock.now += 1
+    history.stepped(step(0.5, total_output_tokens=3))
+    clock.now += 1
+    assert [point.num_output_tokens for point in history.since(0)] == [100, 3]
+
+
+def test_it_remembers_a_quarter_of_an_hour(history: NumberHistory, clock: Clock):
+    clock.now += 10**9
+    points = history.since(0)
+    assert len(points) == NUM_SECONDS
+    assert points[-1].at - points[0].at == NUM_SECONDS - 1

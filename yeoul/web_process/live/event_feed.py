@@ -1,0 +1,86 @@
+"""EventFeed: what changes in the running system, as server-sent events, once a second and at once after an incident.
+
+Each watcher's stream looks by itself, so nothing is done while nobody watches, and who reads slowly is told less often.
+Knows no route; ``event_routes.py`` hands the streams out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from yeoul.errors import UnavailableError
+from yeoul.messages.topology import Incident
+from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.incidents import IncidentLog
+from yeoul.web_process.live.number_history import NumberHistory, NumberPoints
+from yeoul.web_process.live.topology_watch import TopologyWatch
+
+MAX_NUM_WATCHERS = 8
+
+_SECONDS_BETWEEN_EVENTS = 1.0
+_encode = msgspec.json.Encoder().encode
+
+
+class EventFeed:
+    """Of one server; it looks at ``watch`` and ``numbers``."""
+
+    def __init__(self, llm: AsyncLLM, watch: TopologyWatch, numbers: NumberHistory) -> None:
+        self._llm = llm
+        self._watch = watch
+        self._numbers = numbers
+        self._num_watchers = 0
+
+    def open(self) -> AsyncIterator[bytes]:
+        """A stream for one watcher.
+
+        Raises:
+            UnavailableError: there are as many as there may be.
+        """
+        if self._num_watchers >= MAX_NUM_WATCHERS:
+            raise UnavailableError(
+                f"{MAX_NUM_WATCHERS} watch already, and no more may; close a page that nobody looks at", retry_after_seconds=5
+            )
+        return self._stream()
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        incidents: list[Incident] = []
+        happened = asyncio.Event()
+
+        def note(incident: Incident) -> None:
+            incidents.append(incident)
+            happened.set()
+
+        followed: IncidentLog | None = None
+        self._num_watchers += 1
+        told_until = 0
+        try:
+            while not self._is_over():
+                if (slot := self._llm.slot) is not None and followed is None:
+                    followed = slot.recovery.incidents
+                    followed.listeners.append(note)
+                happened.clear()
+                events = [_event("incident", incident) for incident in incidents]
+                incidents.clear()
+                events.append(_event("topology", await self._watch.look()))
+                if points := self._numbers.since(told_until):
+                    told_until = points[-1].at
+                    events.append(_event("numbers", NumberPoints(points=points)))
+                yield b"".join(events)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(happened.wait(), _SECONDS_BETWEEN_EVENTS)
+        finally:
+            self._num_watchers -= 1
+            if followed is not None:
+                followed.listeners.remove(note)
+
+    def _is_over(self) -> bool:
+        """Whether the server is about to end, which waits for its streams."""
+        return self._llm.state == "dead" or (self._llm.state == "draining" and self._llm.num_unfinished == 0)
+
+
+def _event(name: str, data: msgspec.Struct) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encode(data))

@@ -1,0 +1,148 @@
+"""NumberHistory: what was done in each of the last seconds, for plots; knows no route and no Prometheus.
+
+Counts when something happens, and nothing while nothing does: a second in which nobody asked for anything is made up when
+somebody looks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import msgspec
+
+from yeoul.messages.outputs import StepOutputs
+from yeoul.messages.statistics import EngineStatistics
+from yeoul.web_process.engine.request_observer import Requester, RequestObserver
+from yeoul.web_process.http.openapi import Count, UnixTime, says
+
+NUM_SECONDS = 900
+
+_Seconds = Annotated[float | None, says("In seconds; null where there was none.")]
+
+
+class NumberPoint(msgspec.Struct, kw_only=True, frozen=True):
+    """What one second has seen."""
+
+    at: Annotated[UnixTime, says("When it began, in Unix time.")]
+    num_running: Annotated[Count, says("How many requests ran at its end.")] = 0
+    num_waiting: Annotated[Count, says("How many waited then.")] = 0
+    kv_usage: Annotated[float, says("The share of the cache's blocks that were used then.")] = 0.0
+    num_prompt_tokens: Annotated[Count, says("How many tokens of prompts were taken in.")] = 0
+    num_output_tokens: Annotated[Count, says("How many tokens were made.")] = 0
+    num_looked_up_tokens: Annotated[Count, says("How many tokens of prompts were looked for in the prefix cache.")] = 0
+    num_found_tokens: Annotated[Count, says("How many of them were there.")] = 0
+    num_preemptions: Annotated[Count, says("How often a request gave its blocks to others.")] = 0
+    num_steps: Annotated[Count, says("How many steps came back.")] = 0
+    computing_seconds: Annotated[float, says("How long the workers computed them.")] = 0.0
+    ttft_p50: Annotated[_Seconds, says("From arrival to the first token: the median of those that got theirs.")] = None
+    ttft_p99: Annotated[_Seconds, says("The same of the slowest hundredth.")] = None
+    gap_p50: Annotated[_Seconds, says("From one token to the next: the median.")] = None
+    gap_p99: Annotated[_Seconds, says("The same of the slowest hundredth.")] = None
+
+
+class NumberPoints(msgspec.Struct, kw_only=True):
+    """Some seconds."""
+
+    points: Annotated[list[NumberPoint], says("One each, the oldest first; at the begin of a stream the last 15 minutes.")]
+
+
+class _Second:
+    __slots__ = ("at", "computing_seconds", "first_tokens", "gaps", "num_steps")
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.first_tokens: list[float] = []
+        self.gaps: list[float] = []
+        self.num_steps = 0
+        self.computing_seconds = 0.0
+
+
+class NumberHistory(RequestObserver):
+    """Of one engine, on its event loop. ``points`` are the seconds that are over, at most ``NUM_SECONDS`` of them."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._wall_offset = round(time.time() - time.monotonic())
+        self._points: deque[NumberPoint] = deque(maxlen=NUM_SECONDS)
+        self._open = _Second(int(clock()))
+        self._now = self._counted = EngineStatistics()
+
+    def first_token(self, who: Requester, seconds_since_arrival: float) -> None:
+        """See ``RequestObserver``."""
+        self._second().first_tokens.append(seconds_since_arrival)
+
+    def next_tokens(self, who: Requester, num_tokens: int, seconds_since_last: float) -> None:
+        """See ``RequestObserver``; tokens that came together share the time."""
+        gaps = self._second().gaps
+        if num_tokens == 1:
+            gaps.append(seconds_since_last)
+        else:
+            gaps.extend([seconds_since_last / num_tokens] * num_tokens)
+
+    def stepped(self, message: StepOutputs) -> None:
+        """See ``RequestObserver``."""
+        second = self._second()
+        for step in message.steps:
+            second.num_steps += 1
+            second.computing_seconds += step.seconds
+        if message.statistics is not None:
+            self._now = message.statistics
+
+    def since(self, at: int) -> list[NumberPoint]:
+        """The seconds that began after ``at``, and are over."""
+        self._second()
+        num_new = 0
+        for point in reversed(self._points):
+            if point.at <= at:
+                break
+            num_new += 1
+        return list(self._points)[len(self._points) - num_new :]
+
+    def _second(self) -> _Second:
+        """The one that runs; those before it are over."""
+        now = int(self._clock())
+        if now != self._open.at:
+            self._close(now)
+        return self._open
+
+    def _close(self, now: int) -> None:
+        ended, past, present = self._open, self._counted, self._now
+        usage = present.num_used_blocks / present.num_blocks if present.num_blocks else 0.0
+        quiet = NumberPoint(at=0, num_running=present.num_running, num_waiting=present.num_waiting, kv_usage=round(usage, 4))
+        for at in range(max(ended.at, now - NUM_SECONDS), now):
+            if at != ended.at:
+                self._points.append(msgspec.structs.replace(quiet, at=at + self._wall_offset))
+                continue
+            self._points.append(
+                msgspec.structs.replace(
+                    quiet,
+                    at=at + self._wall_offset,
+                    num_prompt_tokens=_added(present.total_prompt_tokens, past.total_prompt_tokens),
+                    num_output_tokens=_added(present.total_output_tokens, past.total_output_tokens),
+                    num_looked_up_tokens=_added(present.total_prefix_queried_tokens, past.total_prefix_queried_tokens),
+                    num_found_tokens=_added(present.total_prefix_hit_tokens, past.total_prefix_hit_tokens),
+                    num_preemptions=_added(present.total_preemptions, past.total_preemptions),
+                    num_steps=ended.num_steps,
+                    computing_seconds=round(ended.computing_seconds, 6),
+                    ttft_p50=_percentile(ended.first_tokens, 0.5),
+                    ttft_p99=_percentile(ended.first_tokens, 0.99),
+                    gap_p50=_percentile(ended.gaps, 0.5),
+                    gap_p99=_percentile(ended.gaps, 0.99),
+                )
+            )
+        self._counted, self._open = present, _Second(now)
+
+
+def _added(now: int, past: int) -> int:
+    """What a counter has gained; that of a new engine begins anew."""
+    return now - past if now >= past else now
+
+
+def _percentile(values: Sequence[float], share: float) -> float | None:
+    if not values:
+        return None
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 6)
