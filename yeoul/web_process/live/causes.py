@@ -32,10 +32,11 @@ class CauseWalk:
         """The next steps, in their order."""
         walked = self.walked
         for step in steps:
-            self._pass_gap(step)
+            own_prompt, own_answer = self._record.part_of(step)
+            self._pass_gap(step, own_prompt)
             end = max(walked.cursor, step.end)
             seconds, walked.cursor = end - walked.cursor, end
-            self._divide(step, seconds)
+            self._divide(step, seconds, own_prompt, own_answer)
             walked.last_serial = step.serial
             walked.num_steps += 1
 
@@ -68,7 +69,7 @@ class CauseWalk:
         _split_cold(walked, record)
         return walked.causes
 
-    def _pass_gap(self, step: RecordedStep) -> None:
+    def _pass_gap(self, step: RecordedStep, own_prompt: int) -> None:
         """The time until ``step`` began."""
         walked = self.walked
         is_first = walked.last_serial is None
@@ -78,7 +79,7 @@ class CauseWalk:
         outage = self._outage_until(step.at)
         if others is not None:
             walked.recomputes = "preempted" if outage is None else "recovery"
-        elif not step.own_prompt:
+        elif not own_prompt:
             walked.recomputes = None
         if outage is not None:
             if is_first:
@@ -95,9 +96,9 @@ class CauseWalk:
         else:
             self._pass("between_steps", step.at)
 
-    def _divide(self, step: RecordedStep, seconds: float) -> None:
+    def _divide(self, step: RecordedStep, seconds: float, own: int, own_answer: int) -> None:
         """The time of a step: what its decodes take, and the rest to the prompts in it."""
-        own, computing = step.own_prompt, self.walked.recomputes or "own_prefill"
+        computing = self.walked.recomputes or "own_prefill"
         num_of_prompts = max(1, step.num_prompt_tokens)
         decoding = seconds
         if step.num_prompt_tokens:
@@ -107,12 +108,13 @@ class CauseWalk:
         of_prompts = seconds - decoding
         if own:
             self._add(computing, of_prompts * own / num_of_prompts, own, num_steps=1)
-        if step.own_answer:
-            self._add("own_decode", decoding, step.own_answer, num_steps=1)
+        if own_answer:
+            self._add("own_decode", decoding, own_answer, num_steps=1)
         else:
             self._add(computing, decoding)
         if (num_others := step.num_prompt_tokens - own) > 0:
-            blame = {name: of_prompts * num / num_of_prompts for name, num in step.prompts}
+            own_id = self._record.summary.id
+            blame = {name: of_prompts * num / num_of_prompts for name, num in step.prompts if name != own_id}
             self._add("prefill_of_others", of_prompts * num_others / num_of_prompts, num_others, num_steps=1, others=blame)
 
     def _outage_until(self, at: float) -> Outage | None:

@@ -13,7 +13,7 @@ import msgspec
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.live.causes import CauseWalk
 from yeoul.web_process.live.logged_request import LoggedRequest
-from yeoul.web_process.live.request_record import Outage, RecordedStep, RequestRecord
+from yeoul.web_process.live.request_record import Outage, RequestRecord
 from yeoul.web_process.live.request_summary import RequestSummary
 from yeoul.web_process.live.seen_prefixes import SeenPrefixes
 from yeoul.web_process.live.send_again import body_of, whole_body_of
@@ -37,15 +37,19 @@ class Recorder:
         """A time of the monotonic clock as one of the wall clock."""
         return round(at + self._wall_offset, 6)
 
+    def now(self) -> float:
+        """Unix time as it is told here: it never goes back."""
+        return time.monotonic() + self._wall_offset
+
     def note_lost(self, words: str, now: float) -> None:
         """A process died or was found to hang; several until others have taken over are one outage."""
         if not self._outages or self._outages[-1].until is not None:
-            self._outages.append(Outage(self.wall_time(now), words))
+            self._outages.append(Outage(now, words))
 
     def note_replaced(self, now: float) -> None:
         """Others have taken over."""
         if self._outages and (outage := self._outages[-1]).until is None:
-            outage.until = self.wall_time(now)
+            outage.until = now
 
     def note_prompt(self, request: LoggedRequest) -> None:
         """Its prompt was computed: who comes later with the same beginning may find it."""
@@ -54,7 +58,7 @@ class Recorder:
 
     def ended_summary(self, request: LoggedRequest) -> RequestSummary:
         """What a list says of one that is closed."""
-        return summarize(request, state_of_ended(request), request.closed or request.arrival, self.wall_time)
+        return summarize(request, state_of_ended(request), request.closed or request.arrival)
 
     def ended(self, request: LoggedRequest) -> RequestRecord:
         """The record of one that is closed."""
@@ -80,46 +84,31 @@ class Recorder:
 
     def fold(self, request: LoggedRequest, num_steps: int) -> None:
         """The first steps of a long answer are kept as what they add up to."""
-        record = self._plain(request, summarize(request, "running", request.entered, self.wall_time), num_steps)
+        record = self._plain(request, summarize(request, "running", request.entered), num_steps)
         walk = CauseWalk(record)
         walk.take(record.steps)
         request.forget_steps(num_steps, walk.walked)
 
     def _plain(self, request: LoggedRequest, summary: RequestSummary, num_steps: int) -> RequestRecord:
         stream = request.stream
-        steps, companies = self._steps(request, num_steps)
-        arrived = self.wall_time(request.arrival)
+        steps = request.steps[:num_steps]
+        companies: list[tuple[int, list[str]]] = []
+        last: list[str] | None = None
+        for step in steps:
+            if step.decodes is not last:
+                last = step.decodes
+                companies.append((step.record.serial, last))
         return RequestRecord(
             summary=summary,
-            entered=self.wall_time(request.entered),
+            entered=request.entered,
             ended=None if stream.ended_at is None else self.wall_time(stream.ended_at),
-            closed=None if request.closed is None else self.wall_time(request.closed),
+            closed=request.closed,
             error=None if stream.error is None else str(stream.error),
-            steps=steps,
+            steps=[step.record for step in steps],
+            parts=dict(request.parts),
             companies=companies,
             resumed=dict(request.resumed),
             behind=request.behind,
-            outages=[one for one in list(self._outages) if one.until is None or one.until > arrived],
+            outages=[one for one in list(self._outages) if one.until is None or one.until > request.arrival],
             walked=request.walked,
         )
-
-    def _steps(self, request: LoggedRequest, num_steps: int) -> tuple[list[RecordedStep], list[list[str]]]:
-        """Of its first steps, and who decoded in them: most have the same as the one before."""
-        own_id, offset = request.id, self._wall_offset
-        companies: list[list[str]] = []
-        last: list[str] | None = None
-        steps: list[RecordedStep] = []
-        parts = zip(request.steps[:num_steps], request.num_prompt_tokens, request.num_answer_tokens, strict=False)
-        for step, own_prompt, own_answer in parts:
-            if step.decodes is not last:
-                last = step.decodes
-                companies.append(last)
-            prompts = [entry for entry in step.prompts if entry[0] != own_id] if step.prompts else step.prompts
-            steps.append(
-                RecordedStep(
-                    step.serial, step.number, step.at + offset, step.seconds, step.num_tokens, step.num_requests,
-                    step.num_decodes, step.num_prompt_tokens, step.decode_seconds, own_prompt, own_answer,
-                    len(companies) - 1, prompts,
-                )
-            )  # fmt: skip
-        return steps, companies

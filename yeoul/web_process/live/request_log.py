@@ -7,9 +7,7 @@ asks, or, in the thread of the store, when a request has ended. Knows no HTTP. `
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Callable
 
 from yeoul.messages.outputs import RequestOutput, StepFacts, StepOutputs
 from yeoul.web_process.engine.async_llm import AsyncLLM
@@ -20,7 +18,7 @@ from yeoul.web_process.live.ended_requests import EndedRequests
 from yeoul.web_process.live.engine_clock import EngineClock
 from yeoul.web_process.live.logged_request import LoggedRequest, LoggedStep
 from yeoul.web_process.live.recorder import Recorder
-from yeoul.web_process.live.request_record import RequestRecord
+from yeoul.web_process.live.request_record import RecordedStep, RequestRecord
 from yeoul.web_process.live.request_summary import RequestSummary, Sight, State
 from yeoul.web_process.live.waiting_places import WaitingPlaces
 
@@ -37,15 +35,11 @@ class RequestLog(RequestObserver):
     ``live`` are those that are unfinished or still read, by id, in the order in which they came.
     """
 
-    def __init__(
-        self, llm: AsyncLLM, recorder: Recorder, ended: EndedRequests, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, llm: AsyncLLM, recorder: Recorder, ended: EndedRequests) -> None:
         self.live: dict[str, LoggedRequest] = {}
         self._llm = llm
         self._recorder = recorder
         self._ended = ended
-        self._clock = clock
-        self.wall_time = recorder.wall_time
         self._engine_clock = EngineClock()
         self._by_engine_id: dict[str, LoggedRequest] = {}
         self._running: dict[LoggedRequest, None] = {}
@@ -60,56 +54,65 @@ class RequestLog(RequestObserver):
 
     def entered(self, stream: RequestStream, terms: ServiceTerms, arrival: float) -> None:
         """See ``RequestObserver``."""
-        request = LoggedRequest(stream, terms, arrival)
+        wall_time = self._recorder.wall_time
+        request = LoggedRequest(stream, terms, wall_time(arrival), wall_time(stream.entered_at))
         self.live[request.id] = request
         for engine_id in stream.engine_request_ids:
             self._by_engine_id[engine_id] = request
 
     def stepped(self, message: StepOutputs) -> None:
         """See ``RequestObserver``."""
-        now = self._clock()
+        now = self._recorder.now()
         if message.sent:
             self._engine_clock.note(message.sent, now)
-        start = 0
+        outputs, start, find = message.outputs, 0, self._by_engine_id.get
         for facts in message.steps:
-            self._note_step(facts, message.outputs[start : start + facts.num_outputs])
-            start += facts.num_outputs
-        find = self._by_engine_id.get
-        for output in message.outputs:
-            if (request := find(output.request_id)) is not None:
-                request.note_output(output, now)
+            end = start + facts.num_outputs
+            self._note_step(facts, outputs[start:end], now)
+            start = end
         for engine_id in message.begun:
             if (request := find(engine_id)) is not None:
                 self._note_begun(request, engine_id)
 
-    def _note_step(self, facts: StepFacts, outputs: list[RequestOutput]) -> None:
+    def _note_step(self, facts: StepFacts, outputs: list[RequestOutput], now: float) -> None:
         find = self._by_engine_id.get
         end = self._engine_clock.here(facts.started) + facts.seconds
         at = min(end, max(self._last_end, end - facts.seconds))  # one that was handed out ahead began when the last one ended
         self._last_end = end
         self._num_steps += 1
-        step = LoggedStep(self._num_steps, facts, at, end - at)
-        of_prompts = dict(facts.prompts)
+        of_prompts, num_tokens = dict(facts.prompts), facts.num_tokens
+        num_decodes, num_of_prompts = max(0, facts.num_requests - len(of_prompts)), sum(of_prompts.values())
+        record = RecordedStep(
+            self._num_steps, facts.number, at, end - at, num_tokens, facts.num_requests, num_decodes, num_of_prompts
+        )
+        decodes: list[str] = []
+        step = LoggedStep(record, decodes)
         for engine_id, num_tokens in of_prompts.items():
             if (request := find(engine_id)) is not None:
-                step.prompts.append((request.id, num_tokens))
-                self._note(request, step, num_tokens, 0)
-        decodes: list[str] = []
-        for output in outputs:
-            if output.request_id not in of_prompts and (request := find(output.request_id)) is not None:
-                decodes.append(request.id)
-                self._note(request, step, 0, 1)
+                record.prompts.append((request.id, num_tokens))
+                request.note_step(step, num_tokens, 0)
+        for output in outputs:  # once a token: nothing here that could be done later
+            if (request := find(output.request_id)) is not None:
+                if output.request_id not in of_prompts:
+                    decodes.append(request.id)
+                    steps = request.steps
+                    if request.is_plain and steps and steps[-1] is not step:
+                        steps.append(step)
+                    else:
+                        request.note_step(step, 0, 1)
+                if request.first_token_at is None or output.num_cached_tokens:
+                    request.note_first(output, now)
+                request.num_output_tokens += len(output.new_token_ids)
         if decodes != self._last_decodes:  # most steps have those of the step before: one list for all of them
             self._last_decodes = decodes
         step.decodes = self._last_decodes
-        self._note_decode_seconds(step)
+        self._note_decode_seconds(record)
+        if self._num_steps % _NUM_STEPS_TO_FOLD == 0:
+            for request in self._running:
+                if len(request.steps) > _MAX_NUM_STEPS:
+                    self._recorder.fold(request, len(request.steps) - _MAX_NUM_STEPS)
 
-    def _note(self, request: LoggedRequest, step: LoggedStep, num_prompt_tokens: int, num_answer_tokens: int) -> None:
-        request.note_step(step, num_prompt_tokens, num_answer_tokens)
-        if len(request.steps) >= _MAX_NUM_STEPS + _NUM_STEPS_TO_FOLD:
-            self._recorder.fold(request, _NUM_STEPS_TO_FOLD)
-
-    def _note_decode_seconds(self, step: LoggedStep) -> None:
+    def _note_decode_seconds(self, step: RecordedStep) -> None:
         """By the power of two: what so many decodes take where nobody's prompt is beside them."""
         size, known = step.num_decodes.bit_length(), self._decode_seconds
         if size and not step.num_prompt_tokens:
@@ -124,7 +127,7 @@ class RequestLog(RequestObserver):
             running = [(one.id, one.computed_until) for one in self._running if one is not request]
             others = [name for name, until in (*running, *self._recent) if until > since]
             if is_again:
-                request.resumes_after = others[:_MAX_NUM_BEHIND]
+                request.note_resumption(others[:_MAX_NUM_BEHIND])
             else:
                 request.behind = others[:_MAX_NUM_BEHIND]
             self._running[request] = None
@@ -132,20 +135,20 @@ class RequestLog(RequestObserver):
 
     def lost(self, role: str) -> None:
         """See ``RequestObserver``."""
-        self._recorder.note_lost(self._llm.lost or f"{role} died", self._clock())
+        self._recorder.note_lost(self._llm.lost or f"{role} died", self._recorder.now())
         if role == "EngineCore":
             self._engine_clock.forget()
 
     def replaced(self, seconds: float) -> None:
         """See ``RequestObserver``."""
-        self._recorder.note_replaced(self._clock())
+        self._recorder.note_replaced(self._recorder.now())
 
     def closed(self, stream: RequestStream) -> None:
         """See ``RequestObserver``."""
         request = self.live.pop(stream.request_id, None)
         if request is None:
             return
-        request.closed = self._clock()
+        request.closed = self._recorder.now()
         for engine_id in stream.engine_request_ids:
             self._by_engine_id.pop(engine_id, None)
         if request in self._running:
@@ -158,8 +161,8 @@ class RequestLog(RequestObserver):
     async def page(self, sight: Sight, state: State | None, before: str | None, limit: int) -> list[RequestSummary]:
         """Those that may be seen, in this state, behind the one of the id ``before``; those that came last first."""
         edge = None if before is None else await self._arrival_of(before)
-        places, now = WaitingPlaces(self._llm, self.live.values(), self._num_steps), self._clock()
-        here = [places.summary(request, now, self.wall_time) for request in self.live.values()]
+        places, now = WaitingPlaces(self._llm, self.live.values(), self._num_steps), self._recorder.now()
+        here = [places.summary(request, now) for request in self.live.values()]
         seen = [
             one
             for one in [*here, *self._ended.unwritten()]
@@ -177,8 +180,8 @@ class RequestLog(RequestObserver):
         )
         if request is None:
             return await self._ended.find(name)
-        places, now = WaitingPlaces(self._llm, self.live.values(), self._num_steps), self._clock()
-        summary = places.summary(request, now, self.wall_time)
+        places, now = WaitingPlaces(self._llm, self.live.values(), self._num_steps), self._recorder.now()
+        summary = places.summary(request, now)
         return self._recorder.with_texts(await asyncio.to_thread(self._recorder.record, request, summary), request)
 
     async def _arrival_of(self, name: str) -> float | None:

@@ -10,13 +10,13 @@ import msgspec
 from yeoul.web_process.live.request_summary import RequestSummary
 
 
-class RecordedStep(msgspec.Struct, frozen=True, array_like=True):
-    """A step that computed ``own_prompt`` tokens of the request's prompt and ``own_answer`` of its answer.
+class RecordedStep(msgspec.Struct, array_like=True):
+    """A step that was back after ``seconds``, of all who had a part in it; one object for all of their records.
 
     ``serial`` counts the steps of all engines, ``number`` those of its own. In all it computed ``num_tokens`` tokens of
     ``num_requests`` choices, of which ``num_decodes`` had one token and the others ``num_prompt_tokens`` of their prompts;
-    ``prompts`` are those of other requests. Who decoded is the record's ``companies[company]``. ``decode_seconds`` is what
-    as many decodes took of late alone; None where that is not known.
+    ``prompts`` are their requests. ``decode_seconds`` is what as many decodes and no prompt took of late; None where that is
+    not known.
     """
 
     serial: int
@@ -27,11 +27,8 @@ class RecordedStep(msgspec.Struct, frozen=True, array_like=True):
     num_requests: int
     num_decodes: int
     num_prompt_tokens: int
-    decode_seconds: float | None
-    own_prompt: int
-    own_answer: int
-    company: int
-    prompts: list[tuple[str, int]]
+    decode_seconds: float | None = None
+    prompts: list[tuple[str, int]] = []
 
     @property
     def end(self) -> float:
@@ -66,9 +63,15 @@ class Walked(msgspec.Struct, kw_only=True):
     num_steps: int = 0
 
 
+ONE_TOKEN = (0, 1)
+"""Of no prompt, and of the answer: what most steps compute of a request."""
+
+
 class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """``entered`` is when the engine was handed the request, ``ended`` when its answer was complete, ``closed`` when it was
-    read or given up; None where that has not been. ``steps`` are the last ones; those before are in ``walked``.
+    read or given up; None where that has not been. ``steps`` are the last ones; those before are in ``walked``. Most computed
+    one token of its answer; of the others ``parts`` has the tokens of its prompts and of its answers. From the step of
+    each of ``companies`` on, until the next, these decoded.
 
     ``resumed`` are the steps, by their serial number, with which it went on after it had been put back into the queue, and
     who was computed meanwhile; ``behind`` who was before its first one. ``num_seen_tokens`` tokens of its prompt had been
@@ -81,7 +84,8 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     closed: float | None = None
     error: str | None = None
     steps: list[RecordedStep] = []
-    companies: list[list[str]] = []
+    parts: dict[int, tuple[int, int]] = {}
+    companies: list[tuple[int, list[str]]] = []
     resumed: dict[int, list[str]] = {}
     behind: list[str] = []
     outages: list[Outage] = []
@@ -90,3 +94,7 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     seen_in: str = ""
     body: str = ""
     left_out: list[str] = []
+
+    def part_of(self, step: RecordedStep) -> tuple[int, int]:
+        """How many tokens of its prompts and of its answers the step computed."""
+        return self.parts.get(step.serial, ONE_TOKEN)

@@ -5,6 +5,8 @@ Made of a ``RequestRecord`` alone; knows no engine and no route.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -76,7 +78,7 @@ def tell(
         error=record.error,
         timeline=timeline_of(record, until),
         num_steps=walk.walked.num_steps,
-        steps=[_shown(record, step, num_named) for step in record.steps],
+        steps=list(_shown(record, num_named)),
         causes=[_cause(name, cause, record, num_blamed) for name, cause in _largest_first(causes)],
         left_out=record.left_out,
         curl=curl_of(record.summary.route, record.body, base_url, needs_key=needs_key),
@@ -98,9 +100,20 @@ def _cause(name: str, cause: CauseSeconds, record: RequestRecord, num_blamed: in
     )
 
 
-def _shown(record: RequestRecord, step: RecordedStep, num_named: int) -> StoryStep:
-    own = step.own_prompt + step.own_answer
-    others = dict.fromkeys([name for name, _ in step.prompts] + record.companies[step.company])
+def _shown(record: RequestRecord, num_named: int) -> Iterator[StoryStep]:
+    companies = iter([*record.companies, (math.inf, [])])
+    decodes: list[str] = []
+    since, coming = next(companies)
+    for step in record.steps:
+        while step.serial >= since:
+            decodes = coming
+            since, coming = next(companies)
+        yield _step(record, step, decodes, num_named)
+
+
+def _step(record: RequestRecord, step: RecordedStep, decodes: list[str], num_named: int) -> StoryStep:
+    own = sum(record.part_of(step))
+    others = dict.fromkeys([*(name for name, _ in step.prompts), *decodes])
     others.pop(record.summary.id, None)
     return StoryStep(
         number=step.number,

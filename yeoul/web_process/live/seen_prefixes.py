@@ -37,7 +37,7 @@ class SeenPrefixes:
         num_blocks, who = 0, ""
         for key in _blocks_of(request, block_size):
             known = self._blocks.get(key)
-            if known is None or known[1] > request.steps[0].at:
+            if known is None or known[1] > request.steps[0].record.at:
                 break
             num_blocks, who = num_blocks + 1, known[0]
         num_cold = num_blocks * block_size - request.num_cached_tokens

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from yeoul.messages.outputs import FinishReason
 from yeoul.web_process.live.logged_request import LoggedRequest
 from yeoul.web_process.live.request_summary import RequestSummary, State
@@ -11,7 +9,7 @@ from yeoul.web_process.live.request_summary import RequestSummary, State
 _STATES: dict[FinishReason, State] = {"stop": "finished", "length": "finished", "abort": "aborted", "error": "failed"}
 
 
-def summarize(request: LoggedRequest, state: State, until: float, wall_time: Callable[[float], float]) -> RequestSummary:
+def summarize(request: LoggedRequest, state: State, until: float) -> RequestSummary:
     """A request that does not wait, as of ``until``."""
     stream, terms = request.stream, request.terms
     first = request.first_token_at
@@ -21,7 +19,7 @@ def summarize(request: LoggedRequest, state: State, until: float, wall_time: Cal
         model=terms.model,
         tenant=terms.tenant,
         state=state,
-        arrived=wall_time(request.arrival),
+        arrived=request.arrival,
         num_prompt_tokens=stream.num_prompt_tokens,
         num_cached_tokens=request.num_cached_tokens,
         num_output_tokens=request.num_output_tokens,

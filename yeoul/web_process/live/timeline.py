@@ -64,18 +64,17 @@ def _of_steps(record: RequestRecord) -> list[Moment]:
                 moments.append(
                     _moment(last.end, "EngineCore", "put back into the queue, until there was room again", step.at)
                 )
-        keyed.append(((part, step.own_prompt > 0), step))
+        keyed.append(((part, record.part_of(step)[0] > 0), step))
         last = step
     for (_, is_prompt), group in groupby(keyed, key=lambda entry: entry[0]):
         run = [step for _, step in group]
+        num_of_prompt, num_of_answer = (sum(tokens) for tokens in zip(*map(record.part_of, run), strict=True))
         num_steps = counted(len(run), "step")
         numbers = f"step {run[0].number}" if len(run) == 1 else f"steps {run[0].number} to {run[-1].number}"
         if is_prompt:
-            what = (
-                f"computed {counted(sum(step.own_prompt for step in run), 'token')} of its context in {num_steps} ({numbers})"
-            )
+            what = f"computed {counted(num_of_prompt, 'token')} of its context in {num_steps} ({numbers})"
         else:
-            what = f"made {counted(sum(step.own_answer for step in run), 'token')} in {num_steps} ({numbers})"
+            what = f"made {counted(num_of_answer, 'token')} in {num_steps} ({numbers})"
         moments.append(_moment(run[0].at, "Worker_0", what, run[-1].end))
     return moments
 

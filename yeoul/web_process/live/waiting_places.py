@@ -6,7 +6,7 @@ what each has had. Knows no route. ``RequestLog`` makes one when somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.live.logged_request import LoggedRequest
@@ -26,12 +26,12 @@ class WaitingPlaces:
         waiting = sorted(filter(self._waits, requests), key=self._order)
         self._places = {request: place for place, request in enumerate(waiting, 1)}
 
-    def summary(self, request: LoggedRequest, now: float, wall_time: Callable[[float], float]) -> RequestSummary:
+    def summary(self, request: LoggedRequest, now: float) -> RequestSummary:
         """A request that is unfinished or still read."""
         if request.stream.ended_at is not None:
-            return summarize(request, state_of_ended(request), now, wall_time)
+            return summarize(request, state_of_ended(request), now)
         place = self._places.get(request)
-        summary = summarize(request, "running" if place is None else "waiting", now, wall_time)
+        summary = summarize(request, "running" if place is None else "waiting", now)
         if place is not None:
             expected = None if self._llm.lost is not None else self._llm.waiting_room.expected_wait(place)
             summary.place = place
@@ -45,7 +45,7 @@ class WaitingPlaces:
         return not request.begun or self._llm.lost is not None or self._has_fallen_out(request)
 
     def _has_fallen_out(self, request: LoggedRequest) -> bool:
-        return bool(request.steps) and self._num_steps - request.steps[-1].serial > _FEW_STEPS
+        return bool(request.steps) and self._num_steps - request.steps[-1].record.serial > _FEW_STEPS
 
     def _order(self, request: LoggedRequest) -> tuple[bool, int, bool, float]:
         priority = request.terms.priority if self._by_priority else 0

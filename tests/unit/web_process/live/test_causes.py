@@ -24,19 +24,25 @@ def summary(state: State = "finished", num_output_tokens: int = 4) -> RequestSum
     )  # fmt: skip
 
 
-def step(serial: int, at: float, seconds: float, *, prompt: int = 0, answer: int = 0, **more: Any) -> RecordedStep:
+Step = tuple[RecordedStep, tuple[int, int]]
+
+
+def step(serial: int, at: float, seconds: float, *, prompt: int = 0, answer: int = 0, **more: Any) -> Step:
     """A step of the request, at so many seconds after its arrival; ``others`` are prompts of others, ``beside`` decodes."""
     others: list[tuple[str, int]] = more.get("others", [])
     num_prompt_tokens, num_decodes = prompt + sum(num for _, num in others), answer + more.get("beside", 0)
-    return RecordedStep(
+    made = RecordedStep(
         serial, serial, ARRIVED + at, seconds, num_prompt_tokens + num_decodes, num_decodes + len(others) + (prompt > 0),
-        num_decodes, num_prompt_tokens, more.get("decode_seconds"), prompt, answer, 0, others,
+        num_decodes, num_prompt_tokens, more.get("decode_seconds"), [*others, *([("mine", prompt)] if prompt else [])],
     )  # fmt: skip
+    return made, (prompt, answer)
 
 
-def record(steps: list[RecordedStep], **fields: Any) -> RequestRecord:
+def record(steps: list[Step], **fields: Any) -> RequestRecord:
     given: dict[str, Any] = {"summary": summary(), "entered": ARRIVED + 0.1, "ended": ARRIVED + 10, "closed": ARRIVED + 11}
-    return RequestRecord(steps=steps, companies=[["mine", "theirs"]], **given | fields)
+    parts = {made.serial: part for made, part in steps}
+    companies = [(made.serial, ["mine", f"beside {made.serial}"]) for made, _ in steps[::3]]
+    return RequestRecord(steps=[made for made, _ in steps], parts=parts, companies=companies, **given | fields)
 
 
 def divide(one: RequestRecord, until: float = ARRIVED + 11) -> dict[str, CauseSeconds]:
@@ -113,7 +119,8 @@ pauses = st.floats(0, 5, allow_nan=False)
 @st.composite
 def records(draw: st.DrawFn) -> RequestRecord:
     """Any request: steps that overlap, that came before it, deaths in any order, an end or none."""
-    at, serial, steps, resumed = 0.0, 0, [], {}
+    at, serial, resumed = 0.0, 0, {}
+    steps: list[Step] = []
     for _ in range(draw(st.integers(0, 12))):
         at += draw(st.floats(-1, 3, allow_nan=False))
         serial += draw(st.integers(1, 3))
@@ -168,3 +175,5 @@ def test_every_record_can_be_told_and_its_words_say_something(one):
     assert [moment.at for moment in story.timeline] == sorted(moment.at for moment in story.timeline)
     assert story.num_steps == len(one.steps)
     assert all("mine" not in part.shared_with for part in story.steps)
+    for place, part in enumerate(story.steps):
+        assert f"beside {one.steps[place - place % 3].serial}" in part.shared_with
