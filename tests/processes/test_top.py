@@ -66,6 +66,7 @@ class Terminal:
         """Its exit code, everything that it still writes read."""
         while self._read():
             pass
+        assert "Traceback" not in self.written
         return self.process.wait(LIMIT_SECONDS)
 
     def _read(self) -> bool:

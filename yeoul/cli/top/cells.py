@@ -9,6 +9,7 @@ from rich.text import Text
 
 _CONTROL_CHARACTERS = dict.fromkeys((*range(32), *range(127, 160)))
 _LEVELS = "▁▂▃▄▅▆▇█"
+_MIN_WORDS_WIDTH = 20  # with less they stand below
 _PLAIN_LEVELS = ".:-=+*#@"
 
 
@@ -33,6 +34,20 @@ def row(width: int, *columns: tuple[object, int, str], style: str = "") -> Text:
         if line.cell_len < width:
             line.append(" ")
     return line
+
+
+def row_with_words(width: int, *columns: tuple[object, int, str], words: str, style: str = "") -> list[Text]:
+    """Columns, and beside them a text on as many lines as it needs."""
+    first = row(width, *columns)
+    room = width - first.cell_len
+    if room < _MIN_WORDS_WIDTH:
+        return [
+            first,
+            *(row(width, ("", 4, ""), (line.plain, 0, style)) for line in wrapped(max(1, width - 5), words, indent="")),
+        ]
+    pieces = wrapped(room, words, style, indent="") or [Text("")]
+    beside = [Text(" " * first.cell_len).append_text(piece) for piece in pieces[1:]]
+    return [first.append_text(pieces[0]), *beside]
 
 
 def heading(width: int, words: str) -> Text:

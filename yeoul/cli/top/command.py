@@ -28,7 +28,9 @@ def top(
         "http://127.0.0.1:8000"
     ),
     api_key: Annotated[str | None, typer.Option(metavar="KEY", help="Default: YEOUL_API_KEY.", show_default=False)] = None,
-    interval_seconds: Annotated[float, typer.Option(min=0.1, max=60, help="How often the server is asked.")] = 1.0,
+    interval_seconds: Annotated[
+        float, typer.Option(min=0.1, max=60, help="Between questions for requests and details.")
+    ] = 1.0,
 ) -> None:
     """Show a running server on the terminal: what its processes do, its requests, plots, stacks, the log. Keys: ?"""
     root = server_root(url, "URL")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 from rich.text import Text
 
-from yeoul.cli.top.cells import bytes_of, clean, clock, duration, heading, number, percent, row, wrapped
+from yeoul.cli.top.cells import bytes_of, clean, clock, duration, heading, number, percent, row, row_with_words, wrapped
 from yeoul.cli.top.overview import STATE_STYLES, about_incident
 from yeoul.cli.top.seen import Link, Log, Seen, Stack, Stacks, Story
 from yeoul.cli.top.state import State, wanted
@@ -167,33 +167,25 @@ def request_page(state: State, seen: Seen, width: int) -> list[Text]:
         lines += wrapped(width, story.error, "red")
     if story.why_it_waits:
         wait = f", about {duration(story.expected_wait_seconds)} more" if story.expected_wait_seconds is not None else ""
-        lines.append(row(width, (f"waits at place {story.place or '-'}{wait}: {story.why_it_waits}", 0, "yellow")))
+        lines += wrapped(width, f"waits at place {story.place or '-'}{wait}: {story.why_it_waits}", "yellow")
     total = sum(cause.seconds for cause in story.causes)
     if story.causes:
         lines.append(heading(width, "where its time went"))
     for cause in sorted(story.causes, key=lambda cause: -cause.seconds):
-        bar = "█" * round(20 * cause.seconds / total) if total else ""
-        lines.append(
-            row(
-                width,
-                (f"  {cause.cause}", 20, ""),
-                (duration(cause.seconds), -9, ""),
-                (bar, 20, "cyan"),
-                (cause.words, 0, "dim"),
-            )
-        )
+        bar = "█" * round(12 * cause.seconds / total) if total else ""
+        columns = (f"  {cause.cause}", 19, ""), (duration(cause.seconds), -9, ""), (bar, 12, "cyan")
+        lines += row_with_words(width, *columns, words=cause.words, style="dim")
     if story.timeline:
         lines.append(heading(width, "timeline"))
     for moment in story.timeline:
         took = duration(moment.seconds) if moment.seconds is not None else ""
-        since = f"+{max(0.0, moment.at - story.arrived):.3f}"
-        lines.append(row(width, (since, -10, "dim"), (moment.process, 11, "cyan"), (took, -9, ""), (moment.what, 0, "")))
+        columns = (_since(moment.at, story), -10, "dim"), (moment.process, 11, "cyan"), (took, -9, "")
+        lines += row_with_words(width, *columns, words=moment.what)
     if story.steps:
         lines.append(heading(width, "steps: its own tokens, others' tokens, requests in it"))
     for step in story.steps[-_NUM_STEPS:]:
-        since = f"+{max(0.0, step.at - story.arrived):.3f}"
         lines.append(row(
-            width, (since, -10, "dim"), (f"step {step.number:,}", 14, ""), (duration(step.seconds), -9, ""),
+            width, (_since(step.at, story), -10, "dim"), (f"step {step.number:,}", 14, ""), (duration(step.seconds), -9, ""),
             (step.num_tokens_own, -7, "green"), (step.num_tokens_others, -7, ""), (step.num_requests, -6, "dim"),
         ))  # fmt: skip
     if story.curl:
@@ -201,10 +193,14 @@ def request_page(state: State, seen: Seen, width: int) -> list[Text]:
     return lines
 
 
+def _since(at: float, story: Story) -> str:
+    return f"+{max(0.0, at - story.arrived):.3f}"
+
+
 def incidents_page(seen: Seen, width: int) -> list[Text]:
     """What has happened to processes, the newest first."""
     incidents = seen.topology.incidents if seen.topology is not None else []
-    lines = [about_incident(incident, width) for incident in reversed(incidents)]
+    lines = [line for incident in reversed(incidents) for line in about_incident(incident, width)]
     return [heading(width, "incidents, the newest first"), *(lines or [row(width, ("  none", 0, "dim"))])]
 
 

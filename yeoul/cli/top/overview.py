@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from yeoul.cli.top.cells import bytes_of, clock, duration, percent, row
+from yeoul.cli.top.cells import bytes_of, clock, duration, percent, row, row_with_words
 from yeoul.cli.top.plots import plots_in_lines
-from yeoul.cli.top.seen import History, Incident, Process, Request, Seen
+from yeoul.cli.top.seen import Engine, History, Incident, Process, Request, Seen
 from yeoul.cli.top.state import SPANS_MINUTES, State
 
 STATE_STYLES = {
@@ -26,7 +26,8 @@ def overview(
     """``height`` lines, or less."""
     lines = [_about_engine(seen, width, SPANS_MINUTES[state.span])]
     if height >= _MIN_HEIGHT_OF_PLOTS:
-        lines += plots_in_lines(history, width, now, 60 * SPANS_MINUTES[state.span], is_plain=is_plain)
+        engine = seen.topology.engine if seen.topology is not None else Engine()
+        lines += plots_in_lines(history, engine, width, now, 60 * SPANS_MINUTES[state.span], is_plain=is_plain)
     lines += _last_incidents(seen, width, now)
     processes = seen.topology.processes if seen.topology is not None else []
     room = height - len(lines) - 2
@@ -84,13 +85,13 @@ def _last_incidents(seen: Seen, width: int, now: float) -> list[Text]:
     incidents = seen.topology.incidents if seen.topology is not None else []
     new = [one for one in incidents[-_NUM_INCIDENTS:] if now - one.at < _NEW_SECONDS]
     shown = new or [one for one in incidents[-1:] if now - one.at < _INCIDENT_SECONDS]
-    return [about_incident(one, width) for one in shown]
+    return [about_incident(one, width)[0] for one in shown]
 
 
-def about_incident(incident: Incident, width: int) -> Text:
+def about_incident(incident: Incident, width: int) -> list[Text]:
     """When, to whom, what."""
-    kind = (incident.kind, 8, _KINDS.get(incident.kind, ""))
-    return row(width, (clock(incident.at), 8, "dim"), (incident.process, 10, ""), kind, (incident.words, 0, ""))
+    columns = (clock(incident.at), 8, "dim"), (incident.process, 10, ""), (incident.kind, 8, _KINDS.get(incident.kind, ""))
+    return row_with_words(width, *columns, words=incident.words)
 
 
 def _title(width: int, what: str, has_arrows: bool, *columns: tuple[object, int, str]) -> Text:

@@ -5,15 +5,14 @@ Every field has a default: a server of another version tells less, or more.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-MAX_NUM_SAMPLES = 3600  # at one a second, an hour
+MAX_NUM_POINTS = 3600  # one a second
 
 
 class Thread(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +88,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
-    """``/topology``."""
+    """The event ``topology``."""
 
     at: float = 0.0
     version: str = ""
@@ -210,16 +209,23 @@ class Log(msgspec.Struct, frozen=True, kw_only=True):
     missing: list[Silent] = []
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers of one moment; ``total_*`` are counters since the start of the server. ``at`` is of the wall clock."""
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """What one second has seen: a point of ``numbers``. Times are of the tokens of that second."""
 
-    at: float
-    total_prompt_tokens: float = 0.0
-    total_output_tokens: float = 0.0
+    at: float = 0.0
+    num_prompt_tokens: float = 0.0
+    num_output_tokens: float = 0.0
     num_running: float = 0.0
     num_waiting: float = 0.0
     kv_usage: float = 0.0
-    step_seconds: float = 0.0
+    ttft_p50: float | None = None
+    gap_p50: float | None = None
+
+
+class Points(msgspec.Struct, frozen=True, kw_only=True):
+    """The event ``numbers``: of a new stream the last 15 minutes."""
+
+    points: list[Point] = []
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,75 +258,23 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History:
-    """The samples of the last hour."""
+    """The seconds of the last hour, as far as they were told."""
 
     def __init__(self) -> None:
-        self._samples: deque[Sample] = deque(maxlen=MAX_NUM_SAMPLES)
+        self._points: deque[Point] = deque(maxlen=MAX_NUM_POINTS)
 
-    def add(self, sample: Sample) -> None:
-        """The next one."""
-        self._samples.append(sample)
-
-    @property
-    def last(self) -> Sample:
-        """The newest."""
-        return self._samples[-1] if self._samples else Sample(at=0.0)
+    def add(self, points: Iterable[Point]) -> None:
+        """Those that are new; a stream that was opened again begins with some that are known."""
+        for point in points:
+            if not self._points or point.at > self._points[-1].at:
+                self._points.append(point)
 
     def values(self, name: str, now: float, seconds: float, num_columns: int) -> list[float | None]:
-        """A gauge over the last seconds, a value a column, the newest last: the mean; None where nothing was heard."""
-        return self._columns(
-            [(sample.at, getattr(sample, name)) for sample in self._samples],
-            now, seconds, num_columns, lambda values: sum(values) / len(values),
-        )  # fmt: skip
-
-    def rates(self, name: str, now: float, seconds: float, num_columns: int) -> list[float | None]:
-        """A counter's growth a second over the same time. A server that was started again begins anew."""
-        samples = list(self._samples)
-        growth = [
-            (later.at, (getattr(later, name) - getattr(sooner, name)) / (later.at - sooner.at))
-            for sooner, later in itertools.pairwise(samples)
-            if later.at > sooner.at and getattr(later, name) >= getattr(sooner, name)
-        ]
-        return self._columns(growth, now, seconds, num_columns, lambda values: sum(values) / len(values))
-
-    @staticmethod
-    def _columns(
-        points: Sequence[tuple[float, float]],
-        now: float,
-        seconds: float,
-        num_columns: int,
-        join: Callable[[list[float]], float],
-    ) -> list[float | None]:
+        """A number over the last seconds, a column's mean, the newest last; None where nothing was told."""
         found: list[list[float]] = [[] for _ in range(num_columns)]
-        for at, value in points:
-            place = math.ceil((at - now + seconds) / seconds * num_columns) - 1
-            if 0 <= place < num_columns:
+        for point in list(self._points):
+            place = math.ceil((point.at - now + seconds) / seconds * num_columns) - 1
+            value = getattr(point, name)
+            if 0 <= place < num_columns and value is not None:
                 found[place].append(value)
-        return [join(values) if values else None for values in found]
-
-
-def read_metrics(text: str) -> dict[str, float]:
-    """The samples of ``/metrics`` that have no labels."""
-    found = {}
-    for line in text.splitlines():
-        name, _, value = line.rpartition(" ")
-        if name.startswith("yeoul:") and "{" not in name:
-            try:
-                found[name] = float(value)
-            except ValueError:
-                continue
-    return found
-
-
-def sample_of(topology: Topology, metrics: dict[str, float], at: float) -> Sample:
-    """What is plotted of one moment."""
-    engine = topology.engine
-    return Sample(
-        at=at,
-        total_prompt_tokens=metrics.get("yeoul:prompt_tokens_total", 0.0),
-        total_output_tokens=metrics.get("yeoul:generation_tokens_total", 0.0),
-        num_running=engine.num_running,
-        num_waiting=engine.num_waiting,
-        kv_usage=engine.kv_usage,
-        step_seconds=engine.step_seconds,
-    )
+        return [sum(values) / len(values) if values else None for values in found]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yeoul.cli.top.cells import bars, bytes_of, duration, number, row, sparkline, wrapped
+from yeoul.cli.top.cells import bars, bytes_of, duration, number, row, row_with_words, sparkline, wrapped
 
 
 def test_columns_are_as_wide_as_they_are_told_and_the_last_takes_the_rest():
@@ -48,6 +48,13 @@ def test_bytes_are_told_in_their_unit(value, told):
 @pytest.mark.parametrize(("value", "told"), [(0, "0"), (0.42, "0.42"), (12.34, "12.3"), (1234.5, "1,234"), (None, "-")])
 def test_numbers_have_three_digits_or_so(value, told):
     assert number(value) == told
+
+
+def test_words_beside_columns_go_on_below_them_and_below_all_where_there_is_no_room():
+    lines = [line.plain for line in row_with_words(40, ("ab", 5, ""), words="the river runs fastest where it is narrow")]
+    assert lines == ["ab    the river runs fastest where it", "      is narrow"]
+    lines = [line.plain.rstrip() for line in row_with_words(12, ("ab", 5, ""), words="the river")]
+    assert lines[:2] == ["ab", "     the"]
 
 
 def test_a_plot_is_blank_where_nothing_is_known_and_low_where_nothing_happened():

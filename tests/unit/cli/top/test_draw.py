@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.cli.top.scenes import LOG, NOW, STACK, STORY, TOPOLOGY, seen
 from yeoul.cli.top.draw import draw
-from yeoul.cli.top.seen import History, Sample, Seen, Topology
+from yeoul.cli.top.seen import History, Point, Seen, Topology
 from yeoul.cli.top.state import State, press, settled, wanted
 
 DETAILS: dict[str, Any] = {"stack": STACK, "log": LOG, "request": STORY}
@@ -20,10 +20,10 @@ KEYS = ["up", "down", "pageup", "pagedown", "home", "end", "enter", "tab", "esc"
 
 def history() -> History:
     found = History()
-    for second in range(300):
-        found.add(
-            Sample(at=NOW - 300 + second, total_output_tokens=100 * second, num_running=3, num_waiting=1, kv_usage=0.12)
-        )
+    found.add(
+        Point(at=NOW - 300 + second, num_output_tokens=100, num_running=3, num_waiting=1, kv_usage=0.12, gap_p50=0.02)
+        for second in range(300)
+    )
     return found
 
 
@@ -106,7 +106,7 @@ def test_a_request_says_where_its_time_went_the_most_first():
     shown = lines(state, found(state))
     first, second = (next(place for place, line in enumerate(shown) if word in line) for word in ("own_decode", "queued"))
     assert first < second
-    assert "█" * 13 in shown[first]
+    assert "█" * 8 in shown[first]
     assert any("+0.000 Web" in line and "read" in line for line in shown)
 
 
@@ -171,6 +171,8 @@ def test_plots_tell_what_is_and_what_was_at_most():
     shown = lines(State(view="plots"), seen())
     assert "tokens out a second: 100, at most 100" in shown
     assert "KV cache in use: 12 %, at most 12 %" in shown
+    assert "between tokens, median: 20 ms, at most 20 ms" in shown
+    assert "until the first token, median: nothing yet" in shown
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +10,17 @@ import httpx
 import pytest
 
 from tests.unit.cli.top.scenes import REQUESTS, STACK, TOPOLOGY
-from yeoul.cli.top.seen import History, Sample, read_metrics
+from yeoul.cli.top.seen import History, Point
 from yeoul.cli.top.state import Get, Post
 from yeoul.cli.top.watch import Watch
 
-METRICS = "# HELP yeoul:generation_tokens_total x\nyeoul:generation_tokens_total 1200.0\nyeoul:prompt_tokens_total 3e2\n"
+POINTS = {"points": [{"at": 100, "num_output_tokens": 7}, {"at": 101, "num_output_tokens": 9, "ttft_p99": 0.1}]}
+
+
+def stream(*events: tuple[str, Any]) -> httpx.Response:
+    """Server-sent events, as they are when the stream has ended."""
+    text = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
+    return httpx.Response(200, text=": a comment\n\n" + text)
 
 
 class Server:
@@ -21,7 +28,7 @@ class Server:
         self.asked: list[str] = []
         self.answers: dict[str, Callable[[], httpx.Response]] = {
             "/topology": lambda: httpx.Response(200, json=TOPOLOGY),
-            "/metrics": lambda: httpx.Response(200, text=METRICS),
+            "/debug/events": lambda: stream(("incident", {}), ("topology", TOPOLOGY), ("numbers", POINTS)),
             "/debug/requests": lambda: httpx.Response(200, json={"data": REQUESTS}),
             "/debug/stack/Web": lambda: httpx.Response(200, json=STACK),
         }
@@ -45,37 +52,56 @@ def watch(server: Server) -> Watch:
     return Watch(httpx.Client(base_url="http://here", transport=httpx.MockTransport(server)), 1.0, lambda: None)
 
 
-def test_a_turn_sees_everything(watch, server):
-    watch.turn(10.0)
+@pytest.fixture
+def news(watch: Watch) -> list[tuple[str | None, bool]]:
+    """What there was to be seen each time that something was new: the error, and whether the hierarchy is known."""
+    found: list[tuple[str | None, bool]] = []
+    watch._on_news = lambda: found.append((watch.seen.error, watch.seen.topology is not None))
+    return found
+
+
+def test_a_stream_brings_the_hierarchy_and_numbers_and_its_end_is_told(watch, news):
+    watch.feed.follow()
+    assert news == [(None, True), ("the server has ended its stream", True)]
     assert watch.seen.topology.version == "9.9"
-    assert [request.id for request in watch.seen.requests] == ["first", "second"]
-    assert watch.history.last.total_output_tokens == 1200
-    assert watch.history.last.num_running == 3
+    assert watch.history.values("num_output_tokens", 101.0, 2.0, 2) == [7.0, 9.0]
 
 
-def test_what_is_not_due_is_not_asked_again(watch, server):
+def test_a_server_without_a_stream_is_asked_for_the_hierarchy(watch, server, news):
+    server.answers["/debug/events"] = lambda: httpx.Response(503, json={"error": {"message": "8 watch already"}})
+    watch.feed.follow()
+    assert news == [(None, True)]
+    assert server.asked == ["/debug/events", "/topology"]
+
+
+def test_requests_and_details_are_asked_for_when_they_are_due_or_wanted(watch, server):
     watch.turn(10.0)
+    assert [request.id for request in watch.seen.requests] == ["first", "second"]
     server.asked.clear()
     watch.want(Get("/debug/stack/Web"))
     watch.turn(10.5)
     assert server.asked == ["/debug/stack/Web"]
     assert watch.seen.found == STACK
     watch.turn(11.0)
-    assert "/topology" in server.asked
+    assert "/debug/requests" in server.asked
 
 
-def test_a_server_that_goes_away_is_said_to_be_and_comes_back(watch, server):
-    watch.turn(1.0)
-    served, server.answers["/topology"] = server.answers["/topology"], server.refuse
-    watch.turn(2.0)
+def test_a_server_that_goes_away_is_said_to_be_and_comes_back(watch, server, news):
+    watch.feed.follow()
+    served, server.answers["/debug/events"] = server.answers["/debug/events"], server.refuse
+    watch.feed.follow()
     lost_since = watch.seen.lost_since
-    watch.turn(3.0)
+    watch.feed.follow()
     assert watch.seen.error.startswith("Connection refused")
     assert watch.seen.lost_since == lost_since, "of the first silence"
     assert watch.seen.topology is not None, "what it said last"
-    server.answers["/topology"] = served
-    watch.turn(4.0)
-    assert (watch.seen.error, watch.seen.lost_since) == (None, None)
+    server.asked.clear()
+    watch.turn(1.0)
+    assert server.asked == [], "one that is away is not asked for more"
+    server.answers["/debug/events"] = served
+    news.clear()
+    watch.feed.follow()
+    assert news[0] == (None, True)
 
 
 @pytest.mark.parametrize(
@@ -88,15 +114,21 @@ def test_a_server_that_goes_away_is_said_to_be_and_comes_back(watch, server):
     ],
 )
 def test_an_answer_of_another_kind_is_told_in_words(watch, server, answer, said):
+    server.answers["/debug/events"] = lambda: httpx.Response(404)
     server.answers["/topology"] = lambda: answer
-    watch.turn(1.0)
+    watch.feed.follow()
     assert said in watch.seen.error
+
+
+def test_an_event_that_is_damaged_ends_the_stream_with_words(watch, server):
+    server.answers["/debug/events"] = lambda: httpx.Response(200, text="event: topology\ndata: {\n\n")
+    watch.feed.follow()
+    assert "no JSON of ours" in watch.seen.error
 
 
 def test_a_server_without_a_list_of_requests_still_shows_the_rest(watch, server):
     del server.answers["/debug/requests"]
     watch.turn(1.0)
-    assert watch.seen.error is None
     assert "404" in watch.seen.requests_error
 
 
@@ -126,19 +158,15 @@ def test_details_that_are_gone_keep_their_last_words(watch, server):
     assert "being started" in watch.seen.found_error
 
 
-def test_counters_become_rates_and_a_new_server_begins_anew():
+def test_columns_are_means_of_what_was_told_in_their_time():
     history = History()
-    for at, total in [(0.0, 0), (1.0, 100), (2.0, 300), (3.0, 50), (4.0, 60)]:
-        history.add(Sample(at=at, total_output_tokens=total))
-    assert history.rates("total_output_tokens", 4.0, 4.0, 4) == [100.0, 200.0, None, 10.0]
-
-
-def test_columns_are_means_of_what_was_heard_in_their_time():
-    history = History()
-    for at, running in [(1.0, 2), (2.0, 4), (7.0, 6)]:
-        history.add(Sample(at=at, num_running=running))
+    history.add([Point(at=1, num_running=2), Point(at=2, num_running=4, ttft_p50=0.1), Point(at=7, num_running=6)])
     assert history.values("num_running", 8.0, 8.0, 4) == [3.0, None, None, 6.0]
+    assert history.values("ttft_p50", 8.0, 8.0, 4) == [0.1, None, None, None]
 
 
-def test_metrics_with_labels_or_without_a_number_are_passed_over():
-    assert read_metrics('yeoul:a{x="1"} 5\nyeoul:b 2.5\nother 7\nyeoul:c what\n\n') == {"yeoul:b": 2.5}
+def test_a_stream_that_was_opened_again_tells_nothing_twice():
+    history = History()
+    history.add([Point(at=1, num_running=2), Point(at=2, num_running=4)])
+    history.add([Point(at=1, num_running=9), Point(at=2, num_running=9), Point(at=3, num_running=5)])
+    assert history.values("num_running", 3.0, 3.0, 3) == [2.0, 4.0, 5.0]
