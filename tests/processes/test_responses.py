@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.running_server import RunningServer
 
 TOOLS: Any = [
     {"type": "function", "name": "weather", "description": "tells it", "parameters": WEATHER, "strict": False},
-    {"type": "custom", "name": "patch", "format": {"type": "grammar", "syntax": "lark", "definition": "start: /a+/"}},
+    {"type": "custom", "name": "patch"},
     {
         "type": "namespace",
         "name": "clock",
@@ -29,6 +30,7 @@ TOOLS: Any = [
     {"type": "web_search", "external_web_access": True},
 ]
 PATCH = '<tool_call>\n{"name": "patch", "arguments": {"input": "aaa"}}\n</tool_call>'
+CALL_OF_PATCH = '<tool_call>\n{"name": "patch", "arguments": {"input": TEXT}}\n</tool_call>'
 NOW = '<tool_call>\n{"name": "clock__now", "arguments": {}}\n</tool_call>'
 
 
@@ -180,3 +182,85 @@ def test_a_client_that_leaves_its_stream_frees_the_engine(server):
         stream.close()
         answer = client.responses.create(model="fake", input="hi", extra_body=forced("Fine."))
     assert answer.output_text == "Fine."
+
+
+PATCH_GRAMMAR = (
+    'start: "*** Begin Patch\\n" line+ "*** End Patch"\nline: ("+" | "-") /[a-z" \\\\\\t]{1,9}/ LF\n%import common.LF'
+)
+
+
+def texts(form: dict[str, Any]) -> Any:
+    return [{"type": "custom", "name": "patch", "format": {"type": "grammar", **form}}, *TOOLS[:1]]
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "custom", "name": "patch"}])
+@pytest.mark.parametrize(
+    ("form", "pattern"),
+    [
+        ({"syntax": "lark", "definition": PATCH_GRAMMAR}, r'\*{3} Begin Patch\n(?:[+-][a-z" \\\t]{1,9}\n)+\*{3} End Patch'),
+        ({"syntax": "regex", "definition": r'"[a-c]{2,5}"\\|x\ny'}, r'"[a-c]{2,5}"\\|x\ny'),
+    ],
+)
+def test_the_text_of_a_custom_call_follows_its_grammar(server, form, pattern, choice):
+    with client_of(server) as client:
+        for seed in range(2):
+            answer = client.responses.create(
+                model="fake",
+                input="hi",
+                tools=texts(form),
+                tool_choice=choice,
+                extra_body={"seed": seed},
+                max_output_tokens=300,
+            )
+            for call in answer.output:
+                if call.type == "custom_tool_call" and call.status == "completed":
+                    assert re.fullmatch(pattern, call.input), call.input
+
+
+def test_a_custom_call_that_the_model_begins_has_to_follow_its_grammar(server):
+    tools = texts({"syntax": "lark", "definition": PATCH_GRAMMAR})
+    good = CALL_OF_PATCH.replace("TEXT", json.dumps('*** Begin Patch\n+a "b"\n*** End Patch'))
+    with client_of(server) as client:
+        fields: dict[str, Any] = {"model": "fake", "input": "hi", "tools": tools}
+        answer = client.responses.create(**fields, extra_body=forced(f"<think>hm</think>I do <it>.\n{good}\n{CALL}"))
+        _, message, patch, weather = answer.output
+        assert (message.type, patch.input.splitlines()[1], weather.name) == ("message", '+a "b"', "weather")
+        with pytest.raises(openai.APIError, match="grammar"):
+            client.responses.create(
+                **fields, extra_body=forced(f"<think>hm</think>{CALL_OF_PATCH.replace('TEXT', json.dumps('aaa'))}")
+            )
+        free: Any = [{"type": "custom", "name": "patch"}]
+        answer = client.responses.create(model="fake", input="hi", tools=free, extra_body=forced(f"<think>hm</think>{PATCH}"))
+        assert answer.output[-1].input == "aaa"
+
+
+def test_where_no_grammar_can_be_followed_it_is_said(server):
+    recursive = {"syntax": "lark", "definition": 'start: part\npart: /./ | "(" part ")"'}
+    body = {"model": "fake", "input": "hi", "tools": texts(recursive), **forced("<think>hm</think>Fine.")}
+    answer = httpx.post(f"{server.url}/v1/responses", json=body, timeout=60.0)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["yeoul-ignored-fields"] == "tools.format"
+    assert answer.json()["tools"][0]["format"] == {"type": "grammar", **recursive}
+    refused = httpx.post(f"{server.url}/v1/responses", json={**body, "tool_choice": "required"}, timeout=60.0)
+    assert refused.status_code == 400
+    assert "lead back to themselves" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ({"syntax": "lark", "definition": 'start: "a"\nstart2: ) "b"'}, r"tools\.format\.definition.*2"),
+        ({"syntax": "lark", "definition": "start: nothing"}, "nothing"),
+        ({"syntax": "regex", "definition": "a)|(b"}, "tools.format.definition"),
+        ({"syntax": "regex", "definition": "(?=a)b"}, "tools.format.definition"),
+        ({"syntax": "ebnf", "definition": "x"}, "syntax"),
+        ({"syntax": "lark"}, "definition"),
+        ({"definition": "x"}, "syntax"),
+        ({"syntax": "lark", "definition": ""}, "definition"),
+        ({"syntax": "lark", "definition": 7}, "definition"),
+        ({"syntax": "lark", "definition": "start: " + "x" * 300_000}, "tools.format.definition"),
+    ],
+)
+def test_a_grammar_that_is_none_is_refused_with_its_place(server, form, words):
+    with client_of(server) as client, pytest.raises(openai.BadRequestError, match=words):
+        client.responses.create(model="fake", input="hi", tools=texts(form), max_output_tokens=50)

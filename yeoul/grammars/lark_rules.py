@@ -57,14 +57,19 @@ class LarkRules:
 
         ``limits`` are patterns, all of which the text before has to fit as a whole.
         """
-        pieces = self._pieces(text)
-        is_special, first = pieces[0] if pieces else (True, "")
-        before = "TEXT"
-        if limits:
-            allowed = [_terminal(pattern) for pattern in limits]
-            if not is_special:  # a text that does not fit yet must not go on over it
-                allowed.append("~" + _terminal(f"(?s:.*){re.escape(first)}(?s:.*)"))
-            before = self.add("TEXT", " & ".join(allowed))
+        if not limits:
+            return self._until("TEXT", text)
+        return self.until_of(" & ".join(map(slashed, limits)), text)
+
+    def until_of(self, terminal: str, text: str) -> str:
+        """A text of this terminal up to ``text``, and that."""
+        is_special, first = next(iter(self._pieces(text)), (True, ""))
+        if not is_special:  # a text that does not fit yet must not go on over it
+            terminal += f" & ~{slashed(f'(?s:.*){re.escape(first)}(?s:.*)')}"
+        return self._until(self.add("TEXT", terminal), text)
+
+    def _until(self, before: str, text: str) -> str:
+        is_special, first = next(iter(self._pieces(text)), (True, ""))
         if is_special:
             return f"{before} {self.literal(text)}"
         found = self.add("until[lazy]", f"{before} {json.dumps(first, ensure_ascii=False)}")
@@ -86,7 +91,8 @@ class LarkRules:
         return [(is_special, piece) for is_special, piece in pieces if piece]
 
 
-def _terminal(pattern: str) -> str:
+def slashed(pattern: str) -> str:
+    """An expression as Lark has it."""
     return "/" + pattern.replace("/", r"\/").replace("\\\n", "\n").replace("\n", r"\n") + "/"
 
 

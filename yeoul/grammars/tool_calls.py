@@ -5,12 +5,14 @@ Knows no family; ``CallSpelling`` says how one writes a call.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from yeoul.errors import InvalidRequestError
 from yeoul.grammars.gemma_arguments import GemmaArguments
-from yeoul.grammars.json_schema import check_depth, embedded_schema
+from yeoul.grammars.held_text import HeldText
+from yeoul.grammars.json_schema import WHITESPACE, check_depth, embedded_schema
 from yeoul.grammars.lark_rules import LarkRules, Reasoning
 from yeoul.grammars.listed_arguments import PythonArguments, TaggedArguments
 from yeoul.text.answers.call_format import CallSpelling
@@ -22,6 +24,8 @@ class SpelledCall(NamedTuple):
     name: str
     spelling: CallSpelling
     schema: Mapping[str, Any]
+    text_grammar: str = ""
+    """Lark that the one argument, a text, has to follow; empty where the schema says all."""
 
 
 def calls_grammar(
@@ -69,10 +73,28 @@ def _call(rules: LarkRules, call: SpelledCall, mark: str) -> str:
     form = call.spelling
     check_depth(call.schema)
     try:
-        written = _arguments(rules, form, dict(call.schema))
+        written = _text(rules, call) if call.text_grammar else _arguments(rules, form, dict(call.schema))
     except InvalidRequestError as error:
         raise InvalidRequestError(f"{call.name}: {error.message}") from None
     return rules.add("call", f"{rules.literal(form.begin.removeprefix(mark))} {written} {rules.literal(form.end)}")
+
+
+def _text(rules: LarkRules, call: SpelledCall) -> str:
+    """The one argument of a tool whose text follows a grammar of its own."""
+    form, (name,) = call.spelling, call.schema["properties"]
+    held, quote = HeldText(rules, call.text_grammar), rules.literal('"')
+    match form.arguments:
+        case "json":
+            space = f"(/{WHITESPACE}/)?"
+            key = rules.literal(json.dumps(name))
+            return f'"{{" {space} {key} {space} ":" {space} {quote} {held.in_json()} {quote} {space} "}}"'
+        case "python":
+            return f"{rules.literal(f'{name}=')} {quote} {held.in_json()} {quote}"
+        case "gemma":
+            return f"{rules.literal(f'{name}:{form.string_quote}')} {held.until(form.string_quote)}"
+        case "tagged":
+            before, _, after = form.argument.replace("{key}", name).partition("{value}")
+            return f"{rules.literal(before)} {held.until(after)}"
 
 
 def _arguments(rules: LarkRules, form: CallSpelling, schema: dict[str, Any]) -> str:

@@ -6,8 +6,10 @@ random, byte by byte, towards the characters that end things.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import re
 from typing import Any
 
 import jsonschema_rs
@@ -16,6 +18,7 @@ import pytest
 from tests.unit.grammars.grammar_of_bytes import END, allowed, byte_compiler
 from tests.unit.text.answers.reading import add_up, events_of
 from yeoul.errors import InvalidRequestError
+from yeoul.grammars.matcher import GrammarError
 from yeoul.grammars.tool_calls import SpelledCall, calls_grammar
 from yeoul.text.answers.answer_reader import AnswerReader
 from yeoul.text.answers.families import TOOL_FAMILIES, ToolFamily, tool_family
@@ -71,16 +74,66 @@ CASES = {
 }
 
 
-def grammar_of(family: ToolFamily, schema: dict[str, Any]) -> str:
-    call = SpelledCall("find", family.calls.spelling("find", schema), schema)
+PATCH = """start: begin_patch hunk+ end_patch
+begin_patch: "*** Begin Patch" LF
+end_patch: "*** End Patch" LF?
+
+hunk: add_hunk | delete_hunk | update_hunk
+add_hunk: "*** Add File: " filename LF add_line+
+delete_hunk: "*** Delete File: " filename LF
+update_hunk: "*** Update File: " filename LF change_move? change?
+
+filename: /(.+)/
+add_line: "+" /(.*)/ LF -> line
+
+change_move: "*** Move to: " filename LF
+change: (change_context | change_line)+ eof_line?
+change_context: ("@@" | "@@ " /(.+)/) LF
+change_line: ("+" | "-" | " ") /(.*)/ LF
+eof_line: "*** End of File" LF
+
+%import common.LF
+"""
+# Each with an expression of the same texts, which Python reads; None where there is none.
+TEXT_GRAMMARS: dict[str, tuple[str, str | None]] = {
+    "apply_patch": (
+        PATCH,
+        r"\*{3} Begin Patch\n(?:\*{3} Add File: .+\n(?:\+.*\n)+|\*{3} Delete File: .+\n|\*{3} Update File: .+\n"
+        r"(?:\*{3} Move to: .+\n)?(?:(?:@@(?: .+)?\n|[-+ ].*\n)+(?:\*{3} End of File\n)?)?)+\*{3} End Patch\n?",
+    ),
+    "quotes and escapes": (
+        'start: (WORD ("\\n" | "\\";" WORD | /[\\\\\\t"]/ | "\\t\\\\"))+ "."\nWORD: /[a-c"\\\\]{1,3}/',
+        r'(?:[a-c"\\]{1,3}(?:\n|";[a-c"\\]{1,3}|[\\\t"]|\t\\))+\.',
+    ),
+    "open at its end": ("start: /[^b]+/", "[^b]+"),
+    "of any characters": ("start: /(?s:.{1,9})/", "(?s:.{1,9})"),
+    "any case, ranges, counts": (
+        'start: "Ab"i ("x".."z")~2 [C] "d"{1,2} | /(?i:q"\\n)+/\nC: "1" | "2"',
+        '[Aa][Bb][x-z]{2}[12]?d{1,2}|(?i:q"\n)+',
+    ),
+    "what is skipped": (
+        'start: item ("," item)* ";"\nitem: /[a-b]+/ | "\\""\n%ignore /[ \\n]+/',
+        r'(?:[ab]+|")\s*(?:,\s*(?:[ab]+|")\s*)*;\s*',
+    ),
+    "rules that lead back": ('start: sum\nsum: sum "+" part | part\npart: NUMBER | "(" sum ")"\nNUMBER: /[1-2x]+/', None),
+    "one that is skipped and leads back": ('start: part\npart: /[ab]+/ | "(" part "," part ")"\n%ignore " "', None),
+}
+TEXT: dict[str, Any] = {
+    "type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"], "additionalProperties": False,
+}  # fmt: skip
+
+
+def grammar_of(family: ToolFamily, schema: dict[str, Any], text_grammar: str = "") -> str:
+    call = SpelledCall("find", family.calls.spelling("find", schema), schema, text_grammar)
     return calls_grammar([call], {}, must_call=True, is_single=True)
 
 
-def wander(family: ToolFamily, schema: dict[str, Any], seed: int, num_bytes: int = 800) -> str | None:
+def wander(family: ToolFamily, schema: dict[str, Any], seed: int, num_bytes: int = 800, text_grammar: str = "") -> str | None:
     """An answer that the grammar lets through; None where it is not at an end after so many bytes."""
-    steps, matcher, answer = random.Random(seed), COMPILER.matcher(grammar_of(family, schema)), bytearray()
+    steps, matcher, answer = random.Random(seed), COMPILER.matcher(grammar_of(family, schema, text_grammar)), bytearray()
     spelling = family.calls.spelling("find", schema)
     ending = (spelling.string_quote or spelling.argument.partition("{value}")[2]).encode()  # of a text: never met by chance
+    ending = ending or (b"\\n" if text_grammar else b"")
     while len(answer) < num_bytes:
         tokens = allowed(matcher)
         if END in tokens or not tokens:
@@ -113,6 +166,79 @@ def test_what_a_grammar_lets_through_is_read_and_valid(family: ToolFamily, name:
     for answer in answers:
         found = read(family, schema, answer)
         assert jsonschema_rs.is_valid(schema, found), (answer, found)
+
+
+def fits(text: str, grammar: str) -> bool:
+    """Whether it follows the grammar as it is."""
+    matcher = COMPILER.matcher(grammar)
+    try:
+        matcher.accept(text.encode())
+    except GrammarError:
+        return False
+    return END in allowed(matcher)
+
+
+@pytest.mark.parametrize("family", TOOL_FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("name", TEXT_GRAMMARS)
+def test_a_text_that_a_grammar_lets_through_is_read_and_follows_it(family: ToolFamily, name: str):
+    (grammar, pattern), found = TEXT_GRAMMARS[name], set()
+    answers = (wander(family, TEXT, seed, text_grammar=grammar) for seed in range(40))
+    for answer in itertools.islice(filter(None, answers), 3):
+        found.add(read(family, TEXT, answer)["input"])
+    assert found, "no answer came to an end"
+    for text in found:
+        assert fits(text, grammar) if pattern is None else re.fullmatch(pattern, text), text
+
+
+@pytest.mark.parametrize("family", TOOL_FAMILIES, ids=lambda family: family.name)
+def test_a_patch_can_be_written_whatever_is_in_its_lines(family: ToolFamily):
+    lines = ['+\tx = "a\\n" <b>', "+</parameter> is no end here", "-", "+'\u00e9\U0001f30a'", ' {"a": [1]}']
+    spelling = family.calls.spelling("find", TEXT)
+    if (mark := spelling.string_quote or spelling.argument.partition("{value}")[2]) in lines[1]:
+        lines.pop(1)
+    assert mark not in "".join(lines) or not mark
+    text = "\n".join(["*** Begin Patch", "*** Update File: a b/c.py", "@@ def f():", *lines, "*** End Patch"])
+    matcher = COMPILER.matcher(grammar_of(family, TEXT, PATCH))
+    written = text if mark else json.dumps(text, ensure_ascii=False)[1:-1]
+    match spelling.arguments:
+        case "json":
+            arguments = f'{{"input": "{written}"}}'
+        case "python":
+            arguments = f'input="{written}"'
+        case "gemma":
+            arguments = f"input:{mark}{written}{mark}"
+        case "tagged":
+            arguments = spelling.argument.replace("{key}", "input").replace("{value}", written)
+    answer = spelling.section_begin + spelling.begin + arguments + spelling.end + spelling.section_end
+    matcher.accept(answer.encode())
+    assert END in allowed(matcher)
+    assert read(family, TEXT, answer) == {"input": text}
+
+
+@pytest.mark.parametrize(
+    ("grammar", "words"),
+    [
+        ("start: <|im_end|>", "stands for no text"),
+        ('start: %json {"type": "string"}', "stands for no text"),
+        ("start: @other", "stands for no text"),
+        ("%import python.NUMBER\nstart: NUMBER", "where the name of a rule should be"),
+        ("%import common.NOTHING\nstart: NOTHING", "common has no 'NOTHING'"),
+        ("start: A\nA: /a+/ & ~/aa/", "'~' cannot be held"),
+        ('start[stop="x"]: /a+/', "cannot be held|has to be a colon"),
+        ('start: part\npart: /./ | "(" part ")"', "lead back to themselves"),
+        ("start: /[[:alpha:]]/", "the class .* cannot be held"),
+        ('start "a"', "has to be a colon"),
+        ("start: nothing", "cannot be used"),
+        ("start: /a(?=b)/", "cannot be used"),
+        ("start: /(/", "cannot be used"),
+        ("begin: /a/", "cannot be used"),
+        ('start: "a" "\\q"', "is no string|cannot be used"),
+        ("start: " + "(" * 2000 + '"a"' + ")" * 2000, "cannot be used"),
+    ],
+)
+def test_a_grammar_of_a_text_that_cannot_be_held_is_refused_in_words(grammar, words):
+    with pytest.raises(InvalidRequestError, match=words):
+        COMPILER.matcher(grammar_of(tool_family("hermes"), TEXT, grammar))
 
 
 def of_one(part: object) -> dict[str, Any]:

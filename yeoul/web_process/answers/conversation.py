@@ -14,6 +14,7 @@ from yeoul.grammars.structured_output import StructuredOutput
 from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.text.answers.answer_reader import AnswerReader
+from yeoul.web_process.answers.custom_tools import TEXT_GRAMMARS
 from yeoul.web_process.answers.lease_marks import LeaseMark, length_of_common_beginning
 from yeoul.web_process.engine.admission import check_text_length, named_as
 from yeoul.web_process.engine.answer_families import opening_of
@@ -91,9 +92,10 @@ async def start_chat(model: ServedName, conversation: Conversation, terms: Servi
             opening = ""
             if families.reasoning is not None and (conversation.has_opening or conversation.is_continued):
                 opening = opening_of(prompt, await _render_without_answer(model, conversation, terms))
-            if calls is not None and calls.is_enforced:
+            if calls is not None and calls.is_held and (calls.is_enforced or conversation.wanted is None):
                 grammar = await llm.grammars.of_calls(calls, families, opening)
                 sampling = msgspec.structs.replace(sampling, grammar=grammar)
+                unread |= {TEXT_GRAMMARS} if grammar is None else set()
             if conversation.thinking_budget is not None:
                 budget = families.thinking_budget(conversation.thinking_budget, opening)
                 sampling = msgspec.structs.replace(sampling, thinking_budget=budget)

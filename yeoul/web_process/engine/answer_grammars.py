@@ -67,14 +67,19 @@ class AnswerGrammars:
             raise InvalidRequestError(f"{wanted.field}{place}: {error.message}", param=wanted.field) from None
         return grammar
 
-    async def of_calls(self, calls: Calls, families: AnswerFamilies, opening: str) -> str:
-        """The grammar of an answer whose calls fit their tools, checked.
+    async def of_calls(self, calls: Calls, families: AnswerFamilies, opening: str) -> str | None:
+        """The grammar of an answer whose calls fit their tools, checked. None: it cannot be had, and need not.
 
         Raises:
-            InvalidRequestError: a tool's parameters are no schema that can be held.
+            InvalidRequestError: a tool's parameters are no schema that can be held, or its text follows no grammar.
         """
         spelled = families.check_tools().calls
-        wanted = [SpelledCall(tool.name, spelled.spelling(tool.name, tool.schema), tool.schema) for tool in calls.tools]
+        wanted = []
+        for tool in calls.tools:
+            text = "" if tool.text is None else await self.build(AnswerForm(tool.text))
+            is_by_schema = tool.text is None or tool.text.kind == "regex"
+            spelling = spelled.spelling(tool.name, tool.schema)
+            wanted.append(SpelledCall(tool.name, spelling, tool.schema, "" if is_by_schema else text))
         reasoning = families.reasoning_before(opening)
 
         def build() -> str:
@@ -86,6 +91,9 @@ class AnswerGrammars:
             grammar = await asyncio.to_thread(build)
             await self._compiled(grammar)
         except InvalidRequestError as error:
+            if not calls.is_enforced:
+                logger.info("calls are not held to the grammars of their texts: %s", error.message)
+                return None
             raise InvalidRequestError(f"tools: {error.message}", param="tools") from None
         return grammar
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
+from yeoul.grammars.structured_output import StructuredOutput
 
 # The dollar alone would let a line break by.
 ToolName = Annotated[
@@ -16,12 +17,16 @@ ToolName = Annotated[
 
 
 class OfferedTool(NamedTuple):
-    """One function. ``schema`` is what its arguments are; with ``is_strict`` they always fit it."""
+    """One function. ``schema`` is what its arguments are; with ``is_strict`` they always fit it.
+
+    ``text`` is what the one argument, a text, follows wherever the model's way of writing calls allows it.
+    """
 
     name: str
     schema: dict[str, Any]
     description: str = ""
     is_strict: bool = False
+    text: StructuredOutput | None = None
 
     def for_template(self) -> dict[str, Any]:
         """The tool as chat templates know it."""
@@ -38,12 +43,16 @@ class ToolChoice(NamedTuple):
 
 
 class Calls(NamedTuple):
-    """What an answer may call. ``must_call``: it is nothing but calls. ``is_enforced``: every call fits its tool."""
+    """What an answer may call. ``must_call``: it is nothing but calls. ``is_enforced``: every call fits its tool.
+
+    ``is_held``: it should fit, as far as that can be had.
+    """
 
     tools: list[OfferedTool]
     must_call: bool
     is_enforced: bool
     is_single: bool
+    is_held: bool
 
 
 def choose_calls(tools: Sequence[OfferedTool], choice: ToolChoice) -> Calls | None:
@@ -67,4 +76,6 @@ def choose_calls(tools: Sequence[OfferedTool], choice: ToolChoice) -> Calls | No
         raise InvalidRequestError("tool_choice allows none of the tools; set it to none, or name some", param="tool_choice")
     must_call = choice.mode == "required"
     is_strict = any(tool.is_strict for tool in offered)
-    return Calls(offered, must_call, must_call or is_strict or len(offered) < len(tools), choice.is_single)
+    is_enforced = must_call or is_strict or len(offered) < len(tools)
+    is_held = is_enforced or any(tool.text is not None for tool in offered)
+    return Calls(offered, must_call, is_enforced, choice.is_single, is_held)

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from yeoul.web_process.answers.custom_tools import custom_arguments
 from yeoul.web_process.responses.schemas.input_items import InputItem, ItemPart
-from yeoul.web_process.responses.tool_names import custom_arguments, joined_name
+from yeoul.web_process.responses.tool_names import joined_name
 
 _CALLS = ("function_call", "custom_tool_call")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from yeoul.web_process.responses.tool_names import CalledTool, custom_input
+from yeoul.web_process.answers.custom_tools import custom_input
+from yeoul.web_process.responses.tool_names import CalledTool
 
 Event = dict[str, Any]
 """With its ``type`` first; ``sequence_number`` is given to it when it is written."""

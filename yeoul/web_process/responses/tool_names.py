@@ -1,16 +1,12 @@
 """How the tools of the Responses API are shown to a model, which knows functions only, and its calls told in their words.
 
-A custom tool becomes a function with one string; a tool of a namespace has the namespace in its name. Knows no engine.
+A tool of a namespace has the namespace in its name; custom tools are ``answers/custom_tools.py``. Knows no engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
-
-import msgspec
-
-_INPUT = "input"
+from typing import NamedTuple
 
 
 class CalledTool(NamedTuple):
@@ -35,28 +31,3 @@ class ToolNames:
 def joined_name(namespace: str | None, name: str) -> str:
     """What the model is told that a tool is called."""
     return f"{namespace}__{name}" if namespace else name
-
-
-def custom_schema(description: str) -> dict[str, Any]:
-    """The arguments of a custom tool as those of a function."""
-    return {
-        "type": "object",
-        "properties": {_INPUT: {"type": "string", "description": description}},
-        "required": [_INPUT],
-        "additionalProperties": False,
-    }
-
-
-def custom_arguments(text: str) -> str:
-    """The arguments of a call of a custom tool, as the model writes them."""
-    return msgspec.json.encode({_INPUT: text}).decode()
-
-
-def custom_input(arguments: str) -> str:
-    """What a custom tool is given: the one string; of anything else all of it, as it was written."""
-    try:
-        fields = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, RecursionError):
-        return arguments
-    values = list(fields.values()) if isinstance(fields, dict) else []
-    return values[0] if len(values) == 1 and isinstance(values[0], str) else arguments

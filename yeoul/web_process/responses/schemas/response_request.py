@@ -12,6 +12,7 @@ from yeoul.errors import InvalidRequestError
 from yeoul.grammars.structured_output import StructuredOutput
 from yeoul.messages.sampling import Count, MaxTokens, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.web_process.answers.custom_tools import TEXT_GRAMMARS
 from yeoul.web_process.answers.lease_marks import CacheKey, Retention
 from yeoul.web_process.answers.sampled_body import SampledBody
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
@@ -170,6 +171,7 @@ class ContextFields(SampledBody, kw_only=True):
         if self.text is not None and self.text.verbosity is not None and "verbosity" in unread:
             names.append("text.verbosity")
         names += {f"input.{item.kind}" for item in items_of(self.input) if not item.is_read}
+        names += {TEXT_GRAMMARS} & set(unread)
         return names + sorted({f"tools.{tool.type}" for tool in self.tools or [] if tool.is_passed_over})
 
     def _switches(self) -> dict[str, Any]:

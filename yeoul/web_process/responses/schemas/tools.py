@@ -8,10 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
+from yeoul.web_process.answers.custom_tools import TextFormat, custom_tool
 from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice, ToolName
 from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import RequestBody
-from yeoul.web_process.responses.tool_names import CalledTool, custom_schema, joined_name
+from yeoul.web_process.responses.tool_names import CalledTool, joined_name
 
 # Agents offer these whether or not the server has them, and go on without; what others would do is asked for.
 _PASSED_OVER = frozenset(
@@ -41,11 +42,11 @@ class CallableTool(RequestBody, kw_only=True):
     description: Annotated[str | None, says("What it does, for the model.")] = None
     parameters: Annotated[dict[str, Any] | None, says("What its arguments are, as a JSON schema.")] = None
     strict: Annotated[bool | None, says("Whether its arguments always fit `parameters`.")] = None
-    format: Annotated[
-        dict[str, Any] | None, says("What the text of a custom tool is: `text`, or a `grammar`, which the model is told of.")
-    ] = None
+    format: Annotated[TextFormat | None, says("What the text of a custom tool is.")] = None
     defer_loading: Annotated[bool | None, says("Has no effect: the model is told of all tools.")] = None
     output_schema: Annotated[Any, says("What comes of a call; the model is not told of it.")] = None
+
+    inner: ClassVar[dict[str, _Struct]] = {"format": TextFormat}
 
     def __post_init__(self) -> None:
         if self.type not in ("function", "custom"):
@@ -59,19 +60,17 @@ class CallableTool(RequestBody, kw_only=True):
     def offered_in(self, namespace: str | None) -> tuple[CalledTool, OfferedTool]:
         """What it is to the client, and what the model is told."""
         called = CalledTool(self.name or "", namespace, self.type == "custom")
-        description, schema = self.description or "", self.parameters or {"type": "object", "properties": {}}
+        name, description = joined_name(namespace, called.name), self.description or ""
         if called.is_custom:
-            schema = custom_schema("The whole input of the tool, as it is.")
-            if self.format and self.format.get("type") == "grammar":
-                syntax, definition = self.format.get("syntax"), self.format.get("definition")
-                description += f"\nThe input has to follow this grammar ({syntax}):\n{definition}"
-        return called, OfferedTool(joined_name(namespace, called.name), schema, description, self.strict is True)
+            return called, custom_tool(name, description, self.format)
+        schema = self.parameters or {"type": "object", "properties": {}}
+        return called, OfferedTool(name, schema, description, self.strict is True)
 
     def as_json(self) -> dict[str, Any]:
         """The tool as an answer names it."""
         fields: dict[str, Any] = {"type": self.type, "name": self.name, "description": self.description}
         if self.type == "custom":
-            return fields | {"format": self.format or {"type": "text"}}
+            return fields | {"format": (self.format or TextFormat()).as_json()}
         return fields | {"parameters": self.parameters, "strict": self.strict is True}
 
 
@@ -80,7 +79,7 @@ class ResponseTool(CallableTool, kw_only=True):
 
     tools: Annotated[list[CallableTool], Meta(max_length=128, description="The tools of a namespace.")] | None = None
 
-    inner: ClassVar[dict[str, _Struct]] = {"tools": CallableTool}
+    inner: ClassVar[dict[str, _Struct]] = {"format": TextFormat, "tools": CallableTool}
 
     def __post_init__(self) -> None:
         if self.type in _PASSED_OVER:
