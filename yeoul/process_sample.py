@@ -6,6 +6,7 @@ Called by EngineCore for itself and its workers, and by the web process for itse
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,18 +14,19 @@ from typing import NamedTuple
 from yeoul.messages.topology import Part, Process, Thread
 
 _STATES = {
-    "R": "running",
-    "S": "sleeping",
-    "D": "waiting for the disk",
-    "T": "stopped",
-    "t": "stopped",
-    "Z": "dead",
-    "X": "dead",
+    b"R": "running",
+    b"S": "sleeping",
+    b"D": "waiting for the disk",
+    b"T": "stopped",
+    b"t": "stopped",
+    b"Z": "dead",
+    b"X": "dead",
 }
 _SECONDS_A_TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _MAX_NUM_THREADS = 512  # what is beyond is not looked at one by one
 _STAT_BYTES = 1024
+_MAX_NUM_KEPT = 96  # descriptors
 
 
 class ProcessSample(NamedTuple):
@@ -38,17 +40,19 @@ class ProcessSample(NamedTuple):
 
 
 def sample_process(pid: int) -> ProcessSample | None:
-    """The process as it is now, or None where it is dead. About 10 µs a thread."""
-    fields = _stat(f"/proc/{pid}/stat")
-    if fields is None or fields.state == "dead":
-        return None
-    return ProcessSample(
-        pid=pid,
-        started=round(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + fields.started_seconds, 2),
-        cpu_seconds=fields.cpu_seconds,
-        resident_bytes=fields.resident_bytes,
-        threads=_threads_of(pid),
-    )
+    """The process as it is now, or None where it is dead. About 6 µs a thread; its files stay open for the next time."""
+    with _turn:
+        fields = _stat(f"/proc/{pid}/stat")
+        if fields is None or fields.state == "dead":
+            _files.forget(f"/proc/{pid}/")
+            return None
+        return ProcessSample(
+            pid=pid,
+            started=round(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + fields.started_seconds, 2),
+            cpu_seconds=fields.cpu_seconds,
+            resident_bytes=fields.resident_bytes,
+            threads=_threads_of(pid),
+        )
 
 
 def describe_process(name: str, pid: int, *, parent: str | None = None, parts: Sequence[Part] = ()) -> Process:
@@ -86,14 +90,54 @@ class _Stat(NamedTuple):
     resident_bytes: int
 
 
+class _KeptFiles:
+    """Files of ``/proc`` that are read again and again: opening one costs more than reading it. One thread at a time.
+
+    The first ones are closed where there are too many. Of a process or thread that is gone nothing can be read, also where
+    another one has its number now.
+    """
+
+    def __init__(self) -> None:
+        self._descriptors: dict[str, int] = {}
+
+    def read(self, path: str) -> bytes | None:
+        """The file's beginning as it is now; None where it is gone."""
+        if (descriptor := self._descriptors.get(path)) is not None:
+            try:
+                return os.pread(descriptor, _STAT_BYTES, 0)
+            except OSError:
+                os.close(self._descriptors.pop(path))
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        self._descriptors[path] = descriptor
+        if len(self._descriptors) > _MAX_NUM_KEPT:
+            os.close(self._descriptors.pop(next(iter(self._descriptors))))
+        try:
+            return os.pread(descriptor, _STAT_BYTES, 0)
+        except OSError:  # it ended between the two
+            return None
+
+    def forget(self, folder: str) -> None:
+        """What lies there is gone."""
+        for path in [path for path in self._descriptors if path.startswith(folder)]:
+            os.close(self._descriptors.pop(path))
+
+
+_files = _KeptFiles()
+_turn = threading.Lock()
+
+
 def _threads_of(pid: int) -> list[Thread]:
+    folder = f"/proc/{pid}/task"
     try:
-        tids = sorted(map(int, os.listdir(f"/proc/{pid}/task")))[:_MAX_NUM_THREADS]
+        tids = sorted(map(int, os.listdir(folder)))[:_MAX_NUM_THREADS]
     except OSError:
         return []
     threads = []
     for tid in sorted(tids, key=lambda tid: tid != pid):
-        if (fields := _stat(f"/proc/{pid}/task/{tid}/stat")) is not None:
+        if (fields := _stat(f"{folder}/{tid}/stat")) is not None:
             name, state, cpu_seconds = fields[:3]
             threads.append(Thread(name=name, tid=tid, state=state, cpu_seconds=cpu_seconds, is_main=tid == pid))
     return threads
@@ -101,22 +145,14 @@ def _threads_of(pid: int) -> list[Thread]:
 
 def _stat(path: str) -> _Stat | None:
     """See proc_pid_stat(5): the name is in parentheses and may have any character in it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    if (text := _files.read(path)) is None:
         return None
-    try:
-        text = os.read(descriptor, _STAT_BYTES).decode(errors="replace")
-    except OSError:  # it ended between the two
-        return None
-    finally:
-        os.close(descriptor)
-    before, _, after = text.rpartition(")")
-    fields = after.split()
+    end = text.rindex(b")")
+    fields = text[end + 2 :].split(b" ", 22)
     return _Stat(
-        name=before.partition("(")[2],
-        state=_STATES.get(fields[0], "sleeping"),
-        cpu_seconds=round((int(fields[11]) + int(fields[12])) * _SECONDS_A_TICK, 3),
-        started_seconds=int(fields[19]) * _SECONDS_A_TICK,
-        resident_bytes=int(fields[21]) * _PAGE_BYTES,
+        text[text.index(b"(") + 1 : end].decode(errors="replace"),
+        _STATES.get(fields[0], "sleeping"),
+        (int(fields[11]) + int(fields[12])) * _SECONDS_A_TICK,
+        int(fields[19]) * _SECONDS_A_TICK,
+        int(fields[21]) * _PAGE_BYTES,
     )

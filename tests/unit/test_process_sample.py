@@ -56,11 +56,30 @@ def test_a_child_is_found_by_its_title_and_a_stopped_one_is_told():
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()  # it is no longer the interpreter's copy of this process
-        assert child.pid in children_of(os.getpid())
-        assert title_of(child.pid).endswith("input()")
+        children, name = children_of(os.getpid()), title_of(child.pid)
         os.kill(child.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, child.pid, os.WSTOPPED)
         sample = sample_process(child.pid)
-        assert sample is not None
-        assert sample.threads[0].state == "stopped"
         child.kill()
+    assert child.pid in children
+    assert name.endswith("input()")
+    assert sample is not None
+    assert sample.threads[0].state == "stopped"
+    assert sample_process(child.pid) is None
+
+
+def test_no_more_files_stay_open_than_are_read_again_and_again():
+    def num_open() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    release = threading.Event()
+    threads = [start_thread(f"thread {number}", release.wait) for number in range(120)]
+    before = num_open()
+    for _ in range(2):
+        sample = sample_process(os.getpid())
+        assert sample is not None
+        assert len(sample.threads) >= len(threads)
+        assert num_open() - before <= 96
+    release.set()
+    for thread in threads:
+        thread.join()

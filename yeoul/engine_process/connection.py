@@ -168,13 +168,13 @@ class EngineConnection:
         else:
             future.set_exception(RequestFailedError(result.error))
 
-    async def call(self, method: str, arguments: list[str]) -> str:
+    async def call(self, method: str, arguments: list[str], limit_seconds: float | None = None) -> str:
         """Calls a method of EngineCore by name; answered while somebody awaits ``receive()``.
 
         Raises:
             RequestFailedError: EngineCore knows no such method, or it failed.
             ProcessDeadError: EngineCore is dead, or died meanwhile.
-            TimeoutError: no answer within ``call_timeout_seconds``.
+            TimeoutError: no answer within ``limit_seconds``; where it is None, within ``call_timeout_seconds``.
         """
         if self.death is not None:
             raise self.death
@@ -183,7 +183,7 @@ class EngineConnection:
         self._calls[call_id] = future
         self.send(UtilityCall(call_id, method, arguments))
         try:
-            return await asyncio.wait_for(future, self._limits.call_timeout_seconds)
+            return await asyncio.wait_for(future, limit_seconds or self._limits.call_timeout_seconds)
         finally:
             self._calls.pop(call_id, None)
 

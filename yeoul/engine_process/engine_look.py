@@ -5,7 +5,6 @@ Knows no HTTP. ``AsyncMPClient`` calls it, whatever state its connection is in.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 
@@ -39,8 +38,7 @@ async def _ask(connection: EngineConnection) -> EngineReport | None:
     if connection.ready is None or connection.death is not None:
         return None
     with contextlib.suppress(RequestFailedError, ProcessDeadError, TimeoutError, *_UNREADABLE):
-        async with asyncio.timeout(_ANSWER_SECONDS):
-            return _decoder.decode(await connection.call("topology", []))
+        return _decoder.decode(await connection.call("topology", [], _ANSWER_SECONDS))
     return None
 
 

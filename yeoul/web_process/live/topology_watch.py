@@ -33,23 +33,21 @@ class TopologyWatch:
         self._seen: dict[str, Process] = {}
         self._last: Topology | None = None
         self._looked_at = 0.0
-        self._looking: asyncio.Task[Topology] | None = None
+        self._is_stale = False
+        self._turn = asyncio.Lock()
         self._followed: IncidentLog | None = None
 
     async def look(self) -> Topology:
         """What runs now; of an engine that does not answer what can be seen from outside. Not to be changed."""
-        if self._last is not None and time.monotonic() - self._looked_at < _FRESH_SECONDS:
+        async with self._turn:
+            if self._is_stale or self._last is None or time.monotonic() - self._looked_at >= _FRESH_SECONDS:
+                self._is_stale = False  # what happens from here on may not be in it
+                self._last = await self._look()
+                self._looked_at = time.monotonic()
             return self._last
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._look(), name="look_at_topology")
-            self._looking.add_done_callback(self._note_looked)
-        return await asyncio.shield(self._looking)
-
-    def _note_looked(self, looking: asyncio.Task[Topology]) -> None:
-        self._looking = None
 
     def _note_incident(self, incident: Incident) -> None:
-        self._last = None
+        self._is_stale = True
 
     async def _look(self) -> Topology:
         llm = self._context.llm
@@ -70,7 +68,7 @@ class TopologyWatch:
         self._rates.end()
         engine = self._with_requests(report.engine)
         tell_doings(processes, engine, llm.num_unfinished)
-        topology = Topology(
+        return Topology(
             at=time.time(),
             version=__version__,
             is_ready=llm.state == "ready",
@@ -79,8 +77,6 @@ class TopologyWatch:
             engine=engine,
             incidents=incidents.last,
         )
-        self._last, self._looked_at = topology, time.monotonic()
-        return topology
 
     def _describe_web(self) -> Process:
         llm = self._context.llm

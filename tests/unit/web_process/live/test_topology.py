@@ -30,7 +30,7 @@ def process(name: str, **fields: Any) -> Process:
 
 
 def report(clock: float = 1.0, cpu_seconds: float = 0.0, **fields: Any) -> EngineReport:
-    core = process("EngineCore", pid=10, parent="Web", cpu_seconds=cpu_seconds, started=time.time() - 100)
+    core = process("EngineCore", pid=10, parent="Web", cpu_seconds=cpu_seconds, started=time.time() - 1e8)
     worker = process("Worker_0", pid=11, parent="EngineCore", parts=[Part(name="WorkerProc")])
     return EngineReport(clock=clock, **{"processes": [core, worker], **fields})
 
@@ -159,12 +159,12 @@ def test_shares_and_rates_are_of_what_was_added_since_the_last_look(monkeypatch)
     monkeypatch.setattr(topology_watch, "_FRESH_SECONDS", 0.0)
 
     async def scene(server: FakeServer) -> None:
-        server.client.report = report(clock=10.0, cpu_seconds=5.0)
-        assert by_name(await look(server))["EngineCore"].cpu_share == round(5.0 / 100, 4)  # of its hundred seconds
-        server.client.report = report(clock=12.0, cpu_seconds=6.0)
-        assert by_name(await look(server))["EngineCore"].cpu_share == 0.5
-        server.client.report = report(clock=12.1, cpu_seconds=6.1)
-        assert by_name(await look(server))["EngineCore"].cpu_share == 0.5  # too soon to tell
+        server.client.report = report(clock=10.0, cpu_seconds=5e7)
+        assert by_name(await look(server))["EngineCore"].cpu_share == 0.5  # of its whole life
+        server.client.report = report(clock=12.0, cpu_seconds=5e7 + 0.5)
+        assert by_name(await look(server))["EngineCore"].cpu_share == 0.25
+        server.client.report = report(clock=12.1, cpu_seconds=5e7 + 0.6)
+        assert by_name(await look(server))["EngineCore"].cpu_share == 0.25  # too soon to tell
 
     serve(scene)
 
