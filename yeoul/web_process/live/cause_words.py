@@ -10,31 +10,28 @@ def words_of(name: str, cause: CauseSeconds, record: RequestRecord) -> str:
     num_others = len(cause.others)
     whom = "nobody" if not num_others else "another request" if num_others == 1 else f"{num_others} others"
     summary = record.summary
+    tokens, steps = counted(cause.num_tokens, "token"), counted(cause.num_steps, "step")
+    were = "was" if cause.num_tokens == 1 else "were"
     if name == "reading":
         return f"its body was read, and its prompt made into {counted(summary.num_prompt_tokens, 'token')}"
     if name == "queued":
         meanwhile = f", while {whom} had the steps" if num_others else ""
         return f"it waited for its turn{meanwhile}"
     if name == "cold_prefix":
-        return (
-            f"{counted(cause.num_tokens, 'token')} of its prompt had been computed for an earlier request, and were no longer"
-            " in the cache"
-        )
+        return f"{tokens} of its prompt had been computed for an earlier request, and were no longer in the cache"
     if name == "own_prefill":
         cached = f", {summary.num_cached_tokens} were in the cache" if summary.num_cached_tokens else ""
-        return (
-            f"{counted(cause.num_tokens, 'token')} of its prompt were computed in {counted(cause.num_steps, 'step')}{cached}"
-        )
+        return f"{tokens} of its prompt {were} computed in {steps}{cached}"
     if name == "prefill_of_others":
-        return f"{counted(cause.num_tokens, 'token')} of the prompts of {whom} were computed in the same steps"
+        return f"{tokens} of the prompts of {whom} {were} computed in the same steps"
     if name == "own_decode":
-        return f"{counted(cause.num_tokens, 'token')} of its answer were made in {counted(cause.num_steps, 'step')}"
+        return f"{tokens} of its answer {were} made in {steps}"
     if name == "preempted":
-        again = f", and computed {counted(cause.num_tokens, 'token')} once more" if cause.num_tokens else ""
+        again = f", and computed {tokens} once more" if cause.num_tokens else ""
         return f"it gave its blocks of the KV cache to others, waited until there was room{again}"
     if name == "recovery":
         what = "; ".join(dict.fromkeys(outage.words for outage in record.outages)) or "the engine was replaced"
-        again = f", which computed {counted(cause.num_tokens, 'token')} once more" if cause.num_tokens else ""
+        again = f", which computed {tokens} once more" if cause.num_tokens else ""
         return f"{what}; it waited until others had taken over{again}"
     if name == "slow_reader":
         return "its answer was complete, and the client had not yet taken it"

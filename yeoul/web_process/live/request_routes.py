@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import msgspec
@@ -66,7 +65,7 @@ def request_router(context: ServerContext, log: RequestLog) -> APIRouter:
         names_others = sight_of(context, request).owner is None
 
         def write() -> bytes:
-            return _encode(tell(record, time.time(), base_url, needs_key=needs_key, names_others=names_others))
+            return _encode(tell(record, base_url, needs_key=needs_key, names_others=names_others))
 
         return json_response(await write_apart(write))
 

@@ -60,14 +60,12 @@ class RequestStory(RequestSummary, kw_only=True):
     python: Annotated[str, says("The same in Python, with OpenAI's client where it came by that API.")]
 
 
-def tell(
-    record: RequestRecord, until: float, base_url: str, *, needs_key: bool = False, names_others: bool = True
-) -> RequestStory:
-    """The story up to ``until``, or to the request's end where it has one; it is sent again to ``base_url``.
+def tell(record: RequestRecord, base_url: str, *, needs_key: bool = False, names_others: bool = True) -> RequestStory:
+    """The story as of the record's summary; the request is sent again to ``base_url``.
 
     Unless it ``names_others`` their ids are left out: they may be somebody else's.
     """
-    until = until if record.closed is None else record.closed
+    until = record.summary.arrived + record.summary.seconds
     walk = CauseWalk(record)
     walk.take(record.steps)
     causes = walk.finish(until)

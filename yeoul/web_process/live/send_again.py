@@ -39,28 +39,27 @@ def body_of(request: LoggedRequest) -> tuple[str, list[str]]:
     if not isinstance(body, msgspec.Struct):
         return "", []
     left_out: list[str] = []
-    named = {"model": request.terms.model} if request.terms.model else {}
-    fields = named | _without_texts(body, left_out)
-    if "seed" in body.__struct_fields__:
-        fields |= _seed_of(request)
-    return json.dumps(fields, ensure_ascii=False), left_out
+    return _completed(request, body, _without_texts(body, left_out)), left_out
 
 
 def whole_body_of(request: LoggedRequest) -> str:
     """The body as the client sent it, with the seed that held; nothing where it was not kept."""
-    raw = request.terms.raw_body
-    if not raw:
+    raw, body = request.terms.raw_body, request.terms.body
+    if not raw or not isinstance(body, msgspec.Struct):
         return ""
-    fields: dict[str, Any] = msgspec.json.decode(raw)
-    if "seed" in getattr(request.terms.body, "__struct_fields__", ()):
-        fields |= _seed_of(request)
+    return _completed(request, body, msgspec.json.decode(raw))
+
+
+def _completed(request: LoggedRequest, body: msgspec.Struct, fields: dict[str, Any]) -> str:
+    """With the model and the seed that held; one seed cannot say what several prompts had."""
+    if request.terms.model:
+        fields = {"model": request.terms.model} | fields
+    seed = {"seed": request.stream.seeds[0]} if len(request.stream.prompts) == 1 else {}
+    if "seed" in body.__struct_fields__:
+        fields |= seed
+    elif "options" in body.__struct_fields__:  # as Ollama has it
+        fields["options"] = (fields.get("options") or {}) | seed
     return json.dumps(fields, ensure_ascii=False)
-
-
-def _seed_of(request: LoggedRequest) -> dict[str, int]:
-    """One seed cannot say what several prompts had."""
-    stream = request.stream
-    return {"seed": stream.seeds[0]} if len(stream.prompts) == 1 else {}
 
 
 def _without_texts(body: msgspec.Struct, left_out: list[str]) -> dict[str, Any]:

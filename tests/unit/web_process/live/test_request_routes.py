@@ -121,7 +121,7 @@ def test_what_was_sent_is_shown_only_where_the_operator_asks_for_it():
         told = await story(server, "mine")
         seed = server.client.added[-1].sampling.seed
         if server.settings.server.show_prompts:
-            assert json.loads(told["curl"].partition(" -d ")[2].strip("'")) == {**body, "seed": seed}
+            assert json.loads(told["curl"].partition(" -d ")[2].strip("'")) == {"model": "fake", **body, "seed": seed}
             assert told["left_out"] == []
         else:
             assert "secret" not in str(told)
