@@ -2,7 +2,7 @@
 # make test    runs the tests           make check   format, lint, types, architecture
 # make test-long  runs the long matrices: every kill, every size, the wheel in an environment of its own
 # make wheel   builds what people install into dist/
-# make agents    runs real agents, clients and routers from npm and PyPI on servers (skipped where there are none)
+# make agents    runs real agents, clients, routers and a browser from npm and PyPI on servers (skipped where there are none)
 # make sanitize  builds the native parts with ASan and UBSan and runs their tests
 # make fuzz     sends thousands of made-up requests to a running server
 # make oracle  compares with transformers on every model and schedule (an hour)
@@ -81,7 +81,7 @@ fuzz: install-dev
 	$(BIN)/pytest -q -m "fuzz or long or not fuzz" tests/processes/test_openapi.py
 
 agents: install-dev
-	$(BIN)/pytest -q -s -m agents tests/agents tests/suites
+	$(BIN)/pytest -q -s -m agents tests/agents tests/suites tests/browser
 
 # An environment of its own that shares the packages of the ordinary one; an import takes libraries from the environment.
 sanitize: install-dev

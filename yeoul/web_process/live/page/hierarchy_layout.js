@@ -5,9 +5,10 @@ const GAP = 8;
 const HEAD_OF_PROCESS = 78;
 const HEAD_OF_PART = 26;
 const LEAF = { width: 205, height: 40 };
-const BETWEEN = 190; // columns of processes, where their links have room
+const BETWEEN = 210; // columns of processes, where their links have room
+const HALF_OF_WORDS = 72; // of a link, in width
 const ROW = 30; // of a link's words
-const NARROW = 1080;
+const NARROW = 1120;
 const WORKER = 300;
 const GUTTER = 34; // beside workers that stand below each other
 
@@ -218,17 +219,19 @@ function connectAcross(links, processes) {
   for (const entry of links) {
     if (!entry.from) continue;
     const { from, to, isRight } = entry;
-    const middle = (from.x + to.x) / 2;
-    const y = entry.words ? entry.words.y + 4 : (from.y + to.y) / 2;
-    const reach = (to.x - from.x) / 4;
-    const curve = [[from.x, from.y], [from.x + reach, from.y], [middle - reach, y], [middle, y], [middle + reach, y], [to.x - reach, to.y], [to.x, to.y]];
-    const [start, ...rest] = (isRight ? curve : curve.reverse()).map((point) => point.map((value) => value.toFixed(1)).join(" "));
-    entry.path = entry.words ? `M${start}C${rest.join(" ")}` : straightened(start, rest);
+    // To its words, and on from behind them.
+    const pieces = entry.words
+      ? [[from, { x: entry.words.x - HALF_OF_WORDS, y: entry.words.y + 2 }], [{ x: entry.words.x + HALF_OF_WORDS, y: entry.words.y + 2 }, to]]
+      : [[from, to]];
+    entry.path = isRight ? pieces.map(([start, end]) => curve(start, end)).join("")
+      : pieces.toReversed().map(([start, end]) => curve(end, start)).join("");
   }
 }
 
-function straightened(start, rest) {
-  return `M${start}C${rest[0]} ${rest[4]} ${rest[5]}`;
+function curve(start, end) {
+  const middle = ((start.x + end.x) / 2).toFixed(1);
+  const y = [start.y, end.y].map((value) => value.toFixed(1));
+  return `M${start.x.toFixed(1)} ${y[0]}C${middle} ${y[0]} ${middle} ${y[1]} ${end.x.toFixed(1)} ${y[1]}`;
 }
 
 // Words of links in one gap: as near as can be to where they want to be, and none on another.

@@ -46,7 +46,7 @@ export class Box {
     const restarts = process.num_restarts ? ` · replaced ${count(process.num_restarts, "time")}` : "";
     const used = process.state === "dead" ? "" : ` · CPU ${percent(process.cpu_share)} · ${bytes(process.resident_bytes)}`;
     const title = `${process.title} · pid ${process.pid ?? "–"}`;
-    this.#write(box, [[title, 24, 15, 650], [`${lasted}${used}${restarts}`, 43, 12], [process.doing, 62, 12.5]]);
+    this.#write(box, [[title, 24, 13.75, 650], [`${lasted}${used}${restarts}`, 43, 12], [process.doing, 62, 12.5]]);
     this.#measure(box, process.cpu_share, 70);
     this.node.setAttribute("aria-pressed", String(isChosen));
   }
@@ -106,7 +106,7 @@ export class LinkLine {
 
   #write(link, flow, { x, y, anchor }) {
     const isAside = anchor === "start";
-    const room = isAside ? 230 : 166;
+    const room = isAside ? 230 : 144;
     this.name.textContent = fit(isAside ? `${link.name}${arrowOf(link)}` : link.name, room, 12, 550);
     this.flow.textContent = fit(flow, room, 11.5);
     for (const [node, down] of [[this.name, isAside ? 0 : -3], [this.flow, isAside ? 13 : 15]]) {

@@ -30,7 +30,7 @@ function chosenView() {
 }
 
 function show() {
-  if (isAskingForKey) return;
+  if (isAskingForKey || models.length === 0) return;
   const name = chosenView();
   const rest = location.hash.replace(/^#\/?/, "").split("/").slice(1).map(decodeURIComponent);
   for (const link of document.querySelectorAll("#views a")) {

@@ -77,10 +77,12 @@ export class Plot {
       cursor: { y: false, points: { size: 6 }, sync: { key: AT_ONCE.key }, drag: { x: false, y: false } },
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       axes: [
-        { ...axis, size: 26, values: (_, times) => times.map((time) => new Date(time * 1000).toTimeString().slice(0, 5)) },
+        { ...axis, size: 26, incrs: [60, 120, 300], values: (_, times) => times.map((time) => new Date(time * 1000).toTimeString().slice(0, 5)) },
         { ...axis, size: 54, values: (_, values) => values.map((value) => this.onAxis(value)) },
       ],
-      series: [{}, ...this.lines.map(([, name]) => ({ stroke: colour(name), width: 1.75, spanGaps: false, points: { size: 4 } }))],
+      series: [{}, ...this.lines.map(([, name, , isSparse = false]) => ({
+        stroke: colour(name), width: 1.75, spanGaps: false, points: { show: isSparse, size: 5, fill: colour(name) },
+      }))],
       hooks: { setCursor: [(chart) => {
         this.isPointedAt = chart.cursor.idx !== null && chart.cursor.idx !== undefined && chart.cursor.left >= 0;
         this.#tell(this.isPointedAt ? chart.cursor.idx : this.points.length - 1);

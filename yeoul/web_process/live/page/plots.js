@@ -7,7 +7,7 @@ import { percent, seconds } from "./words.js";
 
 const share = (part, whole) => (whole ? part / whole : null);
 
-// Title, what it says on its axis and in its legend, and lines: name, colour, and the value of a second.
+// Title, what it says on its axis and in its legend, and lines: name, colour, the value of a second, and whether many have none.
 const PLOTS = [
   ["Tokens a second", whole, [
     ["written", "--water", (point) => point.num_output_tokens],
@@ -19,11 +19,11 @@ const PLOTS = [
   ]],
   ["KV cache and prefixes", percent, [
     ["blocks in use", "--water", (point) => point.kv_usage],
-    ["prompt tokens found in the cache", "--good", (point) => share(point.num_found_tokens, point.num_looked_up_tokens)],
+    ["prompt tokens found in the cache", "--good", (point) => share(point.num_found_tokens, point.num_looked_up_tokens), true],
   ]],
   ["To the first token", seconds, [
-    ["half are faster", "--water", (point) => point.ttft_p50],
-    ["99 of 100 are", "--bad", (point) => point.ttft_p99],
+    ["half are faster", "--water", (point) => point.ttft_p50, true],
+    ["99 of 100 are", "--bad", (point) => point.ttft_p99, true],
   ]],
   ["From token to token", seconds, [
     ["half are faster", "--water", (point) => point.gap_p50],
