@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -136,6 +137,14 @@ def test_a_server_that_is_not_there_is_waited_for_and_its_end_is_told():
             top.until("what follows is what it said")
         top.press("\x03")
         assert top.end() == 0
+
+
+def test_a_signal_leaves_the_terminal_as_it_was():
+    with Terminal(f"127.0.0.1:{free_port()}") as top:
+        top.until("no answer since")
+        top.process.terminate()
+        assert top.end() == 128 + signal.SIGTERM
+        assert "\x1b[?1049l" in top.written
 
 
 @pytest.mark.parametrize("arguments", [[], ["http://127.0.0.1:1"]])

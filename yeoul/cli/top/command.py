@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import signal
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,17 +48,27 @@ def top(
     key = api_key or environment_api_key()
     wake_end, waking_end = os.pipe()
     os.set_blocking(waking_end, False)
+    signals: list[int] = []
+
+    def note_signal(number: int, _: object) -> None:  # the screen is left in order, wherever its drawing is
+        signals.append(number)
+        _wake(waking_end)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, note_signal)
     with open_client(root, key, _TIMEOUT_SECONDS, uses_proxy=not is_on_this_host(root)) as client:
         watch = Watch(client, interval_seconds, lambda: _wake(waking_end))
         watch.start()
         try:
-            _show(watch, console, sys.stdin.fileno(), wake_end)
+            _show(watch, console, sys.stdin.fileno(), wake_end, signals)
         finally:
             watch.stop()
+    if signals:
+        raise typer.Exit(128 + signals[0])
 
 
-def _show(watch: Watch, console: Console, keyboard: int, wake_end: int) -> None:
-    """Until somebody ends it, or the terminal is gone."""
+def _show(watch: Watch, console: Console, keyboard: int, wake_end: int, signals: list[int]) -> None:
+    """Until somebody ends it, there is a signal, or the terminal is gone."""
     from rich.live import Live
 
     from yeoul.cli.top.keys import raw_keys, read_keys
@@ -65,7 +76,7 @@ def _show(watch: Watch, console: Console, keyboard: int, wake_end: int) -> None:
 
     show = Show(watch, console)
     with raw_keys(keyboard), Live(show.render(), console=console, screen=True, auto_refresh=False) as live:
-        while True:
+        while not signals:
             ready, _, _ = select.select([keyboard, wake_end], [], [], _LONGEST_PAUSE_SECONDS)
             if wake_end in ready:
                 os.read(wake_end, 4096)
@@ -77,7 +88,5 @@ def _show(watch: Watch, console: Console, keyboard: int, wake_end: int) -> None:
 
 
 def _wake(waking_end: int) -> None:
-    try:
+    with contextlib.suppress(BlockingIOError):  # it is full of such, so somebody is awake
         os.write(waking_end, b"\0")
-    except BlockingIOError:
-        time.sleep(0)  # it is awake

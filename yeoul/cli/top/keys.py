@@ -35,7 +35,10 @@ def raw_keys(descriptor: int) -> Iterator[None]:
 
 def read_keys(descriptor: int) -> list[str]:
     """The keys that were pressed; empty at the terminal's end."""
-    data = os.read(descriptor, 1024)
+    try:
+        data = os.read(descriptor, 1024)
+    except OSError:  # it was closed
+        return []
     if data.endswith(b"\x1b") and select.select([descriptor], [], [], _ESCAPE_SECONDS)[0]:
         data += os.read(descriptor, 1024)
     return split_keys(data)

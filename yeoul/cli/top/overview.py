@@ -81,10 +81,10 @@ def _about_engine(seen: Seen, width: int, span_minutes: int) -> Text:
 
 
 def _last_incidents(seen: Seen, width: int, now: float) -> list[Text]:
-    """The last one for some minutes, and those that came together with it for one."""
+    """The last one for some minutes, and what came together with it for one; restarts stand beside their processes."""
     incidents = seen.topology.incidents if seen.topology is not None else []
-    new = [one for one in incidents[-_NUM_INCIDENTS:] if now - one.at < _NEW_SECONDS]
-    shown = new or [one for one in incidents[-1:] if now - one.at < _INCIDENT_SECONDS]
+    new = [one for one in incidents if now - one.at < _NEW_SECONDS and one.kind != "restart"]
+    shown = new[-_NUM_INCIDENTS:] or [one for one in incidents[-1:] if now - one.at < _INCIDENT_SECONDS]
     return [about_incident(one, width)[0] for one in shown]
 
 

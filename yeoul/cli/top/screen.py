@@ -12,6 +12,8 @@ from yeoul.cli.top.draw import draw
 from yeoul.cli.top.state import Post, Quit, State, press, settled, wanted
 from yeoul.cli.top.watch import Watch
 
+_PLAIN = str.maketrans("·▸↻…→←↑↓█", "->x~><^v#")  # for a terminal that has no others
+
 
 class Show:
     """Where somebody is, and what that asks of the watch."""
@@ -43,5 +45,5 @@ class Show:
         for line in screen.lines:
             line.no_wrap, line.overflow = True, "crop"
             if is_plain:
-                line.plain = line.plain.encode(encoding, "replace").decode(encoding)
+                line.plain = line.plain.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
         return Group(*screen.lines)
