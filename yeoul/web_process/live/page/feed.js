@@ -37,6 +37,7 @@ class Feed extends EventTarget {
         this.problem = error.message;
       }
       this.#setConnected(false);
+      this.dispatchEvent(new CustomEvent("connection")); // the problem may be another one
       await new Promise((resume) => setTimeout(resume, MILLISECONDS_BETWEEN_TRIES));
     }
     if (this.#abort?.signal === signal) this.#abort = null;

@@ -93,6 +93,7 @@ class Playground {
     turn.stop();
     turn.node.remove();
     this.text.value ||= turn.typed;
+    this.turns.at(-1)?.askForResults();
     this.text.focus();
     this.#update();
   }

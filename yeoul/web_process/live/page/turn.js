@@ -89,7 +89,7 @@ export class Turn {
       this.below.append(this.againButton, element("span", { class: "facts" }, `seed ${this.answer.seed}`));
     }
     if (this.views.length > 1) this.#offerChoice();
-    this.#askForResults();
+    this.askForResults();
   }
 
   #offerChoice() {
@@ -97,7 +97,7 @@ export class Turn {
     this.views.forEach((view, index) => {
       const radio = element("input", { type: "radio", name, id: newId("field"), checked: index === this.chosen, onchange: () => {
         this.chosen = index;
-        this.#askForResults();
+        this.askForResults();
         this.onChange();
       } });
       view.node.append(element("p", { class: "tick" }, radio, element("label", { for: radio.id }, "Go on with this one")));
@@ -105,8 +105,9 @@ export class Turn {
   }
 
   // Where the sample calls tools, somebody has to say what they gave.
-  #askForResults() {
+  askForResults() {
     this.results?.remove();
+    if (this.answer === null || this.isRunning) return;
     const { calls } = this.answer.choices[this.chosen];
     if (!calls.length) return;
     const inputs = calls.map((call) => element("textarea", { rows: 2, class: "code", "data-id": call.id }));
