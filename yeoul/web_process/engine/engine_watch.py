@@ -79,9 +79,6 @@ class EngineWatch:
         start = self._last_asked = time.monotonic()
         limit = max(self._limit_seconds, 2 * self._limit_seconds - self._silence())
         self.is_asking = self._silence() > self._limit_seconds
-        if self.is_asking:
-            words = f"has said nothing for {self._silence():.1f} s, and is asked for a sign of life"
-            self._recovery.incidents.note("EngineCore", "stall", words, self._silence())
         asking = asyncio.create_task(self._recovery.take_stock(self._engine), name="take_stock")
         try:
             with contextlib.suppress(RequestFailedError, ProcessDeadError, UnavailableError):  # it died meanwhile
@@ -94,14 +91,26 @@ class EngineWatch:
             asking.cancel()
             self.is_asking = False
 
+    def _note_stall(self) -> None:
+        words = f"has said nothing for {self._silence():.1f} s, and gives no sign of life when it is asked"
+        self._recovery.incidents.note("EngineCore", "stall", words, self._silence())
+
     async def _is_answered(self, asking: asyncio.Task[None], limit_seconds: float) -> bool:
         """Whether the answer comes in time; after a suspension of this process the limit begins anew."""
-        rest = limit_seconds
+        rest, is_told = limit_seconds, False
         while rest > 0 and not asking.done():
             start, piece = time.monotonic(), min(_LOOK_SECONDS, rest)
             await asyncio.wait((asking,), timeout=piece)
             seconds = time.monotonic() - start
-            rest = limit_seconds if seconds > piece + _FROZEN_SECONDS else rest - seconds
+            if seconds > piece + _FROZEN_SECONDS:
+                rest = limit_seconds
+                continue
+            rest -= seconds
+            if self.is_asking and not asking.done() and not is_told:
+                is_told = True
+                self._note_stall()
+        if is_told and asking.done():
+            self._recovery.incidents.note("EngineCore", "recovery", "gives a sign of life again")
         try:
             return asking.done() and asking.result() is None
         except TimeoutError:

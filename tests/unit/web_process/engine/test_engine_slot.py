@@ -138,3 +138,27 @@ def test_time_in_which_this_process_was_suspended_is_not_the_engines_silence(mon
         assert await read(stream) == "hello world"
 
     run(scene)
+
+
+def test_an_engine_that_answers_late_has_stalled_and_goes_on(monkeypatch):
+    monkeypatch.setattr(engine_watch, "_LOOK_SECONDS", 0.01)
+
+    async def scene(engine: FakeEngine) -> None:
+        slot, answer = engine.llm.slot, asyncio.Event()
+        assert slot is not None
+        watch = engine_watch.EngineWatch(engine.client, slot.recovery, lambda: 0.0, TimeSettings())
+        watch.is_asking = True
+
+        async def ask() -> None:
+            await answer.wait()
+
+        def kinds() -> list[str]:
+            return [incident.kind for incident in slot.recovery.incidents.last]
+
+        answering = asyncio.create_task(watch._is_answered(asyncio.create_task(ask()), 1000.0))
+        await until(lambda: kinds() == ["stall"])
+        answer.set()
+        assert await answering
+        assert kinds() == ["stall", "recovery"]
+
+    run(scene)
