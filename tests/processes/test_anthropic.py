@@ -280,6 +280,36 @@ def test_a_client_that_repeats_gets_its_answer_from_a_server_that_is_starting():
         assert client.messages.create(**ask(server, max_tokens=3)).usage.output_tokens == 3
 
 
+def test_models_are_listed_in_pages_and_told_one_by_one(server):
+    with client_of(server) as client:
+        page = client.models.list(limit=1)
+        assert ([model.id for model in page.data], page.has_more, page.last_id) == (["claude-like"], True, "claude-like")
+        assert [model.id for model in client.models.list(limit=1)] == ["claude-like", "fake"], "from page to page"
+        assert [model.id for model in client.models.list(before_id="fake")] == ["claude-like"]
+        everything = client.models.list()
+        assert (everything.has_more, everything.first_id, everything.last_id) == (False, "claude-like", "fake")
+        model = client.models.retrieve("fake")
+        assert (model.type, model.display_name, model.lifecycle) == ("model", "fake", "active")
+        assert abs(model.created_at.timestamp() - time.time()) < 24 * 3600
+        assert model.max_input_tokens == httpx.get(f"{server.url}/v1/models").json()["data"][0]["max_model_len"]
+        type(model).model_validate(model.model_dump(), strict=False)
+        for answer in (page, everything):
+            assert "object" not in answer.model_dump()
+        for attempt, kind in (
+            (lambda: client.models.retrieve("nothing"), anthropic.NotFoundError),
+            (lambda: client.models.list(after_id="nothing"), anthropic.NotFoundError),
+            (lambda: client.models.list(after_id="fake", before_id="fake"), anthropic.BadRequestError),
+            (lambda: client.models.list(limit=0), anthropic.BadRequestError),
+            (lambda: client.models.list(limit="x"), anthropic.BadRequestError),
+        ):
+            with pytest.raises(kind) as caught:
+                attempt()
+            assert caught.value.body["type"] == "error"  # type: ignore[index]
+            assert caught.value.request_id
+        assert httpx.get(f"{server.url}/v1/modelsx", headers={"anthropic-version": "x"}).status_code == 404
+        assert httpx.get(f"{server.url}/models", headers={"anthropic-version": "x"}).json()["first_id"] == "claude-like"
+
+
 def test_keys_are_known_in_both_headers():
     with RunningServer("--api-key", "first", "--api-key", "second") as server:
         with client_of(server, api_key="second") as client:

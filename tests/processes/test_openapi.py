@@ -45,14 +45,15 @@ BODIES = [
     "/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/api/pull",
 ]  # fmt: skip
 ALONE = [
-    "/v1/models", "/v1/models/{name}", "/health", "/ready", "/health/generate", "/version", "/metrics",
+    "/v1/models", "/v1/models/{name}", "/anthropic/v1/models/{name}",
+    "/health", "/ready", "/health/generate", "/version", "/metrics",
     "/ping", "/live", "/load", "/v1/loads", "/server_info", "/model_info", "/tokenizer_info",
     "/get_load", "/get_server_info", "/get_model_info", "/", "/api/version", "/api/tags", "/api/ps", "/topology",
 ]  # fmt: skip
 LISTS = ["/v1/files", "/v1/batches"]
 ENDLESS = ["/debug/events"]  # judged by tests/unit/web_process/live/test_event_feed.py
 LOGIN = "/login"
-SHOWN = ["/debug/log", "/debug/requests"]
+SHOWN = ["/debug/log", "/debug/requests", "/anthropic/v1/models"]
 KEPT = {
     "/page/{name}": {"GET"},
     "/debug/requests/{name}": {"GET"},

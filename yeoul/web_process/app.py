@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 from yeoul import __version__
 from yeoul.web_process.anthropic.errors import AnthropicRequests
 from yeoul.web_process.anthropic.routes.messages import messages_router
+from yeoul.web_process.anthropic.routes.models import models_router as anthropic_models_router
 from yeoul.web_process.http.authentication import Authentication
 from yeoul.web_process.http.bare_paths import BarePaths
 from yeoul.web_process.http.body_reader import IgnoredFieldsHeader
@@ -47,6 +48,7 @@ _ROUTERS = (
     batches_router,
     scores_router,
     models_router,
+    anthropic_models_router,
     tokenize_router,
     render_router,
     load_router,

@@ -1,4 +1,4 @@
-"""Errors as Anthropic's API spells them, and the id that its answers carry; knows no route."""
+"""Which requests are Anthropic's, errors as its API spells them, and the id that its answers carry; knows no route."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from yeoul.errors import PromptTooLongError, UserError, YeoulError
 
 BEGINNING = "/v1/messages"
 """Of the paths below which all of this holds."""
+
+MODELS = "/anthropic/v1/models"
+"""Where its clients are led that ask for models under the path that they have in common with OpenAI's."""
+
+_COMMON = "/v1/models"
+_VERSION = b"anthropic-version"
 
 _KINDS = {
     http.HTTPStatus.UNAUTHORIZED: "authentication_error",
@@ -43,14 +49,20 @@ def anthropic_error(error: YeoulError, request_id: str = "") -> dict[str, Any]:
 
 
 class AnthropicRequests:
-    """ASGI middleware: sends a request's id (see ``RequestIds``) as ``request-id``, too, and gives errors their shape."""
+    """ASGI middleware: sends a request's id (see ``RequestIds``) as ``request-id``, too, and gives errors their shape.
+
+    Who asks for models and says which version of Anthropic's API it speaks is led to its own routes.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on."""
-        if scope["type"] != "http" or not scope["path"].startswith(BEGINNING):
+        if scope["type"] == "http" and _asks_for_models(scope):
+            scope["path"] = MODELS + scope["path"].removeprefix(_COMMON)
+            scope["raw_path"] = MODELS.encode() + scope["raw_path"].removeprefix(_COMMON.encode())
+        if scope["type"] != "http" or not scope["path"].startswith((BEGINNING, MODELS)):
             await self._app(scope, receive, send)
             return
         state = scope["state"]  # whose id may still change, when the body is read
@@ -62,3 +74,7 @@ class AnthropicRequests:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
+
+
+def _asks_for_models(scope: Scope) -> bool:
+    return f"{scope['path']}/".startswith(f"{_COMMON}/") and any(name == _VERSION for name, _ in scope["headers"])
