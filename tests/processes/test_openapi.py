@@ -41,7 +41,8 @@ CHECKS = [
 BODIES = [
     "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize",
     "/v1/responses", "/v1/responses/input_tokens", "/v1/conversations", "/v1/messages", "/v1/messages/count_tokens",
-    "/v1/chat/completions/render", "/v1/completions/render", "/apply-template", "/v1/score", "/v1/rerank", "/v2/rerank",
+    "/v1/chat/completions/render", "/v1/completions/render", "/v1/chat/completions/input_tokens", "/apply-template",
+    "/v1/score", "/v1/rerank", "/v2/rerank",
     "/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/api/pull",
 ]  # fmt: skip
 ALONE = [
@@ -74,7 +75,8 @@ KEPT = {
 FEW, MANY = 25, pytest.param(3000, marks=[pytest.mark.fuzz, pytest.mark.timeout(3600)])
 # These read the body of another route, or nearly so.
 ALIKE = {
-    "/v1/responses/input_tokens", "/v1/messages/count_tokens", "/v1/chat/completions/render", "/v1/completions/render",
+    "/v1/responses/input_tokens", "/v1/messages/count_tokens", "/v1/chat/completions/input_tokens",
+    "/v1/chat/completions/render", "/v1/completions/render",
     "/apply-template", "/v2/rerank", "/api/embed",
 }  # fmt: skip
 SHOTS_AT_BODIES = [(path, 8 if path in ALIKE else FEW) for path in BODIES] + [

@@ -245,6 +245,7 @@ def test_vectors_scores_tokens_and_what_supervisors_ask():
             ("/tokenize", {"messages": HI}),
             ("/detokenize", {"tokens": [104, 105]}),
             ("/v1/chat/completions/render", {"messages": HI}),
+            ("/v1/chat/completions/input_tokens", {"messages": HI}),
             ("/v1/completions/render", {"prompt": ["a", "b"], "temperature": 0.5}),
             ("/apply-template", {"messages": HI}),
         ]

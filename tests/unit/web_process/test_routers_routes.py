@@ -114,11 +114,13 @@ def test_a_rendered_request_has_the_tokens_that_it_would_be_computed_with(lastin
         assert entry["token_ids"] == [ord("e"), ord("f")]
         text = (await server.http.post("/apply-template", json={"messages": HI})).json()
         assert text == {"prompt": "[user] hi\n[assistant]"}
+        counted = (await server.http.post("/v1/chat/completions/input_tokens", json={"messages": HI})).json()
+        assert counted == {"object": "response.input_tokens", "input_tokens": len(rendered["token_ids"])}
 
     lasting.play(scene)
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions/render", "/apply-template"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions/render", "/v1/chat/completions/input_tokens", "/apply-template"])
 def test_what_would_be_refused_is_not_rendered(lasting, path):
     async def scene(server: FakeServer) -> None:
         wrong: list[dict[str, Any]] = [

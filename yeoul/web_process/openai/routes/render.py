@@ -1,6 +1,7 @@
 """What a request would make the model read, without asking it: routers count on it for whose cache has a prompt.
 
-``POST /v1/chat/completions/render`` and ``/v1/completions/render`` (vLLM's) and ``/apply-template`` (llama.cpp's).
+``POST /v1/chat/completions/render`` and ``/v1/completions/render`` (vLLM's), ``/v1/chat/completions/input_tokens`` and
+``/apply-template`` (llama.cpp's).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of, array_of, body_of
 from yeoul.web_process.http.writing import encode_list, json_response, write_apart
 from yeoul.web_process.openai.json_writing import encode_json
-from yeoul.web_process.openai.schemas.answers import PromptOfChat, RenderedPrompt
+from yeoul.web_process.openai.schemas.answers import InputTokens, PromptOfChat, RenderedPrompt
 from yeoul.web_process.openai.schemas.chat import ChatRequest
 from yeoul.web_process.openai.schemas.completions import CompletionRequest
 from yeoul.web_process.server_context import ServerContext
@@ -42,6 +43,16 @@ def render_router(context: ServerContext) -> APIRouter:
         with named_as(conversation.field):
             token_ids = check_token_ids(conversation.frame.cut(read, conversation.sampling, llm.limits), llm.limits)
         return await _answer([token_ids], model.name, conversation.sampling, terms, is_list=False)
+
+    @router.post("/v1/chat/completions/input_tokens", responses=answers_of(InputTokens), openapi_extra=body_of(ChatRequest))
+    async def count_tokens(request: Request) -> Response:
+        """How many tokens the prompt of a chat has, however many there may be."""
+        body = await context.bodies.read(request, ChatRequest)
+        model = context.find_model(body.model)
+        conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
+        token_ids, unread = await read_chat(model, conversation, context.terms(caller_of(request), body, model))
+        request.state.unknown_fields.note(*body.without_effect(unread))
+        return json_response(encode_json(InputTokens(input_tokens=len(token_ids))))
 
     @router.post("/v1/completions/render", responses=answers_of(_LIST), openapi_extra=body_of(CompletionRequest))
     async def render_completion(request: Request) -> Response:

@@ -147,6 +147,13 @@ class Models(msgspec.Struct, kw_only=True):
     data: Annotated[list[Model], says("The names, the first one first.")]
 
 
+class InputTokens(msgspec.Struct, kw_only=True):
+    """How long the prompt of a chat would be."""
+
+    object: Annotated[Literal["response.input_tokens"], says("What this is.")] = "response.input_tokens"
+    input_tokens: Annotated[Count, says("Its tokens.")]
+
+
 class Tokens(msgspec.Struct, kw_only=True):
     """The tokens of a text."""
 
