@@ -26,11 +26,11 @@ _PLACES: dict[str, Any] = {
 _NAMES = frozenset({"model", "reasoning_effort", "service_tier", "truncation", "encoding_format"})
 """Fields whose values are names, not texts."""
 _BY_CLIENT = {
-    "/v1/chat/completions": "client.chat.completions.create",
-    "/v1/completions": "client.completions.create",
-    "/v1/responses": "client.responses.create",
+    "/v1/chat/completions": ("client.chat.completions.create", {"model", "messages", "max_tokens", "seed", "stream"}),
+    "/v1/completions": ("client.completions.create", {"model", "prompt", "max_tokens", "seed", "stream"}),
+    "/v1/responses": ("client.responses.create", {"model", "input", "max_output_tokens", "stream"}),
 }
-_OF_CLIENT = frozenset({"model", "messages", "prompt", "input", "max_tokens", "temperature", "top_p", "seed", "stream"})
+"""What OpenAI's client calls them, and some of the fields that it knows there; all others go into ``extra_body``."""
 
 
 def body_of(request: LoggedRequest) -> tuple[str, list[str]]:
@@ -97,10 +97,11 @@ def python_of(route: str, body: str, base_url: str, *, needs_key: bool) -> str:
     if route not in _BY_CLIENT:
         headers = f', headers={{"authorization": "Bearer " + {key}}}' if needs_key else ""
         return f"{modules}import httpx\nprint(httpx.post({base_url + route!r}, json={fields!r}{headers}, timeout=None).text)"
-    known = {name: value for name, value in fields.items() if name in _OF_CLIENT}
-    more = {name: value for name, value in fields.items() if name not in _OF_CLIENT}
+    method, names = _BY_CLIENT[route]
+    known = {name: value for name, value in fields.items() if name in names}
+    more = {name: value for name, value in fields.items() if name not in names}
     arguments = [f"{name}={value!r}" for name, value in known.items()]
     arguments += [f"extra_body={more!r}"] if more else []
-    call = f"{_BY_CLIENT[route]}({', '.join(arguments)})"
+    call = f"{method}({', '.join(arguments)})"
     printing = f"for event in {call}:\n    print(event)" if fields.get("stream") is True else f"print({call})"
     return f"{modules}import openai\nclient = openai.OpenAI(base_url={base_url + '/v1'!r}, api_key={key})\n{printing}"
