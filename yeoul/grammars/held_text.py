@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
 from yeoul.errors import InvalidRequestError
@@ -27,7 +28,7 @@ _TOKENS = re.compile(
     | (?P<end>%(?:ignore|llguidance|override|declare|json|regex|lark)|@[\w\-]+|<[^<>\s]+>)
     | (?P<word>[!?_]*[A-Za-z][\w\-]*)
     | (?P<number>[+-]?\d+)
-    | (?P<line>(?:\r?\n)+[ \t]*)
+    | (?P<line>\r?\n(?:\s|(?:\#|//)[^\n]*\n)*)
     | (?P<mark>.)
     """,
     re.VERBOSE,
@@ -112,10 +113,12 @@ class HeldText:
 
     def _is_recursive(self) -> bool:
         """Whether a rule leads back to itself."""
-        uses = {name: {text for kind, text in body if kind == "word"} for name, body in self._definitions}
-        while leaves := {name for name, used in uses.items() if not used & uses.keys()}:
-            uses = {name: used for name, used in uses.items() if name not in leaves}
-        return bool(uses)
+        rules = TopologicalSorter({name: {text for kind, text in body if kind == "word"} for name, body in self._definitions})
+        try:
+            rules.prepare()
+        except CycleError:
+            return True
+        return False
 
     def _as_one(self, *, is_quoted: bool) -> str:
         """The name of the terminal."""
@@ -191,8 +194,9 @@ def _definitions(tokens: list[LarkToken]) -> Iterator[tuple[str, list[LarkToken]
 
 def _is_over(tokens: list[LarkToken], place: int) -> bool:
     """Whether a line that begins there goes on with nothing of the line before."""
-    following = next((token for token in tokens[place:] if token.kind not in ("line", "skip")), None)
-    return following is None or following.kind in ("word", "end")
+    while place < len(tokens) and tokens[place].kind in ("line", "skip"):
+        place += 1
+    return place == len(tokens) or tokens[place].kind in ("word", "end")
 
 
 def _tokens(definition: str) -> Iterator[LarkToken]:
@@ -214,6 +218,8 @@ def _tokens(definition: str) -> Iterator[LarkToken]:
                 yield LarkToken("regex", f"(?{found['flags']}:{pattern})" if found["flags"] else pattern)
             case "end" if text != "%ignore":
                 raise InvalidRequestError(f"{text[:40]} stands for no text that a call could be held to; leave it out")
+            case "mark" if text in '"/':
+                raise InvalidRequestError(f"the string or expression at {found.start()} has no end")
             case "mark" if text == "=" or (text == "~" and not _COUNT.match(found.string, found.end())):
                 raise InvalidRequestError(f"{text!r} cannot be held in a call; leave it out")
             case _:
