@@ -115,7 +115,7 @@ def test_an_answer_that_is_too_long_loses_its_oldest_lines():
     _kept.extend(KeptLine(at, "INFO", "x" * 1000) for at in range(500))
     payload = Respondent("Me")(ENCODE(LogQuestion("Me")))
     assert MAX_ANSWER_BYTES // 2 < len(payload) <= MAX_ANSWER_BYTES
-    assert msgspec.msgpack.decode(payload, type=Answer).lines[-1].at == 499
+    assert msgspec.msgpack.decode(payload, type=LogAnswer).lines[-1].at == 499
 
 
 @pytest.mark.usefixtures("_no_lines")
