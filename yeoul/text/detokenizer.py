@@ -19,7 +19,8 @@ class IncrementalDetokenizer:
 
     Held back are the bytes of an unfinished character and the beginning of a possible stop string. ``stop_reason`` is the
     stop string that ended the answer; tokens after it are dropped, and ``num_tokens_used`` counts those up to it.
-    A detokenizer is rebuilt by pushing the tokens received so far into a new one.
+    A detokenizer is rebuilt by pushing the tokens received so far into a new one. ``has_marks`` says whether ``take_marks``
+    may have anything to tell.
 
     Args:
         tokenizer: gives the bytes of each token.
@@ -46,13 +47,9 @@ class IncrementalDetokenizer:
         self._unfinished = self._unfinished_bytes(prompt_token_ids)
         self.num_tokens_used = 0
         self._marked = marked or {}
+        self.has_marks = bool(self._marked)
         self._num_decoded = self._num_taken = 0
         self._places: list[int] = []
-
-    @property
-    def has_marks(self) -> bool:
-        """Whether ``take_marks`` has anything to tell."""
-        return bool(self._marked)
 
     @property
     def stop_reason(self) -> str | None:

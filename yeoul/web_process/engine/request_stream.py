@@ -108,11 +108,13 @@ class RequestStream:
             StopAsyncIteration: every choice has ended.
             YeoulError: the request failed.
         """
-        if not self._is_ready and not await self._wait():
+        if not (self._ready or self._apart) and not await self._wait():
             return []
-        batch = [*self._apart, *map(self._pending.pop, self._ready)]
-        self._apart.clear()
+        batch = list(map(self._pending.pop, self._ready))
         self._ready.clear()
+        if self._apart:
+            batch = [*self._apart, *batch]
+            self._apart.clear()
         return batch
 
     async def collect(self) -> list[GenerationOutput]:
@@ -140,13 +142,9 @@ class RequestStream:
         del self._ready[key]
         return self._pending.pop(key)
 
-    @property
-    def _is_ready(self) -> bool:
-        return bool(self._ready or self._apart)
-
     async def _wait(self) -> bool:
         """True once something is ready, False after a poke."""
-        while not self._is_ready:
+        while not (self._ready or self._apart):
             if self.error is not None:
                 raise self.error
             if self._num_open_choices <= 0 or self._is_closed:

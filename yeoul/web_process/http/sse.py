@@ -113,6 +113,8 @@ class EventStream(Response):
                 self._is_quiet = False
             if is_long(batch, self._format.work_a_character):
                 payload = await write_apart(functools.partial(_join_events, events, batch))
+            elif len(batch) == 1:
+                payload = events(batch[0])
             else:
                 payload = _join_events(events, batch) if batch else self._format.keep_alive
             if self._has_begun:

@@ -24,9 +24,9 @@ _thread = ThreadPoolExecutor(1, "large_answers", lambda: setthreadtitle("large_a
 
 def is_long(outputs: Sequence[GenerationOutput], work_a_character: int) -> bool:
     """Whether writing these would hold the event loop for long; see ``AnswerFormat.work_a_character``."""
-    work = sum(
-        len(output.logprobs) + len(output.prompt_logprobs) + (work_a_character * len(output.text) >> 14) for output in outputs
-    )
+    work = 0
+    for output in outputs:
+        work += len(output.logprobs) + len(output.prompt_logprobs) + (work_a_character * len(output.text) >> 14)
     return work > _MAX_NUM_POSITIONS_ON_LOOP
 
 

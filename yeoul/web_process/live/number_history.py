@@ -1,14 +1,17 @@
 """NumberHistory: what was done in each of the last seconds, for plots; knows no route and no Prometheus.
 
 Counts when something happens, and nothing while nothing does: a second in which nobody asked for anything is made up when
-somebody looks.
+somebody looks. Times from token to token are counted in classes a tenth apart, since there may be as many as tokens.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Annotated
 
 import msgspec
@@ -19,6 +22,9 @@ from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.http.openapi import Count, UnixTime, says
 
 NUM_SECONDS = 900
+
+_GAP_RATIO = 1.1
+_GAP_SECONDS = tuple(1e-5 * _GAP_RATIO**number for number in range(190))  # to ten minutes
 
 _Seconds = Annotated[float | None, says("In seconds; null where there was none.")]
 
@@ -55,7 +61,7 @@ class _Second:
     def __init__(self, at: int) -> None:
         self.at = at
         self.first_tokens: list[float] = []
-        self.gaps: list[float] = []
+        self.gaps = [0] * (len(_GAP_SECONDS) + 1)
         self.num_steps = 0
         self.computing_seconds = 0.0
 
@@ -75,12 +81,8 @@ class NumberHistory(RequestObserver):
         self._second().first_tokens.append(seconds_since_arrival)
 
     def next_tokens(self, who: Requester, num_tokens: int, seconds_since_last: float) -> None:
-        """See ``RequestObserver``; tokens that came together share the time."""
-        gaps = self._second().gaps
-        if num_tokens == 1:
-            gaps.append(seconds_since_last)
-        else:
-            gaps.extend([seconds_since_last / num_tokens] * num_tokens)
+        """See ``RequestObserver``; tokens that came together share the time. Their step was told before, in this second."""
+        self._open.gaps[bisect_left(_GAP_SECONDS, seconds_since_last / num_tokens)] += num_tokens
 
     def stepped(self, message: StepOutputs) -> None:
         """See ``RequestObserver``."""
@@ -129,8 +131,8 @@ class NumberHistory(RequestObserver):
                     computing_seconds=round(ended.computing_seconds, 6),
                     ttft_p50=_percentile(ended.first_tokens, 0.5),
                     ttft_p99=_percentile(ended.first_tokens, 0.99),
-                    gap_p50=_percentile(ended.gaps, 0.5),
-                    gap_p99=_percentile(ended.gaps, 0.99),
+                    gap_p50=_gap(ended.gaps, 0.5),
+                    gap_p99=_gap(ended.gaps, 0.99),
                 )
             )
         self._counted, self._open = present, _Second(now)
@@ -146,3 +148,12 @@ def _percentile(values: Sequence[float], share: float) -> float | None:
         return None
     ordered = sorted(values)
     return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 6)
+
+
+def _gap(counts: Sequence[int], share: float) -> float | None:
+    """The middle of the class that the gap at this place of all is in; within a twentieth of it."""
+    running = list(accumulate(counts))
+    if not running[-1]:
+        return None
+    place = bisect_left(running, min(running[-1], int(running[-1] * share) + 1))
+    return round(_GAP_SECONDS[min(place, len(_GAP_SECONDS) - 1)] / math.sqrt(_GAP_RATIO), 6)

@@ -137,10 +137,9 @@ class AnswerFormat(abc.ABC):
         return b',"token_ids":%b' % encode_json(output.token_ids) if self._has_token_ids else b""
 
     def _leave_out(self, output: GenerationOutput) -> None:
-        """Of an answer of no tokens the one that was made, see ``SamplingFields.sampling_params``."""
-        if self._writes_nothing:
-            output.text, output.marks, output.token_ids, output.logprobs = "", [], [], []
-            output.num_output_tokens, output.finish_reason, output.stop_reason = 0, "length", None
+        """Of an answer of no tokens (``_writes_nothing``) the one that was made, see ``SamplingFields.sampling_params``."""
+        output.text, output.marks, output.token_ids, output.logprobs = "", [], [], []
+        output.num_output_tokens, output.finish_reason, output.stop_reason = 0, "length", None
 
     def _name(self, token_id: int) -> str:
         """How a token is called beside its log probability: its text, or ``token_id:123`` where the request wants that."""
@@ -169,7 +168,8 @@ class AnswerFormat(abc.ABC):
         choices = []
         about = b""
         for output in outputs:
-            self._leave_out(output)
+            if self._writes_nothing:
+                self._leave_out(output)
             choices.append(self._choice(output))
             self._usage.add(output)
             about = about or self._about_answer(output)

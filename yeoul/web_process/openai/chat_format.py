@@ -52,7 +52,8 @@ class ChatFormat(AnswerFormat):
         """
         index = output.choice_index
         events = b""
-        self._leave_out(output)
+        if self._writes_nothing:
+            self._leave_out(output)
         if self._usage.is_wanted:
             self._usage.add(output)
         tail = self._usage.tail()

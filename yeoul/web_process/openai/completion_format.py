@@ -38,8 +38,9 @@ class CompletionFormat(AnswerFormat):
         What the request wants to know of the prompt comes with the first.
         """
         index = output.prompt_index * self._stream.sampling.n + output.choice_index
-        self._leave_out(output)
-        token_ids = self._token_ids(output)
+        if self._writes_nothing:
+            self._leave_out(output)
+        token_ids = self._token_ids(output) if self._has_token_ids else b""
         beginning = self._beginnings.get(index)
         if beginning is None:
             start = b'data: %b"choices":[{"index":%d,' % (self._head, index)

@@ -49,7 +49,16 @@ def test_a_second_has_what_happened_in_it(history: NumberHistory, clock: Clock):
     assert (point.num_prompt_tokens, point.num_output_tokens) == (40, 7)
     assert (point.num_steps, point.computing_seconds) == (2, 0.5)
     assert (point.ttft_p50, point.ttft_p99) == (0.75, 0.75)
-    assert (point.gap_p50, point.gap_p99) == (0.1, 0.5)
+    assert point.gap_p50 == pytest.approx(0.1, rel=0.05)
+    assert point.gap_p99 == pytest.approx(0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("gap", [1e-6, 0.0, 3.3e-5, 0.0123, 1.0, 500.0, 1e6])
+def test_a_time_from_token_to_token_is_known_within_a_twentieth(history: NumberHistory, clock: Clock, gap: float):
+    history.next_tokens(WHO, 3, 3 * gap)
+    clock.now += 1
+    (point,) = history.since(0)
+    assert point.gap_p50 == point.gap_p99 == pytest.approx(min(max(gap, 1e-5), 665.0), rel=0.05)
 
 
 def test_what_was_told_is_not_told_again(history: NumberHistory, clock: Clock):
