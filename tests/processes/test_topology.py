@@ -128,6 +128,6 @@ def test_a_stopped_engine_core_is_seen_from_outside(server: RunningServer) -> No
 
 def test_the_printed_diagram_is_the_documented_one_box_by_box(server: RunningServer) -> None:
     """But for the runner's name, which is the fake one's here; ``tests/e2e`` has a real one."""
-    look_until(server, lambda one: one.is_ready)
+    look_until(server, lambda one: one.is_ready and all(process.parts for process in one.processes))  # EngineCore tells again
     done = subprocess.run([YEOUL, "topology", server.url, "--mermaid"], capture_output=True, text=True, check=True)
     assert read_boxes(done.stdout.replace("FakeModelRunner", "GPUModelRunner")) == documented_boxes()
