@@ -3,6 +3,7 @@
 # make test-long  runs the long matrices: every kill, every size, the wheel in an environment of its own
 # make wheel   builds what people install into dist/
 # make agents    runs real agents, clients, routers and a browser from npm and PyPI on servers (skipped where there are none)
+# make agents-long  the same, and load clients that are large to install
 # make sanitize  builds the native parts with ASan and UBSan and runs their tests
 # make fuzz     sends thousands of made-up requests to a running server
 # make oracle  compares with transformers on every model and schedule (an hour)
@@ -25,7 +26,7 @@ SANITIZED_TESTS := tests/unit/kernels tests/unit/models/test_same_answer.py test
 SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CC) -print-file-name=lib$(name).so))" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 
-.PHONY: install install-dev serve check test test-computing test-waiting test-long wheel oracle chaos fuzz agents sanitize fix clean
+.PHONY: install install-dev serve check test test-computing test-waiting test-long wheel oracle chaos fuzz agents agents-long sanitize fix clean
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
@@ -66,7 +67,7 @@ test-waiting:
 	$(BIN)/pytest -q tests $(addprefix --ignore ,$(COMPUTING))
 
 test-long: install-dev
-	$(BIN)/pytest -q -m "long and not chaos and not fuzz and not oracle" tests
+	$(BIN)/pytest -q -m "long and not chaos and not fuzz and not oracle and not agents" tests
 
 wheel: install-dev
 	$(BIN)/python -m build --outdir dist .
@@ -81,6 +82,9 @@ fuzz: install-dev
 	$(BIN)/pytest -q -m "fuzz or long or not fuzz" tests/processes/test_openapi.py
 
 agents: install-dev
+	$(BIN)/pytest -q -s -m "agents and not long" tests/agents tests/suites tests/browser
+
+agents-long: install-dev
 	$(BIN)/pytest -q -s -m agents tests/agents tests/suites tests/browser
 
 # An environment of its own that shares the packages of the ordinary one; an import takes libraries from the environment.

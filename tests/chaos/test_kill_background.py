@@ -43,7 +43,9 @@ CELLS = [
             [victim],
             how,
             id=f"{victim} of {size}, {phase}, {how}",
-            marks=pytest.mark.long if how == "SIGKILL" else pytest.mark.chaos,
+            marks=pytest.mark.long
+            if size == 2 and how == "SIGKILL" and phase in ("prefill", "decode")
+            else pytest.mark.chaos,
         )
         for size, victims in VICTIMS.items()
         for victim in (*victims, WEB)

@@ -14,7 +14,7 @@ from tests.running_server import RunningServer
 from yeoul.config.settings import ModelSettings
 from yeoul.model_files.resolve import resolve_model
 
-pytestmark = [pytest.mark.agents, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.agents, pytest.mark.long, pytest.mark.timeout(600)]
 
 MODEL = "smollm2-135m-instruct"
 KINDS = [("chat/completions", "true"), ("completions", "true"), ("completions", "false"), ("responses", "true")]
