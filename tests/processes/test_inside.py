@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -12,9 +11,8 @@ import httpx
 import pytest
 
 from tests.leftovers import nothing_is_left_behind  # noqa: F401
+from tests.processes.streamed_text import streamed_text
 from tests.running_server import RunningServer
-
-BODY = {"model": "fake", "prompt": "river", "max_tokens": 60, "ignore_eos": True, "stream": True, "seed": 3}
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +27,6 @@ def get(server: RunningServer, path: str) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
-
-
-def text_of(server: RunningServer, begun: threading.Event) -> str:
-    text = ""
-    with httpx.stream("POST", f"{server.url}/v1/completions", json=BODY, timeout=60.0) as answer:
-        for line in answer.iter_lines():
-            if line.startswith("data: {"):
-                text += json.loads(line.removeprefix("data: "))["choices"][0]["text"]
-                begun.set()
-    return text
 
 
 def test_every_process_says_where_its_threads_are(server):
@@ -81,9 +69,9 @@ def test_a_process_that_a_signal_has_stopped_is_said_to_be(server):
 
 @pytest.mark.parametrize("process", ["Worker_1", pytest.param("EngineCore", marks=pytest.mark.long)])
 def test_a_stream_goes_on_to_the_same_end_when_a_process_is_killed_by_a_request(server, process):
-    expected = text_of(server, threading.Event())
+    expected = streamed_text(server, 60)
     begun, texts = threading.Event(), []
-    reader = threading.Thread(target=lambda: texts.append(text_of(server, begun)))
+    reader = threading.Thread(target=lambda: texts.append(streamed_text(server, 60, begun)))
     reader.start()
     assert begun.wait(20.0)
     pid = server.by_title()[f"yeoul::{process}"]

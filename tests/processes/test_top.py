@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import pty
 import re
@@ -15,15 +14,14 @@ import termios
 import threading
 import time
 
-import httpx
 import pytest
 
 from tests.leftovers import nothing_is_left_behind  # noqa: F401
+from tests.processes.streamed_text import streamed_text
 from tests.running_server import YEOUL, RunningServer, free_port
 
 LIMIT_SECONDS = 60.0
 CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\([A-Z]|\r")
-BODY = {"model": "fake", "prompt": "river", "max_tokens": 120, "ignore_eos": True, "stream": True, "seed": 3}
 
 
 class Terminal:
@@ -79,22 +77,12 @@ class Terminal:
         return bool(data)
 
 
-def text_of(server: RunningServer, begun: threading.Event) -> str:
-    text = ""
-    with httpx.stream("POST", f"{server.url}/v1/completions", json=BODY, timeout=60.0) as answer:
-        for line in answer.iter_lines():
-            if line.startswith("data: {"):
-                text += json.loads(line.removeprefix("data: "))["choices"][0]["text"]
-                begun.set()
-    return text
-
-
 def test_a_worker_is_killed_from_the_terminal_and_the_stream_goes_on():
     with RunningServer("--allow-kill", "--fake-step-seconds", "0.02") as server, Terminal(server.url) as top:
-        expected = text_of(server, threading.Event())
+        expected = streamed_text(server, 120)
         top.until("Worker_0")
         begun, texts = threading.Event(), []
-        reader = threading.Thread(target=lambda: texts.append(text_of(server, begun)))
+        reader = threading.Thread(target=lambda: texts.append(streamed_text(server, 120, begun)))
         reader.start()
         assert begun.wait(LIMIT_SECONDS)
         pid = server.by_title()["yeoul::Worker_0"]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -81,8 +82,9 @@ class Observers(RequestObserver):
     """
 
     def __init__(self, *observers: RequestObserver) -> None:
-        self._all = observers
-        self._timers = [one for one in observers if type(one).next_tokens is not RequestObserver.next_tokens]
+        each = [one._all if isinstance(one, Observers) else (one,) for one in observers]
+        self._all: tuple[RequestObserver, ...] = tuple(itertools.chain.from_iterable(each))
+        self._timers = [one for one in self._all if type(one).next_tokens is not RequestObserver.next_tokens]
 
     def first_token(self, who: Requester, seconds_since_arrival: float) -> None:
         """See ``RequestObserver``."""

@@ -44,7 +44,6 @@ class RequestLog(RequestObserver):
         self._by_engine_id: dict[str, LoggedRequest] = {}
         self._running: dict[LoggedRequest, None] = {}
         self._recent: deque[tuple[str, float]] = deque(maxlen=_NUM_RECENT)
-        self._unwritten: dict[str, LoggedRequest] = {}
         self._decode_seconds: dict[int, float] = {}
         self._last_decodes: list[str] = []
         self._last_end = 0.0
