@@ -19,10 +19,10 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import ScheduledRequest, StepInput, StepResult
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import PLAIN_TERMS
-from yeoul.web_process.live.ended_requests import EndedRequests
-from yeoul.web_process.live.logged_request import LoggedRequest
-from yeoul.web_process.live.recorder import Recorder
-from yeoul.web_process.live.request_log import RequestLog
+from yeoul.web_process.live.requests.ended_requests import EndedRequests
+from yeoul.web_process.live.requests.logged_request import LoggedRequest
+from yeoul.web_process.live.requests.recorder import Recorder
+from yeoul.web_process.live.requests.request_log import RequestLog
 
 NUM_STEPS = 256
 _encode = msgspec.msgpack.Encoder().encode

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.running_server import free_port
-from yeoul.web_process.live.page_files import FOLDER
+from yeoul.web_process.live.page.page_files import FOLDER
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +51,7 @@ def test_the_wheel_holds_the_libraries_and_nothing_to_build_them(built):
     names = zipfile.ZipFile(wheel).namelist()
     assert {"yeoul/transport/libyeoul_ring.so", "yeoul/kernels/libyeoul_kernels.so", "yeoul/py.typed"} <= set(names)
     files = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
-    assert {f"yeoul/web_process/live/page/{name}" for name in files} <= set(names)
+    assert {f"yeoul/web_process/live/page/static/{name}" for name in files} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 
 

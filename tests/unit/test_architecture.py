@@ -66,6 +66,7 @@ WEB_FLOORS = [
     {"engine"}, {"http", "store"}, {"answers"}, {"server_context"}, {"openai", "responses", "ollama", "anthropic"},
     {"batches"}, {"operations", "live"}, {"app"}, {"http_server"}, {"server"},
 ]  # fmt: skip
+LIVE_FLOORS = [{"requests", "topology"}, {"page"}, {"router"}]
 KNOW_NO_HTTP = {"engine", "store", "answers"}
 
 # Outside library -> where it may be imported.
@@ -155,6 +156,19 @@ def test_the_web_process_has_floors():
                 offences.append(f"{path.relative_to(ROOT)}:{line} knows HTTP")
             target = name.removeprefix("yeoul.web_process.").split(".")[0]
             if name.startswith("yeoul.web_process.") and target != room and floor_of[target] >= floor_of[room]:
+                offences.append(f"{path.relative_to(ROOT)}:{line} {room} may not import {target}")
+    assert not offences, "\n".join(offences)
+
+
+def test_rooms_that_show_the_running_system_import_only_what_is_below_them():
+    floor_of = {room: floor for floor, rooms in enumerate(LIVE_FLOORS) for room in rooms}
+    offences = []
+    for path in (PACKAGE / "web_process/live").rglob("*.py"):
+        room = module_of(path).removeprefix("web_process.live.").partition(".")[0]
+        for line, name in imports(path) if room != "__init__" else ():
+            prefix, _, target = name.partition("web_process.live.")
+            target = target.partition(".")[0]
+            if prefix == "yeoul." and target != room and floor_of[target] >= floor_of[room]:
                 offences.append(f"{path.relative_to(ROOT)}:{line} {room} may not import {target}")
     assert not offences, "\n".join(offences)
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from yeoul.web_process.engine.request_observer import Observers
-from yeoul.web_process.live.ended_requests import EndedRequests
-from yeoul.web_process.live.event_feed import EventFeed
-from yeoul.web_process.live.event_routes import event_router
-from yeoul.web_process.live.inside import inside_router
-from yeoul.web_process.live.login_routes import login_router
-from yeoul.web_process.live.number_history import NumberHistory
-from yeoul.web_process.live.page_routes import page_router
-from yeoul.web_process.live.recorder import Recorder
-from yeoul.web_process.live.request_log import RequestLog
-from yeoul.web_process.live.request_routes import request_router
-from yeoul.web_process.live.topology_routes import topology_router
-from yeoul.web_process.live.topology_watch import TopologyWatch
+from yeoul.web_process.live.page.event_feed import EventFeed
+from yeoul.web_process.live.page.event_routes import event_router
+from yeoul.web_process.live.page.login_routes import login_router
+from yeoul.web_process.live.page.number_history import NumberHistory
+from yeoul.web_process.live.page.page_routes import page_router
+from yeoul.web_process.live.requests.ended_requests import EndedRequests
+from yeoul.web_process.live.requests.recorder import Recorder
+from yeoul.web_process.live.requests.request_log import RequestLog
+from yeoul.web_process.live.requests.request_routes import request_router
+from yeoul.web_process.live.topology.inside import inside_router
+from yeoul.web_process.live.topology.topology_routes import topology_router
+from yeoul.web_process.live.topology.topology_watch import TopologyWatch
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.request_history import RequestHistory
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yeoul.web_process.live.causes import CauseWalk
-from yeoul.web_process.live.request_record import CauseSeconds, Outage, RecordedStep, RequestRecord
-from yeoul.web_process.live.request_story import tell
-from yeoul.web_process.live.request_summary import RequestSummary, State
+from yeoul.web_process.live.requests.causes import CauseWalk
+from yeoul.web_process.live.requests.request_record import CauseSeconds, Outage, RecordedStep, RequestRecord
+from yeoul.web_process.live.requests.request_story import tell
+from yeoul.web_process.live.requests.request_summary import RequestSummary, State
 
 ARRIVED = 1000.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from yeoul.web_process.live.engine_clock import EngineClock
+from yeoul.web_process.live.requests.engine_clock import EngineClock
 
 
 def test_the_message_that_took_least_tells_most():

@@ -15,8 +15,8 @@ from tests.unit.web_process.fake_engine_client import FakeEngine, settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul.messages.outputs import WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.web_process.app import build_routes
-from yeoul.web_process.live import event_feed
-from yeoul.web_process.live.event_feed import MAX_NUM_WATCHERS
+from yeoul.web_process.live.page import event_feed
+from yeoul.web_process.live.page.event_feed import MAX_NUM_WATCHERS
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.database import Database
 from yeoul.web_process.store.tables import TABLES

@@ -7,7 +7,7 @@ import pytest
 from yeoul.messages.outputs import StepFacts, StepOutputs
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.request_observer import Requester
-from yeoul.web_process.live.number_history import NUM_SECONDS, NumberHistory
+from yeoul.web_process.live.page.number_history import NUM_SECONDS, NumberHistory
 
 WHO = Requester("r", "m", "")
 

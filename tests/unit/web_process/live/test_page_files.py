@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from yeoul.web_process.live.page_files import FOLDER, FRONT, HEADERS, read_page_files
+from yeoul.web_process.live.page.page_files import FOLDER, FRONT, HEADERS, read_page_files
 
 FILES = read_page_files()
 OURS = {name: file.content.decode() for name, file in FILES.items() if not name.startswith("uplot/")}

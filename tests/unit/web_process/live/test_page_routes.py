@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, LastingServer, serve
-from yeoul.web_process.live.page_files import FRONT, HEADERS, read_page_files
+from yeoul.web_process.live.page.page_files import FRONT, HEADERS, read_page_files
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 

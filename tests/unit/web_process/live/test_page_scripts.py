@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from yeoul.web_process.live.page_files import FOLDER
+from yeoul.web_process.live.page.page_files import FOLDER
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="there is no node here, which runs JavaScript")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
-from yeoul.web_process.live.ended_requests import EndedRequests
+from yeoul.web_process.live.requests.ended_requests import EndedRequests
 
 
 async def story(server: FakeServer, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 
-from yeoul.web_process.live.send_again import curl_of, python_of
+from yeoul.web_process.live.requests.send_again import curl_of, python_of
 
 FIELDS = {"model": "m", "stream": True, "temperature": 0.5, "seed": 7, "top_k": 3}
 

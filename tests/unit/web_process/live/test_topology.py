@@ -15,10 +15,10 @@ from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul.messages.outputs import WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.messages.topology import EngineNow, EngineReport, Link, Part, Process, Thread, Topology
 from yeoul.web_process.engine.incidents import IncidentLog
-from yeoul.web_process.live import topology_watch
-from yeoul.web_process.live.doings import tell_doings
-from yeoul.web_process.live.known_names import KERNEL_NAME_LENGTH, THREADS
-from yeoul.web_process.live.rates import Rates
+from yeoul.web_process.live.topology import topology_watch
+from yeoul.web_process.live.topology.doings import tell_doings
+from yeoul.web_process.live.topology.known_names import KERNEL_NAME_LENGTH, THREADS
+from yeoul.web_process.live.topology.rates import Rates
 
 
 def thread(name: str, tid: int = 5, state: str = "sleeping", cpu_seconds: float = 0.0) -> Thread:

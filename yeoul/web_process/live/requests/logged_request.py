@@ -8,7 +8,7 @@ from __future__ import annotations
 from yeoul.messages.outputs import RequestOutput
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
-from yeoul.web_process.live.request_record import ONE_TOKEN, RecordedStep, Walked
+from yeoul.web_process.live.requests.request_record import ONE_TOKEN, RecordedStep, Walked
 
 
 class LoggedStep:

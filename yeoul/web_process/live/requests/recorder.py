@@ -11,14 +11,14 @@ from collections import deque
 import msgspec
 
 from yeoul.web_process.engine.async_llm import AsyncLLM
-from yeoul.web_process.live.causes import CauseWalk
-from yeoul.web_process.live.logged_request import LoggedRequest
-from yeoul.web_process.live.request_record import Outage, RequestRecord
-from yeoul.web_process.live.request_summary import RequestSummary
-from yeoul.web_process.live.seen_prefixes import SeenPrefixes
-from yeoul.web_process.live.send_again import body_of, whole_body_of
-from yeoul.web_process.live.shown_bodies import ShownBodies
-from yeoul.web_process.live.summarize import state_of_ended, summarize
+from yeoul.web_process.live.requests.causes import CauseWalk
+from yeoul.web_process.live.requests.logged_request import LoggedRequest
+from yeoul.web_process.live.requests.request_record import Outage, RequestRecord
+from yeoul.web_process.live.requests.request_summary import RequestSummary
+from yeoul.web_process.live.requests.seen_prefixes import SeenPrefixes
+from yeoul.web_process.live.requests.send_again import body_of, whole_body_of
+from yeoul.web_process.live.requests.shown_bodies import ShownBodies
+from yeoul.web_process.live.requests.summarize import state_of_ended, summarize
 
 _NUM_OUTAGES = 64
 

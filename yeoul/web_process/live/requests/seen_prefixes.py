@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from yeoul.web_process.live.logged_request import LoggedRequest
+from yeoul.web_process.live.requests.logged_request import LoggedRequest
 
 _MAX_NUM_BLOCKS = 1 << 15  # of all prompts together: the oldest make room
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from yeoul.messages.topology import EngineNow, Process, Thread
-from yeoul.web_process.live.known_names import KERNEL_NAME_LENGTH, THREADS, about_library, main_thread_of, whole_name
+from yeoul.web_process.live.topology.known_names import KERNEL_NAME_LENGTH, THREADS, about_library, main_thread_of, whole_name
 
 
 def tell_doings(processes: Sequence[Process], engine: EngineNow, num_unfinished: int) -> None:

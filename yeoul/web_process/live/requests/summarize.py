@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from yeoul.messages.outputs import FinishReason
-from yeoul.web_process.live.logged_request import LoggedRequest
-from yeoul.web_process.live.request_summary import RequestSummary, State
+from yeoul.web_process.live.requests.logged_request import LoggedRequest
+from yeoul.web_process.live.requests.request_summary import RequestSummary, State
 
 _STATES: dict[FinishReason, State] = {"stop": "finished", "length": "finished", "abort": "aborted", "error": "failed"}
 

@@ -12,10 +12,10 @@ import logging
 import msgspec
 
 from yeoul.errors import UnavailableError
-from yeoul.web_process.live.logged_request import LoggedRequest
-from yeoul.web_process.live.recorder import Recorder
-from yeoul.web_process.live.request_record import RequestRecord
-from yeoul.web_process.live.request_summary import RequestSummary, State
+from yeoul.web_process.live.requests.logged_request import LoggedRequest
+from yeoul.web_process.live.requests.recorder import Recorder
+from yeoul.web_process.live.requests.request_record import RequestRecord
+from yeoul.web_process.live.requests.request_summary import RequestSummary, State
 from yeoul.web_process.store.request_history import EndedRequest, RequestHistory
 
 logger = logging.getLogger(__name__)

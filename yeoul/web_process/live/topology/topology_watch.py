@@ -16,9 +16,9 @@ from yeoul import __version__
 from yeoul.messages.topology import EngineNow, EngineReport, Incident, Link, Process, ProcessState, Task, Thread, Topology
 from yeoul.process_sample import describe_process
 from yeoul.web_process.engine.incidents import IncidentLog
-from yeoul.web_process.live.doings import tell_doings
-from yeoul.web_process.live.known_names import TASKS, WEB_PARTS
-from yeoul.web_process.live.rates import Rates
+from yeoul.web_process.live.topology.doings import tell_doings
+from yeoul.web_process.live.topology.known_names import TASKS, WEB_PARTS
+from yeoul.web_process.live.topology.rates import Rates
 from yeoul.web_process.server_context import ServerContext
 
 _FRESH_SECONDS = 0.5  # an older look is looked again

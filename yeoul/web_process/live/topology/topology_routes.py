@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 
 from yeoul.messages.topology import Topology
 from yeoul.web_process.http.openapi import answers_of
-from yeoul.web_process.live.topology_watch import TopologyWatch
+from yeoul.web_process.live.topology.topology_watch import TopologyWatch
 
 
 def topology_router(watch: TopologyWatch) -> APIRouter:

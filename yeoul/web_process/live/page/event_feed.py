@@ -16,8 +16,8 @@ from yeoul.errors import UnavailableError
 from yeoul.messages.topology import Incident
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.incidents import IncidentLog
-from yeoul.web_process.live.number_history import NumberHistory, NumberPoints
-from yeoul.web_process.live.topology_watch import TopologyWatch
+from yeoul.web_process.live.page.number_history import NumberHistory, NumberPoints
+from yeoul.web_process.live.topology.topology_watch import TopologyWatch
 
 MAX_NUM_WATCHERS = 8
 

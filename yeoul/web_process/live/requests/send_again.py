@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from yeoul.web_process.live.logged_request import LoggedRequest
+from yeoul.web_process.live.requests.logged_request import LoggedRequest
 
 _PLACE = "YOUR PROMPT"
 _PLACES: dict[str, Any] = {

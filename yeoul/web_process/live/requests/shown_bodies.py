@@ -5,8 +5,8 @@ Called by Recorder. Knows no route.
 
 from __future__ import annotations
 
-from yeoul.web_process.live.logged_request import LoggedRequest
-from yeoul.web_process.live.send_again import whole_body_of
+from yeoul.web_process.live.requests.logged_request import LoggedRequest
+from yeoul.web_process.live.requests.send_again import whole_body_of
 
 _MOST_CHARACTERS = 16 << 20
 

@@ -14,13 +14,13 @@ from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
-from yeoul.web_process.live.ended_requests import EndedRequests
-from yeoul.web_process.live.engine_clock import EngineClock
-from yeoul.web_process.live.logged_request import LoggedRequest, LoggedStep
-from yeoul.web_process.live.recorder import Recorder
-from yeoul.web_process.live.request_record import RecordedStep, RequestRecord
-from yeoul.web_process.live.request_summary import RequestSummary, Sight, State
-from yeoul.web_process.live.waiting_places import WaitingPlaces
+from yeoul.web_process.live.requests.ended_requests import EndedRequests
+from yeoul.web_process.live.requests.engine_clock import EngineClock
+from yeoul.web_process.live.requests.logged_request import LoggedRequest, LoggedStep
+from yeoul.web_process.live.requests.recorder import Recorder
+from yeoul.web_process.live.requests.request_record import RecordedStep, RequestRecord
+from yeoul.web_process.live.requests.request_summary import RequestSummary, Sight, State
+from yeoul.web_process.live.requests.waiting_places import WaitingPlaces
 
 _MAX_NUM_BEHIND = 64
 _NUM_RECENT = 256  # that ended last, and may have kept somebody waiting

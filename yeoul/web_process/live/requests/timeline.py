@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from yeoul.web_process.http.openapi import says
-from yeoul.web_process.live.cause_words import counted
-from yeoul.web_process.live.request_record import RecordedStep, RequestRecord
+from yeoul.web_process.live.requests.cause_words import counted
+from yeoul.web_process.live.requests.request_record import RecordedStep, RequestRecord
 
 
 class Moment(msgspec.Struct, kw_only=True):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from yeoul.web_process.live.request_summary import RequestSummary
+from yeoul.web_process.live.requests.request_summary import RequestSummary
 
 
 class RecordedStep(msgspec.Struct, array_like=True):

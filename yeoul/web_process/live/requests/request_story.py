@@ -13,12 +13,12 @@ import msgspec
 from msgspec import Meta
 
 from yeoul.web_process.http.openapi import Count, says
-from yeoul.web_process.live.cause_words import words_of
-from yeoul.web_process.live.causes import Cause, CauseWalk
-from yeoul.web_process.live.request_record import CauseSeconds, RecordedStep, RequestRecord
-from yeoul.web_process.live.request_summary import RequestSummary
-from yeoul.web_process.live.send_again import curl_of, python_of
-from yeoul.web_process.live.timeline import Moment, timeline_of
+from yeoul.web_process.live.requests.cause_words import words_of
+from yeoul.web_process.live.requests.causes import Cause, CauseWalk
+from yeoul.web_process.live.requests.request_record import CauseSeconds, RecordedStep, RequestRecord
+from yeoul.web_process.live.requests.request_summary import RequestSummary
+from yeoul.web_process.live.requests.send_again import curl_of, python_of
+from yeoul.web_process.live.requests.timeline import Moment, timeline_of
 
 _MAX_NUM_BECAUSE = 16
 _MAX_NUM_NAMES = 32

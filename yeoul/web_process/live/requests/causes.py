@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from yeoul.web_process.live.request_record import CauseSeconds, Outage, RecordedStep, RequestRecord, Walked
+from yeoul.web_process.live.requests.request_record import CauseSeconds, Outage, RecordedStep, RequestRecord, Walked
 
 Cause = Literal[
     "reading", "queued", "cold_prefix", "own_prefill", "prefill_of_others", "own_decode", "preempted", "recovery",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yeoul.web_process.live.request_record import CauseSeconds, RequestRecord
+from yeoul.web_process.live.requests.request_record import CauseSeconds, RequestRecord
 
 
 def words_of(name: str, cause: CauseSeconds, record: RequestRecord) -> str:

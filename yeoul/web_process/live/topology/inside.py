@@ -28,7 +28,7 @@ from yeoul.messages.questions import (
 from yeoul.self_report import Respondent, frames_of, with_code
 from yeoul.web_process.http.openapi import OF_IDS, answers_of
 from yeoul.web_process.http.writing import json_response
-from yeoul.web_process.live.inside_answers import (
+from yeoul.web_process.live.topology.inside_answers import (
     Killed,
     Log,
     LoggedLine,

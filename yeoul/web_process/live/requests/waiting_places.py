@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from yeoul.web_process.engine.async_llm import AsyncLLM
-from yeoul.web_process.live.logged_request import LoggedRequest
-from yeoul.web_process.live.request_summary import RequestSummary
-from yeoul.web_process.live.summarize import state_of_ended, summarize
+from yeoul.web_process.live.requests.logged_request import LoggedRequest
+from yeoul.web_process.live.requests.request_summary import RequestSummary
+from yeoul.web_process.live.requests.summarize import state_of_ended, summarize
 
 _FEW_STEPS = 3  # that one in the batch may be left out of: a step that was full, one that was ahead
 

@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from yeoul.errors import NotFoundError
 from yeoul.web_process.http.openapi import Answers, answers_of
-from yeoul.web_process.live.page_files import CONTENT_TYPES, FRONT, HEADERS, PageFile, read_page_files
+from yeoul.web_process.live.page.page_files import CONTENT_TYPES, FRONT, HEADERS, PageFile, read_page_files
 from yeoul.web_process.server_context import ServerContext
 
 _GREETING = "Ollama is running"  # some of its clients compare it

@@ -11,10 +11,10 @@ from yeoul.errors import NotFoundError
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of
 from yeoul.web_process.http.writing import json_response, write_apart
-from yeoul.web_process.live.request_log import RequestLog
-from yeoul.web_process.live.request_record import RequestRecord
-from yeoul.web_process.live.request_story import RequestStory, tell
-from yeoul.web_process.live.request_summary import AbortAnswer, RequestList, Sight, State
+from yeoul.web_process.live.requests.request_log import RequestLog
+from yeoul.web_process.live.requests.request_record import RequestRecord
+from yeoul.web_process.live.requests.request_story import RequestStory, tell
+from yeoul.web_process.live.requests.request_summary import AbortAnswer, RequestList, Sight, State
 from yeoul.web_process.server_context import ServerContext
 
 _encode = msgspec.json.Encoder().encode

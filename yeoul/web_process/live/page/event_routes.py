@@ -8,8 +8,8 @@ from starlette.responses import StreamingResponse
 from yeoul.messages.topology import Incident, Topology
 from yeoul.web_process.http.openapi import answers_of, event
 from yeoul.web_process.http.sse import EVENT_HEADERS, EVENTS
-from yeoul.web_process.live.event_feed import EventFeed
-from yeoul.web_process.live.number_history import NumberPoints
+from yeoul.web_process.live.page.event_feed import EventFeed
+from yeoul.web_process.live.page.number_history import NumberPoints
 
 _KINDS = [event(Topology, "topology"), event(NumberPoints, "numbers"), event(Incident, "incident")]
 
