@@ -237,10 +237,13 @@ class EngineCoreProc:
         """Hands the workers the next step, and one more to go on with at once; two steps at most are in flight."""
         runs_ahead = self._settings.scheduler.async_scheduling and self._last_step_seconds < _LONG_STEP_SECONDS
         max_num_in_flight = (2 if runs_ahead else 1) if not self._calls.num_under_way else 0
-        while len(self._in_flight) < max_num_in_flight and (step := self._scheduler.schedule()) is not None:
+        while len(self._in_flight) < max_num_in_flight:
+            since = time.monotonic()
+            if (step := self._scheduler.schedule()) is None:
+                break
             self._in_flight.append(step)
             limit = self._limit_of(step)
-            self._step_log.note_step(step, limit)
+            self._step_log.note_step(step, limit, since)
             answer = self._executor.execute(step, limit)
             answer.add_done_callback(partial(self._note_answer, self._executor))
             self._begun += [new.request_id for new in step.new_requests]
@@ -279,11 +282,11 @@ class EngineCoreProc:
         if isinstance(event, CallAnswer):
             self._calls.finish(event)
             return
-        result = event.result()
+        result, returned_at = event.result(), time.monotonic()
         self._last_step_seconds = result.compute_seconds
         step = self._in_flight.popleft()
         gains = self._scheduler.update(step, result)
-        self._steps.append(self._step_log.note_result(step, result, len(gains)))
+        self._steps.append(self._step_log.note_result(step, result, len(gains), returned_at))
         if any(gain.fault is None for gain in gains):
             self._restarts.note_progress()
         self._gains += gains

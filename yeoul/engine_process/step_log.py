@@ -8,44 +8,68 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
-from yeoul.messages.outputs import StepFacts
+from yeoul.messages.outputs import StepFacts, StepParts
 from yeoul.messages.steps import StepInput, StepResult
 from yeoul.messages.topology import EngineNow
 from yeoul.recovery.recovery_report import NUM_LAST_STEPS, StepRecord
 
 
+class _HandedOut(NamedTuple):
+    step: StepInput
+    limit_seconds: float
+    schedule_seconds: float
+    at: float
+
+
 class StepLog:
-    """Costs a step some microseconds: what is in it is only looked at when something has died."""
+    """Costs a step some microseconds. Its times are EngineCore's; the workers run on the same host, by the same clock."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._steps: deque[tuple[StepInput, float, float]] = deque(maxlen=NUM_LAST_STEPS)
+        self._steps: deque[_HandedOut] = deque(maxlen=NUM_LAST_STEPS)
         self._seconds: deque[tuple[int, float]] = deque(maxlen=NUM_LAST_STEPS)
         self._num_out = 0  # the workers have them
         self._begun_at = self._returned_at = 0.0  # of the monotonic clock: the oldest of those, and the last before it
+        self._done_at = 0.0  # when the workers were done with that one
+        self._parts = StepParts()  # of it
 
-    def note_step(self, step: StepInput, limit_seconds: float) -> None:
-        """The workers got it."""
+    def note_step(self, step: StepInput, limit_seconds: float, planned_since: float) -> None:
+        """The workers get it; it was begun to be planned at ``planned_since``."""
         now = self._clock()
-        self._steps.append((step, limit_seconds, now))
+        self._steps.append(_HandedOut(step, limit_seconds, now - planned_since, now))
         if self._num_out == 0:
             self._begun_at = now
         self._num_out += 1
 
-    def note_result(self, step: StepInput, result: StepResult, num_outputs: int) -> StepFacts:
-        """It came back, and so many outputs are made of it: what is told of it."""
+    def note_result(self, step: StepInput, result: StepResult, num_outputs: int, returned_at: float) -> StepFacts:
+        """It came back at ``returned_at``, and so many outputs are made of it by now: what is told of it."""
         self._seconds.append((result.step_number, result.compute_seconds))
         now = self._clock()
         self._num_out = max(0, self._num_out - 1)
         self._begun_at = self._returned_at = now
-        started = next((time for one, _, time in reversed(self._steps) if one is step), now)
+        out = next((one for one in reversed(self._steps) if one.step is step), None) or _HandedOut(
+            step, 0.0, 0.0, returned_at
+        )
+        self._parts = self._divide(out, result, returned_at, now)
         num_tokens, prompts = 0, []
         for entry in step.scheduled:
             num_tokens += entry.num_new_tokens
             if entry.num_new_tokens > 1:
                 prompts.append((entry.request_id, entry.num_new_tokens))
-        return StepFacts(step.step_number, started, now - started, num_tokens, len(step.scheduled), num_outputs, prompts)
+        num_requests, parts = len(step.scheduled), self._parts
+        return StepFacts(step.step_number, out.at, now - out.at, num_tokens, num_requests, num_outputs, prompts, parts)
+
+    def _divide(self, out: _HandedOut, result: StepResult, returned_at: float, now: float) -> StepParts:
+        """A worker's times, whatever it says, lie between the step's way out and its way back."""
+        free_at = min(returned_at, max(out.at, self._done_at))
+        began_at = min(returned_at, max(free_at, result.began))
+        self._done_at = done_at = min(returned_at, began_at + result.compute_seconds)
+        sample = min(done_at - began_at, result.sample_seconds)
+        compute = done_at - began_at - sample
+        behind, reached, back = free_at - out.at, began_at - free_at, returned_at - done_at
+        return StepParts(out.schedule_seconds, behind, reached, compute, sample, back, now - returned_at)
 
     def note_loss(self) -> None:
         """What the workers had will not come back."""
@@ -56,13 +80,17 @@ class StepLog:
         num_out, steps, seconds = self._num_out, list(self._steps), list(self._seconds)
         if not steps:
             return EngineNow()
-        step, now = steps[-max(1, min(num_out, len(steps)))][0], self._clock()
+        step, now, parts = steps[-max(1, min(num_out, len(steps)))].step, self._clock(), self._parts
         return EngineNow(
             step_number=step.step_number,
             step_num_requests=len(step.scheduled),
             step_num_tokens=sum(entry.num_new_tokens for entry in step.scheduled),
             is_computing=num_out > 0,
             step_seconds=now - self._begun_at if num_out > 0 else seconds[-1][1] if seconds else 0.0,
+            schedule_seconds=parts.schedule + parts.update,
+            compute_seconds=parts.compute,
+            sample_seconds=parts.sample,
+            send_seconds=parts.out + parts.back,
             last_progress_seconds=now - self._returned_at if seconds else None,
         )
 
@@ -76,5 +104,5 @@ class StepLog:
                 limit_seconds=round(limit_seconds, 3),
                 seconds=seconds.get(step.step_number),
             )
-            for step, limit_seconds, _ in self._steps
+            for step, limit_seconds, _, _ in self._steps
         ]

@@ -63,12 +63,30 @@ _Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e12)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
+class StepParts(msgspec.Struct, frozen=True, array_like=True):
+    """What a step's time went to, one after the other, in seconds: ``schedule`` before it was handed out, all others behind.
+
+    It was planned (``schedule``), waited for the workers to be done with the one before (``behind``), reached them (``out``),
+    the model was run (``compute``), tokens were drawn (``sample``), the answer came back, that of the slowest rank included
+    (``back``), and was put into the scheduler's books (``update``).
+    """
+
+    schedule: _Seconds = 0.0
+    behind: _Seconds = 0.0
+    out: _Seconds = 0.0
+    compute: _Seconds = 0.0
+    sample: _Seconds = 0.0
+    back: _Seconds = 0.0
+    update: _Seconds = 0.0
+
+
 class StepFacts(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """A step that came back: from ``started`` of EngineCore's monotonic clock it took so many ``seconds``, its answer's
     reading included.
 
     It computed ``num_tokens`` tokens of ``num_requests`` requests; the next ``num_outputs`` outputs of the message are its
     own. ``prompts`` are those of which it computed several tokens, and how many; of all others that have an output, one.
+    ``parts`` is what the time went to.
     """
 
     number: _Count
@@ -78,6 +96,7 @@ class StepFacts(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     num_requests: _Count
     num_outputs: _Count
     prompts: list[tuple[str, _Count]] = []
+    parts: StepParts = StepParts()
 
 
 class StepOutputs(msgspec.Struct, frozen=True, omit_defaults=True, tag="outputs"):

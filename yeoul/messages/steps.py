@@ -17,6 +17,7 @@ from yeoul.messages.sampling import SamplingParams
 # An answer beyond these bounds is not one: whoever decodes it is told so, and the worker counts as broken.
 TokenId = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 StepSeconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e6)]
+_Clock = Annotated[float, msgspec.Meta(ge=0.0, le=1e12)]
 
 
 class NewRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,13 +91,16 @@ class StepResult(msgspec.Struct, frozen=True, tag="step"):
     """The answer to ``StepInput`` of the same number: an entry for each request that sampled, embedded or failed.
 
     Every rank answers; only rank 0 fills ``results``. ``digest`` is of the tokens and faults that the rank found, which have
-    to be the same on all.
+    to be the same on all. The rank ``began`` at that time of its host's monotonic clock; the last ``sample_seconds`` of its
+    ``compute_seconds`` went by behind the model: tokens were drawn, prompts scored, vectors pooled.
     """
 
     step_number: int
     results: list[RequestResult] = []
     compute_seconds: StepSeconds = 0.0
     digest: int = 0
+    began: _Clock = 0.0
+    sample_seconds: StepSeconds = 0.0
 
 
 class CallResult(msgspec.Struct, frozen=True, tag="result"):

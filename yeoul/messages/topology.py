@@ -95,6 +95,12 @@ class EngineNow(msgspec.Struct, kw_only=True):
     step_num_tokens: Annotated[Count, Meta(description="How many tokens of theirs.")] = 0
     is_computing: Annotated[bool, Meta(description="Whether the workers have a step that is not back yet.")] = False
     step_seconds: Annotated[Number, Meta(description="How long it has been computed by now, or the last one took.")] = 0.0
+    schedule_seconds: Annotated[Number, Meta(description="Of the step that came back last: to plan it, and to book it.")] = (
+        0.0
+    )
+    compute_seconds: Annotated[Number, Meta(description="The same of running the model.")] = 0.0
+    sample_seconds: Annotated[Number, Meta(description="The same of what follows the model: drawing tokens.")] = 0.0
+    send_seconds: Annotated[Number, Meta(description="The same of its way to the workers, and of the answer's back.")] = 0.0
     last_progress_seconds: Annotated[
         Number | None, Meta(description="How long ago a step came back last; null where none has yet.")
     ] = None

@@ -10,6 +10,7 @@ import logging
 import math
 import mmap
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,14 @@ class CPUDevice:
             available = int(_CACHE_SHARE * available) // self._settings.tensor_parallel_size
         wanted = max(MIN_DEFAULT_CACHE_BYTES, sum(file.num_bytes for file in identify(self._settings.files)))
         return wanted // self._settings.tensor_parallel_size, available
+
+    def mark(self) -> float:
+        """See ``Device.mark``."""
+        return time.monotonic()
+
+    def seconds_since(self, mark: float) -> float:
+        """See ``Device.seconds_since``."""
+        return time.monotonic() - mark
 
     def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Pages that the kernel hands out when they are first written, so that an empty cache takes no memory.

@@ -7,7 +7,7 @@ imports torch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -46,6 +46,14 @@ class Device(Protocol):
 
         ``run_longest_step`` computes the step that takes the most memory beside the cache, for those who must know.
         """
+        ...
+
+    def mark(self) -> Any:
+        """A place in the work that the device has been given, for ``seconds_since``."""
+        ...
+
+    def seconds_since(self, mark: Any) -> float:
+        """The time that the device has spent on what it was given since; what it was given is done."""
         ...
 
     def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -41,6 +41,7 @@ class FakeModelRunner:
     """Answers as ``fake_model`` says, if every block and counter that it is handed is right."""
 
     def __init__(self, settings: WorkerSettings, grammars: GrammarCompiler) -> None:
+        self.sample_seconds = 0.0
         self._settings = settings
         self._grammars = grammars
         self._powers, self._inverse_powers = _powers_of_multiplier(settings.max_num_batched_tokens + 1)
@@ -78,6 +79,7 @@ class FakeModelRunner:
         """Writes the hashes of the step's tokens to the cache, then draws a token where a request's end is reached."""
         batch = self._batch
         assert batch is not None, "execute before allocate_cache"
+        self.sample_seconds = 0.0
         num_tokens = sum(entry.num_new_tokens for entry in step.scheduled)
         seconds = self._settings.fake.fake_step_seconds + num_tokens * self._settings.fake.fake_token_seconds
         if seconds > 0:
@@ -90,8 +92,10 @@ class FakeModelRunner:
             if self._settings.fake.fake_poison:
                 fake_model.act_on_poison(layout.token_ids.astype(np.uint64))
             self._write_hashes(batch, layout)
+            since = time.monotonic()
             _collect_prompt_logprobs(batch, layout, faults)
             results = self._answer(batch, layout, faults)
+            self.sample_seconds = time.monotonic() - since
         return results + [RequestResult(request_id, fault=fault) for request_id, fault in faults.items()]
 
     def _prepare(self, batch: InputBatch, state: RequestState, faults: dict[str, RequestFault]) -> None:

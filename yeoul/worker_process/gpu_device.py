@@ -64,6 +64,18 @@ class GPUDevice:
         num_bytes = max(0, int(_MEMORY_SHARE * num_free) - num_step_bytes)
         return num_bytes, num_bytes
 
+    def mark(self) -> torch.cuda.Event:
+        """See ``Device.mark``."""
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
+
+    def seconds_since(self, mark: torch.cuda.Event) -> float:
+        """See ``Device.seconds_since``."""
+        end = self.mark()
+        end.synchronize()
+        return float(mark.elapsed_time(end)) / 1000
+
     def zeros(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """See ``Device.zeros``."""
         return torch.zeros(shape, dtype=dtype, device=self.torch_device)

@@ -47,6 +47,7 @@ class GPUModelRunner:
     """Implements ``worker_process.runner.ModelRunner`` with a real model."""
 
     def __init__(self, settings: WorkerSettings, device: Device, grammars: GrammarCompiler) -> None:
+        self.sample_seconds = 0.0
         self._settings = settings
         self._grammars = grammars
         self._device = device
@@ -137,6 +138,7 @@ class GPUModelRunner:
         """See ``ModelRunner.execute``."""
         batch = self._batch
         assert batch is not None, "execute before allocate_cache"
+        self.sample_seconds = 0.0
         layout, faults, new_states = batch.begin_step(step)
         for state in new_states:
             self._prepare(batch, state, faults)
@@ -148,9 +150,11 @@ class GPUModelRunner:
                 self._attention_metadata(layout),
                 self._kv_caches,
             )
+            mark = self._device.mark()
             self._collect_prompt_logprobs(batch, layout, hidden_states, faults)
             results = self._embed(layout, hidden_states, faults)
             results += self._sample(batch, layout, hidden_states, faults)
+            self.sample_seconds = self._device.seconds_since(mark) if results else 0.0
         results += [RequestResult(request_id, fault=fault) for request_id, fault in faults.items()]
         return results
 

@@ -13,6 +13,9 @@ from yeoul.messages.steps import RequestResult, StepInput
 class ModelRunner(Protocol):
     """One model on one device. The order of calls: ``load``, ``allocate_cache``, then ``execute`` for each step."""
 
+    sample_seconds: float
+    """What the last step took behind the model: tokens were drawn, prompts scored, vectors pooled."""
+
     @property
     def device_name(self) -> str:
         """The device as the terminal shows it."""

@@ -77,11 +77,12 @@ class Worker:
 
     def execute(self, step: StepInput) -> StepResult:
         """Computes a step. What is wrong with one request is a fault in its result; an exception here is a bug of ours."""
-        start = time.perf_counter()
-        results = self._loaded_runner.execute(step)
-        seconds = time.perf_counter() - start
+        runner, began = self._loaded_runner, time.monotonic()
+        results = runner.execute(step)
+        seconds = time.monotonic() - began
         digest = _digest_of(results) if self._settings.tensor_parallel_size > 1 else 0
-        return StepResult(step.step_number, results if self._settings.rank == 0 else [], seconds, digest)
+        told = results if self._settings.rank == 0 else []
+        return StepResult(step.step_number, told, seconds, digest, began, runner.sample_seconds)
 
     def call(self, method: str, arguments: list[str]) -> str:
         """Calls one of the methods that may be called from outside: ``echo``, ``reset_cache``, ``compile_grammar``.

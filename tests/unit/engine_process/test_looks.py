@@ -82,9 +82,9 @@ def test_of_two_steps_under_way_the_older_one_is_told():
     log = StepLog()
     for number in range(3):
         step = StepInput(step_number=number, scheduled=[ScheduledRequest("a", 0, number + 1, [])])
-        log.note_step(step, 1.0)
+        log.note_step(step, 1.0, 0.0)
         if number == 0:
-            log.note_result(step, StepResult(0, compute_seconds=0.5), 0)
+            log.note_result(step, StepResult(0, compute_seconds=0.5), 0, 0.0)
             assert (log.now().is_computing, log.now().step_seconds) == (False, 0.5)
     assert (log.now().step_number, log.now().step_num_tokens, log.now().is_computing) == (1, 2, True)
     log.note_loss()

@@ -14,6 +14,7 @@ from yeoul.messages.outputs import (
     RequestOutput,
     StepFacts,
     StepOutputs,
+    StepParts,
     TokenLogprobs,
     UtilityResult,
     WorkerInfo,
@@ -69,7 +70,7 @@ MESSAGES: dict[str, tuple[Any, list[Any]]] = {
                 [OUTPUT],
                 EngineStatistics(num_running=1, total_steps=3),
                 ["r"],
-                [StepFacts(2, 1.5, 0.1, 8, 1, 1, [("r", 8)])],
+                [StepFacts(2, 1.5, 0.1, 8, 1, 1, [("r", 8)], StepParts(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7))],
                 2.5,
             ),
             UtilityResult(3, "pong", "error"),
@@ -92,7 +93,9 @@ MESSAGES: dict[str, tuple[Any, list[Any]]] = {
     "WorkerMessage": (
         WorkerMessage,
         [
-            StepResult(1, [RequestResult("r", [5], [LOGPROBS], [None], RequestFault("fault", 400), bytes(8))], 0.01),
+            StepResult(
+                1, [RequestResult("r", [5], [LOGPROBS], [None], RequestFault("fault", 400), bytes(8))], 0.01, 3, 5.5, 0.001
+            ),
             CallResult(1, "x", "error"),
         ],
     ),

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul import __version__
-from yeoul.messages.outputs import WorkerInfo, WorkersLost, WorkersReplaced
+from yeoul.messages.outputs import StepFacts, StepOutputs, StepParts, WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.request_observer import Requester
 from yeoul.web_process.operations import health
@@ -125,6 +125,21 @@ def test_tokens_that_came_together_share_their_time_in_the_histogram():
     assert f'{gap}_bucket{{le="+Inf"}} 7.0' in lines
     assert f"{gap}_count 7.0" in lines
     assert sum(float(line.split()[1]) for line in lines if line.startswith(f"{gap}_sum")) == pytest.approx(11.0819)
+
+
+def test_what_steps_took_is_told_by_parts_without_the_wait_for_the_step_before():
+    llm = AsyncLLM(settings())
+    llm.resolve()
+    metrics = Metrics(llm)
+    parts = StepParts(schedule=0.5, behind=4.0, out=0.125, compute=2.0, sample=0.75, back=0.25, update=0.0625)
+    metrics.stepped(StepOutputs(steps=[StepFacts(1, 1.0, 7.1875, 4, 2, 2, parts=parts)] * 2))
+    lines = metrics.render().decode().splitlines()
+    told = {part: f'yeoul:step_part_seconds_total{{part="{part}"}}' for part in ("schedule", "compute", "sample", "send")}
+    for part, seconds in (("schedule", 1.125), ("compute", 4.0), ("sample", 1.5), ("send", 0.75)):
+        assert f"{told[part]} {seconds}" in lines
+    assert 'yeoul:step_duration_seconds_bucket{le="2.0"} 0.0' in lines
+    assert 'yeoul:step_duration_seconds_bucket{le="5.0"} 2.0' in lines
+    assert "yeoul:step_duration_seconds_sum 6.375" in lines
 
 
 def test_metrics_count_what_happened():

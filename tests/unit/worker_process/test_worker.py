@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -62,6 +63,8 @@ def test_ranks_that_found_the_same_send_the_same_digest_and_others_do_not():
 def test_a_step_takes_the_time_that_it_pretends():
     result = one_step(fake_worker(fake=FakeSettings(fake_step_seconds=0.02)))
     assert 0.02 <= result.compute_seconds < 2
+    assert 0 < result.began <= time.monotonic() - result.compute_seconds
+    assert 0 < result.sample_seconds <= result.compute_seconds - 0.02
 
 
 def test_only_named_methods_can_be_called():

@@ -14,11 +14,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from yeoul.messages.outputs import FinishReason
+from yeoul.messages.outputs import FinishReason, StepOutputs
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.engine_slot import EngineState
 from yeoul.web_process.engine.generation_output import AnswerTimes
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
+from yeoul.web_process.operations.step_times import StepTimes
 from yeoul.web_process.operations.vllm_names import VllmNames
 from yeoul.web_process.server_context import served_names
 
@@ -70,6 +71,8 @@ class Metrics(RequestObserver):
         self._inference = self._histogram(
             "request_inference_time_seconds", "From the end of the queue to the last token.", _REQUEST_SECONDS
         )
+        self._steps = StepTimes()
+        self._registry.register(self._steps)
         self._registry.register(_EngineCollector(llm))
         self._foreign = CollectorRegistry()
         self._foreign.register(VllmNames(self._registry, llm, lambda: served_names(llm)[0]))
@@ -88,6 +91,10 @@ class Metrics(RequestObserver):
     def next_tokens(self, who: Requester, num_tokens: int, seconds_since_last: float) -> None:
         """See ``RequestObserver``; tokens that came together share the time."""
         self._token_gap.observe(num_tokens, seconds_since_last)
+
+    def stepped(self, message: StepOutputs) -> None:
+        """See ``RequestObserver``."""
+        self._steps.note(message.steps)
 
     def queued(self, who: Requester, seconds: float) -> None:
         """See ``RequestObserver``."""

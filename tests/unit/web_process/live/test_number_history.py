@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from yeoul.messages.outputs import StepFacts, StepOutputs
+from yeoul.messages.outputs import StepFacts, StepOutputs, StepParts
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.request_observer import Requester
 from yeoul.web_process.live.page.number_history import NUM_SECONDS, NumberHistory
@@ -31,7 +31,8 @@ def history(clock: Clock) -> NumberHistory:
 
 
 def step(seconds: float, **statistics: int) -> StepOutputs:
-    facts = StepFacts(1, 1.0, seconds, 4, 2, 2)
+    parts = StepParts(0.125, seconds / 2, 0.25, seconds, 0.5, 0.25, 0.125)
+    facts = StepFacts(1, 1.0, seconds, 4, 2, 2, parts=parts)
     return StepOutputs(steps=[facts], statistics=EngineStatistics(**statistics))
 
 
@@ -47,7 +48,8 @@ def test_a_second_has_what_happened_in_it(history: NumberHistory, clock: Clock):
     (point,) = history.since(0)
     assert (point.num_running, point.kv_usage) == (3, 0.5)
     assert (point.num_prompt_tokens, point.num_output_tokens) == (40, 7)
-    assert (point.num_steps, point.computing_seconds) == (2, 0.5)
+    assert (point.num_steps, point.compute_seconds, point.sample_seconds) == (2, 0.5, 1.0)
+    assert (point.schedule_seconds, point.send_seconds) == (0.5, 1.0)
     assert (point.ttft_p50, point.ttft_p99) == (0.75, 0.75)
     assert point.gap_p50 == pytest.approx(0.1, rel=0.05)
     assert point.gap_p99 == pytest.approx(0.5, rel=0.05)

@@ -42,7 +42,10 @@ class NumberPoint(msgspec.Struct, kw_only=True, frozen=True):
     num_found_tokens: Annotated[Count, says("How many of them were there.")] = 0
     num_preemptions: Annotated[Count, says("How often a request gave its blocks to others.")] = 0
     num_steps: Annotated[Count, says("How many steps came back.")] = 0
-    computing_seconds: Annotated[float, says("How long the workers computed them.")] = 0.0
+    schedule_seconds: Annotated[float, says("How long they were planned, and booked when they were back.")] = 0.0
+    compute_seconds: Annotated[float, says("How long the model was run.")] = 0.0
+    sample_seconds: Annotated[float, says("How long tokens were drawn.")] = 0.0
+    send_seconds: Annotated[float, says("How long they, and then their answers, were on their way.")] = 0.0
     ttft_p50: Annotated[_Seconds, says("From arrival to the first token: the median of those that got theirs.")] = None
     ttft_p99: Annotated[_Seconds, says("The same of the slowest hundredth.")] = None
     gap_p50: Annotated[_Seconds, says("From one token to the next: the median.")] = None
@@ -56,14 +59,14 @@ class NumberPoints(msgspec.Struct, kw_only=True):
 
 
 class _Second:
-    __slots__ = ("at", "computing_seconds", "first_tokens", "gaps", "num_steps")
+    __slots__ = ("at", "compute", "first_tokens", "gaps", "num_steps", "sample", "schedule", "send")
 
     def __init__(self, at: int) -> None:
         self.at = at
         self.first_tokens: list[float] = []
         self.gaps = [0] * (len(_GAP_SECONDS) + 1)
         self.num_steps = 0
-        self.computing_seconds = 0.0
+        self.schedule = self.compute = self.sample = self.send = 0.0
 
 
 class NumberHistory(RequestObserver):
@@ -88,8 +91,12 @@ class NumberHistory(RequestObserver):
         """See ``RequestObserver``."""
         second = self._second()
         for step in message.steps:
+            parts = step.parts
             second.num_steps += 1
-            second.computing_seconds += step.seconds
+            second.schedule += parts.schedule + parts.update
+            second.compute += parts.compute
+            second.sample += parts.sample
+            second.send += parts.out + parts.back
         if message.statistics is not None:
             self._now = message.statistics
 
@@ -128,7 +135,10 @@ class NumberHistory(RequestObserver):
                     num_found_tokens=_added(present.total_prefix_hit_tokens, past.total_prefix_hit_tokens),
                     num_preemptions=_added(present.total_preemptions, past.total_preemptions),
                     num_steps=ended.num_steps,
-                    computing_seconds=round(ended.computing_seconds, 6),
+                    schedule_seconds=round(ended.schedule, 6),
+                    compute_seconds=round(ended.compute, 6),
+                    sample_seconds=round(ended.sample, 6),
+                    send_seconds=round(ended.send, 6),
                     ttft_p50=_percentile(ended.first_tokens, 0.5),
                     ttft_p99=_percentile(ended.first_tokens, 0.99),
                     gap_p50=_gap(ended.gaps, 0.5),

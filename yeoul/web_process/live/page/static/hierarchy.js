@@ -110,6 +110,7 @@ class Hierarchy {
       ["Step", `${number(engine.step_number)}${engine.is_computing ? ", being computed" : ""}`],
       ["In it", `${count(engine.step_num_requests, "request")}, ${count(engine.step_num_tokens, "token")}`],
       ["Step takes", seconds(engine.step_seconds)],
+      ["Of the last one", parts(engine)],
       ["Last progress", engine.last_progress_seconds === null ? "none yet" : `${seconds(engine.last_progress_seconds)} ago`],
     ];
     this.facts.replaceChildren(...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
@@ -125,6 +126,11 @@ class Hierarchy {
         element("strong", {}, `${incident.process} · ${INCIDENTS[incident.kind]}`), " ", incident.words,
         incident.seconds === null ? null : ` (${seconds(incident.seconds)})`)));
   }
+}
+
+function parts(engine) {
+  const told = ["compute", "sample", "schedule", "send"].map((part) => [part, engine[`${part}_seconds`]]);
+  return told.every(([, took]) => took === 0) ? "–" : told.map(([part, took]) => `${part} ${seconds(took)}`).join(", ");
 }
 
 function arrowHead() {

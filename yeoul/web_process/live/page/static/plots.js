@@ -29,11 +29,14 @@ const PLOTS = [
     ["half are faster", "--water", (point) => point.gap_p50],
     ["99 of 100 are", "--bad", (point) => point.gap_p99],
   ]],
-  ["A step", seconds, [
-    ["takes, on average", "--water", (point) => share(point.computing_seconds, point.num_steps)],
+  ["A step, on average", seconds, [
+    ["compute", "--water", (point) => share(point.compute_seconds, point.num_steps)],
+    ["sample", "--good", (point) => share(point.sample_seconds, point.num_steps)],
+    ["schedule", "--warn", (point) => share(point.schedule_seconds, point.num_steps)],
+    ["send", "--bad", (point) => share(point.send_seconds, point.num_steps)],
   ]],
   ["Time that is computed in", percent, [
-    ["of each second", "--water", (point) => Math.min(1, point.computing_seconds)],
+    ["of each second", "--water", (point) => Math.min(1, point.compute_seconds + point.sample_seconds)],
   ]],
   ["Preemptions", whole, [
     ["requests that gave their blocks to others", "--bad", (point) => point.num_preemptions],
