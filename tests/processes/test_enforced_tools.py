@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,18 @@ import jsonschema_rs
 import openai
 import pytest
 
-from tests.processes.forced_calls import NOW, TOOLS, WEATHER, answer_of, in_short, serve, streamed, whole, without_ids
+from tests.processes.forced_calls import (
+    NOW,
+    TOOLS,
+    WEATHER,
+    answer_of,
+    events_of,
+    in_short,
+    serve,
+    streamed,
+    whole,
+    without_ids,
+)
 from tests.running_server import RunningServer
 
 
@@ -199,3 +211,35 @@ def test_parameters_that_are_no_schema_are_the_requests_own_mistake(parameters):
         with pytest.raises(openai.BadRequestError) as caught:
             whole(server, None, tools=tools, tool_choice="required")
         assert caught.value.param == "tools"
+
+
+ORDER: Any = {
+    "type": "custom",
+    "custom": {
+        "name": "order",
+        "format": {"type": "grammar", "grammar": {"syntax": "regex", "definition": r'"[a-c]{2,5}"\\|x\ny'}},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "custom", "custom": {"name": "order"}},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [ORDER]}},
+    ],
+)
+def test_a_custom_tool_gets_a_text_that_follows_its_grammar(plain, choice):
+    fields: dict[str, Any] = {"tools": [*TOOLS, ORDER], "tool_choice": choice, "seed": 5, "max_tokens": 300}
+    message = answer_of(plain, **fields).choices[0].message
+    call = message.tool_calls[0]
+    assert (call.type, call.custom.name) == ("custom", "order")
+    assert re.fullmatch(r'"[a-c]{2,5}"\\|x\ny', call.custom.input), call.custom.input
+
+    deltas = [delta for chunk in events_of(plain, **fields) for delta in chunk.choices[0].delta.tool_calls or []]
+    first = [delta for delta in deltas if delta.index == 0]
+    assert (first[0].type, first[0].custom) == ("custom", {"name": "order", "input": ""})
+    assert [delta.custom for delta in first[1:]] == [{"input": call.custom.input}]
+
+    turn: Any = [{"role": "user", "content": "hi"}, message, {"role": "tool", "tool_call_id": call.id, "content": "done"}]
+    assert answer_of(plain, messages=turn, tools=[ORDER], tool_choice="none", max_tokens=4).choices[0].message.content

@@ -98,6 +98,7 @@ CHATS: list[dict[str, Any]] = [
     {"functions": [FUNCTION]},
     {"tools": [{"type": "function", "function": FUNCTION}]},
     {"tools": [{"type": "function", "function": FUNCTION}], "logprobs": True, "return_token_ids": True},
+    {"tools": [{"type": "custom", "custom": {"name": "weather"}}]},
     {"max_tokens": 0, "stop": ["x"]},
     {"stream_options": {"include_usage": True, "continuous_usage_stats": True}},
 ]

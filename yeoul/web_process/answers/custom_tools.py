@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -10,41 +10,33 @@ from msgspec import Meta
 from yeoul.grammars.structured_output import StructuredOutput
 from yeoul.web_process.engine.tool_calls import OfferedTool
 from yeoul.web_process.http.openapi import says
-from yeoul.web_process.http.request_body import RequestBody
 
-TEXT_GRAMMARS = "tools.format"
+TEXT_GRAMMARS = "text grammars"
 """Is among what was not read where no grammar of a tool's text could be followed."""
 
+Syntax = Annotated[Literal["lark", "regex"], says("Of the definition.")]
+Definition = Annotated[str, Meta(min_length=1, description="Of the whole input.")]
+
 _INPUT = "input"
-_FIELD = "tools.format.definition"
 
 
-class TextFormat(RequestBody, kw_only=True):
-    """What the input of a custom tool is: any text, or one that follows a grammar."""
+class TextGrammar(NamedTuple):
+    """What the input of a custom tool follows; ``field`` is the request's that says so."""
 
-    type: Annotated[Literal["text", "grammar"], says("`grammar`: the input follows `definition`.")] = "text"
-    syntax: Annotated[Literal["lark", "regex"] | None, says("Of the definition.")] = None
-    definition: Annotated[str, Meta(min_length=1, description="Of the whole input.")] | None = None
-
-    def __post_init__(self) -> None:
-        if self.type == "grammar" and (self.syntax is None or self.definition is None):
-            raise ValueError("a format of the type grammar needs a syntax, lark or regex, and a definition")
-
-    def as_json(self) -> dict[str, Any]:
-        """The format as an answer names it."""
-        more = {"syntax": self.syntax, "definition": self.definition} if self.type == "grammar" else {}
-        return {"type": self.type, **more}
+    syntax: Literal["lark", "regex"]
+    definition: str
+    field: str
 
 
-def custom_tool(name: str, description: str, form: TextFormat | None) -> OfferedTool:
-    """The tool as the model is told of it."""
+def custom_tool(name: str, description: str, grammar: TextGrammar | None) -> OfferedTool:
+    """The tool as the model is told of it; without a grammar its input is any text."""
     text: dict[str, Any] = {"type": "string", "description": "The whole input of the tool, as it is."}
     wanted = None
-    if form is not None and form.type == "grammar":
-        description += f"\nThe input has to follow this grammar ({form.syntax}):\n{form.definition}"
-        if form.syntax == "regex":
-            text["pattern"] = f"^(?:{form.definition})$"
-        wanted = StructuredOutput("regex" if form.syntax == "regex" else "grammar", form.definition, _FIELD)
+    if grammar is not None:
+        description += f"\nThe input has to follow this grammar ({grammar.syntax}):\n{grammar.definition}"
+        if grammar.syntax == "regex":
+            text["pattern"] = f"^(?:{grammar.definition})$"
+        wanted = StructuredOutput("regex" if grammar.syntax == "regex" else "grammar", grammar.definition, grammar.field)
     schema = {"type": "object", "properties": {_INPUT: text}, "required": [_INPUT], "additionalProperties": False}
     return OfferedTool(name, schema, description, text=wanted)
 

@@ -39,6 +39,7 @@ class ChatFormat(AnswerFormat):
             self.work_a_character = 512
         self._choices: dict[int, ChatChoice] = {}
         self._has_functions = bool(body.functions)
+        self._custom_names = body.custom_names
         self._is_single = body.parallel_tool_calls is False or self._has_functions
         self._hides_reasoning = body.include_reasoning is False
         self._echoed = body.echoed
@@ -108,6 +109,7 @@ class ChatFormat(AnswerFormat):
                 is_single=self._is_single,
                 hides_reasoning=self._hides_reasoning,
                 has_functions=self._has_functions,
+                custom_names=self._custom_names,
             )
         return choice
 

@@ -43,6 +43,9 @@ THOUGHTS = [*b"<think>hm</think>hello", FAKE_EOS_TOKEN_ID]
 CALL = [*b'<tool_call>\n{"name": "now", "arguments": {"zone": "UTC"}}\n</tool_call>', FAKE_EOS_TOKEN_ID]
 USER, SAID = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "Once upon "}
 NOW = {"name": "now", "parameters": {"type": "object"}}
+PATCH = {"type": "custom", "custom": {"name": "patch", "description": "edits"}}
+PATCH_CALL = '<tool_call>\n{"name": "patch", "arguments": {"input": %s}}\n</tool_call>'
+PATCH_CALLS = [*(PATCH_CALL % json.dumps('a "b"')).encode(), *b"\n", *CALL]
 
 
 class Seen(NamedTuple):
@@ -67,6 +70,12 @@ class Seen(NamedTuple):
     def message(self) -> dict[str, Any]:
         found: dict[str, Any] = self.choice["message"]
         return found
+
+    @property
+    def call_deltas(self) -> list[dict[str, Any]]:
+        """Of all events."""
+        deltas = [choice["delta"] for event in self.events for choice in event["choices"]]
+        return [call for delta in deltas for call in delta.get("tool_calls", [])]
 
     @property
     def text(self) -> str:
@@ -107,6 +116,11 @@ def ignored(name: str) -> Callable[[Seen], object]:
 def taken(seen: Seen) -> object:
     """Without a word."""
     return seen.status == 200 and not seen.ignored
+
+
+def patch_in(syntax: str, definition: str) -> dict[str, Any]:
+    form = {"type": "grammar", "grammar": {"syntax": syntax, "definition": definition}}
+    return {"type": "custom", "custom": {"name": "patch", "format": form}}
 
 
 def chat_of(*messages: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -178,6 +192,23 @@ MESSAGES = [
         ends('<now {"zone": 1}>;[tool]12;[assistant]'),
     ),
     Row(
+        "assistant.tool_calls of custom tools",
+        chat_of(
+            USER,
+            SAID | {"tool_calls": [{"id": "a", "type": "custom", "custom": {"name": "patch", "input": 'a "b"'}}]},
+            {"role": "tool", "tool_call_id": "a", "content": "done"},
+        ),
+        lambda seen: '<patch {"input": "a \\"b\\""}>' in seen.prompt and seen.prompt.endswith(";[tool]done;[assistant]"),
+    ),
+    *(
+        Row(
+            f"assistant.tool_calls of custom tools, {custom}",
+            chat_of(USER, SAID | {"tool_calls": [{"id": "a", "type": "custom", **custom}]}, USER),
+            refused("no custom.name or custom.input"),
+        )
+        for custom in ({}, {"custom": 1}, {"custom": {"name": "p"}}, {"custom": {"name": "p", "input": {}}})
+    ),
+    Row(
         "assistant.tool_calls.id, not a string",
         chat_of(USER, SAID | {"tool_calls": [{"id": [1], "type": "function", "function": {"name": "now"}}] * 2}, USER),
         refused("a tool call's id is of the type array"),
@@ -201,6 +232,82 @@ ASKED = [
         {"tools": [{"type": "function", "function": NOW}], "parallel_tool_calls": False},
         lambda seen: len(seen.message["tool_calls"]) == 1,
         reply=[*CALL[:-1], *CALL],
+    ),
+    Row(
+        "custom tools",
+        {"tools": [PATCH, {"type": "function", "function": NOW}]},
+        lambda seen: (
+            seen.choice["finish_reason"] == "tool_calls"
+            and [(call["type"], call["id"] and call.get("custom")) for call in seen.message["tool_calls"]]
+            == [("custom", {"name": "patch", "input": 'a "b"'}), ("function", None)]
+        ),
+        reply=PATCH_CALLS,
+    ),
+    Row(
+        "custom tools in a stream",
+        {"tools": [PATCH, {"type": "function", "function": NOW}], "stream": True},
+        lambda seen: (
+            [call.get("custom") for call in seen.call_deltas if call["index"] == 0]
+            == [{"name": "patch", "input": ""}, {"input": 'a "b"'}]
+            and [call.get("type") for call in seen.call_deltas if "id" in call] == ["custom", "function"]
+            and seen.events[-1]["choices"][0]["finish_reason"] == "tool_calls"
+        ),
+        reply=PATCH_CALLS,
+    ),
+    Row(
+        "a custom tool's call that is cut off, in a stream",
+        {"tools": [PATCH], "stream": True, "max_tokens": 58},
+        lambda seen: (
+            [call["custom"]["input"] for call in seen.call_deltas] == ["", '{"input": "a \\"']
+            and seen.events[-1]["choices"][0]["finish_reason"] == "length"
+        ),
+        reply=PATCH_CALLS,
+    ),
+    Row(
+        "parallel_tool_calls with custom tools",
+        {"tools": [PATCH, {"type": "function", "function": NOW}], "parallel_tool_calls": False, "stream": True},
+        lambda seen: [call["custom"]["input"] for call in seen.call_deltas] == ["", 'a "b"'],
+        reply=PATCH_CALLS,
+    ),
+    Row(
+        "tool_choice custom of an unknown one",
+        {"tools": [PATCH], "tool_choice": {"type": "custom", "custom": {"name": "x"}}},
+        refused("none of the tools"),
+    ),
+    Row(
+        "tool_choice custom without a name",
+        {"tools": [PATCH], "tool_choice": {"type": "custom", "function": {"name": "patch"}}},
+        refused("names no custom; expected custom.name"),
+    ),
+    Row(
+        "allowed_tools with custom tools",
+        {
+            "tools": [PATCH, {"type": "function", "function": NOW}],
+            "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [PATCH]}},
+        },
+        lambda seen: seen.add is not None and "patch" in (seen.add.sampling.grammar or ""),
+    ),
+    Row("custom tools of one name", {"tools": [PATCH, PATCH]}, refused("the same name")),
+    Row("custom tools without custom", {"tools": [{"type": "custom"}]}, refused("has no custom")),
+    Row(
+        "custom tools with a function inside",
+        {"tools": [{"type": "custom", "function": NOW}]},
+        refused("a tool of the type custom has no custom"),
+    ),
+    Row(
+        "custom.format grammar without one",
+        {"tools": [{"type": "custom", "custom": {"name": "patch", "format": {"type": "grammar"}}}]},
+        refused("needs a grammar with a syntax"),
+    ),
+    Row(
+        "custom.format grammar that is none",
+        {"tools": [patch_in("lark", "start: (")], "tool_choice": "required"},
+        refused("tools.custom.format.grammar.definition"),
+    ),
+    Row(
+        "custom.format grammar in another language",
+        {"tools": [patch_in("ebnf", "x")]},
+        refused("tools.0.custom.format.grammar.syntax"),
     ),
     Row(
         "functions",

@@ -11,6 +11,7 @@ from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import Count, NumLogprobs, SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.conversation import Conversation
+from yeoul.web_process.answers.custom_tools import TEXT_GRAMMARS
 from yeoul.web_process.answers.lease_marks import CacheKey, Retention, leases_by_key
 from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, choose_calls
 from yeoul.web_process.http.openapi import says
@@ -34,7 +35,7 @@ class ChatRequest(SamplingFields, kw_only=True):
     tools: Tools | None = None
     tool_choice: Annotated[
         str | dict[str, Any] | None,
-        says("`auto`, `none`, `required`, the function that is to be called, or `allowed_tools`."),
+        says("`auto`, `none`, `required`, the function or custom tool that is to be called, or `allowed_tools`."),
     ] = None
     parallel_tool_calls: Annotated[bool | None, says("Whether there may be more than one call.")] = None
     functions: Functions | None = None
@@ -130,6 +131,11 @@ class ChatRequest(SamplingFields, kw_only=True):
         return [tool.offered for tool in self.tools or self.functions or []]
 
     @property
+    def custom_names(self) -> frozenset[str]:
+        """The tools that take a text."""
+        return frozenset(tool.custom.name for tool in self.tools or () if tool.is_custom and tool.custom is not None)
+
+    @property
     def calls(self) -> Calls | None:
         """What the answer may call; in the older form one function.
 
@@ -173,11 +179,12 @@ class ChatRequest(SamplingFields, kw_only=True):
         )
 
     def without_effect(self, unread: Collection[str]) -> list[str]:
-        """The fields that were meant for the template, or for thoughts, where neither has any use for them."""
+        """The fields that were meant for the template, for thoughts or for a tool's text, where none has any use for them."""
         names = [f"chat_template_kwargs.{name}" for name in self.chat_template_kwargs or {} if name in unread]
         of_effort = {"reasoning_effort", "enable_thinking"} if self.reasoning_effort == "none" else {"reasoning_effort"}
         names += ["reasoning_effort"] * (self.reasoning_effort is not None and of_effort <= set(unread))
         names += ["thinking_token_budget"] * ("thinking_budget" in unread)
+        names += ["tools.custom.format"] * (TEXT_GRAMMARS in unread)
         return names + ["verbosity"] * (self.verbosity is not None and "verbosity" in unread)
 
     def to_sampling(self, defaults: SamplingDefaults) -> SamplingParams:

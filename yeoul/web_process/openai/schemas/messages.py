@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from yeoul.messages.validation import kind_of
+from yeoul.web_process.answers.custom_tools import custom_arguments
 from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import Label, RequestBody
 
@@ -92,6 +93,8 @@ class ChatMessage(RequestBody, kw_only=True):
             raise ValueError(f"a message of role {self.role!r} has no content; expected a string")
         for call in self._calls:
             _check_call(call)
+        if self.tool_calls:
+            self.tool_calls = [_as_function(call) if call.get("type") == "custom" else call for call in self.tool_calls]
 
     @property
     def text(self) -> str:
@@ -139,6 +142,15 @@ def _joined(pieces: Sequence[dict[str, Any]]) -> str:
     """The text in pieces of reasoning; some are encrypted and have none."""
     texts = (piece.get("text") or piece.get("summary") for piece in pieces)
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _as_function(call: dict[str, Any]) -> dict[str, Any]:
+    """The call of a custom tool as the model wrote it."""
+    custom = call.get("custom")
+    name, text = (custom.get("name"), custom.get("input")) if isinstance(custom, dict) else (None, None)
+    if not (isinstance(name, str) and isinstance(text, str)):
+        raise ValueError("a tool call of the type custom has no custom.name or custom.input; expected two strings")
+    return {"id": call.get("id"), "type": "function", "function": {"name": name, "arguments": custom_arguments(text)}}
 
 
 def _check_call(call: dict[str, Any]) -> None:

@@ -115,12 +115,20 @@ class CalledFunction(msgspec.Struct, kw_only=True):
     arguments: Annotated[str, says("Its arguments, as the model wrote them: JSON, if it was not cut off.")]
 
 
+class CalledCustomTool(msgspec.Struct, kw_only=True):
+    """What is to be given a text."""
+
+    name: Annotated[str, says("The custom tool's name.")]
+    input: Annotated[str, says("Its text.")]
+
+
 class MessageCall(msgspec.Struct, kw_only=True):
     """A call that the client is to make."""
 
     id: Annotated[str, says("By which the message with its result names it.")]
-    type: Annotated[Literal["function"], says("The only kind.")]
-    function: Annotated[CalledFunction, says("What is to be called, and with what.")]
+    type: Annotated[Literal["function", "custom"], says("Of what.")]
+    function: Annotated[CalledFunction | UnsetType, says("What is to be called, and with what.")] = UNSET
+    custom: Annotated[CalledCustomTool | UnsetType, says("The custom tool, and its text.")] = UNSET
 
 
 class AnswerMessage(msgspec.Struct, kw_only=True):
@@ -170,13 +178,21 @@ class FunctionDelta(msgspec.Struct, kw_only=True):
     arguments: Annotated[str, says("More of its arguments.")]
 
 
+class CustomToolDelta(msgspec.Struct, kw_only=True):
+    """A piece of a custom tool's call."""
+
+    name: Annotated[str | UnsetType, says("The custom tool's name, in the first piece.")] = UNSET
+    input: Annotated[str, says("Its text: none in the first piece, all in the next, when the call is complete.")]
+
+
 class CallDelta(msgspec.Struct, kw_only=True):
     """A piece of a call."""
 
     index: Annotated[Count, says("The call's place among those of the choice.")]
     id: Annotated[str | UnsetType, says("The call's id, in its first piece.")] = UNSET
-    type: Annotated[Literal["function"] | UnsetType, says("The only kind, in the first piece.")] = UNSET
-    function: Annotated[FunctionDelta, says("What is new of the function.")]
+    type: Annotated[Literal["function", "custom"] | UnsetType, says("Of what, in the first piece.")] = UNSET
+    function: Annotated[FunctionDelta | UnsetType, says("What is new of the function.")] = UNSET
+    custom: Annotated[CustomToolDelta | UnsetType, says("What is new of the custom tool.")] = UNSET
 
 
 class MessageDelta(msgspec.Struct, kw_only=True):

@@ -171,7 +171,7 @@ class ContextFields(SampledBody, kw_only=True):
         if self.text is not None and self.text.verbosity is not None and "verbosity" in unread:
             names.append("text.verbosity")
         names += {f"input.{item.kind}" for item in items_of(self.input) if not item.is_read}
-        names += {TEXT_GRAMMARS} & set(unread)
+        names += ["tools.format"] * (TEXT_GRAMMARS in unread)
         return names + sorted({f"tools.{tool.type}" for tool in self.tools or [] if tool.is_passed_over})
 
     def _switches(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 from yeoul.errors import InvalidRequestError
-from yeoul.web_process.answers.custom_tools import TextFormat, custom_tool
+from yeoul.web_process.answers.custom_tools import Definition, Syntax, TextGrammar, custom_tool
 from yeoul.web_process.engine.tool_calls import OfferedTool, ToolChoice, ToolName
 from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import RequestBody
@@ -29,6 +29,30 @@ _KINDS = "function, custom, namespace"
 
 
 _Struct = type[RequestBody]
+
+
+class TextFormat(RequestBody, kw_only=True):
+    """What the input of a custom tool is: any text, or one that follows a grammar."""
+
+    type: Annotated[Literal["text", "grammar"], says("`grammar`: the input follows `definition`.")] = "text"
+    syntax: Syntax | None = None
+    definition: Definition | None = None
+
+    def __post_init__(self) -> None:
+        if self.type == "grammar" and (self.syntax is None or self.definition is None):
+            raise ValueError("a format of the type grammar needs a syntax, lark or regex, and a definition")
+
+    @property
+    def grammar(self) -> TextGrammar | None:
+        """What the input follows."""
+        if self.type == "text" or self.syntax is None or self.definition is None:
+            return None
+        return TextGrammar(self.syntax, self.definition, "tools.format.definition")
+
+    def as_json(self) -> dict[str, Any]:
+        """The format as an answer names it."""
+        more = {"syntax": self.syntax, "definition": self.definition} if self.type == "grammar" else {}
+        return {"type": self.type, **more}
 
 
 class CallableTool(RequestBody, kw_only=True):
@@ -62,7 +86,8 @@ class CallableTool(RequestBody, kw_only=True):
         called = CalledTool(self.name or "", namespace, self.type == "custom")
         name, description = joined_name(namespace, called.name), self.description or ""
         if called.is_custom:
-            return called, custom_tool(name, description, self.format)
+            grammar = None if self.format is None else self.format.grammar
+            return called, custom_tool(name, description, grammar)
         schema = self.parameters or {"type": "object", "properties": {}}
         return called, OfferedTool(name, schema, description, self.strict is True)
 

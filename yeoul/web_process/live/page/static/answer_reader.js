@@ -30,10 +30,10 @@ export class Choice {
     this.text += delta.content ?? "";
     this.reasoning += delta.reasoning_content ?? "";
     for (const call of delta.tool_calls ?? []) {
-      const known = (this.calls[call.index] ??= { id: "", name: "", arguments: "" });
+      const known = (this.calls[call.index] ??= { id: "", type: call.type, name: "", arguments: "" });
       known.id ||= call.id ?? "";
-      known.name += call.function?.name ?? "";
-      known.arguments += call.function?.arguments ?? "";
+      known.name += (call.function ?? call.custom)?.name ?? "";
+      known.arguments += call.function?.arguments ?? call.custom?.input ?? "";
     }
     for (const token of logprobs?.content ?? []) {
       this.tokens.push({
@@ -52,8 +52,10 @@ export class Choice {
     if (this.calls.length) {
       message.tool_calls = this.calls.map((call) => ({
         id: call.id,
-        type: "function",
-        function: { name: call.name, arguments: call.arguments },
+        type: call.type,
+        ...(call.type === "custom"
+          ? { custom: { name: call.name, input: call.arguments } }
+          : { function: { name: call.name, arguments: call.arguments } }),
       }));
     }
     return message;
