@@ -77,7 +77,7 @@ class Document:
                 self._validate(where, schema, json.loads(line))
         elif kind == "text/event-stream":
             for block in body.decode().split("\n\n"):
-                if block.strip():
+                if block.strip() and not block.startswith(":"):  # a comment is no event
                     fields = dict(line.split(": ", 1) for line in block.strip().split("\n"))
                     self._check_event(where, schema["anyOf"], fields)
 

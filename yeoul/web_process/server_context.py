@@ -137,6 +137,7 @@ class ServerContext:
             route=caller.route,
             body=body,
             raw_body=caller.raw_body,
+            account=caller.account,
         )
 
     def room_left(self, tenant: str | None) -> RoomLeft | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from yeoul.web_process.engine.time_account import TimeAccount
+
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks: ``tenant`` is an opaque name of the API key; the rest as in ``ServiceTerms``."""
@@ -14,6 +16,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str = ""
     route: str = ""
     raw_body: bytes = b""
+    account: TimeAccount | None = None
 
 
 class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +30,7 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     and is not observed as one of them. ``model`` is the name under which the model was asked for. ``is_own_deadline``: the
     client set it. ``request_id`` is what the client calls the request, which need not be unique, and ``traceparent`` its
     place in a trace, as W3C writes it. ``route`` is the path by which it came, ``body`` what it said, and
-    ``raw_body`` the same as it was sent, where it may be shown.
+    ``raw_body`` the same as it was sent, where it may be shown. ``account`` is told what its time went to.
     """
 
     priority: int = 0
@@ -44,6 +47,7 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     route: str = ""
     body: object = None
     raw_body: bytes = b""
+    account: TimeAccount | None = None
 
 
 PLAIN_TERMS = ServiceTerms()

@@ -7,6 +7,7 @@ passed over in it is named in a header of the answer, which ``IgnoredFieldsHeade
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from fastapi import Request
@@ -52,6 +53,8 @@ class BodyReader:
                 read = parse_body(body, model, unknown)
             else:
                 read = await asyncio.get_running_loop().run_in_executor(_thread, parse_body, body, model, unknown)
+            if (account := getattr(request.state, "account", None)) is not None:
+                account.read_at = time.monotonic()
             if isinstance(read, ServedBody) and read.request_id is not None:
                 request.state.request_id = read.request_id
             return read

@@ -17,4 +17,5 @@ def caller_of(request: Request) -> Caller:
         traceparent=getattr(state, "traceparent", ""),
         route=request.scope["path"],
         raw_body=getattr(state, "raw_body", b""),
+        account=getattr(state, "account", None),
     )

@@ -57,7 +57,13 @@ _HEADERS: dict[int, Schema] = {
     429: _RETRY_AFTER,
     503: _RETRY_AFTER,
 }
-_REQUEST_ID: Schema = {"x-request-id": {"description": "The request's id.", "schema": {"type": "string"}}}
+_EVERY_ANSWER: Schema = {
+    "x-request-id": {"description": "The request's id.", "schema": {"type": "string"}},
+    "server-timing": {
+        "description": "What the time until the answer began went to, in milliseconds.",
+        "schema": {"type": "string"},
+    },
+}
 _IGNORED_FIELDS: Schema = {
     "yeoul-ignored-fields": {
         "description": "The fields of the body that had no effect, separated by commas; only where there are some.",
@@ -161,7 +167,7 @@ def answers_of(
         content["application/x-ndjson"] = {"schema": {"description": "Each of the lines.", **_schema_of(lines)}}
     if media_type is not None:
         content[media_type] = {"schema": {"type": "string"}}
-    headers = _REQUEST_ID | (_IGNORED_FIELDS if set(errors) >= OF_BODIES else {})
+    headers = _EVERY_ANSWER | (_IGNORED_FIELDS if set(errors) >= OF_BODIES else {})
     answers: Answers = {
         200: {"description": "It went well.", "headers": headers, **({"content": content} if content else {})}
     }
@@ -169,7 +175,7 @@ def answers_of(
         answers[status] = {
             "description": _ERRORS[status],
             "content": {"application/json": {"schema": reference_to(error)}},
-            "headers": _REQUEST_ID | _HEADERS.get(status, {}),
+            "headers": _EVERY_ANSWER | _HEADERS.get(status, {}),
         }
     return answers
 

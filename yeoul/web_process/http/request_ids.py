@@ -2,7 +2,8 @@
 
 ASGI, around all else. The id is the client's own ``X-Request-Id`` (or ``request_id`` of the body, see ``BodyReader``), else a
 fresh one; it stands in the log wherever the request does. The trace is W3C's ``traceparent``
-(https://www.w3.org/TR/trace-context/): passed on and given back, nothing is measured for it. Knows no route and no engine.
+(https://www.w3.org/TR/trace-context/): passed on and given back, nothing is measured for it. ``Server-Timing`` says what the
+time until now went to. Knows no route and no engine.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from yeoul.web_process.engine.time_account import TimeAccount
 from yeoul.web_process.engine.waiting_room import RoomLeft
+from yeoul.web_process.http.server_timing import server_timing
 
 REQUEST_ID = r"[A-Za-z0-9._:/+=@~-]{1,128}"
 _id = re.compile(REQUEST_ID.encode())
@@ -25,11 +28,15 @@ logger = logging.getLogger(__name__)
 
 
 class RequestIds:
-    """``measure_room`` says what is left for a tenant; nothing to who has no key where one is needed."""
+    """``measure_room`` says what is left for a tenant; nothing to who has no key where one is needed. ``tells_causes``:
+    somebody watches what a request's time goes to; else only how much it was is told."""
 
-    def __init__(self, app: ASGIApp, measure_room: Callable[[str | None], RoomLeft | None]) -> None:
+    def __init__(
+        self, app: ASGIApp, measure_room: Callable[[str | None], RoomLeft | None], *, tells_causes: bool = False
+    ) -> None:
         self._app = app
         self._measure_room = measure_room
+        self._tells_causes = tells_causes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Notes ``request_id`` and ``traceparent`` in the request's state, and adds the headers as the answer begins."""
@@ -41,18 +48,27 @@ class RequestIds:
         state["request_id"] = _first(scope, b"x-request-id", _id) or f"req_{uuid.uuid4().hex}"
         state["traceparent"] = _first(scope, b"traceparent", _traceparent)
 
+        account = TimeAccount(began) if self._tells_causes and scope["method"] == "POST" else None
+        state["account"] = account
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                milliseconds = int((time.monotonic() - began) * 1000)
+                causes = {"total": time.monotonic() - began} if account is None else await account.tell("writing")
+                milliseconds = int(sum(causes.values()) * 1000)
                 logger.debug(
                     "request %s: %s %s is answered with %d after %d ms%s",
                     *(state["request_id"], scope["method"], scope["path"], message["status"], milliseconds),
                     f", trace {state['traceparent']}" if state["traceparent"] else "",
                 )
-                message = {**message, "headers": [*message["headers"], *self._headers(scope, milliseconds)]}
+                own = [*self._headers(scope, milliseconds), (b"server-timing", server_timing(causes))]
+                message = {**message, "headers": [*message["headers"], *own]}
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            if account is not None:
+                account.close()
 
     def _headers(self, scope: Scope, milliseconds: int) -> list[tuple[bytes, bytes]]:
         state = scope["state"]

@@ -21,6 +21,7 @@ from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.http.disconnect import on_disconnect
 from yeoul.web_process.http.error_responses import ErrorResponse, foreseen
 from yeoul.web_process.http.http_protocol import DIRECT_SEND
+from yeoul.web_process.http.server_timing import last_comment, reads_comments
 from yeoul.web_process.http.writing import is_long, write_apart
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class EventStream(Response):
             with on_disconnect(receive, self._stream.close):
                 # Once the response has begun, the layers around it have no more to do.
                 send_directly = scope.get("extensions", {}).get(DIRECT_SEND, send)
-                await asyncio.create_task(self._send_all(send, send_directly), name="send_events")
+                await asyncio.create_task(self._send_all(scope, send, send_directly), name="send_events")
         except Exception as error:
             if not isinstance(error, YeoulError):
                 logger.exception("request %s failed", self._stream.request_id)
@@ -101,7 +102,7 @@ class EventStream(Response):
                 self._timer.cancel()
             self._stream.close()
 
-    async def _send_all(self, send: Send, send_directly: Send) -> None:
+    async def _send_all(self, scope: Scope, send: Send, send_directly: Send) -> None:
         """A task of its own, so that what is woken for each event is this function, not all that is around the response."""
         events, next_batch = self._format.events, self._stream.next_batch
         while True:
@@ -123,7 +124,8 @@ class EventStream(Response):
                 await self._send(send, payload)
         if self._before_end is not None:
             await self._before_end()
-        await self._send(send, self._format.closing(), is_last=True)
+        comment = await last_comment(scope) if self._format.content_type == EVENTS and reads_comments(scope) else b""
+        await self._send(send, comment + self._format.closing(), is_last=True)
 
     async def _send(self, send: Send, payload: bytes, *, is_last: bool = False) -> None:
         if not self._has_begun:

@@ -12,8 +12,11 @@ def words_of(name: str, cause: CauseSeconds, record: RequestRecord) -> str:
     summary = record.summary
     tokens, steps = counted(cause.num_tokens, "token"), counted(cause.num_steps, "step")
     were = "was" if cause.num_tokens == 1 else "were"
-    if name == "reading":
-        return f"its body was read, and its prompt made into {counted(summary.num_prompt_tokens, 'token')}"
+    if name == "reading" and record.read is not None:
+        return "its body was read"
+    if name in ("reading", "tokenizing"):
+        read = "its body was read, and its" if name == "reading" else "its"
+        return f"{read} prompt made into {counted(summary.num_prompt_tokens, 'token')}"
     if name == "queued":
         meanwhile = f", while {whom} had the steps" if num_others else ""
         return f"it waited for its turn{meanwhile}"

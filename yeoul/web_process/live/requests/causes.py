@@ -14,8 +14,8 @@ from typing import Literal
 from yeoul.web_process.live.requests.request_record import CauseSeconds, Outage, RecordedStep, RequestRecord, Walked
 
 Cause = Literal[
-    "reading", "queued", "cold_prefix", "own_prefill", "prefill_of_others", "own_decode", "preempted", "recovery",
-    "between_steps", "slow_reader",
+    "reading", "tokenizing", "queued", "cold_prefix", "own_prefill", "prefill_of_others", "own_decode", "preempted",
+    "recovery", "between_steps", "slow_reader",
 ]  # fmt: skip
 
 _MAX_NUM_OTHERS = 256
@@ -48,7 +48,7 @@ class CauseWalk:
         """
         walked, record = self.walked, self._record
         if walked.last_serial is None:
-            self._pass("reading", min(self._record.entered, until))
+            self._pass_door(until)
         ended = until if record.ended is None else min(record.ended, until)
         if (outage := self._outage_until(ended)) is not None:
             if walked.last_serial is None:
@@ -74,7 +74,7 @@ class CauseWalk:
         walked = self.walked
         is_first = walked.last_serial is None
         if is_first:
-            self._pass("reading", min(self._record.entered, step.at))
+            self._pass_door(step.at)
         others = self._record.resumed.get(step.serial)
         outage = self._outage_until(step.at)
         if others is not None:
@@ -95,6 +95,15 @@ class CauseWalk:
             self._pass("queued", step.at)  # it was in the batch, and steps went by that had no room for it
         else:
             self._pass("between_steps", step.at)
+
+    def _pass_door(self, until: float) -> None:
+        """What there was before the engine had it, as far as that was before ``until``."""
+        entered = min(self._record.entered, until)
+        if self._record.read is not None:
+            self._pass("reading", min(self._record.read, entered))
+            self._pass("tokenizing", entered)
+        else:
+            self._pass("reading", entered)
 
     def _divide(self, step: RecordedStep, seconds: float, own: int, own_answer: int) -> None:
         """The time of a step: what its decodes take, and the rest to the prompts in it."""

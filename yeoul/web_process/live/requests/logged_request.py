@@ -24,24 +24,27 @@ class LoggedStep:
 class LoggedRequest:
     """A request with all its choices, from when the engine got it (``entered``) until its answer was read (``closed``).
 
-    ``steps`` are those that computed something of it, the oldest in ``walked``. Most computed one token of its answer; of
-    the others ``parts`` has the tokens of its prompts and of its answers, by their serial number. ``begun`` are the choices
-    that the workers have got; ``behind`` who was computed while the first one waited. ``resumed`` are the steps with which
-    it went on after it had been put back into the queue, and who was computed meanwhile; ``resumes_after`` is the same of a
-    step that is not back yet, and ``is_plain`` that there is no such thing.
+    ``read`` is when its body had been read. ``steps`` are those that computed something of it, the oldest in ``walked``.
+    Most computed one token of its answer; of the others ``parts`` has the tokens of its prompts and of its answers, by their
+    serial number. ``begun`` are the choices that the workers have got; ``behind`` who was computed while the first one
+    waited. ``resumed`` are the steps with which it went on after it had been put back into the queue, and who was computed
+    meanwhile; ``resumes_after`` is the same of a step that is not back yet, and ``is_plain`` that there is no such thing.
     """
 
     __slots__ = (
         "arrival", "begun", "behind", "closed", "entered", "first_token_at", "id", "is_plain", "num_cached_tokens",
-        "num_output_tokens", "parts", "resumed", "resumes_after", "steps", "stream", "terms", "walked",
+        "num_output_tokens", "parts", "read", "resumed", "resumes_after", "steps", "stream", "terms", "walked",
     )  # fmt: skip
 
-    def __init__(self, stream: RequestStream, terms: ServiceTerms, arrival: float, entered: float) -> None:
+    def __init__(
+        self, stream: RequestStream, terms: ServiceTerms, arrival: float, entered: float, read: float | None
+    ) -> None:
         self.id = stream.request_id
         self.stream = stream
         self.terms = terms
         self.arrival = arrival
         self.entered = entered
+        self.read = read
         self.closed: float | None = None
         self.first_token_at: float | None = None
         self.num_cached_tokens = 0

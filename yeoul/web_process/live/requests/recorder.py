@@ -66,12 +66,19 @@ class Recorder:
 
     def record(self, request: LoggedRequest, summary: RequestSummary) -> RequestRecord:
         """The record as of now."""
-        record = self._plain(request, summary, len(request.steps))
-        ready = self._llm.ready
-        if ready is not None and self._llm.settings.cache.enable_prefix_caching and request.steps:
-            record.num_seen_tokens, record.seen_in = self._seen.find(request, ready.block_size)
+        record = self._with_seen(request, self._plain(request, summary, len(request.steps)))
         record.body, record.left_out = body_of(request)
         return record
+
+    def seconds_by_cause(self, request: LoggedRequest, since: float, until: float) -> dict[str, float]:
+        """What the time between two moments of the monotonic clock went to, of a request that came then or before."""
+        state = "running" if request.stream.ended_at is None else state_of_ended(request)
+        summary = summarize(request, state, self.wall_time(until))
+        summary.arrived = self.wall_time(since)
+        walk = CauseWalk(record := self._with_seen(request, self._plain(request, summary, len(request.steps))))
+        walk.take(record.steps)
+        causes = walk.finish(self.wall_time(until))
+        return {name: cause.seconds for name, cause in causes.items()}
 
     def keep_texts(self, request: LoggedRequest) -> None:
         """Where they may be shown, they can be asked for after its end; they are not a part of the record."""
@@ -89,6 +96,13 @@ class Recorder:
         walk.take(record.steps)
         request.forget_steps(num_steps, walk.walked)
 
+    def _with_seen(self, request: LoggedRequest, record: RequestRecord) -> RequestRecord:
+        """The record with what had been computed of its prompt before."""
+        ready = self._llm.ready
+        if ready is not None and self._llm.settings.cache.enable_prefix_caching and request.steps:
+            record.num_seen_tokens, record.seen_in = self._seen.find(request, ready.block_size)
+        return record
+
     def _plain(self, request: LoggedRequest, summary: RequestSummary, num_steps: int) -> RequestRecord:
         stream = request.stream
         steps = request.steps[:num_steps]
@@ -101,6 +115,7 @@ class Recorder:
         return RequestRecord(
             summary=summary,
             entered=request.entered,
+            read=request.read,
             ended=None if stream.ended_at is None else self.wall_time(stream.ended_at),
             closed=request.closed,
             error=None if stream.error is None else str(stream.error),

@@ -20,6 +20,7 @@ from yeoul.web_process.live.requests.logged_request import LoggedRequest, Logged
 from yeoul.web_process.live.requests.recorder import Recorder
 from yeoul.web_process.live.requests.request_record import RecordedStep, RequestRecord
 from yeoul.web_process.live.requests.request_summary import RequestSummary, Sight, State
+from yeoul.web_process.live.requests.timed_request import TimedRequest
 from yeoul.web_process.live.requests.waiting_places import WaitingPlaces
 
 _MAX_NUM_BEHIND = 64
@@ -54,7 +55,11 @@ class RequestLog(RequestObserver):
     def entered(self, stream: RequestStream, terms: ServiceTerms, arrival: float) -> None:
         """See ``RequestObserver``."""
         wall_time = self._recorder.wall_time
-        request = LoggedRequest(stream, terms, wall_time(arrival), wall_time(stream.entered_at))
+        account = terms.account
+        read = None if account is None or account.read_at is None else wall_time(account.read_at)
+        request = LoggedRequest(stream, terms, wall_time(arrival), wall_time(stream.entered_at), read)
+        if account is not None:
+            account.add(TimedRequest(request, self._recorder))
         self.live[request.id] = request
         for engine_id in stream.engine_request_ids:
             self._by_engine_id[engine_id] = request

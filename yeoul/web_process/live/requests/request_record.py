@@ -68,10 +68,10 @@ ONE_TOKEN = (0, 1)
 
 
 class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """``entered`` is when the engine was handed the request, ``ended`` when its answer was complete, ``closed`` when it was
-    read or given up; None where that has not been. ``steps`` are the last ones; those before are in ``walked``. Most computed
-    one token of its answer; of the others ``parts`` has the tokens of its prompts and of its answers. From the step of
-    each of ``companies`` on, until the next, these decoded.
+    """``read`` is when its body had been read, ``entered`` when the engine was handed the request, ``ended`` when its answer
+    was complete, ``closed`` when it was read or given up; None where that has not been. ``steps`` are the last ones; those
+    before are in ``walked``. Most computed one token of its answer; of the others ``parts`` has the tokens of its prompts and
+    of its answers. From the step of each of ``companies`` on, until the next, these decoded.
 
     ``resumed`` are the steps, by their serial number, with which it went on after it had been put back into the queue, and
     who was computed meanwhile; ``behind`` who was before its first one. ``num_seen_tokens`` tokens of its prompt had been
@@ -80,6 +80,7 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     summary: RequestSummary
     entered: float
+    read: float | None = None
     ended: float | None = None
     closed: float | None = None
     error: str | None = None
