@@ -66,7 +66,7 @@ def test_events_after_the_first_go_straight_to_the_connection():
             never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
             return await never
 
-        scope = {"type": "http", "extensions": {DIRECT_SEND: send_straight}}
+        scope = {"type": "http", "headers": [], "extensions": {DIRECT_SEND: send_straight}}
         response = EventStream(stream, Letters(), keep_alive_seconds=9.0)
         answering = asyncio.ensure_future(response(scope, receive, send))
         for letter in "abc":
@@ -164,7 +164,7 @@ def test_a_quiet_stream_gets_a_keep_alive_every_time_that_the_timer_ends(monkeyp
 
         monkeypatch.setattr(asyncio.get_running_loop(), "call_later", set_timer)
         stream = RequestStream("a", [[1]], SamplingParams(), [0], lambda _: None)
-        sending = asyncio.create_task(EventStream(stream, NoFormat(), 10)({"type": "http"}, receive, send))
+        sending = asyncio.create_task(EventStream(stream, NoFormat(), 10)({"type": "http", "headers": []}, receive, send))
         for num_keep_alives in range(4):
             for _ in range(10):
                 await asyncio.sleep(0)

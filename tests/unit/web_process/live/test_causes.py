@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yeoul.web_process.live.requests.causes import CauseWalk
-from yeoul.web_process.live.requests.request_record import CauseSeconds, Outage, RecordedStep, RequestRecord
+from yeoul.web_process.live.requests.request_record import (
+    ONE_TOKEN,
+    CauseSeconds,
+    Outage,
+    RecordedStep,
+    RequestRecord,
+)
 from yeoul.web_process.live.requests.request_story import tell
 from yeoul.web_process.live.requests.request_summary import RequestSummary, State
 
@@ -40,7 +46,7 @@ def step(serial: int, at: float, seconds: float, *, prompt: int = 0, answer: int
 
 def record(steps: list[Step], **fields: Any) -> RequestRecord:
     given: dict[str, Any] = {"summary": summary(), "entered": ARRIVED + 0.1, "ended": ARRIVED + 10, "closed": ARRIVED + 11}
-    parts = {made.serial: part for made, part in steps}
+    parts = {made.serial: part for made, part in steps if part != ONE_TOKEN}
     companies = [(made.serial, ["mine", f"beside {made.serial}"]) for made, _ in steps[::3]]
     return RequestRecord(steps=[made for made, _ in steps], parts=parts, companies=companies, **given | fields)
 
@@ -166,6 +172,17 @@ def test_causes_add_up_to_the_whole(one, length, num_folded):
     assert divide(rest, until).keys() == causes.keys()
     for name, cause in divide(rest, until).items():
         assert cause.seconds == pytest.approx(causes[name].seconds, abs=1e-6)
+
+
+@given(records())
+def test_steps_that_are_taken_the_short_way_come_to_the_same(one):
+    spelled_out = msgspec.structs.replace(one, parts={step.serial: one.part_of(step) for step in one.steps})
+    short, long = divide(one), divide(spelled_out)
+    assert short.keys() == long.keys()
+    for name, cause in short.items():
+        other = long[name]
+        assert cause.seconds == pytest.approx(other.seconds, abs=1e-9), name
+        assert (cause.num_tokens, cause.num_steps, cause.others) == (other.num_tokens, other.num_steps, other.others), name
 
 
 @given(records())

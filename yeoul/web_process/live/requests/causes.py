@@ -30,15 +30,42 @@ class CauseWalk:
 
     def take(self, steps: Iterable[RecordedStep]) -> None:
         """The next steps, in their order."""
-        walked = self.walked
+        walked, record = self.walked, self._record
+        parts, resumed, is_undisturbed = record.parts, record.resumed, not record.outages
         for step in steps:
-            own_prompt, own_answer = self._record.part_of(step)
+            serial = step.serial
+            is_next = is_undisturbed and serial - 1 == walked.last_serial
+            if is_next and not step.num_prompt_tokens and serial not in parts and serial not in resumed:
+                self._take_plain(step)
+                continue
+            own_prompt, own_answer = record.part_of(step)
             self._pass_gap(step, own_prompt)
             end = max(walked.cursor, step.end)
             seconds, walked.cursor = end - walked.cursor, end
             self._divide(step, seconds, own_prompt, own_answer)
-            walked.last_serial = step.serial
+            walked.last_serial = serial
             walked.num_steps += 1
+
+    def _take_plain(self, step: RecordedStep) -> None:
+        """A token of the answer right after the one before, and nobody's prompt beside it, as most steps are: the same as
+        for the others, in a fifth of the time."""
+        walked, causes, at = self.walked, self.walked.causes, step.at
+        if at > walked.cursor:
+            if (between := causes.get("between_steps")) is None:
+                between = causes["between_steps"] = CauseSeconds()
+            between.seconds += at - walked.cursor
+            walked.cursor = at
+        if (decode := causes.get("own_decode")) is None:
+            decode = causes["own_decode"] = CauseSeconds()
+        end = at + step.seconds
+        if end > walked.cursor:
+            decode.seconds += end - walked.cursor
+            walked.cursor = end
+        decode.num_tokens += 1
+        decode.num_steps += 1
+        walked.recomputes = None
+        walked.last_serial = step.serial
+        walked.num_steps += 1
 
     def finish(self, until: float) -> dict[str, CauseSeconds]:
         """What follows the last step: one that is under way, or the way to the client and what the client took.
