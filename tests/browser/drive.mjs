@@ -129,6 +129,28 @@ const SCENES = {
     return { seconds, incidents, verdicts: await again(page) };
   },
 
+  // Requests come, wait for their turn and end, and the list shows it without asking once; the story of one lies behind its name.
+  async list() {
+    const page = await open(new URL("#/requests", address).href);
+    await page.waitForSelector(".requests .empty:not([hidden])", LIMIT);
+    const asked = [];
+    page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+    const body = JSON.stringify({ model: "fake", prompt: "hello", max_tokens: 40, ignore_eos: true });
+    const headers = { "content-type": "application/json" };
+    const answers = [1, 2, 3].map(() => fetch(new URL("v1/completions", address), { method: "POST", headers, body }));
+    await until(page, () => document.querySelectorAll(".state-waiting").length === 2 && document.querySelectorAll(".state-running").length === 1);
+    const why = await textsOf(page, "tr:has(.state-waiting) .why");
+    const before = await textsOf(page, "tr:has(.state-waiting) td:nth-of-type(7)");
+    await until(page, (was) => [...document.querySelectorAll("tr:has(.state-waiting) td:nth-of-type(7)")].some((cell) => !was.includes(cell.textContent)), before);
+    await Promise.all(answers);
+    await until(page, () => document.querySelectorAll(".state-finished").length === 3);
+    await page.select(".requests-filter select", "aborted");
+    await page.waitForSelector(".requests .empty:not([hidden])", LIMIT);
+    await page.select(".requests-filter select", "finished");
+    await until(page, () => document.querySelectorAll(".state-finished").length === 3);
+    return { why, asked };
+  },
+
   // A request that runs is ended by its page.
   async abort() {
     const page = await open(new URL("#/playground", address).href);

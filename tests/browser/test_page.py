@@ -98,6 +98,15 @@ def test_answers_stream_side_by_side_and_are_the_same_again(browser: Browser, sl
     assert all(verdict.startswith("the same, byte for byte") for verdict in seen["verdicts"])
 
 
+def test_requests_are_seen_to_wait_run_and_end_without_asking(browser: Browser):
+    with RunningServer("--max-num-seqs", "1", "--fake-step-seconds", "0.05") as server:
+        seen = browser.play("list", server.url)
+    assert [why.startswith(f"place {place}") for why, place in zip(seen["why"], (2, 1), strict=True)] == [True, True]
+    assert all("all 1 places of a step are taken" in why for why in seen["why"])
+    assert set(seen["asked"]) == {"/debug/requests"}, "what somebody chose alone"
+    assert len(seen["asked"]) == 2
+
+
 def test_a_request_is_ended_by_its_page(browser: Browser, slow: RunningServer):
     seen = browser.play("abort", slow.url)
     assert seen["cards"] == ["What its time went to", "Its steps", "What happened", "Send it again"]

@@ -13,7 +13,7 @@ import msgspec
 
 from yeoul.cli.server import server_error
 from yeoul.cli.server_address import connection_hint
-from yeoul.cli.top.seen import History, Points, Topology
+from yeoul.cli.top.seen import Changes, History, Points, Topology
 from yeoul.errors import YeoulError
 
 PATH = "/debug/events"
@@ -23,18 +23,20 @@ _PAUSE_SECONDS = 1.0
 
 
 class Feed:
-    """``on_topology`` and ``on_error`` are called from the thread; ``history`` gains what was told of the last seconds."""
+    """What it is given to call is called from the thread; ``history`` gains what was told of the last seconds."""
 
     def __init__(
         self,
         client: httpx.Client,
         history: History,
         on_topology: Callable[[Topology], None],
+        on_requests: Callable[[Changes], None],
         on_error: Callable[[str], None],
     ) -> None:
         self._client = client
         self._history = history
         self._on_topology = on_topology
+        self._on_requests = on_requests
         self._on_error = on_error
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="top_feed", daemon=True)
@@ -86,6 +88,8 @@ class Feed:
             self._on_topology(msgspec.json.decode(data, type=Topology))
         elif name == "numbers":
             self._history.add(msgspec.json.decode(data, type=Points).points)
+        elif name == "requests":
+            self._on_requests(msgspec.json.decode(data, type=Changes))
 
 
 def told(error: Exception) -> str:

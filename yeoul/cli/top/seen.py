@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 MAX_NUM_POINTS = 3600  # one a second
+MAX_NUM_ENDED = 100  # requests that have ended and are shown
 
 
 class Thread(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,11 +118,24 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     finish_reason: str | None = None
 
+    @property
+    def is_live(self) -> bool:
+        """Whether something is still to come."""
+        return self.state in ("waiting", "running")
+
 
 class Requests(msgspec.Struct, frozen=True, kw_only=True):
     """The list."""
 
     data: list[Request] = []
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """The event ``requests``: those that came, changed or ended, and the ids of those of which nothing more is told."""
+
+    is_whole: bool = False
+    data: list[Request] = []
+    gone: list[str] = []
 
 
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,6 +269,32 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         """The links that begin or end at this process."""
         links = self.topology.links if self.topology is not None else []
         return [link for link in links if process in (link.source.partition("/")[0], link.target.partition("/")[0])]
+
+
+class KnownRequests:
+    """Those that live, as far as they are told of, and the last ones that ended."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Request] = {}
+
+    def take(self, changes: Changes) -> None:
+        """What is new of them."""
+        if changes.is_whole:
+            self._known = {}
+        self._known.update((one.id, one) for one in changes.data)
+        for name in changes.gone:
+            self._known.pop(name, None)
+        ended = [one for one in self._known.values() if not one.is_live]
+        for one in sorted(ended, key=lambda one: one.arrived)[:-MAX_NUM_ENDED]:
+            del self._known[one.id]
+
+    def listed(self, now: float) -> list[Request]:
+        """Those that came last first, as of ``now``, by the server's clock: of those that live time goes by."""
+        newest_first = sorted(self._known.values(), key=lambda one: one.arrived, reverse=True)
+        return [
+            msgspec.structs.replace(one, seconds=max(one.seconds or 0.0, now - one.arrived)) if one.is_live else one
+            for one in newest_first
+        ]
 
 
 class History:

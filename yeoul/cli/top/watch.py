@@ -1,4 +1,4 @@
-"""Watch: what ``yeoul top`` knows of a server: has a ``Feed``, asks for requests and details, does what it is told to.
+"""Watch: what ``yeoul top`` knows of a server: has a ``Feed``, asks for details, does what it is told to.
 
 Knows nothing of the screen. While the server is away it says so; one that comes back is seen at once.
 """
@@ -15,7 +15,7 @@ import msgspec
 
 from yeoul.cli.server import server_error
 from yeoul.cli.top.feed import FAILURES, Feed, told
-from yeoul.cli.top.seen import History, Requests, Seen, Topology
+from yeoul.cli.top.seen import Changes, History, KnownRequests, Requests, Seen, Topology
 from yeoul.cli.top.state import Get, Post
 
 _NUM_REQUESTS = 100
@@ -28,10 +28,12 @@ class Watch:
     def __init__(self, client: httpx.Client, interval_seconds: float, on_news: Callable[[], None]) -> None:
         self.seen = Seen(url=str(client.base_url).rstrip("/"))
         self.history = History()
-        self.feed = Feed(client, self.history, self._note_topology, self._note_error)
+        self.feed = Feed(client, self.history, self._note_topology, self._note_requests, self._note_error)
         self._client = client
         self._interval_seconds = interval_seconds
         self._on_news = on_news
+        self._known = KnownRequests()
+        self._is_told_of_requests = False
         self._changing = threading.Lock()
         self._woken = threading.Event()
         self._is_stopped = False
@@ -77,7 +79,7 @@ class Watch:
         if now >= self._due:
             self._due = now + self._interval_seconds
             self._forget_message(now)
-            if self.seen.error is None:
+            if self.seen.error is None and not self._is_told_of_requests:
                 self._look()
         self._look_closer()
 
@@ -119,12 +121,23 @@ class Watch:
     def _note_topology(self, topology: Topology) -> None:
         came_back = self.seen.error is not None
         self._note(topology=topology, at=time.time(), error=None, lost_since=None)
+        if self._is_told_of_requests:
+            self._note(requests=self._known.listed(topology.at))
         if came_back:
             self._due = 0.0
             self._woken.set()
         self._on_news()
 
+    def _note_requests(self, changes: Changes) -> None:
+        """From now on they need not be asked for, until the stream ends."""
+        self._is_told_of_requests = True
+        self._known.take(changes)
+        at = self.seen.topology.at if self.seen.topology is not None else 0.0
+        self._note(requests=self._known.listed(at), requests_error=None)
+        self._on_news()
+
     def _note_error(self, error: str) -> None:
+        self._is_told_of_requests = False
         self._note(error=error, lost_since=self.seen.lost_since or time.time())
         self._on_news()
 

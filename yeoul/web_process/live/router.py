@@ -33,7 +33,7 @@ def live_router(context: ServerContext) -> APIRouter:
     if context.settings.server.page:
         numbers = NumberHistory()
         context.llm.observer = Observers(context.llm.observer, numbers)
-        router.include_router(event_router(EventFeed(context.llm, watch, numbers)))
+        router.include_router(event_router(context, EventFeed(context.llm, watch, numbers, log)))
     return router
 
 

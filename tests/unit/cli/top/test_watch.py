@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.unit.cli.top.scenes import REQUESTS, STACK, TOPOLOGY
-from yeoul.cli.top.seen import History, Point
+from yeoul.cli.top.seen import MAX_NUM_ENDED, Changes, History, Point, Request
 from yeoul.cli.top.state import Get, Post
 from yeoul.cli.top.watch import Watch
 
@@ -84,6 +84,38 @@ def test_requests_and_details_are_asked_for_when_they_are_due_or_wanted(watch, s
     assert watch.seen.found == STACK
     watch.turn(11.0)
     assert "/debug/requests" in server.asked
+
+
+def test_what_a_stream_tells_of_requests_is_not_asked_for_until_it_ends(watch, server):
+    live = {"id": "live", "state": "running", "arrived": 90.0, "seconds": 1.0}
+    ended = {"id": "old", "state": "finished", "arrived": 80.0, "seconds": 2.0}
+    events = [
+        ("topology", {"at": 95.0}),
+        ("requests", {"is_whole": True, "data": [live, ended, live | {"id": "waits", "state": "waiting"}]}),
+        ("requests", {"data": [live | {"num_output_tokens": 3}], "gone": ["waits", "never known"]}),
+        ("topology", {"at": 97.0}),
+    ]
+    asked: list[int] = []
+
+    def look():
+        watch.turn(10.0 + len(asked))
+        asked.append(server.asked.count("/debug/requests"))
+
+    watch._on_news = look
+    server.answers["/debug/events"] = lambda: stream(*events)
+    watch.feed.follow()
+    assert asked == [1, 1, 1, 1, 1], "once, before the stream had told of any"
+    assert [(one.id, one.seconds) for one in watch.seen.requests] == [("live", 7.0), ("old", 2.0)]
+    assert watch.seen.requests[0].num_output_tokens == 3
+    watch._note(error=None)
+    watch.turn(20.0)
+    assert server.asked.count("/debug/requests") == 2
+
+
+def test_of_requests_that_have_ended_the_last_ones_are_kept(watch):
+    ended = [Request(id=str(number), state="finished", arrived=float(number)) for number in range(3 * MAX_NUM_ENDED)]
+    watch._note_requests(Changes(data=ended, is_whole=True))
+    assert [one.id for one in watch.seen.requests] == [str(number) for number in range(299, 199, -1)]
 
 
 def test_a_server_that_goes_away_is_said_to_be_and_comes_back(watch, server, news):

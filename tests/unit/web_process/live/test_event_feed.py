@@ -46,8 +46,9 @@ async def wait_for(events: AsyncIterator[tuple[str, Any]], name: str) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def watching(server: FakeServer) -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
-    async with server.http.stream("GET", PATH) as answer:
+async def watching(server: FakeServer, key: str = "") -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    async with server.http.stream("GET", PATH, headers=headers) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         yield events_of(answer)

@@ -17,6 +17,9 @@ from yeoul.messages.topology import Incident
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.incidents import IncidentLog
 from yeoul.web_process.live.page.number_history import NumberHistory, NumberPoints
+from yeoul.web_process.live.requests.request_follower import RequestFollower
+from yeoul.web_process.live.requests.request_log import RequestLog
+from yeoul.web_process.live.requests.request_summary import Sight
 from yeoul.web_process.live.topology.topology_watch import TopologyWatch
 
 MAX_NUM_WATCHERS = 8
@@ -26,16 +29,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 class EventFeed:
-    """Of one server; it looks at ``watch`` and ``numbers``."""
+    """Of one server; it looks at ``watch``, ``numbers`` and ``requests``."""
 
-    def __init__(self, llm: AsyncLLM, watch: TopologyWatch, numbers: NumberHistory) -> None:
+    def __init__(self, llm: AsyncLLM, watch: TopologyWatch, numbers: NumberHistory, requests: RequestLog) -> None:
         self._llm = llm
         self._watch = watch
         self._numbers = numbers
+        self._requests = requests
         self._num_watchers = 0
 
-    def open(self) -> AsyncIterator[bytes]:
-        """A stream for one watcher.
+    def open(self, sight: Sight) -> AsyncIterator[bytes]:
+        """A stream for one watcher, who may see these requests.
 
         Raises:
             UnavailableError: there are as many as there may be.
@@ -44,9 +48,9 @@ class EventFeed:
             raise UnavailableError(
                 f"{MAX_NUM_WATCHERS} watch already, and no more may; close a page that nobody looks at", retry_after_seconds=5
             )
-        return self._stream()
+        return self._stream(sight)
 
-    async def _stream(self) -> AsyncIterator[bytes]:
+    async def _stream(self, sight: Sight) -> AsyncIterator[bytes]:
         incidents: list[Incident] = []
         happened = asyncio.Event()
 
@@ -57,6 +61,7 @@ class EventFeed:
         followed: IncidentLog | None = None
         self._num_watchers += 1
         told_until = 0
+        follower = RequestFollower(self._requests, sight)
         try:
             while not self._is_over():
                 if (slot := self._llm.slot) is not None and followed is None:
@@ -69,11 +74,14 @@ class EventFeed:
                 if points := self._numbers.since(told_until):
                     told_until = points[-1].at
                     events.append(_event("numbers", NumberPoints(points=points)))
+                if (changes := await follower.next()) is not None:
+                    events.append(_event("requests", changes))
                 yield b"".join(events)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(happened.wait(), _SECONDS_BETWEEN_EVENTS)
         finally:
             self._num_watchers -= 1
+            follower.close()
             if followed is not None:
                 followed.listeners.remove(note)
 

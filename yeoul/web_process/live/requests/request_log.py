@@ -7,6 +7,7 @@ asks, or, in the thread of the store, when a request has ended. Knows no HTTP. `
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 
 from yeoul.messages.outputs import RequestOutput, StepFacts, StepOutputs
@@ -49,6 +50,7 @@ class RequestLog(RequestObserver):
         self._last_decodes: list[str] = []
         self._last_end = 0.0
         self._num_steps = 0
+        self._followers: list[deque[RequestSummary]] = []
 
     # What AsyncLLM tells
 
@@ -158,6 +160,10 @@ class RequestLog(RequestObserver):
         if request in self._running:
             del self._running[request]
             self._recent.append((request.id, request.computed_until))
+        if self._followers:
+            summary = self._recorder.ended_summary(request)
+            for ended in self._followers:
+                ended.append(summary)
         self._ended.add(request)
 
     # What is asked
@@ -165,17 +171,43 @@ class RequestLog(RequestObserver):
     async def page(self, sight: Sight, state: State | None, before: str | None, limit: int) -> list[RequestSummary]:
         """Those that may be seen, in this state, behind the one of the id ``before``; those that came last first."""
         edge = None if before is None else await self._arrival_of(before)
-        places, now = WaitingPlaces(self._llm, self.live.values(), self._num_steps), self._recorder.now()
-        here = [places.summary(request, now) for request in self.live.values()]
-        seen = [
-            one
-            for one in [*here, *self._ended.unwritten()]
-            if sight.sees(one.tenant) and state in (None, one.state) and (edge is None or one.arrived < edge)
-        ]
+
+        def is_wanted(one: RequestSummary) -> bool:
+            return sight.sees(one.tenant) and state in (None, one.state) and (edge is None or one.arrived < edge)
+
+        places, now = self._places(), self._recorder.now()
+        last_first = sorted(self.live.values(), key=lambda request: request.arrival, reverse=True)
+        here = (places.summary(request, now) for request in last_first)
+        seen = [*itertools.islice(filter(is_wanted, here), limit), *filter(is_wanted, self._ended.unwritten())]
         if state not in ("waiting", "running"):
             seen += await self._ended.page(sight.owner, state, edge, limit)
         known = {one.id: one for one in reversed(seen)}  # what has been written meanwhile is there twice
         return sorted(known.values(), key=lambda one: one.arrived, reverse=True)[:limit]
+
+    def first(self, sight: Sight, limit: int) -> list[RequestSummary]:
+        """Of those that are unfinished, or still read, the ones that came last; of those that wait, whose turn comes first.
+
+        At most ``limit`` of each.
+        """
+        places, now = self._places(), self._recorder.now()
+        may_see = [request for request in reversed(self.live.values()) if sight.sees(request.terms.tenant)]
+        others = (request for request in may_see if not places.has(request))
+        waiting = (request for request in places.in_order() if sight.sees(request.terms.tenant))
+        chosen = itertools.chain(itertools.islice(others, limit), itertools.islice(waiting, limit))
+        return [places.summary(request, now) for request in chosen]
+
+    def follow(self) -> deque[RequestSummary]:
+        """Gains what ends from now on, the last ones where nobody takes them out."""
+        ended: deque[RequestSummary] = deque(maxlen=_NUM_RECENT)
+        self._followers.append(ended)
+        return ended
+
+    def unfollow(self, ended: deque[RequestSummary]) -> None:
+        """Nobody follows there any longer."""
+        self._followers = [one for one in self._followers if one is not ended]
+
+    def _places(self) -> WaitingPlaces:
+        return WaitingPlaces(self._llm, self.live.values(), self._num_steps)
 
     async def find(self, name: str) -> RequestRecord | None:
         """What is known of the request of this id, or of the last one that its client calls so."""
@@ -184,7 +216,7 @@ class RequestLog(RequestObserver):
         )
         if request is None:
             return await self._ended.find(name)
-        places, now = WaitingPlaces(self._llm, self.live.values(), self._num_steps), self._recorder.now()
+        places, now = self._places(), self._recorder.now()
         summary = places.summary(request, now)
         return self._recorder.with_texts(await asyncio.to_thread(self._recorder.record, request, summary), request)
 

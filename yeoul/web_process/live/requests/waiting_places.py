@@ -6,7 +6,7 @@ what each has had. Knows no route. ``RequestLog`` makes one when somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.live.requests.logged_request import LoggedRequest
@@ -25,6 +25,14 @@ class WaitingPlaces:
         self._by_priority = llm.settings.scheduler.scheduling_policy == "priority"
         waiting = sorted(filter(self._waits, requests), key=self._order)
         self._places = {request: place for place, request in enumerate(waiting, 1)}
+
+    def has(self, request: LoggedRequest) -> bool:
+        """Whether it waits."""
+        return request in self._places
+
+    def in_order(self) -> Iterable[LoggedRequest]:
+        """Those that wait, who is next first."""
+        return self._places
 
     def summary(self, request: LoggedRequest, now: float) -> RequestSummary:
         """A request that is unfinished or still read."""

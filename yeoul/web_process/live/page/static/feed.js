@@ -3,14 +3,18 @@
 import { ask, eventsOf } from "./server.js";
 
 const NUM_POINTS = 900;
+const NUM_REQUESTS = 500; // that have ended and are kept here
 const MILLISECONDS_BETWEEN_TRIES = 1500;
 const MILLISECONDS_OF_SILENCE = 8000; // after which a connection is taken for lost
+
+export const hasEnded = (request) => !["waiting", "running"].includes(request.state);
 
 // Events: "topology", "numbers", "requests", "incident", "connection"; the newest state is in the fields.
 class Feed extends EventTarget {
   topology = null;
   points = [];
-  changed = []; // requests of the last event
+  requests = new Map(); // by their ids: those that live, as far as they are followed, and the last ones that ended
+  olderThan = null; // the one behind which there are others that are not told of
   isConnected = false;
   problem = "";
   #abort = null;
@@ -65,9 +69,22 @@ class Feed extends EventTarget {
   #take(name, data) {
     if (name === "topology") this.topology = data;
     else if (name === "numbers") this.points = [...this.points, ...data.points].slice(-NUM_POINTS);
-    else if (name === "requests") this.changed = data.data;
+    else if (name === "requests") this.#takeRequests(data);
     this.#setConnected(true);
     this.dispatchEvent(new CustomEvent(name, { detail: data }));
+  }
+
+  #takeRequests({ is_whole: isWhole, data, gone, older_than: olderThan }) {
+    if (isWhole) {
+      this.requests = new Map();
+      this.olderThan = olderThan;
+    }
+    for (const one of data) this.requests.set(one.id, one);
+    for (const id of gone) this.requests.delete(id);
+    if (this.requests.size <= 2 * NUM_REQUESTS) return;
+    const ended = [...this.requests.values()].filter(hasEnded).sort((one, other) => other.arrived - one.arrived);
+    for (const one of ended.slice(NUM_REQUESTS)) this.requests.delete(one.id);
+    this.olderThan = ended[NUM_REQUESTS - 1]?.id ?? this.olderThan;
   }
 
   #setConnected(isConnected) {
