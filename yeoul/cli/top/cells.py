@@ -56,15 +56,16 @@ def heading(width: int, words: str) -> Text:
 
 
 def wrapped(width: int, text: str, style: str = "", indent: str = "  ") -> list[Text]:
-    """A long text on as many lines as it needs."""
+    """A long text on as many lines as it needs, a hundred at most."""
     pieces: list[str] = []
     rest = clean(text.expandtabs(4))
+    indent = indent if width > 2 * len(indent) else ""
     while len(rest) > width and len(pieces) < 100:
-        place = rest.rfind(" ", len(indent) + width // 2, width) if width > 2 * len(indent) else -1
+        place = rest.rfind(" ", len(indent) + width // 2, width)
         place = place if place > 0 else width
         pieces.append(rest[:place])
         rest = indent + rest[place:].lstrip()
-    return [Text(piece, style=style) for piece in [*pieces, rest]]
+    return [Text(piece, style=style) for piece in [*pieces, rest[:width]]]
 
 
 def sparkline(values: Sequence[float | None], highest: float | None = None, *, is_plain: bool = False) -> str:

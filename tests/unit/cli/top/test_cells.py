@@ -71,3 +71,10 @@ def test_a_long_line_is_wrapped_at_a_blank_with_nothing_lost():
     lines = [line.plain for line in wrapped(20, "the river runs fastest where it is narrow")]
     assert all(len(line) <= 20 for line in lines)
     assert " ".join(line.strip() for line in lines) == "the river runs fastest where it is narrow"
+
+
+@given(st.text(alphabet="ab ", max_size=300), st.integers(1, 12), st.sampled_from(["", " ", "  "]))
+def test_no_wrapped_line_is_longer_than_the_terminal_is_wide(text: str, width: int, indent: str):
+    lines = [line.plain for line in wrapped(width, text, indent=indent)]
+    assert max(map(len, lines)) <= width
+    assert len(lines) > 100 or "".join(lines).replace(" ", "") == text.replace(" ", "")
