@@ -58,6 +58,7 @@ SHOWN = ["/debug/log", "/debug/requests", "/anthropic/v1/models"]
 KEPT = {
     "/page/{name}": {"GET"},
     "/debug/requests/{name}": {"GET"},
+    "/debug/requests/{name}/trace": {"GET"},
     "/debug/requests/{name}/abort": {"POST"},
     "/debug/stack/{process}": {"GET"},
     "/debug/kill/{process}": {"POST"},

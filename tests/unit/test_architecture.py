@@ -66,7 +66,7 @@ WEB_FLOORS = [
     {"engine"}, {"http", "store"}, {"answers"}, {"server_context"}, {"openai", "responses", "ollama", "anthropic"},
     {"batches"}, {"operations", "live"}, {"app"}, {"http_server"}, {"server"},
 ]  # fmt: skip
-LIVE_FLOORS = [{"requests", "topology"}, {"page"}, {"router"}]
+LIVE_FLOORS = [{"requests", "topology"}, {"page", "traces"}, {"router"}]
 KNOW_NO_HTTP = {"engine", "store", "answers"}
 
 # Outside library -> where it may be imported.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 
@@ -50,6 +51,7 @@ class NewRequests:
         ticket: Ticket,
     ) -> list[RequestState]:
         """A state for each choice of each prompt; others have their turn on the loop after every few."""
+        stream.tokenized_at = time.monotonic()
         terms = ticket.terms
         if terms.in_gaps:
             observer = RequestObserver()  # nobody waits for it: its times say nothing of what others have

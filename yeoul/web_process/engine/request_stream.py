@@ -23,8 +23,9 @@ class RequestStream:
     """All choices of all prompts of one call. Lives on one event loop; one reader.
 
     ``sampling`` is what the caller gave; ``seeds`` are those that hold, one a prompt; ``leases`` are of the first prompt.
-    ``error`` is why it failed, ``finish_reason`` that of the choice that ended last, ``entered_at`` when the
-    engine was handed the request, and ``ended_at`` when all choices had ended, of the monotonic clock.
+    ``error`` is why it failed, ``finish_reason`` that of the choice that ended last. Of the monotonic clock, ``tokenized_at``
+    is when its prompts were tokens, ``entered_at`` when the engine was handed the request, and ``ended_at`` when all choices
+    had ended.
     With ``final_only`` the reader is not woken before a choice has ended, and gets it whole, unless its deltas are kept
     apart.
     """
@@ -57,7 +58,7 @@ class RequestStream:
         self.timer: asyncio.TimerHandle | None = None  # of its deadline
         self.engine_request_ids: list[str] = []
         self.finish_reason: FinishReason | None = None
-        self.entered_at = 0.0
+        self.tokenized_at = self.entered_at = 0.0
         self.ended_at: float | None = None
 
     @property

@@ -17,6 +17,7 @@ from yeoul.web_process.live.requests.request_routes import request_router
 from yeoul.web_process.live.topology.inside import inside_router
 from yeoul.web_process.live.topology.topology_routes import topology_router
 from yeoul.web_process.live.topology.topology_watch import TopologyWatch
+from yeoul.web_process.live.traces.trace_routes import trace_router
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.request_history import RequestHistory
 
@@ -27,6 +28,7 @@ def live_router(context: ServerContext) -> APIRouter:
     router = APIRouter()
     for build in (page_router, login_router, inside_router):
         router.include_router(build(context))
+    router.include_router(trace_router(context, log))
     router.include_router(request_router(context, log))
     watch = TopologyWatch(context)
     router.include_router(topology_router(watch))

@@ -1,5 +1,6 @@
 """RequestHistory: requests that have ended, as their log wrote them down, in the order in which they came; bounded by size.
 
+The slowest stay when others of their age go: they are what somebody asks for later.
 A record is bytes here, and so is what a list shows of it. Knows no HTTP and no engine.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from yeoul.config.settings import StoreSettings
@@ -21,16 +22,22 @@ CREATE TABLE IF NOT EXISTS requests (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS requests_by_age ON requests (arrived);
 CREATE INDEX IF NOT EXISTS requests_by_name ON requests (name, arrived);
+CREATE TABLE IF NOT EXISTS slowest_requests (
+    id TEXT PRIMARY KEY REFERENCES requests ON DELETE CASCADE, seconds REAL NOT NULL, num_bytes INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS requests_by_slowness ON slowest_requests (seconds);
 """
 
 _SHARE_ON_DISK = 16  # of all that may be kept
 _MOST_BYTES_IN_MEMORY = 16 << 20
+_NUM_SLOWEST = 256
+_SHARE_OF_SLOWEST = 4  # of those bytes they may have
 _OVERHEAD_BYTES = 256  # of a row, its indexes and ids
 _SECONDS_A_DAY = 86400.0
 
 
 class EndedRequest(NamedTuple):
-    """``name`` is what its client calls it, ``owner`` whose it is, ``arrived`` Unix time."""
+    """``name`` is what its client calls it, ``owner`` whose it is, ``arrived`` Unix time; it took ``seconds``."""
 
     id: str
     name: str
@@ -39,6 +46,7 @@ class EndedRequest(NamedTuple):
     state: str
     summary: bytes
     record: bytes
+    seconds: float = 0.0
 
 
 class RequestHistory:
@@ -63,8 +71,22 @@ class RequestHistory:
             num_bytes = len(packed) + len(one.summary) + _OVERHEAD_BYTES
             row = (*one[:6], packed, num_bytes)
             connection.execute("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT OR REPLACE INTO slowest_requests VALUES (?, ?, ?)", (one.id, one.seconds, num_bytes))
             self._num_bytes += num_bytes
+        self._let_go_of_faster(connection)
         self._make_room(connection)
+
+    def _let_go_of_faster(self, connection: sqlite3.Connection) -> None:
+        """Of the slowest only so many, with so many bytes, are kept for that; they stay as long as any other."""
+        ranked = (
+            "SELECT id, ROW_NUMBER() OVER slowest AS place, SUM(num_bytes) OVER slowest AS bytes FROM slowest_requests"
+            " WINDOW slowest AS (ORDER BY seconds DESC, id)"
+        )
+        most_bytes = self._most_bytes // _SHARE_OF_SLOWEST
+        connection.execute(
+            f"DELETE FROM slowest_requests WHERE id IN (SELECT id FROM ({ranked}) WHERE place > ? OR bytes > ?)",
+            (_NUM_SLOWEST, most_bytes),
+        )
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
         assert self._num_bytes is not None
@@ -73,7 +95,8 @@ class RequestHistory:
         self._num_bytes -= sum(num_bytes for (num_bytes,) in gone)
         while self._num_bytes > self._most_bytes:
             oldest = (
-                "DELETE FROM requests WHERE id IN (SELECT id FROM requests ORDER BY arrived LIMIT 64) RETURNING num_bytes"
+                "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE id NOT IN (SELECT id FROM slowest_requests)"
+                " ORDER BY arrived LIMIT 64) RETURNING num_bytes"
             )
             gone = connection.execute(oldest).fetchall()
             self._num_bytes = self._num_bytes - sum(num_bytes for (num_bytes,) in gone) if gone else 0
@@ -81,9 +104,17 @@ class RequestHistory:
     async def page(self, owner: str | None, state: str | None, before: float | None, limit: int) -> list[bytes]:
         """The summaries of those that came before ``before``, the newest first; of one owner, in one state, or of all."""
         conditions = {"owner = ?": owner, "state = ?": state, "arrived < ?": before}
+        return await self._summaries("requests", conditions, "arrived", limit)
+
+    async def slowest(self, owner: str | None, state: str | None, limit: int) -> list[bytes]:
+        """The summaries of the slowest that are kept, the slowest first; of one owner, in one state, or of all."""
+        conditions: dict[str, object] = {"owner = ?": owner, "state = ?": state}
+        return await self._summaries("slowest_requests JOIN requests USING (id)", conditions, "seconds", limit)
+
+    async def _summaries(self, source: str, conditions: Mapping[str, object], order: str, limit: int) -> list[bytes]:
         wanted = {condition: value for condition, value in conditions.items() if value is not None}
         where = " WHERE " + " AND ".join(wanted) if wanted else ""
-        query = f"SELECT summary FROM requests{where} ORDER BY arrived DESC LIMIT ?"
+        query = f"SELECT summary FROM {source}{where} ORDER BY {order} DESC LIMIT ?"
         return await self._database.run(
             lambda connection: [row for (row,) in connection.execute(query, (*wanted.values(), limit))]
         )

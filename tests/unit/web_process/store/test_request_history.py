@@ -26,7 +26,7 @@ def database() -> Iterator[Database]:
 
 
 def ended(number: int, **fields: object) -> EndedRequest:
-    one = EndedRequest(f"r~{number}", "r", "me", NOW + number, "finished", b"%d" % number, os.urandom(1000))
+    one = EndedRequest(f"r~{number}", "r", "me", NOW + number, "finished", b"%d" % number, os.urandom(1000), number)
     return one._replace(**fields)  # type: ignore[arg-type]
 
 
@@ -65,5 +65,25 @@ def test_the_oldest_make_room_by_size_and_by_age(database):
         await young.add(lambda: [ended(500, arrived=NOW - 90_000.0), ended(501)])
         assert await young.find("r~500") is None
         assert await young.find("r~501") is not None
+
+    asyncio.run(scene())
+
+
+def test_the_slowest_stay_when_others_go_but_are_never_more_than_a_share_and_no_older_than_all(database):
+    async def scene() -> None:
+        history = RequestHistory(database, SETTINGS)
+        await history.add(lambda: [ended(0, seconds=900.0), ended(1, seconds=800.0, owner="you"), ended(2, seconds=0.1)])
+        for start in range(10, 210, 20):
+            await history.add(lambda: [ended(number, seconds=1.0) for number in range(start, start + 20)])  # noqa: B023
+        assert await history.find("r~0") is not None
+        assert await history.find("r~2") is None
+        slowest = await history.slowest(None, None, 100)
+        assert slowest[:2] == [b"0", b"1"]
+        assert len(slowest) * 1300 < SETTINGS.max_data_bytes / 16 / 3
+        assert (await history.slowest("you", None, 100))[0] == b"1"
+        assert await history.slowest("you", "failed", 100) == []
+        young = RequestHistory(database, msgspec.structs.replace(SETTINGS, max_data_days=1.0))
+        await young.add(lambda: [ended(500, arrived=NOW - 90_000.0, seconds=5000.0)])
+        assert (await young.slowest(None, None, 1)) == [b"0"]
 
     asyncio.run(scene())

@@ -179,6 +179,48 @@ class CauseWalk:
                 known.others[name] = known.others.get(name, 0.0) + part
 
 
+class CauseSpans(CauseWalk):
+    """A walk that also notes when each cause had its time: ``spans`` follow each other without a gap.
+
+    Of steps that are kept as sums only, each cause has one span.
+    """
+
+    def __init__(self, record: RequestRecord) -> None:
+        super().__init__(record)
+        self.spans: list[tuple[str, float]] = [(name, cause.seconds) for name, cause in self.walked.causes.items()]
+
+    def finish(self, until: float) -> dict[str, CauseSeconds]:
+        """See ``CauseWalk``. Of the prompt's tokens the first are those that were no longer in the cache."""
+        causes = super().finish(until)
+        cold = causes["cold_prefix"].seconds if "cold_prefix" in causes else 0.0
+        divided: list[tuple[str, float]] = []
+        for name, seconds in self.spans:
+            part = min(cold, seconds) if name == "own_prefill" else 0.0
+            cold -= part
+            divided += [("cold_prefix", part), (name, seconds - part)]
+        self.spans = [span for span in divided if span[1] > 0]
+        return causes
+
+    def _add(
+        self, cause: str, seconds: float, num_tokens: int = 0, *, num_steps: int = 0, others: dict[str, float] | None = None
+    ) -> None:
+        super()._add(cause, seconds, num_tokens, num_steps=num_steps, others=others)
+        self._note(cause, seconds)
+
+    def _take_plain(self, step: RecordedStep) -> None:
+        cursor = self.walked.cursor
+        super()._take_plain(step)
+        began = max(cursor, step.at)
+        self._note("between_steps", began - cursor)
+        self._note("own_decode", self.walked.cursor - began)
+
+    def _note(self, cause: str, seconds: float) -> None:
+        if self.spans and self.spans[-1][0] == cause:
+            self.spans[-1] = (cause, self.spans[-1][1] + seconds)
+        else:
+            self.spans.append((cause, seconds))
+
+
 def _split_cold(walked: Walked, record: RequestRecord) -> None:
     """What of the prompt had been computed before counts apart."""
     prefill = walked.causes.get("own_prefill")

@@ -53,6 +53,10 @@ class EndedRequests:
         """As ``RequestHistory.page``."""
         return list(map(_decode_summary, await self._history.page(owner, state, before, limit)))
 
+    async def slowest(self, owner: str | None, state: State | None, limit: int) -> list[RequestSummary]:
+        """As ``RequestHistory.slowest``."""
+        return list(map(_decode_summary, await self._history.slowest(owner, state, limit)))
+
     async def find(self, name: str) -> RequestRecord | None:
         """What is known of the request of this id, or of the last one that its client calls so."""
         for request in reversed(self._unwritten.values()):
@@ -103,4 +107,5 @@ class EndedRequests:
             state=summary.state,
             summary=_encode(summary),
             record=_encode(record),
+            seconds=summary.seconds,
         )

@@ -118,6 +118,7 @@ class Recorder:
             read=request.read,
             ended=None if stream.ended_at is None else self.wall_time(stream.ended_at),
             closed=request.closed,
+            tokenized=self.wall_time(stream.tokenized_at) if stream.tokenized_at else None,
             error=None if stream.error is None else str(stream.error),
             steps=[step.record for step in steps],
             parts=dict(request.parts),

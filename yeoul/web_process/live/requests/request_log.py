@@ -184,6 +184,16 @@ class RequestLog(RequestObserver):
         known = {one.id: one for one in reversed(seen)}  # what has been written meanwhile is there twice
         return sorted(known.values(), key=lambda one: one.arrived, reverse=True)[:limit]
 
+    async def slowest(self, sight: Sight, state: State | None, limit: int) -> list[RequestSummary]:
+        """Those that took longest, of all that live and of the slowest that are kept."""
+        places, now = self._places(), self._recorder.now()
+        here = [*(places.summary(request, now) for request in self.live.values()), *self._ended.unwritten()]
+        seen = [one for one in here if sight.sees(one.tenant) and state in (None, one.state)]
+        if state not in ("waiting", "running"):
+            seen += await self._ended.slowest(sight.owner, state, limit)
+        known = {one.id: one for one in reversed(seen)}
+        return sorted(known.values(), key=lambda one: one.seconds, reverse=True)[:limit]
+
     def first(self, sight: Sight, limit: int) -> list[RequestSummary]:
         """Of those that are unfinished, or still read, the ones that came last; of those that wait, whose turn comes first.
 

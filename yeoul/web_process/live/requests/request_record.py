@@ -68,10 +68,11 @@ ONE_TOKEN = (0, 1)
 
 
 class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """``read`` is when its body had been read, ``entered`` when the engine was handed the request, ``ended`` when its answer
-    was complete, ``closed`` when it was read or given up; None where that has not been. ``steps`` are the last ones; those
-    before are in ``walked``. Most computed one token of its answer; of the others ``parts`` has the tokens of its prompts and
-    of its answers. From the step of each of ``companies`` on, until the next, these decoded.
+    """``read`` is when its body had been read, ``tokenized`` when its prompts were tokens, ``entered`` when the engine was
+    handed the request, ``ended`` when its answer was complete, ``closed`` when it was read or given up; None where that has
+    not been. ``steps`` are the last ones; those before are in ``walked``. Most computed one token of its answer; of the
+    others ``parts`` has the tokens of its prompts and of its answers. From the step of each of ``companies`` on, until
+    the next, these decoded.
 
     ``resumed`` are the steps, by their serial number, with which it went on after it had been put back into the queue, and
     who was computed meanwhile; ``behind`` who was before its first one. ``num_seen_tokens`` tokens of its prompt had been
@@ -84,6 +85,7 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     ended: float | None = None
     closed: float | None = None
     error: str | None = None
+    tokenized: float | None = None
     steps: list[RecordedStep] = []
     parts: dict[int, tuple[int, int]] = {}
     companies: list[tuple[int, list[str]]] = []
@@ -95,6 +97,14 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     seen_in: str = ""
     body: str = ""
     left_out: list[str] = []
+
+    @property
+    def first_step_at(self) -> float | None:
+        """When its first step began, those that are kept as sums only included; None where there was none."""
+        if self.walked is not None:
+            queued = self.walked.causes.get("queued")
+            return self.entered + (queued.seconds if queued is not None else 0.0)
+        return self.steps[0].at if self.steps else None
 
     def part_of(self, step: RecordedStep) -> tuple[int, int]:
         """How many tokens of its prompts and of its answers the step computed."""

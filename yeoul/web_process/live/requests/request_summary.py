@@ -11,6 +11,7 @@ from yeoul.messages.outputs import FinishReason
 from yeoul.web_process.http.openapi import Count, says
 
 State = Literal["waiting", "running", "finished", "aborted", "failed"]
+Order = Literal["newest", "slowest"]
 SecondsOf = Annotated[float, Meta(ge=0)]
 
 

@@ -25,11 +25,12 @@ class Moment(msgspec.Struct, kw_only=True):
 def timeline_of(record: RequestRecord, until: float) -> list[Moment]:
     """The moments up to ``until``."""
     summary = record.summary
+    first = record.first_step_at
     num_tokens = counted(summary.num_prompt_tokens, "token")
     what = f"came by {summary.route or 'the library'}, was read and made into {num_tokens}"
     moments = [
         _moment(summary.arrived, "Web", what, record.entered),
-        _moment(record.entered, "EngineCore", "waited in the queue", record.steps[0].at if record.steps else until),
+        _moment(record.entered, "EngineCore", "waited in the queue", first if first is not None else until),
         *_of_steps(record),
     ]
     for one in record.outages:
@@ -53,7 +54,7 @@ def _of_steps(record: RequestRecord) -> list[Moment]:
     moments: list[Moment] = []
     if record.walked is not None:
         what = f"{counted(record.walked.num_steps, 'earlier step')}, of which only the sums are kept"
-        moments.append(_moment(record.entered, "Worker_0", what, record.walked.cursor))
+        moments.append(_moment(record.first_step_at or record.entered, "Worker_0", what, record.walked.cursor))
     part = 0
     last: RecordedStep | None = None
     keyed: list[tuple[tuple[int, bool], RecordedStep]] = []
