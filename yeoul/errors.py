@@ -9,7 +9,8 @@ YeoulError
 │   ├── ForbiddenError           403  a web page, or a host, that may not use this server
 │   ├── NotFoundError            404  no such model, request or route
 │   └── ConfigError                   a flag, a file or a setting that cannot work
-│       └── ModelFileError            a model file that is missing, damaged or of an unknown kind
+│       ├── ModelFileError            a model file that is missing, damaged or of an unknown kind
+│       └── MachineError              what is asked for cannot be had of this machine: memory, a port, a folder
 ├── BusyError                try again later: the answer carries Retry-After
 │   ├── TooManyRequestsError     429  the waiting queue is full
 │   └── UnavailableError         503  starting, draining or recovering
@@ -95,6 +96,10 @@ class ConfigError(UserError):
 
 class ModelFileError(ConfigError):
     """A model file that is missing, damaged, or of a kind that this version does not know."""
+
+
+class MachineError(ConfigError):
+    """What is asked for cannot be had of this machine as it is: memory, a port, a folder, kernels."""
 
 
 class BusyError(YeoulError):

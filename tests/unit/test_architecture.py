@@ -53,6 +53,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "log", "messages", "config", "model_files", "llm", "web_process.server", "engine_process.headless",
         "engine_process.replay", "recovery",
         "progress", "transport.child_process", "transport.child_reports", "web_process.batches.run_file",
+        "transport.private_folder", "transport.shared_memory", "web_process.http.listening", "worker_process.cpu_topology",
+        "worker_process.thread_plan", "worker_process.cache_memory",
     },
     "llm": {
         "errors", "messages", "config", "progress", "transport.thread_names", "web_process.engine.async_llm",

@@ -16,6 +16,7 @@ from yeoul import __version__
 from yeoul.cli.benchmark.commands import bench
 from yeoul.cli.cache import cache, list_models, remove_models
 from yeoul.cli.chat import chat
+from yeoul.cli.doctor.command import doctor
 from yeoul.cli.foreign_flags import FOREIGN_COMMANDS, foreign_in
 from yeoul.cli.grouped_help import GroupedHelpCommand
 from yeoul.cli.pull import pull
@@ -27,11 +28,13 @@ from yeoul.cli.top.command import top
 from yeoul.cli.topology import topology
 from yeoul.config.fields import nearest
 from yeoul.config.user_folders import ensure_home
-from yeoul.errors import UserError, YeoulError
+from yeoul.errors import MachineError, ProcessDeadError, UserError, YeoulError
 
 EXIT_USER_ERROR = 2
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
+
+_HINT = "yeoul doctor looks at this machine, and says what to do"
 
 # Typer carries its own copy of click since 0.26 and leaned on the package before: this is the root of either's errors.
 _USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -57,6 +60,7 @@ app.command("rm", cls=GroupedHelpCommand)(remove_models)
 app.command(cls=GroupedHelpCommand, short_help="Run what was computed when a process died again.")(replay)
 app.command(cls=GroupedHelpCommand, short_help="Show what a running server is made of, and at.")(topology)
 app.command(cls=GroupedHelpCommand, short_help="Show a running server on the terminal.")(top)
+app.command(cls=GroupedHelpCommand, short_help="Look at this machine and a running server.")(with_setting_flags(doctor))
 app.add_typer(bench, name="bench")
 app.add_typer(cache, name="cache")
 
@@ -79,8 +83,12 @@ def run(arguments: Sequence[str]) -> int:
     ensure_home()
     try:
         result = app(args=list(arguments), prog_name="yeoul", standalone_mode=False)
+    except MachineError as error:
+        return _complain(f"{error.message}\n{_HINT}", EXIT_USER_ERROR)
     except UserError as error:
         return _complain(error.message, EXIT_USER_ERROR)
+    except ProcessDeadError as error:
+        return _complain(f"{error.message}\n{_HINT}", EXIT_FAILURE)
     except YeoulError as error:
         return _complain(error.message, EXIT_FAILURE)
     except (KeyboardInterrupt, typer.Abort):

@@ -30,6 +30,24 @@ _KEYS = ("api_key", "api_key_file")
 # What Kubernetes puts into every container where a service is called yeoul.
 _SERVICE_LINK = re.compile(r"YEOUL_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 
+# OpenMP and BLAS, malloc, the loader, CUDA and torch, the hub's client, proxies.
+_STEERING = (
+    *(
+        "OMP_",
+        "GOMP_",
+        "KMP_",
+        "MKL_",
+        "OPENBLAS_",
+        "MALLOC_",
+        "LD_PRELOAD",
+        "LD_LIBRARY_PATH",
+        "CUDA_",
+        "TORCH_",
+        "PYTORCH_",
+    ),
+    *("PYTHONPATH", "PYTHONOPTIMIZE", "HF_", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"),
+)
+
 # As browsers write them: no port that the scheme has anyway. "null" is what files and sandboxed frames are.
 _ORIGIN = re.compile(
     r"\*|null|(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://(?:[^\s/*:@A-Z\[]+|\[[0-9a-f:.]+\])(?::\d{1,5})?"
@@ -86,6 +104,19 @@ def environment_api_key() -> str | None:
     return str(keys[0]) if isinstance(keys, list) and keys else None
 
 
+def given_variables(environment: Mapping[str, str] | None = None) -> dict[str, bool]:
+    """The names of our variables that are set, and whether each is a setting; their values are not told."""
+    variables = os.environ if environment is None else environment
+    known = {CONFIG_FILE_VARIABLE, *(field.variable for field in setting_fields().values())}
+    return {name: name in known for name in sorted(variables) if name in known or _is_ours(name, variables[name])}
+
+
+def steering_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """The names of the variables that are set and change what libraries below us do."""
+    variables = os.environ if environment is None else environment
+    return sorted(name for name in variables if name.startswith(_STEERING))
+
+
 def _take(values: dict[str, object], origins: Origins, given: Mapping[str, object], spell: Callable[[str], str]) -> None:
     for name, value in given.items():
         if value is not None:
@@ -118,17 +149,19 @@ def _from_environment(variables: Mapping[str, str]) -> dict[str, object]:
     by_variable = {field.variable: name for name, field in setting_fields().items()}
     found: dict[str, object] = {}
     for variable, value in variables.items():
-        if (
-            not variable.startswith(ENVIRONMENT_PREFIX)
-            or variable == CONFIG_FILE_VARIABLE
-            or _is_service_link(variable, value)
-        ):
+        if not _is_ours(variable, value):
             continue
         if variable not in by_variable:
             _pass_over(variable, [*by_variable, CONFIG_FILE_VARIABLE])
         elif value or by_variable[variable] in _KEYS:
             found[by_variable[variable]] = value
     return found
+
+
+def _is_ours(variable: str, value: str) -> bool:
+    return (
+        variable.startswith(ENVIRONMENT_PREFIX) and variable != CONFIG_FILE_VARIABLE and not _is_service_link(variable, value)
+    )
 
 
 def _pass_over(variable: str, known: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 
-from yeoul.errors import ConfigError
+from yeoul.errors import MachineError
 
 MACHINES = ("x86_64", "aarch64")
 
@@ -13,11 +13,11 @@ def check_machine() -> None:
     """Returns where Yeoul runs: on Linux, on x86-64 or 64-bit ARM.
 
     Raises:
-        ConfigError: this is another system or processor.
+        MachineError: this is another system or processor.
     """
     system, machine = platform.system(), platform.machine()
     if system != "Linux" or machine not in MACHINES:
-        raise ConfigError(
+        raise MachineError(
             f"Yeoul runs on Linux on x86-64 and 64-bit ARM; this is {system} on {machine}. A Linux container or virtual "
             "machine is the way to run it here."
         )

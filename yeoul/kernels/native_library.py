@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 import yeoul.kernels
-from yeoul.errors import ConfigError
+from yeoul.errors import MachineError
 
 _FILE_NAME = "libyeoul_kernels.so"
 
@@ -121,7 +121,7 @@ def _library() -> ctypes.CDLL:
     """The library, loaded once a process.
 
     Raises:
-        ConfigError: the library was not built, or not for this machine.
+        MachineError: the library was not built, or not for this machine.
     """
     # A wheel puts it beside this file; an editable install leaves the sources there and puts it into the environment.
     folders = [*yeoul.kernels.__path__, os.path.join(sysconfig.get_path("platlib"), "yeoul", "kernels")]
@@ -132,8 +132,8 @@ def _library() -> ctypes.CDLL:
             try:
                 return ctypes.CDLL(path)
             except OSError as error:
-                raise ConfigError(f"cannot load {path}: {error}; install Yeoul again on this machine") from error
-    raise ConfigError(f"the native kernels are not built: expected one of {candidates}; run `make install`")
+                raise MachineError(f"cannot load {path}: {error}; install Yeoul again on this machine") from error
+    raise MachineError(f"the native kernels are not built: expected one of {candidates}; run `make install`")
 
 
 def _bind_openmp() -> None:

@@ -28,16 +28,32 @@ class ServerReady(msgspec.Struct, frozen=True, tag="server_ready"):
     url: str
 
 
+class DeviceReport(msgspec.Struct, frozen=True, kw_only=True, tag="device_report"):
+    """What a worker could compute with here. ``gpus`` have a line each; ``instruction_sets`` are those that kernels have.
+
+    ``cuda`` is the version that torch was built for; None: it was built without. ``kernels_fault``: why there are no kernels.
+    """
+
+    torch: str
+    cuda: str | None
+    gpus: list[str]
+    instruction_sets: list[str]
+    kernels_fault: str | None = None
+    openmp: str | None = None
+
+
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
     """The child ends because of an error: ``cause`` in one line, ``details`` the traceback.
 
-    ``is_user_error`` tells a mistake in a flag or a file (exit code 2) from a fault of ours.
+    ``is_user_error`` tells a mistake in a flag or a file (exit code 2) from a fault of ours, ``is_of_machine`` that it is
+    what cannot be had here.
     """
 
     role: str
     cause: str
     details: str = ""
     is_user_error: bool = False
+    is_of_machine: bool = False
 
 
-ChildReport = EngineReady | WorkerReady | ServerReady | Failure
+ChildReport = EngineReady | WorkerReady | ServerReady | DeviceReport | Failure

@@ -32,7 +32,17 @@ def fetch_hub_model(
     """
     revision = revision or reference.revision
     found = None if refresh else _find_here(reference, revision, hub, text_only)
-    folder, choice = found or _fetch(reference, revision, hub, progress, text_only)
+    return _as_files(name, found or _fetch(reference, revision, hub, progress, text_only))
+
+
+def find_hub_model(name: str, reference: HubReference, revision: str | None, hub: Hub) -> ModelFiles | None:
+    """The model's files if all of them are on this disk; asks nobody."""
+    found = _find_here(reference, revision or reference.revision, hub, text_only=False)
+    return None if found is None else _as_files(name, found)
+
+
+def _as_files(name: str, found: tuple[str, HubChoice]) -> ModelFiles:
+    folder, choice = found
     if choice.gguf_name is None:
         return ModelFiles(name=name, file_format="safetensors", path=folder)
     return ModelFiles(name=name, file_format="gguf", path=os.path.join(folder, choice.gguf_name))

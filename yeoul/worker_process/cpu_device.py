@@ -19,16 +19,12 @@ from torch import Tensor
 
 from yeoul.config.parts import WorkerSettings
 from yeoul.kernels.native_library import InstructionSet, instruction_set_in_use
-from yeoul.model_files.file_identity import identify
-from yeoul.worker_process.cache_memory import available_host_bytes
+from yeoul.worker_process.cache_memory import available_host_bytes, host_cache_bytes
 from yeoul.worker_process.cpu_topology import read_topology
 from yeoul.worker_process.memory_node import prefer_memory_of_node
 from yeoul.worker_process.thread_plan import ThreadPlan, plan_threads
 
 logger = logging.getLogger(__name__)
-
-MIN_DEFAULT_CACHE_BYTES = 512 << 20
-_CACHE_SHARE = 0.5
 
 
 class CPUDevice:
@@ -63,12 +59,8 @@ class CPUDevice:
         return torch.bfloat16 if is_fast and not is_float32 else torch.float32
 
     def cache_memory(self, run_longest_step: Callable[[], None]) -> tuple[int, int | None]:
-        """As much as the model's file, at least 512 MiB, if nobody says; at most half of what is available to the ranks."""
-        available = available_host_bytes()
-        if available is not None:
-            available = int(_CACHE_SHARE * available) // self._settings.tensor_parallel_size
-        wanted = max(MIN_DEFAULT_CACHE_BYTES, sum(file.num_bytes for file in identify(self._settings.files)))
-        return wanted // self._settings.tensor_parallel_size, available
+        """This rank's part of what the host has."""
+        return host_cache_bytes(self._settings, available_host_bytes())
 
     def mark(self) -> float:
         """See ``Device.mark``."""

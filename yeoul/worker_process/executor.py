@@ -19,7 +19,7 @@ import msgspec
 
 from yeoul.config.parts import EngineSettings, WorkerSettings
 from yeoul.descriptors import allow_descriptors
-from yeoul.errors import ConfigError, ProcessDeadError, TransportClosedError, TransportError, TransportTimeoutError
+from yeoul.errors import MachineError, ProcessDeadError, TransportClosedError, TransportError, TransportTimeoutError
 from yeoul.kernels.exchange.layout import memory_bytes, slot_bytes_for
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import (
@@ -192,11 +192,11 @@ class MultiprocExecutor:
         return ready
 
     def allocate_cache(self, num_blocks: int) -> None:
-        """Allocates a KV cache of ``num_blocks`` blocks on every worker; ConfigError where there is no memory for it."""
+        """Allocates a KV cache of ``num_blocks`` blocks on every worker; MachineError where there is no memory for it."""
         self._last_call_id += 1
         for rank, answer in enumerate(self._call(AllocateCache(self._last_call_id, num_blocks)).result()):
             if answer.error is not None:
-                raise ConfigError(f"Worker_{rank}: {answer.error}")
+                raise MachineError(f"Worker_{rank}: {answer.error}")
 
     def collective_rpc(self, method: str, arguments: list[str]) -> Future[list[CallResult]]:
         """Calls a method on every worker; the answers come in rank order, behind those to the steps in flight."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from yeoul.config.parts import WorkerSettings
-from yeoul.errors import ConfigError
+from yeoul.errors import MachineError
 
 _MEMORY_SHARE = 0.9
 
@@ -47,14 +47,14 @@ class GPUDevice:
         """Nine tenths of what is free beside the weights and the longest step.
 
         Raises:
-            ConfigError: the longest step does not fit in the memory that is free.
+            MachineError: the longest step does not fit in the memory that is free.
         """
         torch.cuda.reset_peak_memory_stats(self.torch_device)
         num_used = torch.cuda.memory_allocated(self.torch_device)
         try:
             run_longest_step()
         except torch.OutOfMemoryError as error:
-            raise ConfigError(
+            raise MachineError(
                 f"{self.torch_device} has no room for a step of {self._settings.max_num_batched_tokens} tokens at the end of "
                 f"a context of {self._settings.max_model_len}; lower --max-num-batched-tokens or --max-model-len"
             ) from error

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from yeoul.config.parts import WorkerSettings
-from yeoul.errors import ConfigError
+from yeoul.errors import ConfigError, MachineError
 from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.kernels.native.cache_layout import check_cache_shape
 from yeoul.layers.attention_metadata import AttentionMetadata
@@ -30,7 +30,7 @@ from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.packed_folder import PackedFolder
 from yeoul.models.decoder import Decoder
 from yeoul.models.loading import load_model
-from yeoul.worker_process.cache_memory import plan_num_blocks
+from yeoul.worker_process.cache_memory import bytes_a_block, plan_num_blocks
 from yeoul.worker_process.devices import Device
 from yeoul.worker_process.fingerprint import model_fingerprint
 from yeoul.worker_process.input_batch import InputBatch, Int64Array, StepBatch
@@ -101,8 +101,8 @@ class GPUModelRunner:
     def block_bytes(self) -> int:
         """Keys and values of ``block_size`` tokens in all layers."""
         model = self._model
-        numbers = 2 * model.num_layers * model.num_local_kv_heads * model.head_dim * self._settings.cache.block_size
-        return numbers * self._cache_dtype.itemsize
+        block_size, number_bytes = self._settings.cache.block_size, self._cache_dtype.itemsize
+        return bytes_a_block(model.num_layers, model.num_local_kv_heads, model.head_dim, block_size, number_bytes)
 
     def max_num_blocks(self) -> int:
         """See ``ModelRunner.max_num_blocks``."""
@@ -117,7 +117,7 @@ class GPUModelRunner:
         return model_fingerprint(self._settings, number_type)
 
     def allocate_cache(self, num_blocks: int) -> None:
-        """See ``ModelRunner.allocate_cache``. Raises ConfigError where the device has no room for it."""
+        """See ``ModelRunner.allocate_cache``. Raises MachineError where the device has no room for it."""
         model, block_size = self._model, self._settings.cache.block_size
         # A block of all layers is one piece of memory: what requests hold is as dense as can be, in pages and in the caches
         # of addresses.
@@ -126,7 +126,7 @@ class GPUModelRunner:
         try:
             blocks = self._device.zeros(shape, self._cache_dtype)
         except (RuntimeError, OSError) as error:
-            raise ConfigError(
+            raise MachineError(
                 f"{self._device.torch_device} has no room for a KV cache of {num_blocks} blocks of {self.block_bytes} bytes; "
                 f"set --kv-cache-memory-bytes to less than {num_blocks * self.block_bytes}"
             ) from error

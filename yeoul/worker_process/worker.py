@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from yeoul.config.parts import WorkerSettings
-from yeoul.errors import ConfigError, InvalidRequestError
+from yeoul.errors import InvalidRequestError, MachineError
 from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import RequestResult, StepInput, StepResult
@@ -64,12 +64,12 @@ class Worker:
         """Makes an empty KV cache of ``num_blocks`` blocks and forgets all requests.
 
         Raises:
-            ConfigError: there is no memory for so many blocks, or so many requests.
+            MachineError: there is no memory for so many blocks, or so many requests.
         """
         try:
             self._loaded_runner.allocate_cache(num_blocks)
         except MemoryError as error:
-            raise ConfigError(
+            raise MachineError(
                 f"no memory for {num_blocks} cache blocks and {self._settings.max_num_seqs} requests of"
                 f" {self._settings.max_model_len} tokens ({error}); lower --kv-cache-memory-bytes or --max-num-seqs"
             ) from error

@@ -173,6 +173,7 @@ def test_the_commands_are_these():
         "topology",
         "bench",
         "cache",
+        "doctor",
     }
 
 

@@ -7,7 +7,8 @@ import pytest
 from tests.unit.worker_process.fake_worker import fake_settings
 from yeoul.model_files.description import ModelFiles
 from yeoul.worker_process import cpu_device
-from yeoul.worker_process.cpu_device import MIN_DEFAULT_CACHE_BYTES, CPUDevice, multiplies_bfloat16
+from yeoul.worker_process.cache_memory import MIN_DEFAULT_CACHE_BYTES
+from yeoul.worker_process.cpu_device import CPUDevice, multiplies_bfloat16
 
 
 def cache_memory(tmp_path, monkeypatch, *, num_file_bytes: int, num_free_bytes: int | None, num_ranks: int = 1):

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from yeoul.errors import ConfigError
+from yeoul.errors import ConfigError, MachineError
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,8 @@ def bind_listeners(host: str, port: int) -> list[socket.socket]:
     is ``::1`` in many a container without IPv6) is passed over as long as there is another.
 
     Raises:
-        ConfigError: the port is in use or not allowed, or the host is not one of this machine.
+        ConfigError: the host is not one of this machine.
+        MachineError: the port is in use or not allowed.
     """
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -36,7 +37,7 @@ def bind_listeners(host: str, port: int) -> list[socket.socket]:
             return _bind_all(addresses, port)
         except OSError as error:
             failure = error
-    raise ConfigError(f"cannot listen on {host}:{port}: {_explain(failure)}") from None
+    raise MachineError(f"cannot listen on {host}:{port}: {_explain(failure)}") from None
 
 
 def url_of(listeners: Sequence[socket.socket], scheme: str = "http") -> str:
