@@ -65,7 +65,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Rooms of the web process, from the ground up: each may import what stands before it.
 WEB_FLOORS = [
-    {"engine"}, {"http", "store"}, {"answers"}, {"server_context"}, {"openai", "responses", "ollama", "anthropic"},
+    {"engine"}, {"http", "store"}, {"answers"}, {"server_context"},
+    {"openai", "responses", "ollama", "anthropic", "llama_cpp"},
     {"batches"}, {"operations", "live"}, {"app"}, {"http_server"}, {"server"},
 ]  # fmt: skip
 LIVE_FLOORS = [{"requests", "topology"}, {"page", "traces"}, {"router"}]

@@ -78,6 +78,8 @@ FILL_IN_KEYS = {
     "prefix": ("fim_pre_token_id", "prefix_token_id"),
     "suffix": ("fim_suf_token_id", "suffix_token_id"),
     "middle": ("fim_mid_token_id", "middle_token_id"),
+    "file": ("fim_sep_token_id",),
+    "project": ("fim_rep_token_id",),
 }
 
 logger = logging.getLogger(__name__)

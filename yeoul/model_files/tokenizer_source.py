@@ -77,7 +77,8 @@ class TokenizerSource(msgspec.Struct, frozen=True, kw_only=True):
     end an answer, the tokenizer's own ``eos_token_id`` first. ``bos_token`` and ``eos_token`` are the strings that chat
     templates see. ``tool_chat_template`` is the template to use with tools where the model has one apart.
     ``added_tokens`` are those that files beside tokenizer.json add to it.
-    ``fill_in_token_ids`` are the ids that a file names for filling a gap: ``prefix``, ``suffix``, ``middle``.
+    ``fill_in_token_ids`` are the ids that a file names for filling a gap: ``prefix``, ``suffix``, ``middle``, ``file``,
+    ``project``.
     ``special_tokens`` are further named strings from tokenizer_config.json that templates may see (``unk_token``, ...).
     """
 

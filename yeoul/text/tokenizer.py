@@ -12,7 +12,7 @@ from typing import Protocol
 from yeoul.errors import InvalidRequestError
 from yeoul.model_files.tokenizer_source import TokenizerSource
 from yeoul.text.byte_vocabulary import ByteVocabulary
-from yeoul.text.fill_in import FillMarkers
+from yeoul.text.fill_in import File, FillMarkers
 from yeoul.text.library_vocabulary import LibraryVocabulary
 from yeoul.text.token_bytes import TokenBytes
 
@@ -120,6 +120,26 @@ class Tokenizer:
             )
         token_ids = self._vocabulary.encode(before) if isinstance(before, str) else before
         return self._vocabulary.prefix + self.fill_markers.frame(token_ids, self._vocabulary.encode(behind))
+
+    def encode_gap_within(self, before: str, behind: str, files: Sequence[File], most: int) -> tuple[list[int], bool]:
+        """As ``encode_gap``, behind other files, in ``most`` ids; and whether something was left out for that.
+
+        The files' beginning goes first, then what is farthest from the gap; a quarter of the room is for what stands behind
+        it.
+        """
+        if self.fill_markers is None:
+            raise InvalidRequestError(
+                "this model's vocabulary has no tokens for filling a gap between two texts: serve one of"
+                " code that has, such as Qwen-coder, Granite, StarCoder or Codestral"
+            )
+        encode, prefix = self._vocabulary.encode, self._vocabulary.prefix
+        first, last, beside = encode(before), encode(behind), self.fill_markers.beside(files, encode)
+        room = max(0, most - len(prefix) - len(self.fill_markers.frame([], [])))
+        is_cut = len(first) + len(last) + len(beside) > room
+        last = last[: max(room // 4, room - len(first))]
+        first = first[max(0, len(first) - (room - len(last))) :]
+        beside = beside[max(0, len(beside) - (room - len(last) - len(first))) :]
+        return [*prefix, *beside, *self.fill_markers.frame(first, last)], is_cut
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of ``token_ids``; bytes that are no UTF-8 become U+FFFD.

@@ -17,6 +17,7 @@ from yeoul.web_process.http.origins import Origins
 from yeoul.web_process.http.request_ids import RequestIds
 from yeoul.web_process.http.turnstile import Turnstile
 from yeoul.web_process.live.router import live_router
+from yeoul.web_process.llama_cpp.infill_route import infill_router
 from yeoul.web_process.ollama.line_format import ollama_error
 from yeoul.web_process.ollama.routes.embed import embed_router
 from yeoul.web_process.ollama.routes.models import models_router as ollama_models_router
@@ -51,6 +52,7 @@ _ROUTERS = (
     anthropic_models_router,
     tokenize_router,
     render_router,
+    infill_router,
     load_router,
     text_router,
     embed_router,

@@ -10,14 +10,15 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from yeoul.config.settings import ModelSettings
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
-from yeoul.web_process.engine.admission import Limits, check_text_length, check_token_ids
+from yeoul.text.fill_in import File
+from yeoul.web_process.engine.admission import MAX_BYTES_A_TOKEN, Limits, check_text_length, check_token_ids
 from yeoul.web_process.engine.answer_families import AnswerFamilies
 from yeoul.web_process.engine.fair_threads import FairThreads
 from yeoul.web_process.engine.prompt_frame import PromptFrame
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Prompt = str | list[int]
+Tokens = TypeVar("Tokens", list[int], tuple[list[int], bool])
 
 # Half a millisecond or so of tokenizing; a longer prompt goes to a thread.
 _MAX_CHARACTERS_ON_LOOP = 2048
@@ -116,6 +118,26 @@ class ModelText:
 
         return await self._on_loop_or_apart(len(prompt) + len(suffix), tenant, work)
 
+    async def encode_gap_within(
+        self, before: str, behind: str, files: Sequence[File], most: int, tenant: str
+    ) -> tuple[list[int], bool]:
+        """See ``Tokenizer.encode_gap_within``. What could never find room is left out before it is looked at."""
+        longest = MAX_BYTES_A_TOKEN // 4 * most
+        num_characters, near = 0, list[File]()
+        for file in reversed(files):
+            if num_characters < longest:
+                near.insert(0, file)
+            num_characters += len(file.name) + len(file.text)
+        near[:1] = [File(name, text[max(0, len(text) - longest) :]) for name, text in near[:1]]
+
+        def work() -> tuple[list[int], bool]:
+            token_ids, is_cut = self.tokenizer.encode_gap_within(
+                before[max(0, len(before) - longest) :], behind[:longest], near, most
+            )
+            return token_ids, is_cut or max(num_characters, len(before), len(behind)) > longest
+
+        return await self._on_loop_or_apart(len(before) + len(behind) + num_characters, tenant, work)
+
     async def spell_bad_words(self, sampling: SamplingParams, tenant: str) -> SamplingParams:
         """The same parameters, with the tokens of each bad word as it stands at the beginning of a text and inside one."""
         if not sampling.bad_words:
@@ -143,7 +165,7 @@ class ModelText:
 
         return await self._on_loop_or_apart(len(text), tenant, work)
 
-    async def _on_loop_or_apart(self, num_characters: int, tenant: str, work: Callable[[], list[int]]) -> list[int]:
+    async def _on_loop_or_apart(self, num_characters: int, tenant: str, work: Callable[[], Tokens]) -> Tokens:
         return work() if num_characters <= _MAX_CHARACTERS_ON_LOOP else await self._threads.run(tenant, work)
 
     async def render_chat(
