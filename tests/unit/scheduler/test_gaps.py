@@ -116,3 +116,17 @@ def test_a_step_of_theirs_is_short_although_nobody_decodes():
     assert sizes[0] == 32, "nothing is known yet of how long steps take"
     assert max(sizes) <= 80, "a millisecond a token"
     assert len(sizes) < 12
+
+
+def test_where_nobody_ever_leaves_a_gap_who_no_longer_waits_for_one_has_the_share_of_a_tenant():
+    desk, seen = Desk(max_num_seqs=2), list[set[str]]()
+    due = new_request("due", 8, max_tokens=3, tenant="batches of t")
+    desk.add(filler("gap"), due)
+    for number in range(40):
+        desk.add(new_request(f"live {number}", 8, max_tokens=4, tenant="live"))
+        seen.append(names_in(desk))
+    assert not any("gap" in names for names in seen)
+    assert sum("due" in names for names in seen) == 3
+    desk.run_to_end()
+    assert desk.tokens_of("due") == desk.lone_tokens_of(due)
+    assert desk.tokens_of("gap") == desk.lone_tokens_of(filler("gap"))

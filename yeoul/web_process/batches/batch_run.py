@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
@@ -21,6 +22,7 @@ from yeoul.web_process.batches.batch_lines import (
     write_unanswered,
 )
 from yeoul.web_process.batches.line_answers import LineAnswers
+from yeoul.web_process.batches.line_turns import LineTurns
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import Caller, ServiceTerms
 from yeoul.web_process.http.request_body import ServedBody
@@ -43,16 +45,26 @@ class BatchRun:
         context: of the server.
         batch: as it is kept.
         turn: held by the batch of this tenant that runs.
-        places: each request in the engine has one of them.
+        places: each request of this batch in the engine has one of them.
+        others: each of those that do not wait for gaps has one of these besides.
     """
 
-    def __init__(self, context: ServerContext, batch: Batch, turn: asyncio.Lock, places: asyncio.Semaphore) -> None:
+    def __init__(
+        self,
+        context: ServerContext,
+        batch: Batch,
+        turn: asyncio.Lock,
+        places: asyncio.Semaphore,
+        others: asyncio.Semaphore,
+    ) -> None:
         self._context = context
         self._batch = batch
         self._turn = turn
         self._places = places
         self._is_cancelled = asyncio.Event()
-        self._answers = LineAnswers(context, self._make_terms, batch.id)
+        self._others = others
+        self._answers = LineAnswers(context, functools.partial(self._make_terms, in_gaps=True), batch.id)
+        self._answers_in_time = LineAnswers(context, functools.partial(self._make_terms, in_gaps=False), batch.id)
         self._pending: list[AnsweredLine] = []
         self._writing = asyncio.Lock()
 
@@ -100,8 +112,7 @@ class BatchRun:
         if self._batch.status == "validating":
             await self._check()
         if self._batch.status == "in_progress":
-            async with self._turn:
-                await self._answer_all()
+            await self._answer_in_turn()
             await self._change(status="finalizing", finalizing_at=self._now())
         if self._batch.status == "finalizing":
             await self._change(status="completed", completed_at=self._now())
@@ -123,18 +134,39 @@ class BatchRun:
         else:
             await self._change(status="in_progress", in_progress_at=self._now(), num_total=checker.num_lines)
 
-    async def _answer_all(self) -> None:
+    async def _answer_in_turn(self) -> None:
+        """After the tenant's batches before it; beside them if its first line is due."""
+        batch = self._batch
+        start = batch.created_at if batch.in_progress_at is None else batch.in_progress_at
+        turns = LineTurns(start, batch.expires_at, batch.num_total, now=self._context.batches.now, others=self._others)
+        has_turn = True
+        try:
+            async with asyncio.timeout(turns.seconds_left(batch.num_completed + batch.num_failed)):
+                await self._turn.acquire()
+        except TimeoutError:
+            has_turn = False
+        try:
+            await self._answer_all(turns)
+        finally:
+            if has_turn:
+                self._turn.release()
+
+    async def _answer_all(self, turns: LineTurns) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                async for line in self._unanswered():
+                async for index, line in self._unanswered():
                     await self._places.acquire()
-                    answering = group.create_task(self._answer(line), name="answer_line")
+                    answering = group.create_task(self._answer(turns, index, line), name="answer_line")
                     answering.add_done_callback(lambda _: self._places.release())  # also of one that never begins
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None  # it has ended the others
 
-    async def _answer(self, line: BatchLine) -> None:
-        answered = await self._answers.answer(line)
+    async def _answer(self, turns: LineTurns, index: int, line: BatchLine) -> None:
+        answered = await turns.answer(
+            index,
+            functools.partial(self._answers.answer, line),
+            functools.partial(self._answers_in_time.answer, line),
+        )
         self._pending.append(answered)
         await self._write()
 
@@ -153,7 +185,7 @@ class BatchRun:
         self._batch = await self._context.batches.get(self.batch_id)  # what was just being kept is, whoever waited for it
         if self._batch.status == "in_progress":
             lines: list[bytes] = []
-            async for line in self._unanswered():
+            async for _, line in self._unanswered():
                 lines.append(write_unanswered(line.custom_id, self.batch_id, "batch_expired", _TOO_LATE))
                 if len(lines) >= _NUM_UNANSWERED_AT_A_TIME:
                     self._batch = await self._context.batches.add_answers(self.batch_id, [], lines)
@@ -161,15 +193,17 @@ class BatchRun:
             self._batch = await self._context.batches.add_answers(self.batch_id, [], lines)
         await self._change(status="expired", expired_at=self._now())
 
-    async def _unanswered(self) -> AsyncIterator[BatchLine]:
-        """The lines that no file of answers has, as the store has them now."""
+    async def _unanswered(self) -> AsyncIterator[tuple[int, BatchLine]]:
+        """The lines that no file of answers has, as the store has them now, and their places among all."""
         answered = await asyncio.to_thread(self._read_answered)
+        index = 0
         with self._context.files.open(self._batch.input_file_id) as file:
             lines = lines_of(file, self._max_body_bytes)
             while some := await asyncio.to_thread(self._parse_some, lines):
                 for line in some:
                     if line.custom_id not in answered:
-                        yield line
+                        yield index, line
+                    index += 1
 
     def _parse_some(self, lines: Iterator[tuple[int, bytes]]) -> list[BatchLine]:
         return [
@@ -188,11 +222,11 @@ class BatchRun:
                     answered.update(custom_id for custom_id, _ in islice(answered_in(file), num_lines))
         return answered
 
-    def _make_terms(self, body: ServedBody, model: ServedName) -> ServiceTerms:
-        """As for a request of the same key, whose prefixes it shares, but behind all others and without a deadline."""
+    def _make_terms(self, body: ServedBody, model: ServedName, *, in_gaps: bool) -> ServiceTerms:
+        """As for a request of the same key, whose prefixes it shares, but of a tenant of its own, and without a deadline."""
         tenant = self._batch.tenant
         terms = self._context.terms(Caller(tenant=tenant, route="/v1/batches"), body, model)
-        return msgspec.structs.replace(terms, in_gaps=True, tenant=f"batches of {tenant}", deadline_seconds=None)
+        return msgspec.structs.replace(terms, in_gaps=in_gaps, tenant=f"batches of {tenant}", deadline_seconds=None)
 
     async def _change(self, **changes: object) -> None:
         self._batch = await self._context.batches.change(self.batch_id, **changes)

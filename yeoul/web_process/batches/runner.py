@@ -1,7 +1,7 @@
-"""BatchRunner: the task that runs the batches that are kept, in the gaps that other requests leave; knows no route.
+"""BatchRunner: the task that runs the batches that are kept, in the gaps that other requests leave if there are any.
 
-``server.py`` starts it when the engine is ready and stops it before a drain. What was answered is not answered again, and
-what was not is answered by the next start: nothing is lost but the time.
+Knows no route. ``server.py`` starts it when the engine is ready and stops it before a drain. What was answered is not
+answered again, and what was not is answered by the next start: nothing is lost but the time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 60.0  # at what has expired
 _SECONDS_AFTER_AN_ERROR = 5.0
+_SHARE_OF_PLACES = 4  # one in so many may be of a request that is due, and waits for gaps no longer
 
 
 class BatchRunner:
@@ -27,7 +28,8 @@ class BatchRunner:
         self._runs: dict[str, BatchRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns: dict[str, asyncio.Lock] = {}  # a tenant's, whose batches run one after the other
-        self._places = asyncio.Semaphore(context.settings.scheduler.max_num_seqs)
+        self._max_num_places = context.settings.scheduler.max_num_seqs
+        self._others = asyncio.Semaphore(max(1, self._max_num_places // _SHARE_OF_PLACES))
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -65,7 +67,8 @@ class BatchRunner:
             run = self._runs.get(batch.id)
             if run is None:
                 turn = self._turns.setdefault(batch.tenant, asyncio.Lock())
-                self._runs[batch.id] = run = BatchRun(self._context, batch, turn, self._places)
+                places = asyncio.Semaphore(self._max_num_places)
+                self._runs[batch.id] = run = BatchRun(self._context, batch, turn, places, self._others)
                 task = asyncio.create_task(self._run(run), name="run_batch")
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

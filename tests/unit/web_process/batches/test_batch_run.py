@@ -17,6 +17,7 @@ from yeoul.errors import UnavailableError
 from yeoul.web_process.batches.batch_lines import AnsweredLine, BatchLine, write_response
 from yeoul.web_process.batches.batch_run import BatchRun
 from yeoul.web_process.batches.line_answers import LineAnswers
+from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.store.batches import Batch
 
 NUM_PLACES = 4
@@ -41,7 +42,8 @@ class Bench(Desk):
         settings = SimpleNamespace(server=ServerSettings())
         context: Any = SimpleNamespace(batches=self.batches, files=self.files, settings=settings)
         places = asyncio.Semaphore(NUM_PLACES)
-        return batch, BatchRun(context, batch, asyncio.Lock(), places), places
+        self.turn, self.others = asyncio.Lock(), asyncio.Semaphore(NUM_PLACES)
+        return batch, BatchRun(context, batch, self.turn, places, self.others), places
 
     async def custom_ids(self, file_id: str | None) -> list[str]:
         if file_id is None:
@@ -106,5 +108,32 @@ def test_what_is_kept_at_the_very_end_of_the_window_has_not_expired(play, monkey
         batch = await bench.batches.get(batch.id)
         assert (batch.status, batch.num_completed, batch.num_failed) == ("expired", 1, 0)
         assert (await bench.custom_ids(batch.output_file_id), await bench.custom_ids(batch.error_file_id)) == (["0"], [])
+
+    play(scene)
+
+
+def test_without_gaps_a_batch_is_answered_within_its_window(play, monkeypatch):
+    """The clock is moved on; nobody leaves a gap, and another batch of the key has its turn."""
+
+    async def answer(self: LineAnswers, line: BatchLine) -> AnsweredLine:
+        terms = self._make_terms(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+        if terms.in_gaps:
+            await asyncio.Event().wait()
+        assert terms.tenant == "batches of t"
+        return write_response(line, "b", 200, "r", b"{}")
+
+    async def scene(bench: Bench) -> None:
+        monkeypatch.setattr(LineAnswers, "answer", answer)
+        batch, run, places = await bench.prepare(20)
+        monkeypatch.setattr(run._context, "terms", lambda caller, *_: ServiceTerms(tenant=caller.tenant), raising=False)
+        await bench.turn.acquire()
+        monkeypatch.setattr(bench.batches, "now", lambda: batch.created_at + 10)
+        await run._check()
+        monkeypatch.setattr(bench.batches, "now", lambda: batch.created_at + int(0.91 * 86400))
+        await run.run()
+        batch = await bench.batches.get(batch.id)
+        assert (batch.status, batch.num_completed) == ("completed", 20)
+        await asyncio.sleep(0)
+        assert (places._value, bench.others._value) == (NUM_PLACES, NUM_PLACES)
 
     play(scene)
