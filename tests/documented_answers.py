@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema_rs
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from yeoul.web_process.http.http_protocol import DIRECT_SEND
+from yeoul.web_process.http.http_protocol import ANSWER_WRITER, AnswerWriter
 
 Schema = dict[str, Any]
 
@@ -145,8 +145,8 @@ class Recorder:
             return
         answer = _Answer()
         extensions = scope.get("extensions", {})
-        if DIRECT_SEND in extensions:
-            extensions = {**extensions, DIRECT_SEND: answer.noting(extensions[DIRECT_SEND])}
+        if ANSWER_WRITER in extensions:
+            extensions = {**extensions, ANSWER_WRITER: _NotingWriter(extensions[ANSWER_WRITER], answer.body)}
         method, path = scope["method"], scope["path"]
         await self._app({**scope, "extensions": extensions}, receive, answer.noting(send))
         if answer.is_whole and method != "HEAD":
@@ -154,6 +154,16 @@ class Recorder:
                 self._document.check(method, path, answer.status, answer.content_type, bytes(answer.body))
             except AssertionError as error:
                 self.problems.append(str(error))
+
+
+class _NotingWriter(AnswerWriter):
+    def __init__(self, writer: AnswerWriter, noted: bytearray) -> None:
+        self._writer = writer
+        self._noted = noted
+
+    def write(self, piece: bytes) -> bool:
+        self._noted += piece
+        return self._writer.write(piece)
 
 
 class _Answer:

@@ -37,13 +37,13 @@ class IncrementalDetokenizer:
         sampling: SamplingParams,
         marked: Mapping[int, str] | None = None,
     ) -> None:
-        self._bytes_of = tokenizer.token_bytes_table(skip_special_tokens=sampling.skip_special_tokens)
+        self._spell = tokenizer.token_bytes_table(skip_special_tokens=sampling.skip_special_tokens).__getitem__
         self._includes_stop = sampling.include_stop_str_in_output
         self._min_tokens = sampling.min_tokens
         self._matcher: StopStringMatcher | None = None
         if sampling.stop:
             self._matcher = StopStringMatcher(sampling.stop, include_match=self._includes_stop)
-        self._strips_space = tokenizer.strips_leading_space and not any(map(self._bytes_of.__getitem__, prompt_token_ids))
+        self._strips_space = tokenizer.strips_leading_space and not any(map(self._spell, prompt_token_ids))
         self._unfinished = self._unfinished_bytes(prompt_token_ids)
         self.num_tokens_used = 0
         self._marked = marked or {}
@@ -62,17 +62,12 @@ class IncrementalDetokenizer:
         ``ends_with_stop_token`` says that the engine stopped at the last of them (end of sequence, or one of
         ``stop_token_ids``): its text does not belong to the answer, unless ``include_stop_str_in_output`` asks for it.
         """
-        if self.stop_reason is not None:
-            return ""
-        if self._marked:
-            return self._push_marked(token_ids, ends_with_stop_token)
-        tokens = list(map(self._bytes_of.__getitem__, token_ids))
-        if ends_with_stop_token and tokens and not self._includes_stop:
-            tokens[-1] = b""
-        if self._matcher is None:
-            self.num_tokens_used += len(tokens)
-            return self._decode(b"".join(tokens))
-        return self._push_with_stops(tokens, self._matcher)
+        if self._matcher is not None or self._marked:
+            return self._push_each(token_ids, ends_with_stop_token)
+        self.num_tokens_used += len(token_ids)
+        if ends_with_stop_token and not self._includes_stop:
+            token_ids = token_ids[:-1]
+        return self._decode(b"".join(map(self._spell, token_ids)))
 
     def finish(self) -> str:
         """Returns what is still held: no token follows. A character that stayed unfinished becomes U+FFFD."""
@@ -91,12 +86,14 @@ class IncrementalDetokenizer:
         del self._places[: len(marks)]
         return marks
 
-    def _push_marked(self, token_ids: Sequence[int], ends_with_stop_token: bool) -> str:
-        """Token by token, so that it is known where each one's text begins."""
+    def _push_each(self, token_ids: Sequence[int], ends_with_stop_token: bool) -> str:
+        """Token by token, so that it is known where each one's text begins and ends."""
+        if self.stop_reason is not None:
+            return ""
         released: list[str] = []
         for place, token_id in enumerate(token_ids):
             mark = self._marked.get(token_id)
-            data = self._bytes_of[token_id] if mark is None else mark.encode()
+            data = self._spell(token_id) if mark is None else mark.encode()
             if ends_with_stop_token and place == len(token_ids) - 1 and mark is None and not self._includes_stop:
                 data = b""
             self.num_tokens_used += 1
@@ -109,16 +106,6 @@ class IncrementalDetokenizer:
             elif text:
                 released.append(self._matcher.push(text, may_stop=self.num_tokens_used > self._min_tokens))
                 if self._matcher.matched is not None:
-                    break
-        return "".join(released)
-
-    def _push_with_stops(self, tokens: list[bytes], matcher: StopStringMatcher) -> str:
-        released: list[str] = []
-        for token in tokens:
-            self.num_tokens_used += 1
-            if text := self._decode(token):
-                released.append(matcher.push(text, may_stop=self.num_tokens_used > self._min_tokens))
-                if matcher.matched is not None:
                     break
         return "".join(released)
 
@@ -135,7 +122,7 @@ class IncrementalDetokenizer:
         """The prompt's last bytes where they begin a character that they do not finish; it has four bytes at most."""
         tail = b""
         for token_id in reversed(prompt_token_ids):
-            tail = self._bytes_of[token_id] + tail
+            tail = self._spell(token_id) + tail
             if len(tail) >= 4:
                 break
         return tail[codecs.utf_8_decode(tail, "replace", False)[1] :]

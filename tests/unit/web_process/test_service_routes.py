@@ -11,11 +11,8 @@ from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul import __version__
 from yeoul.messages.outputs import StepFacts, StepOutputs, StepParts, WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.web_process.engine.async_llm import AsyncLLM
-from yeoul.web_process.engine.request_observer import Requester
 from yeoul.web_process.operations import health
 from yeoul.web_process.operations.metrics import Metrics
-
-WHO = Requester("r", "m", "")
 
 
 def test_a_ready_server_says_so():
@@ -107,14 +104,12 @@ def test_where_no_token_comes_in_time_it_is_said(monkeypatch):
     serve(scene)
 
 
-def test_tokens_that_came_together_share_their_time_in_the_histogram():
+def test_the_times_from_token_to_token_are_a_histogram():
     llm = AsyncLLM(settings())
     llm.resolve()
     metrics = Metrics(llm)
-    metrics.next_tokens(WHO, 1, 0.0009)
-    metrics.next_tokens(WHO, 1, 0.001)
-    metrics.next_tokens(WHO, 4, 0.08)
-    metrics.next_tokens(WHO, 1, 11.0)
+    metrics.next_tokens({0.0009: 1, 0.02: 4})
+    metrics.next_tokens({0.001: 1, 11.0: 1})
     lines = metrics.render().decode().splitlines()
     gap = "yeoul:inter_token_latency_seconds"
     assert f"# TYPE {gap} histogram" in lines

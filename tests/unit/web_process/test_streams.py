@@ -18,8 +18,9 @@ from yeoul.messages.outputs import RequestFault, RequestOutput, StepOutputs
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.request_stream import RequestStream
-from yeoul.web_process.http.http_protocol import DIRECT_SEND
+from yeoul.web_process.http.http_protocol import ANSWER_WRITER, AnswerWriter
 from yeoul.web_process.http.sse import EMPTY_EVENT, EVENTS, EventStream
+from yeoul.web_process.openai.completion_format import CompletionFormat
 
 
 class Letters:
@@ -48,43 +49,114 @@ async def open_stream(server: FakeServer, **fields: object) -> tuple[asyncio.Str
     return reader, writer
 
 
-def test_events_after_the_first_go_straight_to_the_connection():
-    """The layers around a response see it begin and end; what lies between does not pass through them."""
+class Connection(AnswerWriter):
+    """Notes what is written past the layers, and what passes through them, as ``send`` of ASGI."""
 
-    async def scene() -> None:
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.sent: list[Message] = []
+        self.is_read = True
+
+    def write(self, piece: bytes) -> bool:
+        self.written.append(piece)
+        return self.is_read
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+
+def play_letters(
+    letters: str, before_each: Callable[[Connection, str], object] = lambda *_: None, spelled: type[Letters] = Letters
+) -> Connection:
+    """A stream of these letters, each of which comes when its reader waits."""
+    connection = Connection()
+
+    async def play() -> None:
         stream = RequestStream("r", [[1]], SamplingParams(), [1], lambda _: None)
-        through_layers: list[Message] = []
-        straight: list[Message] = []
-
-        async def send(message: Message) -> None:
-            through_layers.append(message)
-
-        async def send_straight(message: Message) -> None:
-            straight.append(message)
 
         async def receive() -> Message:
             never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
             return await never
 
-        scope = {"type": "http", "headers": [], "extensions": {DIRECT_SEND: send_straight}}
-        response = EventStream(stream, Letters(), keep_alive_seconds=9.0)
-        answering = asyncio.ensure_future(response(scope, receive, send))
-        for letter in "abc":
-            stream.push(
-                GenerationOutput(
-                    request_id="r", prompt_index=0, choice_index=0, seed=1, num_prompt_tokens=1, text=letter,
-                    finish_reason="stop" if letter == "c" else None,
-                ),
-                is_ready=True,
+        scope = {"type": "http", "headers": [], "extensions": {ANSWER_WRITER: connection}}
+        response = EventStream(stream, spelled(), keep_alive_seconds=9.0)
+        answering = asyncio.ensure_future(response(scope, receive, connection.send))
+        await asyncio.sleep(0)
+        for letter in letters:
+            await until(lambda: stream._waiter is not None or answering.done())
+            before_each(connection, letter)
+            delta = GenerationOutput(
+                request_id="r", prompt_index=0, choice_index=0, seed=1, num_prompt_tokens=1, text=letter,
+                finish_reason="stop" if letter == letters[-1] else None,
             )  # fmt: skip
-            for _ in range(5):
-                await asyncio.sleep(0)
+            stream.push(delta, is_ready=True)
         await answering
-        assert [message.get("body") for message in through_layers] == [None, b"a", b"end"]
-        assert [message["more_body"] for message in through_layers[1:]] == [True, False]
-        assert [message["body"] for message in straight] == [b"b", b"c"]
 
-    asyncio.run(scene())
+    asyncio.run(play())
+    return connection
+
+
+def test_what_lies_between_the_first_event_and_the_last_goes_straight_to_the_connection():
+    """The layers around a response see it begin and end, and nobody is woken in between."""
+    connection = play_letters("abcde")
+    assert [message.get("body") for message in connection.sent] == [None, b"a", b"e", b"end"]
+    assert [message["more_body"] for message in connection.sent[1:]] == [True, True, False]
+    assert connection.written == [b"b", b"c", b"d"]
+
+
+def test_what_comes_for_a_client_that_does_not_read_waits_for_it():
+    def change(connection: Connection, letter: str) -> None:
+        connection.is_read = letter != "c"
+
+    connection = play_letters("abcdefg", change)
+    assert connection.written == [b"b", b"c", b"e", b"f"]
+    assert [message.get("body") for message in connection.sent] == [None, b"a", b"d", b"g", b"end"]
+
+
+def test_an_event_that_cannot_be_written_ends_its_stream():
+    class Illiterate(Letters):
+        def events(self, output: GenerationOutput) -> bytes:
+            if output.text == "c":
+                raise RuntimeError("injected")
+            return super().events(output)
+
+        def failure(self, error: YeoulError) -> bytes:
+            assert "injected" not in error.message
+            return b"failed"
+
+    connection = play_letters("abcde", spelled=Illiterate)
+    assert connection.written == [b"b"]
+    assert [message.get("body") for message in connection.sent] == [None, b"a", b"failed"]
+
+
+def test_what_takes_long_to_write_is_not_written_at_once():
+    class Laborious(Letters):
+        work_a_character = 1 << 21
+
+    connection = play_letters("abc", spelled=Laborious)
+    assert connection.written == []
+    assert [message.get("body") for message in connection.sent] == [None, b"a", b"b", b"c", b"end"]
+
+
+def test_a_delta_of_which_a_format_tells_nothing_does_not_end_the_answer(monkeypatch):
+    """The chunk that has no bytes is the last one of an answer in chunks."""
+    whole = CompletionFormat.events
+
+    def tell_some(answer: CompletionFormat, output: GenerationOutput) -> bytes:
+        return b"" if output.text == "o" else whole(answer, output)
+
+    async def scene(server: FakeServer) -> None:
+        server.client.gate.clear()
+        monkeypatch.setattr(CompletionFormat, "events", tell_some)
+        reader, writer = await open_stream(server, stream=True)
+        server.client.gate.set()
+        answer = await reader.readuntil(b"\r\n0\r\n\r\n")
+        assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        assert b'"text":"w"' in answer
+        assert b'"text":"o"' not in answer
+        writer.close()
+
+    serve(scene)
 
 
 @pytest.mark.parametrize("streams", [True, False])

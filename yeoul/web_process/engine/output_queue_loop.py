@@ -77,13 +77,14 @@ class OutputQueueLoop:
         complete: list[str] = []  # by a stop string, which the engine does not see
         failed: list[str] = []
         finished = []
+        gaps: dict[float, int] = {}
         for output in outputs:
             state = self._requests.states.get(output.request_id)
             if state is None:
                 continue
             ended_here = complete
             try:
-                is_done = state.apply(output, now)
+                is_done = state.apply(output, now, gaps)
             except Exception:
                 logger.exception("the output of request %s cannot be handled", output.request_id)
                 state.fail(RequestFailedError("the answer could not be turned into text; the server's log tells more"), now)
@@ -94,6 +95,8 @@ class OutputQueueLoop:
                     ended_here.append(output.request_id)
         self._recovery.note_outputs(outputs)
         self._requests.note_outputs(outputs, finished)
+        if gaps:
+            self._requests.observer.next_tokens(gaps)
         if complete:
             self._engine.send(AbortRequests(complete, are_complete=True))
         if failed:

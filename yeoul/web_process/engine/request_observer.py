@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from yeoul.messages.outputs import FinishReason, StepOutputs
@@ -31,14 +30,14 @@ class Requester(NamedTuple):
 class RequestObserver:
     """Watches nothing by itself, for an ``AsyncLLM`` without a server.
 
-    Called on the event loop, once or so a token: each method takes a microsecond or two. Times are in seconds.
+    Called on the event loop, nothing of it for each token: each method takes microseconds. Times are in seconds.
     """
 
     def first_token(self, who: Requester, seconds_since_arrival: float) -> None:
         """A choice got its first token."""
 
-    def next_tokens(self, who: Requester, num_tokens: int, seconds_since_last: float) -> None:
-        """A choice got further tokens, so long after its last ones."""
+    def next_tokens(self, gaps: Mapping[float, int]) -> None:
+        """Choices got further tokens: how many by the time from the one before, to all those that came at once."""
 
     def queued(self, who: Requester, seconds: float) -> None:
         """A choice left the waiting queue of the engine for the first time."""
@@ -76,25 +75,21 @@ class RequestObserver:
 
 
 class Observers(RequestObserver):
-    """Several as one. What is asked once a token goes only to those who do something with it.
-
-    One that fails in what is told once a step or a request spoils nobody's answer.
-    """
+    """Several as one. One that fails in what is told of steps, or when a request comes or goes, spoils nobody's answer."""
 
     def __init__(self, *observers: RequestObserver) -> None:
         each = [one._all if isinstance(one, Observers) else (one,) for one in observers]
         self._all: tuple[RequestObserver, ...] = tuple(itertools.chain.from_iterable(each))
-        self._timers = [one for one in self._all if type(one).next_tokens is not RequestObserver.next_tokens]
 
     def first_token(self, who: Requester, seconds_since_arrival: float) -> None:
         """See ``RequestObserver``."""
         for observer in self._all:
             observer.first_token(who, seconds_since_arrival)
 
-    def next_tokens(self, who: Requester, num_tokens: int, seconds_since_last: float) -> None:
+    def next_tokens(self, gaps: Mapping[float, int]) -> None:
         """See ``RequestObserver``."""
-        for observer in self._timers:
-            observer.next_tokens(who, num_tokens, seconds_since_last)
+        for observer in self._all:
+            _tell(observer.next_tokens, gaps)
 
     def queued(self, who: Requester, seconds: float) -> None:
         """See ``RequestObserver``."""
@@ -121,20 +116,17 @@ class Observers(RequestObserver):
     def entered(self, stream: RequestStream, terms: ServiceTerms, arrival: float) -> None:
         """See ``RequestObserver``."""
         for observer in self._all:
-            with _guarded(observer):
-                observer.entered(stream, terms, arrival)
+            _tell(observer.entered, stream, terms, arrival)
 
     def stepped(self, message: StepOutputs) -> None:
         """See ``RequestObserver``."""
         for observer in self._all:
-            with _guarded(observer):
-                observer.stepped(message)
+            _tell(observer.stepped, message)
 
     def closed(self, stream: RequestStream) -> None:
         """See ``RequestObserver``."""
         for observer in self._all:
-            with _guarded(observer):
-                observer.closed(stream)
+            _tell(observer.closed, stream)
 
     def refused(self, reason: str) -> None:
         """See ``RequestObserver``."""
@@ -152,9 +144,8 @@ class Observers(RequestObserver):
             observer.replaced(seconds)
 
 
-@contextlib.contextmanager
-def _guarded(observer: RequestObserver) -> Iterator[None]:
+def _tell(hear: Callable[..., None], *what: object) -> None:
     try:
-        yield
+        hear(*what)
     except Exception:
-        logger.exception("%s could not take what it was told", type(observer).__name__)
+        logger.exception("%s could not take what it was told", hear.__qualname__)

@@ -100,17 +100,27 @@ class RequestState:
         except Exception:
             logger.exception("the end of request %s cannot be counted", self.add.request_id)
 
-    def apply(self, output: RequestOutput, now: float) -> bool:
+    def apply(self, output: RequestOutput, now: float, gaps: dict[float, int]) -> bool:
         """Takes what the engine made, at ``now`` of the monotonic clock; True once nothing more is wanted of it.
 
-        That is at the engine's own end, or at a stop string, which only we can see.
+        That is at the engine's own end, or at a stop string, which only we can see. ``gaps`` counts the tokens of all
+        requests by the time from the one before.
         """
         if output.fault is not None:
             self.fail(error_of(output.fault), now)
             return True
         if self.place is not RequestPlace.GOING:
             self.move_to(RequestPlace.GOING)
-        self._note_times(output, len(self.output_token_ids), now)
+        if output.queue_seconds is not None:
+            self._note_turn(output, output.queue_seconds)
+        if num_tokens := len(output.new_token_ids):
+            if not self.output_token_ids:
+                self._observer.first_token(self._who, now - self._arrival)
+                self._first_time = now
+            elif not self.add.in_gaps:
+                gap = (now - self._last_time) / num_tokens  # tokens that came together share the time
+                gaps[gap] = gaps.get(gap, 0) + num_tokens
+            self._last_time = now
         delta = self._push(output, now)
         if delta.finish_reason is None:
             return False
@@ -127,17 +137,8 @@ class RequestState:
 
     def _push(self, output: RequestOutput, now: float) -> GenerationOutput:
         """Hands it to the reader, as text."""
-        token_ids, logprobs = output.new_token_ids, output.new_logprobs
-        num_before = len(self.output_token_ids)
-        self.output_token_ids += token_ids
-        finish_reason: FinishReason | None = output.finish_reason
-        stop_reason: int | str | None = None
-        text = self._detokenizer.push(token_ids, ends_with_stop_token=finish_reason == "stop")
-        if finish_reason is not None or self._can_trim:
-            text, finish_reason, stop_reason = self._find_end(text, output)
-        if self._can_trim and finish_reason == "stop" and isinstance(stop_reason, str):
-            num_kept = max(0, self._detokenizer.num_tokens_used - num_before)
-            token_ids, logprobs = token_ids[:num_kept], logprobs[:num_kept]
+        self.output_token_ids += output.new_token_ids
+        text = self._detokenizer.push(output.new_token_ids, ends_with_stop_token=output.finish_reason == "stop")
         delta = GenerationOutput(
             request_id=self.stream.request_id,
             prompt_index=self._prompt_index,
@@ -145,43 +146,40 @@ class RequestState:
             seed=self.add.sampling.seed or 0,
             num_prompt_tokens=len(self.add.prompt_token_ids),
             text=text,
-            token_ids=token_ids,
-            logprobs=logprobs,
+            token_ids=output.new_token_ids,
+            logprobs=output.new_logprobs,
             prompt_logprobs=output.prompt_logprobs,
-            num_output_tokens=num_before + len(token_ids),
+            num_output_tokens=len(self.output_token_ids),
             num_cached_tokens=self._num_cached_tokens,
             num_leased_tokens=self._num_leased_tokens,
-            finish_reason=finish_reason,
-            stop_reason=stop_reason,
-            embedding=output.embedding,
-            times=self._times(now) if finish_reason is not None else None,
         )
+        if output.finish_reason is not None or self._can_trim:
+            self._find_end(delta, output, now)
         if self._detokenizer.has_marks:
-            delta.marks = self._detokenizer.take_marks(len(text))
-        self.stream.push(delta, is_ready=bool(text) or finish_reason is not None)
+            delta.marks = self._detokenizer.take_marks(len(delta.text))
+        self.stream.push(delta, is_ready=bool(delta.text) or delta.finish_reason is not None)
         return delta
 
-    def _find_end(self, text: str, output: RequestOutput) -> tuple[str, FinishReason | None, int | str | None]:
-        """New text, and why the choice ends if it does. The token that ended it is counted, but is no text."""
+    def _find_end(self, delta: GenerationOutput, output: RequestOutput, now: float) -> None:
+        """Why the choice ends, if it does. The token that ended it is counted, but is no text."""
+        delta.finish_reason, delta.stop_reason = output.finish_reason, output.stop_reason
         if output.finish_reason is not None:
-            text += self._detokenizer.finish()
-        if self._detokenizer.stop_reason is not None:
-            return text, "stop", self._detokenizer.stop_reason
-        return text, output.finish_reason, output.stop_reason
+            delta.text += self._detokenizer.finish()
+        if (stop_string := self._detokenizer.stop_reason) is not None:
+            delta.finish_reason, delta.stop_reason = "stop", stop_string
+            num_before = len(self.output_token_ids) - len(delta.token_ids)
+            num_kept = max(0, self._detokenizer.num_tokens_used - num_before)
+            delta.token_ids, delta.logprobs = delta.token_ids[:num_kept], delta.logprobs[:num_kept]
+            delta.num_output_tokens = num_before + num_kept
+        if delta.finish_reason is not None:
+            delta.embedding, delta.times = output.embedding, self._times(now)
 
-    def _note_times(self, output: RequestOutput, num_tokens_before: int, now: float) -> None:
-        if output.new_token_ids:
-            if num_tokens_before:
-                self._observer.next_tokens(self._who, len(output.new_token_ids), now - self._last_time)
-            else:
-                self._observer.first_token(self._who, now - self._arrival)
-                self._first_time = now
-            self._last_time = now
-        if output.queue_seconds is not None:  # what comes with the first output alone
-            self._num_cached_tokens = output.num_cached_tokens
-            self._num_leased_tokens = output.num_leased_tokens
-            self._queue_seconds = output.queue_seconds
-            self._observer.queued(self._who, output.queue_seconds)
+    def _note_turn(self, output: RequestOutput, queue_seconds: float) -> None:
+        """What comes with the first output alone."""
+        self._num_cached_tokens = output.num_cached_tokens
+        self._num_leased_tokens = output.num_leased_tokens
+        self._queue_seconds = queue_seconds
+        self._observer.queued(self._who, queue_seconds)
 
     def _times(self, now: float) -> AnswerTimes:
         first = self._first_time if self.output_token_ids else now  # a vector comes without tokens

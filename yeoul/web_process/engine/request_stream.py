@@ -27,7 +27,8 @@ class RequestStream:
     is when its prompts were tokens, ``entered_at`` when the engine was handed the request, and ``ended_at`` when all choices
     had ended.
     With ``final_only`` the reader is not woken before a choice has ended, and gets it whole, unless its deltas are kept
-    apart.
+    apart. While the reader waits, ``take_at_once`` is offered each delta behind which more will come, and says whether it
+    took it: then nobody need be woken.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class RequestStream:
         self._is_poked = False
         self._is_closed = False
         self._waiter: asyncio.Future[None] | None = None
+        self.take_at_once: Callable[[GenerationOutput], bool] = _leave
         self.final_only = False
         self.keeps_apart = False
         self.timer: asyncio.TimerHandle | None = None  # of its deadline
@@ -74,15 +76,17 @@ class RequestStream:
     def push(self, output: GenerationOutput, *, is_ready: bool) -> None:
         """Adds a delta; one that is not ready (nothing in it that a reader could show) waits for the choice's next one."""
         key = (output.prompt_index, output.choice_index)
-        if (pending := self._pending.get(key)) is not None:
+        if (pending := self._pending.pop(key, None)) is not None:
             pending.merge(output)
-        else:
-            self._pending[key] = output
+            output = pending
         if output.finish_reason is not None:
             self._num_open_choices -= 1
             self.finish_reason = output.finish_reason
             if self._num_open_choices == 0:
                 self.ended_at = time.monotonic()
+        elif is_ready and self._waiter is not None and self.take_at_once(output):
+            return
+        self._pending[key] = output
         if is_ready and (self.keeps_apart or not self.final_only or output.finish_reason is not None):
             if self.keeps_apart:
                 self._apart.append(self._pending.pop(key))
@@ -161,9 +165,16 @@ class RequestStream:
         """Ends the request; what is still being computed for it is given up at once. Harmless when repeated."""
         if not self._is_closed:
             self._is_closed = True
+            self.take_at_once = _leave
             self._on_close(self)
             self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+def _leave(output: GenerationOutput) -> bool:
+    """What a reader does that takes nothing before it has been woken."""
+    return False

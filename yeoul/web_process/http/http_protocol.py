@@ -34,8 +34,8 @@ _OFFERS = frozenset({b"upgrade", b"http2-settings"})
 # TLS says goodbye, and waits for the other side to do so too; an idle client may not be listening.
 _FAREWELL_SECONDS = 0.2
 
-# The name under which a request's scope has the connection's own ``send``, without what middleware has put around it.
-DIRECT_SEND = "yeoul.direct_send"
+# The name under which a request's scope has the ``AnswerWriter`` of its connection.
+ANSWER_WRITER = "yeoul.answer_writer"
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -149,7 +149,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._open_cycles = [cycle for cycle in self._open_cycles if not cycle.response_complete]
             self._open_cycles.append(self.cycle)
         if self.cycle is not None and self.cycle.scope is self.scope and self.scope["http_version"] != "1.0":
-            self.scope["extensions"] = {DIRECT_SEND: self.cycle.send}  # type: ignore[dict-item]
+            self.scope["extensions"] = {ANSWER_WRITER: AnswerWriter(self.cycle)}  # type: ignore[dict-item]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begins to answer, when it is the request's turn."""
@@ -217,6 +217,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _start_clock(self) -> None:
         _cancel(self._deadline)
         self._deadline = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+
+
+class AnswerWriter:
+    """Writes pieces of an answer that has begun, past whatever stands between a route and its connection."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def write(self, piece: bytes) -> bool:
+        """Writes it, whether the client reads or not: False says that it does not; then ``send`` would wait until it does.
+
+        As with ``send``, nothing is written for a client that has left.
+        """
+        cycle = self._cycle
+        assert cycle.chunked_encoding, "it has begun, and has no length"
+        if piece and not cycle.disconnected:  # a chunk without bytes would be the last
+            cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return not cycle.flow.write_paused
 
 
 class _WithoutChunks:

@@ -20,7 +20,7 @@ from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.http.disconnect import on_disconnect
 from yeoul.web_process.http.error_responses import ErrorResponse, foreseen
-from yeoul.web_process.http.http_protocol import DIRECT_SEND
+from yeoul.web_process.http.http_protocol import ANSWER_WRITER, AnswerWriter
 from yeoul.web_process.http.server_timing import last_comment, reads_comments
 from yeoul.web_process.http.writing import is_long, write_apart
 
@@ -81,15 +81,17 @@ class EventStream(Response):
         self._timer: asyncio.TimerHandle | None = None
         self._is_quiet = False
         self._has_begun = False
+        self._writer: AnswerWriter | None = None
+        self._is_read = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends everything; an error before the first event becomes a plain HTTP error, a later one an event."""
         self._tick()
         try:
             with on_disconnect(receive, self._stream.close):
-                # Once the response has begun, the layers around it have no more to do.
-                send_directly = scope.get("extensions", {}).get(DIRECT_SEND, send)
-                await asyncio.create_task(self._send_all(scope, send, send_directly), name="send_events")
+                self._writer = scope.get("extensions", {}).get(ANSWER_WRITER)
+                self._stream.take_at_once = self._write_at_once
+                await asyncio.create_task(self._send_all(scope, send), name="send_events")
         except Exception as error:
             if not isinstance(error, YeoulError):
                 logger.exception("request %s failed", self._stream.request_id)
@@ -102,26 +104,33 @@ class EventStream(Response):
                 self._timer.cancel()
             self._stream.close()
 
-    async def _send_all(self, scope: Scope, send: Send, send_directly: Send) -> None:
-        """A task of its own, so that what is woken for each event is this function, not all that is around the response."""
-        events, next_batch = self._format.events, self._stream.next_batch
+    def _write_at_once(self, output: GenerationOutput) -> bool:
+        """Writes most deltas of a stream that has begun; ``_send_all`` those that take long, or for which it has to wait."""
+        if not self._is_read or self._writer is None or is_long((output,), self._format.work_a_character):
+            return False
+        self._is_quiet = False
+        try:
+            self._is_read = self._writer.write(self._format.events(output))
+        except Exception as error:
+            self._stream.fail(error)
+        return True
+
+    async def _send_all(self, scope: Scope, send: Send) -> None:
+        """A task of its own, so that what is woken for an event is this function, not all that is around the response."""
         while True:
             try:
-                batch = await next_batch()
+                batch = await self._stream.next_batch()
             except StopAsyncIteration:
                 break
             if batch:
                 self._is_quiet = False
+            work = functools.partial(_join_events, self._format.events, batch)
             if is_long(batch, self._format.work_a_character):
-                payload = await write_apart(functools.partial(_join_events, events, batch))
-            elif len(batch) == 1:
-                payload = events(batch[0])
+                payload = await write_apart(work)
             else:
-                payload = _join_events(events, batch) if batch else self._format.keep_alive
-            if self._has_begun:
-                await send_directly({"type": "http.response.body", "body": payload, "more_body": True})
-            else:
-                await self._send(send, payload)
+                payload = work() if batch else self._format.keep_alive
+            await self._send(send, payload)
+            self._is_read = True
         if self._before_end is not None:
             await self._before_end()
         comment = await last_comment(scope) if self._format.content_type == EVENTS and reads_comments(scope) else b""

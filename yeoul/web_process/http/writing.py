@@ -26,7 +26,9 @@ def is_long(outputs: Sequence[GenerationOutput], work_a_character: int) -> bool:
     """Whether writing these would hold the event loop for long; see ``AnswerFormat.work_a_character``."""
     work = 0
     for output in outputs:
-        work += len(output.logprobs) + len(output.prompt_logprobs) + (work_a_character * len(output.text) >> 14)
+        work += work_a_character * len(output.text) >> 14
+        if output.logprobs or output.prompt_logprobs:
+            work += len(output.logprobs) + len(output.prompt_logprobs)
     return work > _MAX_NUM_POSITIONS_ON_LOOP
 
 

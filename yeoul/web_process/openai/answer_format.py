@@ -21,7 +21,8 @@ DONE = b"data: [DONE]\n\n"
 
 
 class Usage:
-    """Counts the tokens of an answer as its deltas pass. ``tail`` ends each event, with the usage so far if that is wanted.
+    """Counts the tokens of an answer as its deltas pass. ``tail`` ends each event after the deltas that were noted, with the
+    usage so far if that is wanted.
 
     Args:
         num_prompt_tokens: of all prompts.
@@ -37,7 +38,7 @@ class Usage:
         self._written: dict[int, int] = {}
         self.is_wanted = options is not None and options.include_usage is True
         self._is_continuous = self.is_wanted and options is not None and options.continuous_usage_stats is True
-        self._no_usage = b',"usage":null}\n\n' if self.is_wanted else b"}\n\n"
+        self.tail = b',"usage":null}\n\n' if self.is_wanted else b"}\n\n"
 
     def add(self, output: GenerationOutput) -> None:
         """Notes a delta."""
@@ -47,10 +48,8 @@ class Usage:
         if output.choice_index == 0:
             self._cached[output.prompt_index] = output.num_cached_tokens
             self._written[output.prompt_index] = output.num_written_tokens
-
-    def tail(self) -> bytes:
-        """The end of an event after the deltas that were noted."""
-        return b',"usage":%b}\n\n' % self.to_json() if self._is_continuous else self._no_usage
+        if self._is_continuous:
+            self.tail = b',"usage":%b}\n\n' % self.to_json()
 
     def to_json(self) -> bytes:
         """OpenAI's ``usage`` object. The prompt's tokens count once, whatever ``n`` is."""

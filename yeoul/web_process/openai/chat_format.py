@@ -34,6 +34,7 @@ class ChatFormat(AnswerFormat):
         kind = "chat.completion.chunk" if body.stream else "chat.completion"
         super().__init__("chatcmpl", kind, body, stream, model=model)
         self._has_logprobs = stream.sampling.logprobs is not None
+        self._tells_of_tokens = self._has_logprobs or self._has_token_ids
         self._make_reader = make_reader
         if make_reader is not None:
             self.work_a_character = 512
@@ -57,7 +58,7 @@ class ChatFormat(AnswerFormat):
             self._leave_out(output)
         if self._usage.is_wanted:
             self._usage.add(output)
-        tail = self._usage.tail()
+        tail = self._usage.tail
         beginning = self._beginnings.get(index)
         if beginning is None:
             start = b'data: %b"choices":[{"index":%d,"delta":{' % (self._head, index)
@@ -68,7 +69,8 @@ class ChatFormat(AnswerFormat):
         if self._make_reader is not None:
             return events + self._events_of_parts(beginning, output, tail)
         if output.finish_reason is None or output.text or self._has_tokens(output):
-            events += beginning + b'"content":' + encode_json(output.text) + self._rest_of_choice(output) + tail
+            rest = self._rest_of_choice(output) if self._tells_of_tokens else _NOT_FINISHED
+            events += beginning + b'"content":' + encode_json(output.text) + rest + tail
         if output.finish_reason is not None:
             events += beginning + _ending(output, b"null") + b"}]" + tail
         return events

@@ -49,7 +49,7 @@ class CompletionFormat(AnswerFormat):
             self._put_echo_before(output)
         if self._usage.is_wanted:
             self._usage.add(output)
-        tail = self._usage.tail()
+        tail = self._usage.tail
         if output.finish_reason is None and self._num_logprobs is None and not token_ids:
             return beginning + encode_json(output.text) + _NOT_FINISHED + tail
         return beginning + encode_json(output.text) + self._rest_of_choice(index, output, token_ids) + b"]" + tail

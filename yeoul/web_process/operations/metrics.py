@@ -6,7 +6,7 @@ The engine's numbers come from its last snapshot when somebody asks; the times o
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import get_args
 
@@ -88,9 +88,9 @@ class Metrics(RequestObserver):
         """See ``RequestObserver``."""
         self._first_token.observe(seconds_since_arrival)
 
-    def next_tokens(self, who: Requester, num_tokens: int, seconds_since_last: float) -> None:
-        """See ``RequestObserver``; tokens that came together share the time."""
-        self._token_gap.observe(num_tokens, seconds_since_last)
+    def next_tokens(self, gaps: Mapping[float, int]) -> None:
+        """See ``RequestObserver``."""
+        self._token_gap.observe(gaps)
 
     def stepped(self, message: StepOutputs) -> None:
         """See ``RequestObserver``."""
@@ -134,16 +134,17 @@ class Metrics(RequestObserver):
 
 
 class _TokenGaps(Collector):
-    """The times from token to token as a histogram: the library's own costs ten times as much, and this is asked a token."""
+    """The times from token to token as a histogram: the library's own takes one token at a time."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(_TOKEN_SECONDS) + 1)
         self._total_seconds = 0.0
 
-    def observe(self, num_tokens: int, seconds: float) -> None:
-        """``num_tokens`` tokens came together, ``seconds`` after the last one before them."""
-        self._counts[bisect_left(_TOKEN_SECONDS, seconds / num_tokens)] += num_tokens
-        self._total_seconds += seconds
+    def observe(self, gaps: Mapping[float, int]) -> None:
+        """See ``RequestObserver.next_tokens``."""
+        for seconds, num_tokens in gaps.items():
+            self._counts[bisect_left(_TOKEN_SECONDS, seconds)] += num_tokens
+            self._total_seconds += num_tokens * seconds
 
     def collect(self) -> Iterable[Metric]:
         """The histogram."""

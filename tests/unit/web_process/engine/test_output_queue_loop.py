@@ -36,7 +36,7 @@ class Noted(RequestState):
         self._turns = turns
         self._clock = clock
 
-    def apply(self, output: RequestOutput, now: float) -> bool:
+    def apply(self, output: RequestOutput, now: float, gaps: dict[float, int]) -> bool:
         self._turns.append(self._clock[0])
         return True
 

@@ -113,3 +113,37 @@ def test_a_reader_that_was_cancelled_loses_nothing():
         assert [output.text for output in await stream.next_batch()] == ["a"]
 
     play(scene)
+
+
+def test_a_reader_that_waits_is_offered_what_comes_and_not_woken_for_what_it_takes():
+    async def scene(stream: RequestStream, closed: list[RequestStream]) -> None:
+        taken: list[str] = []
+
+        def take(output: GenerationOutput) -> bool:
+            if "c" in output.text:
+                return False
+            taken.append(output.text)
+            return True
+
+        stream.take_at_once = take
+        stream.push(delta("0"), is_ready=True)
+        assert taken == [], "nobody waits yet"
+        assert [output.text for output in await stream.next_batch()] == ["0"]
+        reading = asyncio.ensure_future(stream.next_batch())
+        await asyncio.sleep(0)
+        stream.push(delta("a"), is_ready=True)
+        stream.push(delta("\u00e9"), is_ready=False)
+        stream.push(delta("b"), is_ready=True)
+        await asyncio.sleep(0)
+        assert taken == ["a", "\u00e9b"]
+        assert not reading.done()
+        for letter in "cd":
+            stream.push(delta(letter), is_ready=True)
+        assert [output.text for output in await reading] == ["cd"], "behind what waits, everything waits"
+        reading = asyncio.ensure_future(stream.next_batch())
+        await asyncio.sleep(0)
+        stream.push(delta("e", finish_reason="stop"), is_ready=True)
+        assert [output.text for output in await reading] == ["e"], "the last one wakes its reader"
+        assert taken == ["a", "\u00e9b"]
+
+    play(scene)

@@ -35,7 +35,7 @@ class Plain(RequestState):
         super().__init__(add, stream, detokenizer, RequestObserver(), 0.0, who=Requester(request_id, "", ""))
         self.ends: list[str] = []
 
-    def apply(self, output: RequestOutput, now: float) -> bool:
+    def apply(self, output: RequestOutput, now: float, gaps: dict[float, int]) -> bool:
         if self.place is not GOING:
             self.move_to(GOING)
         self.output_token_ids.append(1)
@@ -65,7 +65,7 @@ def with_requests(requests: RequestTable, *names: str) -> list[Plain]:
 
 
 def give_token(state: Plain) -> None:
-    state.apply(RequestOutput(request_id=state.add.request_id, new_token_ids=[1]), 0.0)
+    state.apply(RequestOutput(request_id=state.add.request_id, new_token_ids=[1]), 0.0, {})
 
 
 def test_from_every_place_but_the_last_there_is_a_way_out_and_a_way_back_to_an_engine():

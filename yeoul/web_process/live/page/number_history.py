@@ -10,7 +10,7 @@ import math
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Annotated
 
@@ -83,9 +83,10 @@ class NumberHistory(RequestObserver):
         """See ``RequestObserver``."""
         self._second().first_tokens.append(seconds_since_arrival)
 
-    def next_tokens(self, who: Requester, num_tokens: int, seconds_since_last: float) -> None:
-        """See ``RequestObserver``; tokens that came together share the time. Their step was told before, in this second."""
-        self._open.gaps[bisect_left(_GAP_SECONDS, seconds_since_last / num_tokens)] += num_tokens
+    def next_tokens(self, gaps: Mapping[float, int]) -> None:
+        """See ``RequestObserver``. Their step was told before, in this second."""
+        for seconds, num_tokens in gaps.items():
+            self._open.gaps[bisect_left(_GAP_SECONDS, seconds)] += num_tokens
 
     def stepped(self, message: StepOutputs) -> None:
         """See ``RequestObserver``."""
