@@ -15,7 +15,8 @@ from math import inf
 class KVCacheManager:
     """``num_blocks`` blocks of ``block_size`` tokens each. No method blocks or fails for lack of room: it answers None.
 
-    At most ``max_num_leased_blocks`` free ones are kept by leases; where more would be, the longest unused are let go.
+    At most ``max_num_leased_blocks`` free ones are kept by leases; where more would be, the longest unused are let go of the
+    holder that has most of them, so that nobody's are pushed out by another's.
     """
 
     def __init__(
@@ -32,7 +33,9 @@ class KVCacheManager:
         self._names: list[bytes | None] = [None] * num_blocks  # what has a name is computed, and may be read
         self._by_name: dict[bytes, int] = {}
         self._leased: OrderedDict[int, None] = OrderedDict()  # free ones, that are reused when there are no others
+        self._leased_by: dict[str, OrderedDict[int, None]] = {}  # the same in the same order, by who holds the lease
         self._lease_ends: dict[int, float] = {}  # of those, and of used ones that will be
+        self._holders: dict[int, str] = {}  # of the same
         self._next_lease_end = inf  # or some time before it
 
     @property
@@ -72,11 +75,18 @@ class KVCacheManager:
             return None
         for block_id in prefix:
             if self._num_uses[block_id] == 0:
-                del (self._free if block_id in self._free else self._leased)[block_id]
+                if block_id in self._free:
+                    del self._free[block_id]
+                else:
+                    self._take_leased(block_id)
             self._num_uses[block_id] += 1
         table = list(prefix)
         for _ in range(num_new):
-            block_id, _ = (self._free or self._leased).popitem(last=False)
+            block_id = next(iter(self._free or self._leased))
+            if self._free:
+                del self._free[block_id]
+            else:
+                self._take_leased(block_id)
             if (name := self._names[block_id]) is not None:
                 self._forget(name)
             self._num_uses[block_id] = 1
@@ -103,14 +113,18 @@ class KVCacheManager:
             if block_id in self._free:
                 self._free.move_to_end(block_id, last=False)
 
-    def lease(self, block_hashes: Iterable[bytes], end: float) -> None:
-        """Keeps those blocks that are known by these names until ``end``, or as long as they are kept already."""
+    def lease(self, block_hashes: Iterable[bytes], end: float, holder: str = "") -> None:
+        """Keeps those blocks that are known by these names until ``end``, or as long as they are kept already.
+
+        Whoever leases a block first is its ``holder``: others do not find each other's prefixes.
+        """
         if self.max_num_leased_blocks == 0:
             return
         self._next_lease_end = min(self._next_lease_end, end)
         for block_hash in block_hashes:
             if (block_id := self._by_name.get(block_hash)) is not None:
                 self._lease_ends[block_id] = max(end, self._lease_ends.get(block_id, end))
+                self._holders.setdefault(block_id, holder)
                 if block_id in self._free:
                     del self._free[block_id]
                     self._keep(block_id)
@@ -145,7 +159,9 @@ class KVCacheManager:
         self._by_name.clear()
         self._free.update(self._leased)
         self._leased.clear()
+        self._leased_by.clear()
         self._lease_ends.clear()
+        self._holders.clear()
 
     def check_invariants(self, tables: Mapping[str, Sequence[int]]) -> None:
         """Raises AssertionError unless the tables of all requests account for every use of every block.
@@ -169,6 +185,10 @@ class KVCacheManager:
         assert named == {block_id: name for name, block_id in self._by_name.items()}, "a name leads to another block"
         assert self._leased.keys() <= self._lease_ends.keys() <= named.keys(), "a lease keeps what nobody can find"
         assert not self._lease_ends.keys() & self._free.keys(), "a block that a lease should keep is reused as any other"
+        assert self._holders.keys() == self._lease_ends.keys(), "a lease without a holder, or the reverse"
+        held = {block_id: holder for holder, blocks in self._leased_by.items() for block_id in blocks}
+        assert held == {block_id: self._holders[block_id] for block_id in self._leased}, "a lease counts for another's"
+        assert all(self._leased_by.values()), "who holds nothing is still counted"
         assert len(self._leased) <= self.max_num_leased_blocks, "leases keep more than they may"
         assert self._next_lease_end <= min(self._lease_ends.values(), default=inf), "the end of a lease is overlooked"
 
@@ -181,12 +201,23 @@ class KVCacheManager:
     def _keep(self, block_id: int) -> None:
         """A block that is in no list now and has a lease comes into the list of those."""
         self._leased[block_id] = None
+        self._leased_by.setdefault(self._holders[block_id], OrderedDict())[block_id] = None
         if len(self._leased) > self.max_num_leased_blocks:
-            self._let_go(next(iter(self._leased)))
+            most = max(self._leased_by.values(), key=len)
+            self._let_go(next(iter(most)))
+
+    def _take_leased(self, block_id: int) -> None:
+        """Out of the list of those that a lease keeps; the lease stays."""
+        del self._leased[block_id]
+        blocks = self._leased_by[self._holders[block_id]]
+        del blocks[block_id]
+        if not blocks:
+            del self._leased_by[self._holders[block_id]]
 
     def _let_go(self, block_id: int) -> None:
         """Ends its lease; a free one is reused when all that are free now have been."""
-        del self._lease_ends[block_id]
         if block_id in self._leased:
-            del self._leased[block_id]
+            self._take_leased(block_id)
             self._free[block_id] = None
+        del self._lease_ends[block_id]
+        del self._holders[block_id]

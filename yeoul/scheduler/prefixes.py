@@ -66,7 +66,8 @@ class Prefixes:
         """
         for lease in request.message.leases:
             num_blocks = min(request.num_named_blocks, lease.num_tokens // self.block_size)
-            self._cache.lease(request.block_hashes[:num_blocks], math.ceil(now + lease.seconds))
+            end, tenant = math.ceil(now + lease.seconds), request.message.tenant
+            self._cache.lease(request.block_hashes[:num_blocks], end, tenant)
 
     def num_leased_tokens(self, request: Request) -> int:
         """How many tokens of its prompt will be kept for ``request`` when it ends: full blocks, no more than there may be."""

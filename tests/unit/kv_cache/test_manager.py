@@ -184,6 +184,36 @@ def test_a_block_that_is_free_and_known_can_be_leased():
     cache.check_invariants({})
 
 
+def leased_by(cache: KVCacheManager) -> dict[str, int]:
+    return {holder: len(blocks) for holder, blocks in cache._leased_by.items()}
+
+
+def keep(cache: KVCacheManager, names: list[bytes], holder: str) -> None:
+    """A request of the holder comes, is computed, and leaves a lease on all that it had."""
+    table = cache.allocate_table([], len(names), 0)
+    assert table is not None
+    for block_id, name in zip(table, names, strict=True):
+        cache.name_block(block_id, name)
+    cache.lease(names, 10.0, holder)
+    cache.free(table)
+    cache.check_invariants({})
+
+
+def test_nobodys_leases_are_pushed_out_by_who_holds_more():
+    cache = KVCacheManager(40, 4, max_num_leased_blocks=6)
+    names = [bytes([number]) for number in range(30)]
+    keep(cache, names[:2], "few")
+    keep(cache, names[2:12], "many")
+    assert leased_by(cache) == {"few": 2, "many": 4}
+    assert cache.find_prefix(names[2:12])[:4], "of a prefix its beginning"
+    keep(cache, names[12:22], "third")
+    assert leased_by(cache) == {"few": 2, "many": 2, "third": 2}
+    cache.end_leases(10.0)
+    assert leased_by(cache) == {}
+    keep(cache, names[22:], "many")
+    assert leased_by(cache) == {"many": 6}, "who is alone has all of them"
+
+
 @given(
     most=st.integers(0, 4),
     operations=st.lists(
@@ -211,7 +241,7 @@ def test_the_books_are_right_whatever_is_taken_given_back_named_leased_and_forgo
         elif name == "forget":
             cache.forget([names[number]])
         elif name == "lease":
-            cache.lease(names[:number], now + number)
+            cache.lease(names[:number], now + number, "ab"[place % 2])
         elif name == "time":
             now += number
             cache.end_leases(now)
