@@ -204,6 +204,9 @@ class TimeSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Longest that a request may take, waiting included; it may ask for less (deadline_seconds)."),
     ] = None
     keep_alive_seconds: Annotated[Seconds, Meta(description="Time between keep-alives on a stream that waits.")] = 10.0
+    queue_notice_seconds: Annotated[
+        SecondsOrZero, Meta(description="Time after which, and between which, who waits is told its place; 0: never.")
+    ] = 1.0
     request_timeout_seconds: Annotated[
         Seconds, Meta(description="How long a client may take to send a request, and a connection may stay idle.")
     ] = 75.0

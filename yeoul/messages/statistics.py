@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+OUTPUT_TOKEN_COST = 2  # of one prompt token: as in the paper
+
 
 class EngineStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A snapshot after a step. Gauges are as of now; counters (``total_*``) grow from the engine's start.
 
     Requests that fill gaps are counted in ``num_in_gaps`` alone, whether they run or wait: they are in nobody's way.
+    ``tenant_costs`` is what each tenant that waits has had, of which the least is next; empty where fewer than two wait.
     """
 
     num_running: int = 0
@@ -17,6 +20,7 @@ class EngineStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     num_used_blocks: int = 0
     num_leased_blocks: int = 0
     num_blocks: int = 0
+    tenant_costs: dict[str, int] = {}
     total_steps: int = 0
     total_prompt_tokens: int = 0
     total_output_tokens: int = 0

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from yeoul.messages.statistics import OUTPUT_TOKEN_COST
 from yeoul.scheduler.request import Request
-
-_OUTPUT_TOKEN_COST = 2  # of one prompt token: as in the paper
 
 
 class FairShares:
@@ -46,7 +45,7 @@ class FairShares:
             start, end = request.num_charged_tokens, request.num_computed_tokens
             if end > start:
                 num_prompt = max(0, min(end, request.num_prompt_tokens) - start)
-                cost = num_prompt + _OUTPUT_TOKEN_COST * (end - start - num_prompt)
+                cost = num_prompt + OUTPUT_TOKEN_COST * (end - start - num_prompt)
                 self._costs[request.message.tenant] += cost
                 request.num_charged_tokens = end
 

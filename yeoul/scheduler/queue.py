@@ -59,6 +59,10 @@ class WaitingQueue:
         """Whether more than one tenant waits."""
         return len(self._lines) > 1
 
+    def costs(self) -> dict[str, int]:
+        """What each tenant that waits has had; nothing where there is no choice between them."""
+        return {tenant: self._cost_of(tenant) for tenant in self._lines} if self.has_choice else {}
+
     def push(self, request: Request) -> None:
         """Adds a request in its place."""
         insort(self._lines.setdefault(request.message.tenant, []), request, key=waiting_key)

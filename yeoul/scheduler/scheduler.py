@@ -258,6 +258,7 @@ class Scheduler:
             num_used_blocks=self._cache.num_used_blocks,
             num_leased_blocks=self._cache.num_leased_blocks,
             num_blocks=self._cache.num_blocks,
+            tenant_costs=self._waiting.costs(),
             total_steps=self._next_step_number,
             total_prompt_tokens=self._answers.total_prompt_tokens,
             total_output_tokens=self._answers.total_output_tokens,

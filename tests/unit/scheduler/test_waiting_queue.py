@@ -86,3 +86,11 @@ def test_taking_out_who_does_not_wait_is_our_own_mistake():
 def test_only_the_priority_policy_looks_at_the_priority():
     assert order_of("fcfs", -5, 7) == (0, 7)
     assert order_of("priority", -5, 7) == (-5, 7)
+
+
+def test_what_tenants_have_had_is_told_where_there_is_a_choice():
+    queue = WaitingQueue(lambda tenant: len(tenant))
+    queue.push(waiting((0, 0), tenant="a"))
+    assert queue.costs() == {}
+    queue.push(waiting((0, 1), tenant="bb"))
+    assert queue.costs() == {"a": 1, "bb": 2}

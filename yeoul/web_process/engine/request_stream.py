@@ -17,6 +17,7 @@ from yeoul.messages.outputs import FinishReason
 from yeoul.messages.requests import Lease
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.engine.generation_output import GenerationOutput
+from yeoul.web_process.engine.waiting_room import QueuePlace
 
 
 class RequestStream:
@@ -28,7 +29,8 @@ class RequestStream:
     had ended.
     With ``final_only`` the reader is not woken before a choice has ended, and gets it whole, unless its deltas are kept
     apart. While the reader waits, ``take_at_once`` is offered each delta behind which more will come, and says whether it
-    took it: then nobody need be woken.
+    took it: then nobody need be woken. A reader that
+    ``wants_places`` is woken while it waits, with its place in the queue.
     """
 
     def __init__(
@@ -57,6 +59,9 @@ class RequestStream:
         self.take_at_once: Callable[[GenerationOutput], bool] = _leave
         self.final_only = False
         self.keeps_apart = False
+        self.wants_places = False
+        self._place: QueuePlace | None = None
+        self._untold_place: QueuePlace | None = None
         self.timer: asyncio.TimerHandle | None = None  # of its deadline
         self.engine_request_ids: list[str] = []
         self.finish_reason: FinishReason | None = None
@@ -105,6 +110,17 @@ class RequestStream:
         """Makes a waiting ``next_batch`` return nothing now; used for keep-alives."""
         self._is_poked = True
         self._wake()
+
+    def tell_place(self, place: QueuePlace) -> None:
+        """Where it waits now. A place that has been told already wakes nobody."""
+        if place != self._place:
+            self._place = self._untold_place = place
+            self.poke()
+
+    def take_place(self) -> QueuePlace | None:
+        """What was told since the last time, if anything."""
+        place, self._untold_place = self._untold_place, None
+        return place
 
     async def next_batch(self) -> list[GenerationOutput]:
         """Everything that is ready, at most one delta a choice unless they are kept apart; empty after ``poke()``.

@@ -9,6 +9,8 @@ import asyncio
 import time
 from typing import Protocol
 
+from yeoul.web_process.engine.waiting_room import QueuePlace
+
 _MAX_WORK_ON_LOOP = 4096  # prompt tokens, and ten times the steps: a millisecond or so
 
 
@@ -28,11 +30,14 @@ class TimedPart(Protocol):
 
 
 class TimeAccount:
-    """Of a request that came at ``began``. ``read_at`` is when its body had been read; None where it was not, or has none."""
+    """Of a request that came at ``began``. ``read_at`` is when its body had been read; None where it was not, or has none.
+    ``queue_place`` is the one that it had when its first stream entered the engine.
+    """
 
     def __init__(self, began: float) -> None:
         self.began = began
         self.read_at: float | None = None
+        self.queue_place: QueuePlace | None = None
         self._parts: list[TimedPart] = []
         self._is_closed = False
 

@@ -29,6 +29,13 @@ class RoomLeft(NamedTuple):
     tokens: int
 
 
+class QueuePlace(NamedTuple):
+    """A place among those that wait, from 1, and the seconds until it is served, by how fast others were; None: not known."""
+
+    place: int
+    expected_seconds: float | None
+
+
 class WaitingRoom:
     """Room for so many requests, and so many tokens of their prompts; see ``_Room`` for how tenants share it.
 
@@ -132,6 +139,16 @@ class WaitingRoom:
         if self._request_seconds.value is None:
             return None
         return place * max(self._request_seconds.value, self._clock() - self._last_served)  # nobody was of late
+
+    @property
+    def mean_answer_tokens(self) -> float:
+        """How long the answers of late were."""
+        return self._answer_lengths.value or 0.0
+
+    def queue_place(self, place: int) -> QueuePlace:
+        """The place with what is expected of it, to a tenth of a second."""
+        expected = self.expected_wait(place)
+        return QueuePlace(place, None if expected is None else round(expected, 1))
 
     def enter(self, who: Hashable, tenant: str, num_tokens: int, *, num_requests: int = 1, is_alone: bool) -> None:
         """A request, or a ticket for several, waits from now on; ``is_alone`` if there is no other unfinished one."""

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yeoul.web_process.engine.time_account import TimeAccount
 from yeoul.web_process.engine.waiting_room import RoomLeft
+from yeoul.web_process.http.event_comments import queue_words
 from yeoul.web_process.http.server_timing import server_timing
 
 REQUEST_ID = r"[A-Za-z0-9._:/+=@~-]{1,128}"
@@ -29,14 +30,21 @@ logger = logging.getLogger(__name__)
 
 class RequestIds:
     """``measure_room`` says what is left for a tenant; nothing to who has no key where one is needed. ``tells_causes``:
-    somebody watches what a request's time goes to; else only how much it was is told."""
+    somebody watches what a request's time goes to; else only how much it was is told. Who waited for
+    ``queue_notice_seconds`` is told at which place."""
 
     def __init__(
-        self, app: ASGIApp, measure_room: Callable[[str | None], RoomLeft | None], *, tells_causes: bool = False
+        self,
+        app: ASGIApp,
+        measure_room: Callable[[str | None], RoomLeft | None],
+        *,
+        tells_causes: bool = False,
+        queue_notice_seconds: float = 0.0,
     ) -> None:
         self._app = app
         self._measure_room = measure_room
         self._tells_causes = tells_causes
+        self._queue_notice_seconds = queue_notice_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Notes ``request_id`` and ``traceparent`` in the request's state, and adds the headers as the answer begins."""
@@ -61,6 +69,9 @@ class RequestIds:
                     f", trace {state['traceparent']}" if state["traceparent"] else "",
                 )
                 own = [*self._headers(scope, milliseconds), (b"server-timing", server_timing(causes))]
+                place = None if account is None else account.queue_place
+                if place is not None and 0 < self._queue_notice_seconds <= causes.get("queued", 0.0):
+                    own.append((b"yeoul-queued", queue_words(place, "; ").encode()))
                 message = {**message, "headers": [*message["headers"], *own]}
             await send(message)
 

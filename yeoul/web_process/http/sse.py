@@ -20,8 +20,8 @@ from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.http.disconnect import on_disconnect
 from yeoul.web_process.http.error_responses import ErrorResponse, foreseen
+from yeoul.web_process.http.event_comments import last_comment, queue_comment, reads_comments
 from yeoul.web_process.http.http_protocol import ANSWER_WRITER, AnswerWriter
-from yeoul.web_process.http.server_timing import last_comment, reads_comments
 from yeoul.web_process.http.writing import is_long, write_apart
 
 logger = logging.getLogger(__name__)
@@ -83,9 +83,11 @@ class EventStream(Response):
         self._has_begun = False
         self._writer: AnswerWriter | None = None
         self._is_read = False
+        self._has_comments = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends everything; an error before the first event becomes a plain HTTP error, a later one an event."""
+        self._has_comments = self._stream.wants_places = self._format.content_type == EVENTS and reads_comments(scope)
         self._tick()
         try:
             with on_disconnect(receive, self._stream.close):
@@ -128,13 +130,18 @@ class EventStream(Response):
             if is_long(batch, self._format.work_a_character):
                 payload = await write_apart(work)
             else:
-                payload = work() if batch else self._format.keep_alive
+                payload = work() if batch else self._in_pause()
             await self._send(send, payload)
             self._is_read = True
         if self._before_end is not None:
             await self._before_end()
-        comment = await last_comment(scope) if self._format.content_type == EVENTS and reads_comments(scope) else b""
+        comment = await last_comment(scope) if self._has_comments else b""
         await self._send(send, comment + self._format.closing(), is_last=True)
+
+    def _in_pause(self) -> bytes:
+        """What is sent when the stream was poked: its place, where that is what it was poked for."""
+        place = self._stream.take_place()
+        return self._format.keep_alive if place is None else queue_comment(place)
 
     async def _send(self, send: Send, payload: bytes, *, is_last: bool = False) -> None:
         if not self._has_begun:

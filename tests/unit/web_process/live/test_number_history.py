@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from yeoul.messages.outputs import StepFacts, StepOutputs, StepParts
@@ -30,7 +32,7 @@ def history(clock: Clock) -> NumberHistory:
     return NumberHistory(clock)
 
 
-def step(seconds: float, **statistics: int) -> StepOutputs:
+def step(seconds: float, **statistics: Any) -> StepOutputs:
     parts = StepParts(0.125, seconds / 2, 0.25, seconds, 0.5, 0.25, 0.125)
     facts = StepFacts(1, 1.0, seconds, 4, 2, 2, parts=parts)
     return StepOutputs(steps=[facts], statistics=EngineStatistics(**statistics))

@@ -18,6 +18,7 @@ from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.live.requests.ended_requests import EndedRequests
 from yeoul.web_process.live.requests.engine_clock import EngineClock
 from yeoul.web_process.live.requests.logged_request import LoggedRequest, LoggedStep
+from yeoul.web_process.live.requests.queue_notices import QueueNotices
 from yeoul.web_process.live.requests.recorder import Recorder
 from yeoul.web_process.live.requests.request_record import RecordedStep, RequestRecord
 from yeoul.web_process.live.requests.request_summary import RequestSummary, Sight, State
@@ -51,6 +52,9 @@ class RequestLog(RequestObserver):
         self._last_end = 0.0
         self._num_steps = 0
         self._followers: list[deque[RequestSummary]] = []
+        self._num_waiting = 0
+        seconds = llm.settings.time.queue_notice_seconds
+        self._notices = QueueNotices(self.live, self._places, recorder.now, seconds)
 
     # What AsyncLLM tells
 
@@ -60,8 +64,12 @@ class RequestLog(RequestObserver):
         account = terms.account
         read = None if account is None or account.read_at is None else wall_time(account.read_at)
         request = LoggedRequest(stream, terms, wall_time(arrival), wall_time(stream.entered_at), read)
+        self._num_waiting += 1
         if account is not None:
             account.add(TimedRequest(request, self._recorder))
+            if account.queue_place is None:
+                account.queue_place = self._llm.waiting_room.queue_place(self._num_waiting)
+        self._notices.begin()
         self.live[request.id] = request
         for engine_id in stream.engine_request_ids:
             self._by_engine_id[engine_id] = request
@@ -136,6 +144,8 @@ class RequestLog(RequestObserver):
                 request.note_resumption(others[:_MAX_NUM_BEHIND])
             else:
                 request.behind = others[:_MAX_NUM_BEHIND]
+                request.stream.take_place()  # it waits no longer
+                self._num_waiting -= 1
             self._running[request] = None
         request.begun.add(engine_id)
 
@@ -155,6 +165,7 @@ class RequestLog(RequestObserver):
         if request is None:
             return
         request.closed = self._recorder.now()
+        self._num_waiting -= not request.begun
         for engine_id in stream.engine_request_ids:
             self._by_engine_id.pop(engine_id, None)
         if request in self._running:

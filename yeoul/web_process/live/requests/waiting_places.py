@@ -1,14 +1,19 @@
 """WaitingPlaces: who waits, at which place, how long about, and why; as of one moment, without asking the engine.
 
-The order is the scheduler's as far as the web process knows it: between tenants it is about, since only the scheduler knows
-what each has had. Knows no route. ``RequestLog`` makes one when somebody asks.
+The order is the scheduler's as far as the web process knows it: between tenants it is about, since it goes by what those
+that are before will have had, and nobody knows how long their answers become. Knows no route. ``RequestLog`` makes one when
+somebody asks.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections import deque
 from collections.abc import Collection, Iterable
 
+from yeoul.messages.statistics import OUTPUT_TOKEN_COST
 from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.waiting_room import QueuePlace
 from yeoul.web_process.live.requests.logged_request import LoggedRequest
 from yeoul.web_process.live.requests.request_summary import RequestSummary
 from yeoul.web_process.live.requests.summarize import state_of_ended, summarize
@@ -24,6 +29,8 @@ class WaitingPlaces:
         self._num_steps = num_steps
         self._by_priority = llm.settings.scheduler.scheduling_policy == "priority"
         waiting = sorted(filter(self._waits, requests), key=self._order)
+        if len({request.terms.tenant for request in waiting}) > 1:
+            waiting = self._in_turns(waiting)
         self._places = {request: place for place, request in enumerate(waiting, 1)}
 
     def has(self, request: LoggedRequest) -> bool:
@@ -47,6 +54,12 @@ class WaitingPlaces:
             summary.why_it_waits = self._why(request, place)
         return summary
 
+    def queue_place(self, request: LoggedRequest) -> QueuePlace | None:
+        """The place of one that waits; None of one that does not. While the engine recovers nothing is expected."""
+        if (place := self._places.get(request)) is None:
+            return None
+        return QueuePlace(place, None) if self._llm.lost is not None else self._llm.waiting_room.queue_place(place)
+
     def _waits(self, request: LoggedRequest) -> bool:
         if request.stream.ended_at is not None:
             return False
@@ -58,6 +71,39 @@ class WaitingPlaces:
     def _order(self, request: LoggedRequest) -> tuple[bool, int, bool, float]:
         priority = request.terms.priority if self._by_priority else 0
         return request.terms.in_gaps, priority, request.num_output_tokens == 0, request.arrival
+
+    def _in_turns(self, waiting: list[LoggedRequest]) -> list[LoggedRequest]:
+        """Those of several tenants: of the first ones in their lines, next is that of the tenant who has had the least."""
+        costs = dict(self._llm.statistics.tenant_costs)
+        least = min(costs.values(), default=0)
+        lines: dict[str, deque[LoggedRequest]] = {}
+        for request in waiting:
+            lines.setdefault(request.terms.tenant, deque()).append(request)
+            costs.setdefault(request.terms.tenant, least)
+
+        def first_of(line: deque[LoggedRequest]) -> tuple[bool, int, bool, int, float, str]:
+            in_gaps, priority, is_new, arrival = self._order(line[0])
+            tenant = line[0].terms.tenant
+            return in_gaps, priority, is_new, costs[tenant], arrival, tenant
+
+        heads = [first_of(line) for line in lines.values()]
+        heapq.heapify(heads)
+        in_turns = []
+        while heads:
+            tenant = heads[0][-1]
+            line = lines[tenant]
+            in_turns.append(line.popleft())
+            costs[tenant] += self._cost_of(in_turns[-1])
+            if line:
+                heapq.heapreplace(heads, first_of(line))
+            else:
+                heapq.heappop(heads)
+        return in_turns
+
+    def _cost_of(self, request: LoggedRequest) -> int:
+        """What its tenant will have had for it, as far as one can tell."""
+        most, mean = request.stream.sampling.max_tokens, self._llm.waiting_room.mean_answer_tokens
+        return request.stream.num_prompt_tokens + OUTPUT_TOKEN_COST * round(min(mean, most or mean))
 
     def _why(self, request: LoggedRequest, place: int) -> str:
         if (lost := self._llm.lost) is not None:
