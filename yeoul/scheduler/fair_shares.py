@@ -22,6 +22,11 @@ class FairShares:
         self._num_unfinished: tuple[Counter[str], Counter[str]] = (Counter(), Counter())  # of those who fill gaps the second
         self._last_to_leave = [0, 0]
 
+    @property
+    def num_in_gaps(self) -> int:
+        """Those who fill gaps, of all that have entered and not left."""
+        return self._num_unfinished[True].total()
+
     def enter(self, request: Request, running: Iterable[Request]) -> None:
         """The request is new. ``running`` are all that run, whose cost is not counted yet."""
         tenant, unfinished = request.message.tenant, self._num_unfinished[request.in_gaps]

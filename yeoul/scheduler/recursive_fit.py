@@ -6,6 +6,7 @@ does not tell two costs apart, or says nothing of one, they stay as near as can 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 _MEMORY = 0.6  # what a further observation leaves of the weight of earlier ones
@@ -72,7 +73,8 @@ class RecursiveFit:
 
 
 def _dot(left: Sequence[float], right: Sequence[float]) -> float:
-    return sum(one * other for one, other in zip(left, right, strict=True))
+    total: float = sum(map(operator.mul, left, right))  # of equally many
+    return total
 
 
 def _eliminate(rows: _Matrix) -> list[float]:

@@ -31,6 +31,7 @@ class RequestStatus(enum.Enum):
 
 class Request:
     """One request from ``add`` to its last token. ``order`` sorts requests: the smallest runs first, is preempted last.
+    With ``in_gaps`` it is only computed in steps that nobody else needs.
 
     ``token_ids`` is the prompt and then the output. ``num_computed_tokens`` counts what has been handed to the workers, the
     steps in flight included, and so may pass what is known here: the workers know sampled tokens before we do.
@@ -50,6 +51,7 @@ class Request:
         "can_be_named",
         "has_answered",
         "has_progressed",
+        "in_gaps",
         "message",
         "num_cached_tokens",
         "num_charged_tokens",
@@ -71,6 +73,7 @@ class Request:
         self.message = message
         self.request_id = message.request_id
         self.order = order
+        self.in_gaps = message.in_gaps
         self.root = root_hash((message.cache_salt,) if message.cache_salt else ())
         self.token_ids = message.prompt_token_ids + message.output_token_ids
         self.num_prompt_tokens = len(message.prompt_token_ids)
@@ -91,11 +94,6 @@ class Request:
         self.queue_seconds: float | None = None
         self.num_cached_tokens = 0
         self.prompt_logprobs: list[TokenLogprobs | None] = []
-
-    @property
-    def in_gaps(self) -> bool:
-        """Whether it is only computed in steps that nobody else needs."""
-        return self.message.in_gaps
 
     @property
     def wants_prompt_logprobs(self) -> bool:

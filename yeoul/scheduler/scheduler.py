@@ -8,6 +8,7 @@ its answer. A further step may be scheduled while one is in flight; answers come
 # size: what a step is put together from, in one place and one order
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from bisect import insort
@@ -249,8 +250,9 @@ class Scheduler:
 
     def statistics(self) -> EngineStatistics:
         """A snapshot."""
-        num_in_gaps = sum(request.in_gaps for request in self._requests.values())
-        num_running_in_gaps = sum(request.in_gaps for request in self._running)
+        num_in_gaps = self._shares.num_in_gaps
+        last_ones = itertools.takewhile(lambda request: request.in_gaps, reversed(self._running))
+        num_running_in_gaps = sum(1 for _ in last_ones)
         return EngineStatistics(
             num_running=len(self._running) - num_running_in_gaps,
             num_waiting=self.num_waiting - (num_in_gaps - num_running_in_gaps),
