@@ -169,6 +169,11 @@ def test_responses_and_conversations(text):
         assert (await http.delete(one)).json()["deleted"]
         assert (await http.get(one)).status_code == 404
         await http.post("/v1/responses/input_tokens", json={"input": "hi"})
+        if text == SAYS["text"]:
+            short = (await http.post("/v1/responses/compact", json={"input": HI})).json()
+            assert [item["type"] for item in short["output"]] == ["message", "compaction"]
+            for stream in (False, True):
+                await http.post("/v1/responses", json={"input": [*HI, {"type": "compaction_trigger"}], "stream": stream})
         items = (await http.get(f"{place}/items?limit=100")).json()["data"]
         assert len(items) >= 3
         await http.get(f"{place}/items/{items[0]['id']}")

@@ -27,7 +27,7 @@ _MAX_NUM_LINKS = 4096
 _MAX_BYTES_ON_LOOP = 1 << 14  # of a request whose items are written down; a larger one's in a thread
 _PREFIXES = {
     "message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco", "custom_tool_call": "ctc",
-    "custom_tool_call_output": "ctco",
+    "custom_tool_call_output": "ctco", "compaction": "cmp",
 }  # fmt: skip
 
 

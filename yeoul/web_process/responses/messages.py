@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from yeoul.web_process.answers.custom_tools import custom_arguments
+from yeoul.web_process.responses.compaction import ASKED, opened, told
 from yeoul.web_process.responses.schemas.input_items import InputItem, ItemPart
 from yeoul.web_process.responses.tool_names import joined_name
 
@@ -20,8 +21,12 @@ def messages_of(instructions: str | None, items: Iterable[InputItem]) -> list[di
     messages: list[dict[str, Any]] = []
     if instructions:
         messages.append({"role": "system", "content": instructions})
-    for item in items:
-        if item.kind == "message" and item.role != "assistant":
+    for item in told(list(items)):
+        if item.kind == "compaction":
+            messages.append({"role": "assistant", "content": opened(item.encrypted_content or "")})
+        elif item.kind == "compaction_trigger":
+            messages.append({"role": "user", "content": ASKED})
+        elif item.kind == "message" and item.role != "assistant":
             _add_message(messages, item)
         elif item.kind in ("function_call_output", "custom_tool_call_output"):
             messages.append(

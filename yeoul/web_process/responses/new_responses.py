@@ -23,7 +23,7 @@ from yeoul.web_process.responses.response_writer import ResponseWriter
 from yeoul.web_process.responses.schemas.input_items import InputItem
 from yeoul.web_process.responses.schemas.response_request import ContextFields
 from yeoul.web_process.responses.tool_names import ToolNames
-from yeoul.web_process.responses.truncation import shortened
+from yeoul.web_process.responses.truncation import SHARE_OF_ANSWER, shortened
 from yeoul.web_process.store.response_table import KeptResponse
 
 
@@ -75,10 +75,15 @@ async def start_response(
     if body.wants_logprobs:
         made = made or ()  # so that tokens come one by one: which of them are the text's is seen then
     leases = leases_by_key(body.prompt_cache_key, body.prompt_cache_retention)
+    if body.compacts and response.sampling.max_tokens is None:
+        most = max(1, model.llm.limits.max_model_len // SHARE_OF_ANSWER)
+        response.sampling = msgspec.structs.replace(response.sampling, max_tokens=most)
 
     def asked(told: Sequence[InputItem]) -> Conversation:
         return replace(conversation_of(body, told, response.sampling, num_bytes, made), leases=leases)
 
+    if body.compacts and body.truncation != "disabled":
+        items = await shortened(model, items, asked, terms)
     try:
         chat = await start_chat(model, asked(items), terms)
     except PromptTooLongError:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from yeoul.web_process.answers.custom_tools import custom_input
+from yeoul.web_process.responses.compaction import sealed
 from yeoul.web_process.responses.tool_names import CalledTool
 
 Event = dict[str, Any]
@@ -132,6 +133,21 @@ class ReasoningItem(OutputItem):
     @staticmethod
     def _part(text: str) -> dict[str, Any]:
         return {"type": "reasoning_text", "text": text}
+
+
+class CompactionItem(OutputItem):
+    """What stands for the conversation so far. Its text is for the next request alone, and comes when it is complete."""
+
+    def add(self, text: str, logprobs: list[msgspec.Raw]) -> Iterator[Event]:
+        """More of it, of which nothing is told."""
+        self._pieces.append(text)
+        yield from ()
+
+    def _last_events(self, text: str) -> Iterator[Event]:
+        yield from ()
+
+    def _as_json(self, status: str, text: str | None) -> dict[str, Any]:
+        return {"id": self.item_id, "type": "compaction", "encrypted_content": sealed(text or "")}
 
 
 class CallItem(OutputItem):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from yeoul.text.answers.parts import CallArguments, CallBegin, Part, ReasoningPart, TextPart
-from yeoul.web_process.responses.output_items import CallItem, Event, MessageItem, OutputItem, ReasoningItem
+from yeoul.web_process.responses.output_items import CallItem, CompactionItem, Event, MessageItem, OutputItem, ReasoningItem
 from yeoul.web_process.responses.response_object import Counts, ResponseObject, encode_json
 from yeoul.web_process.responses.tool_names import ToolNames
 
@@ -41,6 +41,8 @@ class ResponseWriter:
     def add(self, part: Part, logprobs: list[msgspec.Raw]) -> bytes:
         """The events of a part."""
         match part:
+            case TextPart(text) if self.response.body.compacts:
+                return self._write(self._add(CompactionItem, "cmp", text, logprobs))
             case TextPart(text):
                 return self._write(self._add(MessageItem, "msg", text, logprobs))
             case ReasoningPart(text):
@@ -71,7 +73,7 @@ class ResponseWriter:
         return self.response.as_json(self._items, counts)
 
     def _add(
-        self, kind: type[MessageItem | ReasoningItem], prefix: str, text: str, logprobs: list[msgspec.Raw]
+        self, kind: type[MessageItem | ReasoningItem | CompactionItem], prefix: str, text: str, logprobs: list[msgspec.Raw]
     ) -> Iterator[Event]:
         if not isinstance(self._open, kind):
             yield from self._close(is_whole=True)

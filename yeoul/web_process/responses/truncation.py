@@ -1,4 +1,4 @@
-"""shortened(): what is left of a conversation that the model's context does not hold, for ``truncation: "auto"``.
+"""shortened(): what is left of a conversation that the model's context may not hold, for ``truncation: "auto"``.
 
 The oldest turns go, whole ones, as few as will do; what rules the conversation and what was asked last stays. What is left
 follows from the request alone. Knows no HTTP and no store.
@@ -16,7 +16,7 @@ from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.engine.ticket import guess_num_tokens
 from yeoul.web_process.responses.schemas.input_items import InputItem
 
-_SHARE_OF_ANSWER = 4  # a quarter of the context is room enough for an answer
+SHARE_OF_ANSWER = 4  # a quarter of the context is room enough for an answer
 
 
 async def shortened(
@@ -28,7 +28,7 @@ async def shortened(
     """The items that fit beside an answer, or the fewest that there can be. Errors as for ``render``."""
     llm, turns = model.llm, turns_to_drop(items)
     whole = conversation_of(list(items))
-    quarter = llm.limits.max_model_len // _SHARE_OF_ANSWER
+    quarter = llm.limits.max_model_len // SHARE_OF_ANSWER
     most = llm.limits.max_model_len - max(1, min(whole.sampling.max_tokens or quarter, quarter))
 
     async def fits(left: list[InputItem]) -> bool:
@@ -41,7 +41,7 @@ async def shortened(
 
     with llm.take_ticket(terms, 1, guess_num_tokens(whole.num_bytes)) as ticket:
         async with ticket.in_time():
-            too_few, enough = 0, len(turns)  # of turns that are dropped
+            too_few, enough = -1, len(turns)  # of turns that are dropped
             while enough - too_few > 1:
                 middle = (too_few + enough) // 2
                 if await fits(_without(items, turns[:middle])):

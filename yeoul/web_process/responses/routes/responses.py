@@ -10,24 +10,25 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from yeoul.errors import InvalidRequestError, UnavailableError
+from yeoul.errors import InvalidRequestError, RequestFailedError, UnavailableError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.answers.conversation import read_chat
-from yeoul.web_process.http.answering import respond
+from yeoul.web_process.http.answering import collect, respond
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import OF_IDS, answers_of, body_of
 from yeoul.web_process.http.sse import EVENT_HEADERS, EVENTS
-from yeoul.web_process.http.writing import json_response
+from yeoul.web_process.http.writing import json_response, write_apart
 from yeoul.web_process.responses.background import BackgroundRequest, BackgroundResponses, BackgroundRun
+from yeoul.web_process.responses.compaction import stays
 from yeoul.web_process.responses.event_log import block_of, read_packed
-from yeoul.web_process.responses.kept_responses import KeptResponses
+from yeoul.web_process.responses.kept_responses import KeptResponses, numbered
 from yeoul.web_process.responses.new_responses import conversation_of, kept_answer, start_response
 from yeoul.web_process.responses.pages import After, Limit, Order, Page, page_of
 from yeoul.web_process.responses.response_object import ResponseName, ResponseObject, encode_json
-from yeoul.web_process.responses.schemas.answers import DeletedResponse, InputTokens, ItemList
+from yeoul.web_process.responses.schemas.answers import CompactedResponse, DeletedResponse, InputTokens, ItemList
 from yeoul.web_process.responses.schemas.answers import Response as ResponseAnswer
 from yeoul.web_process.responses.schemas.events import EVENTS as EVENTS_OF_RESPONSE
-from yeoul.web_process.responses.schemas.response_request import InputTokensRequest, ResponseRequest
+from yeoul.web_process.responses.schemas.response_request import CompactRequest, InputTokensRequest, ResponseRequest
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.response_table import KeptResponse
 
@@ -147,6 +148,31 @@ class ResponseRoutes:
         request.state.unknown_fields.note(*body.without_effect(unread))
         return json_response(encode_json(InputTokens(input_tokens=len(token_ids))))
 
+    async def compact(self, request: Request) -> Response:
+        """What the user has said, and one item for all else."""
+        context = self._context
+        body = (await context.bodies.read(request, CompactRequest)).as_response()
+        model, caller, name = context.find_model(body.model), caller_of(request), ResponseName.fresh()
+        found = await self._kept.context(caller.tenant, body, name, request.state.num_body_bytes)
+        response = ResponseObject(name, body, model.name, context.to_sampling(body))
+        terms = context.terms(caller, body, model)
+        started = await start_response(model, response, found.items, found.num_bytes, terms)
+        request.state.unknown_fields.note(*started.without_effect)
+        answer, outputs = started.answer, await collect(request, started.stream)
+        await write_apart(lambda: answer.whole(outputs))
+        compaction = next((item for item in msgspec.json.decode(answer.output()) if item["type"] == "compaction"), None)
+        if compaction is None:
+            raise RequestFailedError("the model wrote nothing that could stand for the conversation: go on with it as it is")
+        said = await asyncio.to_thread(lambda: numbered([item.as_json() for item in found.items if stays(item)], name))
+        written = {
+            "id": name.id,
+            "object": "response.compaction",
+            "created_at": response.created_at,
+            "output": [*said, compaction],
+            "usage": answer.counts.as_json(),
+        }
+        return json_response(await write_apart(lambda: encode_json(written)))
+
     async def _finished(self, owner: str, response_id: str) -> KeptResponse:
         kept = await self._kept.responses.get(owner, response_id)
         if kept.answer is None:
@@ -174,6 +200,11 @@ def responses_router(context: ServerContext, kept: KeptResponses) -> APIRouter:
     async def create_response(request: Request) -> Response:
         """Answers, whole, as typed events, or in the background."""
         return await routes.create(request)
+
+    @router.post("/v1/responses/compact", responses=answers_of(CompactedResponse), openapi_extra=body_of(CompactRequest))
+    async def compact_conversation(request: Request) -> Response:
+        """Makes a long conversation short, to go on with."""
+        return await routes.compact(request)
 
     @router.post("/v1/responses/input_tokens", responses=answers_of(InputTokens), openapi_extra=body_of(InputTokensRequest))
     async def count_input_tokens(request: Request) -> Response:

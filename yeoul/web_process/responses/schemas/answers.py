@@ -92,7 +92,14 @@ class CustomToolCall(msgspec.Struct, kw_only=True, tag_field="type", tag="custom
     input: Annotated[str, says("What it is given.")]
 
 
-OutputItem = OutputMessage | ReasoningItem | FunctionCall | CustomToolCall
+class Compaction(msgspec.Struct, kw_only=True, tag_field="type", tag="compaction"):
+    """What stands for all that came before."""
+
+    id: ItemId
+    encrypted_content: Annotated[str, says("To be sent back as it is; only this kind of server reads it.")]
+
+
+OutputItem = OutputMessage | ReasoningItem | FunctionCall | CustomToolCall | Compaction
 
 
 class InputTokensDetails(msgspec.Struct, kw_only=True):
@@ -197,6 +204,16 @@ class InputTokens(msgspec.Struct, kw_only=True):
 
     object: Annotated[Literal["response.input_tokens"], says("What this is.")] = "response.input_tokens"
     input_tokens: Annotated[Count, says("Its tokens.")]
+
+
+class CompactedResponse(msgspec.Struct, kw_only=True):
+    """A conversation in short, to be sent as the input of the next request."""
+
+    id: Annotated[str, says("Of this answer, which is not kept.")]
+    object: Annotated[Literal["response.compaction"], says("What this is.")] = "response.compaction"
+    created_at: Annotated[UnixTime, says("When it was made.")]
+    output: Annotated[list[InputItem], says("What user and developer have said, and one `compaction` for all the rest.")]
+    usage: Annotated[ResponseUsage, says("How many tokens it took to make it.")]
 
 
 class DeletedResponse(msgspec.Struct, kw_only=True):

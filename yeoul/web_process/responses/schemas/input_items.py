@@ -14,6 +14,7 @@ from msgspec import Meta
 from yeoul.errors import InvalidRequestError
 from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import Label, RequestBody
+from yeoul.web_process.responses.compaction import opened
 
 _TEXT_PARTS = ("input_text", "output_text", "text", "reasoning_text", "summary_text", "refusal")
 _MAX_NUM_COMMAS = 32768  # of the arguments of a call, which a template reads as JSON
@@ -27,10 +28,12 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "custom_tool_call_output": ("call_id", "output"),
     "reasoning": (),
     "item_reference": ("id",),
+    "compaction": ("encrypted_content",),
+    "compaction_trigger": (),
 }
 # What OpenAI's own tools leave in a conversation; none of them ran here, and the model is told nothing of them.
 _LEFT_OUT = frozenset(
-    {"web_search_call", "tool_search_call", "tool_search_output", "additional_tools", "image_generation_call", "compaction"}
+    {"web_search_call", "tool_search_call", "tool_search_output", "additional_tools", "image_generation_call"}
 )
 
 Role = Literal["user", "assistant", "system", "developer", "tool"]
@@ -70,7 +73,10 @@ class InputItem(RequestBody, kw_only=True):
 
     type: Annotated[
         str | None,
-        says("Such as `message`, which is the default, `function_call`, `function_call_output`, `item_reference`."),
+        says(
+            "Such as `message`, which is the default, `function_call`, `function_call_output`, `item_reference` or"
+            " `compaction`; a `compaction_trigger`, which is the last one, asks for a `compaction`."
+        ),
     ] = None
     id: Annotated[
         Label | None, says("The item's id, as an answer had it; of an `item_reference` that of the item which is meant.")
@@ -90,7 +96,9 @@ class InputItem(RequestBody, kw_only=True):
     summary: Annotated[Parts | None, says("What is told of a thought; the model reads it where there is no `content`.")] = (
         None
     )
-    encrypted_content: Annotated[str | None, says("A thought that only another server can read.")] = None
+    encrypted_content: Annotated[
+        str | None, says("Of a `compaction`, as it was answered; of a thought, one that only another server can read.")
+    ] = None
     caller: Annotated[Any, says("Who made the call, as an answer had it.")] = None
 
     inner: ClassVar[dict[str, _Struct]] = {"content": ItemPart, "output": ItemPart, "summary": ItemPart}
@@ -105,6 +113,8 @@ class InputItem(RequestBody, kw_only=True):
         for name in _NEEDED[self.kind]:
             if getattr(self, name) is None:
                 raise ValueError(f"an item of the type {self.kind} has no {name}")
+        if self.kind == "compaction":
+            opened(self.encrypted_content or "")
         if isinstance(self.output, dict):
             raise ValueError("the output of a call has to be a string, or parts of text")
         if isinstance(self.arguments, str) and self.arguments.count(",") > _MAX_NUM_COMMAS:

@@ -124,6 +124,9 @@ class ContextFields(SampledBody, kw_only=True):
             )
         if not self.input and not self.instructions and self.conversation_id is None and self.previous_response_id is None:
             raise InvalidRequestError("the field 'input' is missing", param="input")
+        own = self.input if isinstance(self.input, list) else []
+        if any(item.kind == "compaction_trigger" for item in own[:-1]):
+            raise InvalidRequestError("a compaction_trigger has to be the last item", param="input")
         if (num_tools := len(self.offered_tools)) > _MAX_NUM_TOOLS:
             raise InvalidRequestError(
                 f"tools has {num_tools} functions, with those of namespaces; at most {_MAX_NUM_TOOLS} are taken: offer fewer",
@@ -145,18 +148,24 @@ class ContextFields(SampledBody, kw_only=True):
         return [offered for tool in self.tools or [] for _, offered in tool.offered()]
 
     @property
+    def compacts(self) -> bool:
+        """Whether the answer is a text that stands for what came before."""
+        return isinstance(self.input, list) and bool(self.input) and self.input[-1].kind == "compaction_trigger"
+
+    @property
     def calls(self) -> Calls | None:
         """What the answer may call.
 
         Raises:
             InvalidRequestError: a bad ``tool_choice``.
         """
-        return choose_calls(self.offered_tools, tool_choice_of(self.tool_choice, self.parallel_tool_calls))
+        calls = choose_calls(self.offered_tools, tool_choice_of(self.tool_choice, self.parallel_tool_calls))
+        return None if self.compacts else calls
 
     @property
     def wanted(self) -> StructuredOutput | None:
         """What the text has to be."""
-        return self.text.structured_output() if self.text is not None else None
+        return self.text.structured_output() if self.text is not None and not self.compacts else None
 
     def template_arguments(self) -> dict[str, Any]:
         """What the template is told besides the conversation. Without any effort there is no thinking, as in chats."""
@@ -180,6 +189,8 @@ class ContextFields(SampledBody, kw_only=True):
             switches["reasoning_effort"] = self.reasoning.effort
             if self.reasoning.effort == "none":
                 switches["enable_thinking"] = False
+        elif self.compacts:
+            switches["enable_thinking"] = False
         if self.text is not None and self.text.verbosity is not None:
             switches["verbosity"] = self.text.verbosity
         return switches
@@ -247,3 +258,17 @@ class ResponseRequest(ContextFields, kw_only=True):
 
 class InputTokensRequest(ContextFields, kw_only=True):
     """``POST /v1/responses/input_tokens``."""
+
+
+class CompactRequest(ContextFields, kw_only=True):
+    """``POST /v1/responses/compact``."""
+
+    prompt_cache_key: CacheKey | None = None
+    prompt_cache_retention: Retention | None = None
+    service_tier: Annotated[Label | None, says("Has no effect: there is one tier.")] = None
+
+    def as_response(self) -> ResponseRequest:
+        """What has the compaction as its answer; nothing of it is kept."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        fields["input"] = [*items_of(self.input), InputItem(type="compaction_trigger")]
+        return ResponseRequest(**fields, store=False)
