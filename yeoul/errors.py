@@ -90,6 +90,12 @@ class NotFoundError(UserError):
     status = 404
 
 
+class ConflictError(UserError):
+    """Somebody else does just now what can be done by one at a time only."""
+
+    status = 409
+
+
 class ConfigError(UserError):
     """A flag, a file or a setting that cannot work; the command line prints it and exits with 2."""
 

@@ -1,4 +1,4 @@
-"""What a process tells of itself and of its children while it runs: stacks, the last lines of its log; and ends a child.
+"""What a process tells of itself and of its children while it runs: stacks, its log, spans; and ends a child.
 
 Knows nothing of what the process is for. EngineCore and the workers answer their parents with it, the web process its routes.
 """
@@ -27,9 +27,11 @@ from yeoul.messages.questions import (
     LogQuestion,
     NoAnswer,
     Question,
+    SpansQuestion,
     StackAnswer,
     ThreadStack,
 )
+from yeoul.spans import SPANS
 
 CHILD_LIMIT_SECONDS = 2.0
 """How long a child may take to answer; its parent's parent waits a little longer."""
@@ -123,6 +125,8 @@ def with_code(frames: Iterable[Frame]) -> list[Frame]:
 
 
 def _answer_for_oneself(question: Question) -> Answer:
+    if isinstance(question, SpansQuestion):
+        return SPANS.answer(question)
     if isinstance(question, LogQuestion):
         lines = [LogLine(*line) for line in recent_lines() if line.at > question.after]
         return LogAnswer(os.getpid(), lines[-question.num_lines :])

@@ -52,7 +52,7 @@ ALONE = [
     "/get_load", "/get_server_info", "/get_model_info", "/", "/api/version", "/api/tags", "/api/ps", "/topology",
 ]  # fmt: skip
 LISTS = ["/v1/files", "/v1/batches"]
-ENDLESS = ["/debug/events"]  # judged by tests/unit/web_process/live/test_event_feed.py
+ENDLESS = ["/debug/events", "/debug/trace"]  # judged by test_event_feed.py and test_server_trace.py, in tests/unit
 LOGIN = "/login"
 SHOWN = ["/debug/log", "/debug/requests", "/anthropic/v1/models"]
 KEPT = {

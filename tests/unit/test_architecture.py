@@ -18,7 +18,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "log": set(),
-    "self_report": {"errors", "log", "messages"},
+    "spans": {"messages"},
+    "self_report": {"errors", "log", "messages", "spans"},
     "progress": set(),
     "descriptors": set(),
     "garbage_collection": set(),
@@ -37,16 +38,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"errors", "kernels", "layers", "model_files"},
     "worker_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "kernels", "layers",
-        "models", "descriptors", "grammars", "text", "process_sample", "self_report",
+        "models", "descriptors", "grammars", "text", "process_sample", "self_report", "spans",
     },
     "engine_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "scheduler", "kv_cache",
-        "recovery", "text", "process_sample", "self_report",
+        "recovery", "text", "process_sample", "self_report", "spans",
         "worker_process.executor",
     },
     "web_process": {
         "errors", "log", "garbage_collection", "messages", "config", "model_files", "text", "recovery",
-        "descriptors", "grammars", "process_sample", "self_report",
+        "descriptors", "grammars", "process_sample", "self_report", "spans",
         "engine_process.client",
     },
     "cli": {

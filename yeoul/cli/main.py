@@ -26,6 +26,7 @@ from yeoul.cli.serve import serve
 from yeoul.cli.setting_flags import with_setting_flags
 from yeoul.cli.top.command import top
 from yeoul.cli.topology import topology
+from yeoul.cli.trace import trace
 from yeoul.config.fields import nearest
 from yeoul.config.user_folders import ensure_home
 from yeoul.errors import MachineError, ProcessDeadError, UserError, YeoulError
@@ -61,6 +62,7 @@ app.command(cls=GroupedHelpCommand, short_help="Run what was computed when a pro
 app.command(cls=GroupedHelpCommand, short_help="Show what a running server is made of, and at.")(topology)
 app.command(cls=GroupedHelpCommand, short_help="Show a running server on the terminal.")(top)
 app.command(cls=GroupedHelpCommand, short_help="Look at this machine and a running server.")(with_setting_flags(doctor))
+app.command(cls=GroupedHelpCommand, short_help="Record what all threads of a running server do.")(trace)
 app.add_typer(bench, name="bench")
 app.add_typer(cache, name="cache")
 

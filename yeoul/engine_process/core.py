@@ -245,6 +245,7 @@ class EngineCoreProc:
             limit = self._limit_of(step)
             self._step_log.note_step(step, limit, since)
             answer = self._executor.execute(step, limit)
+            self._step_log.note_sent(step)
             answer.add_done_callback(partial(self._note_answer, self._executor))
             self._begun += [new.request_id for new in step.new_requests]
 

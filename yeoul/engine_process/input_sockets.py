@@ -6,6 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,6 +16,7 @@ import msgspec
 from yeoul.errors import ProcessDeadError, TransportClosedError
 from yeoul.messages.requests import AddRequestHead, ClientMessage, UtilityCall
 from yeoul.messages.steps import CallResult, StepResult
+from yeoul.spans import SPANS
 from yeoul.transport.sockets import EngineContext, EngineInput
 from yeoul.transport.thread_names import start_thread
 
@@ -89,15 +91,18 @@ class InputSockets:
             self._receive_all(self._socket)
 
     def _receive_all(self, socket: EngineInput) -> None:
-        decoder = msgspec.msgpack.Decoder(ClientMessage)
+        decoder, spans = msgspec.msgpack.Decoder(ClientMessage), SPANS.row("process_input_sockets")
         while True:
             client_id, payload = socket.receive()
+            began = time.monotonic() if spans.is_on else 0.0
             try:
                 message = decoder.decode(payload)
                 if not self._is_taken(client_id, message):
                     self._arrivals.put((client_id, message))
             except Exception as error:  # whatever one message does to the decoder, the next one is read
                 self._take_unreadable(client_id, payload, error)
+            if began:
+                spans.note("decode", began, time.monotonic())
 
     def _take_unreadable(self, client_id: bytes, payload: bytes, error: Exception) -> None:
         """A request is answered, so that nobody waits for it; anything else is dropped."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 
 import msgspec
 
 from yeoul.engine_process.input_sockets import Arrival, ClientGone
 from yeoul.messages.encoding import encode_outputs
 from yeoul.messages.outputs import EngineMessage, StepOutputs
+from yeoul.spans import SPANS
 from yeoul.transport.sockets import EngineContext, EngineOutput
 from yeoul.transport.thread_names import start_thread
 
@@ -56,9 +58,13 @@ class OutputSockets:
             self._socket.close()
 
     def _send_all(self, socket: EngineOutput) -> None:
-        encoder = msgspec.msgpack.Encoder()
+        encoder, spans = msgspec.msgpack.Encoder(), SPANS.row("process_output_sockets")
         while (item := self._queue.get()) is not None:
             client_id, message = item
+            began = time.monotonic() if spans.is_on else 0.0
             payload = encode_outputs(encoder, message) if isinstance(message, StepOutputs) else encoder.encode(message)
             if not socket.send(client_id, payload):
                 self._arrivals.put((client_id, ClientGone()))
+            if began:
+                number = message.steps[-1].number if isinstance(message, StepOutputs) and message.steps else -1
+                spans.note("encode and send", began, time.monotonic(), number)

@@ -14,6 +14,7 @@ from yeoul.messages.outputs import StepFacts, StepParts
 from yeoul.messages.steps import StepInput, StepResult
 from yeoul.messages.topology import EngineNow
 from yeoul.recovery.recovery_report import NUM_LAST_STEPS, StepRecord
+from yeoul.spans import SPANS
 
 
 class _HandedOut(NamedTuple):
@@ -34,6 +35,8 @@ class StepLog:
         self._begun_at = self._returned_at = 0.0  # of the monotonic clock: the oldest of those, and the last before it
         self._done_at = 0.0  # when the workers were done with that one
         self._parts = StepParts()  # of it
+        self._spans = SPANS.row("run_busy_loop")
+        self._noted_until = 0.0
 
     def note_step(self, step: StepInput, limit_seconds: float, planned_since: float) -> None:
         """The workers get it; it was begun to be planned at ``planned_since``."""
@@ -42,6 +45,13 @@ class StepLog:
         if self._num_out == 0:
             self._begun_at = now
         self._num_out += 1
+        if self._spans.is_on:
+            self._note_span("schedule", planned_since, now, step)
+
+    def note_sent(self, step: StepInput) -> None:
+        """The workers have got it."""
+        if self._spans.is_on:
+            self._note_span("send step", self._steps[-1].at, self._clock(), step)
 
     def note_result(self, step: StepInput, result: StepResult, num_outputs: int, returned_at: float) -> StepFacts:
         """It came back at ``returned_at``, and so many outputs are made of it by now: what is told of it."""
@@ -59,7 +69,15 @@ class StepLog:
             if entry.num_new_tokens > 1:
                 prompts.append((entry.request_id, entry.num_new_tokens))
         num_requests, parts = len(step.scheduled), self._parts
+        if self._spans.is_on:
+            self._note_span("wait", min(returned_at, max(self._noted_until, out.at)), returned_at, step)
+            self._note_span("apply", returned_at, now, step)
         return StepFacts(step.step_number, out.at, now - out.at, num_tokens, num_requests, num_outputs, prompts, parts)
+
+    def _note_span(self, name: str, began: float, ended: float, step: StepInput) -> None:
+        num_tokens = sum(entry.num_new_tokens for entry in step.scheduled)
+        self._spans.note(name, began, ended, step.step_number, len(step.scheduled), num_tokens)
+        self._noted_until = ended
 
     def _divide(self, out: _HandedOut, result: StepResult, returned_at: float, now: float) -> StepParts:
         """A worker's times, whatever it says, lie between the step's way out and its way back."""

@@ -34,7 +34,17 @@ class KillQuestion(msgspec.Struct, frozen=True, tag="kill"):
     process: str
 
 
-Question = StackQuestion | LogQuestion | KillQuestion
+class SpansQuestion(msgspec.Struct, frozen=True, tag="spans"):
+    """What has ``process`` noted of itself since the last question of this ``recording``? It is to note it for so many
+    further ``seconds``; 0 ends the recording, once nothing is left to be told.
+    """
+
+    process: str
+    recording: Annotated[int, Meta(ge=1)]
+    seconds: Annotated[float, Meta(ge=0, le=60)]
+
+
+Question = StackQuestion | LogQuestion | KillQuestion | SpansQuestion
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):
@@ -82,6 +92,38 @@ class KillAnswer(msgspec.Struct, frozen=True, tag="kill"):
     pid: int
 
 
+class RowOfSpans(msgspec.Struct, frozen=True, array_like=True):
+    """A thread, or one kind of work of a thread, that spans are noted of; ``tid`` is 0 where nothing has been noted."""
+
+    name: str
+    tid: int
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True):
+    """What was done from when to when, of the host's monotonic clock. ``row`` is a place in ``SpansAnswer.rows``.
+
+    ``step`` is the number of the step that it is about, with ``requests`` and ``tokens``, where it is about one.
+    """
+
+    row: int
+    name: str
+    began: float
+    ended: float
+    step: int = -1
+    requests: int = 0
+    tokens: int = 0
+
+
+class SpansAnswer(msgspec.Struct, frozen=True, tag="spans"):
+    """``num_lost`` had to make room before they were asked for; ``has_more``: ask again at once."""
+
+    pid: int
+    rows: list[RowOfSpans]
+    spans: list[Span]
+    num_lost: int = 0
+    has_more: bool = False
+
+
 class NoAnswer(msgspec.Struct, frozen=True, tag="none"):
     """``is_known``: there is such a process, and it does not answer, for ``reason``."""
 
@@ -89,4 +131,4 @@ class NoAnswer(msgspec.Struct, frozen=True, tag="none"):
     is_known: bool = True
 
 
-Answer = StackAnswer | LogAnswer | KillAnswer | NoAnswer
+Answer = StackAnswer | LogAnswer | KillAnswer | SpansAnswer | NoAnswer

@@ -41,7 +41,7 @@ class FakeModelRunner:
     """Answers as ``fake_model`` says, if every block and counter that it is handed is right."""
 
     def __init__(self, settings: WorkerSettings, grammars: GrammarCompiler) -> None:
-        self.sample_seconds = 0.0
+        self.prepared_at = self.sample_seconds = 0.0
         self._settings = settings
         self._grammars = grammars
         self._powers, self._inverse_powers = _powers_of_multiplier(settings.max_num_batched_tokens + 1)
@@ -81,6 +81,7 @@ class FakeModelRunner:
         assert batch is not None, "execute before allocate_cache"
         self.sample_seconds = 0.0
         num_tokens = sum(entry.num_new_tokens for entry in step.scheduled)
+        self.prepared_at = time.monotonic()
         seconds = self._settings.fake.fake_step_seconds + num_tokens * self._settings.fake.fake_token_seconds
         if seconds > 0:
             time.sleep(seconds)

@@ -8,6 +8,7 @@ reached its end.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,7 +48,7 @@ class GPUModelRunner:
     """Implements ``worker_process.runner.ModelRunner`` with a real model."""
 
     def __init__(self, settings: WorkerSettings, device: Device, grammars: GrammarCompiler) -> None:
-        self.sample_seconds = 0.0
+        self.prepared_at = self.sample_seconds = 0.0
         self._settings = settings
         self._grammars = grammars
         self._device = device
@@ -143,6 +144,7 @@ class GPUModelRunner:
         for state in new_states:
             self._prepare(batch, state, faults)
         results: list[RequestResult] = []
+        self.prepared_at = time.monotonic()
         if layout is not None:
             hidden_states = self._model.forward(
                 self._to_device(layout.token_ids),

@@ -13,6 +13,9 @@ from yeoul.messages.steps import RequestResult, StepInput
 class ModelRunner(Protocol):
     """One model on one device. The order of calls: ``load``, ``allocate_cache``, then ``execute`` for each step."""
 
+    prepared_at: float
+    """When the last step was laid out, and the model could run, of the monotonic clock."""
+
     sample_seconds: float
     """What the last step took behind the model: tokens were drawn, prompts scored, vectors pooled."""
 

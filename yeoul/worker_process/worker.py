@@ -84,6 +84,11 @@ class Worker:
         told = results if self._settings.rank == 0 else []
         return StepResult(step.step_number, told, seconds, digest, began, runner.sample_seconds)
 
+    @property
+    def prepared_at(self) -> float:
+        """When the last step was laid out, and the model could run, of the monotonic clock."""
+        return self._loaded_runner.prepared_at
+
     def call(self, method: str, arguments: list[str]) -> str:
         """Calls one of the methods that may be called from outside: ``echo``, ``reset_cache``, ``compile_grammar``.
 

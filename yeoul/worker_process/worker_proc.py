@@ -6,12 +6,14 @@ Knows nothing of models or devices. ``yeoul.worker_process.main`` runs it.
 from __future__ import annotations
 
 import logging
+import time
 
 import msgspec
 
 from yeoul.errors import YeoulError
 from yeoul.messages.encoding import encode_results
-from yeoul.messages.steps import AllocateCache, CallResult, EndWorker, ExecutorMessage, StepInput, WorkerCall
+from yeoul.messages.steps import AllocateCache, CallResult, EndWorker, ExecutorMessage, StepInput, StepResult, WorkerCall
+from yeoul.spans import SPANS
 from yeoul.transport.channel import ChannelReader, ChannelWriter
 from yeoul.worker_process.arguments import WorkerArguments
 from yeoul.worker_process.worker import Worker
@@ -28,17 +30,42 @@ class WorkerProc:
         self._answers = ChannelWriter(arguments.answer_channel)
         self._decoder = msgspec.msgpack.Decoder(ExecutorMessage)
         self._encoder = msgspec.msgpack.Encoder()
+        self._spans = SPANS.row("WorkerProc")
+        self._noted_until = 0.0
 
     def run(self) -> None:
         """Works until the executor says that it is over."""
+        spans = self._spans
         while True:
-            message = self._decoder.decode(self._steps.receive())
+            payload = self._steps.receive()
+            received_at = time.monotonic() if spans.is_on else 0.0
+            message = self._decoder.decode(payload)
             if isinstance(message, EndWorker):
                 return
             if isinstance(message, StepInput):
-                self._answers.send(encode_results(self._encoder, self._worker.execute(message)))
+                result = self._worker.execute(message)
+                self._answers.send(encode_results(self._encoder, result))
+                if received_at:
+                    self._note(message, result, received_at)
             else:
                 self._answers.send(self._encoder.encode(self._answer_call(message)))
+
+    def _note(self, step: StepInput, result: StepResult, received_at: float) -> None:
+        """What the step's time went to, by the times that its answer tells."""
+        now, note = time.monotonic(), self._spans.note
+        about = step.step_number, len(step.scheduled), sum(entry.num_new_tokens for entry in step.scheduled)
+        done_at = result.began + result.compute_seconds
+        computed_at = max(result.began, done_at - result.sample_seconds)
+        prepared_at = min(computed_at, max(result.began, self._worker.prepared_at))
+        if self._noted_until >= self._spans.since:
+            note("wait for a step", self._noted_until, received_at, *about)
+        note("step", received_at, now, *about)
+        note("read", received_at, result.began, *about)
+        note("prepare", result.began, prepared_at, *about)
+        note("compute", prepared_at, computed_at, *about)
+        note("sample", computed_at, done_at, *about)
+        note("send", done_at, now, *about)
+        self._noted_until = now
 
     def _answer_call(self, message: AllocateCache | WorkerCall) -> CallResult:
         """A call that fails is answered with its error; the worker goes on."""

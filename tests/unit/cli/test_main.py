@@ -168,6 +168,7 @@ def test_the_commands_are_these():
         "list",
         "rm",
         "replay",
+        "trace",
         "run-batch",
         "top",
         "topology",

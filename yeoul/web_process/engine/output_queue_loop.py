@@ -13,6 +13,7 @@ from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import GivenUpError, ProcessDeadError, RequestFailedError
 from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AbortRequests
+from yeoul.spans import SPANS
 from yeoul.web_process.engine.engine_recovery import EngineRecovery
 from yeoul.web_process.engine.request_table import RequestTable
 
@@ -31,6 +32,8 @@ class OutputQueueLoop:
         self._recovery = recovery
         self.last_heard = time.monotonic()
         self._num_handed_out = 0
+        self._spans, self._write_spans = SPANS.row("OutputQueueLoop"), SPANS.row("streams")
+        self._written_until = 0.0
 
     async def run(self) -> None:
         """Runs until an engine dies for good or the task is cancelled; what cannot be handled counts as its death."""
@@ -69,7 +72,24 @@ class OutputQueueLoop:
             if self._num_handed_out > _NUM_OUTPUTS_AT_A_TIME:  # one large step, or a backlog of small ones
                 await asyncio.sleep(0)
                 self._num_handed_out = len(part)
-            self._hand_out(part)
+            if self._spans.is_on:
+                self._hand_out_noted(part, message.steps[-1].number if message.steps else -1)
+            else:
+                self._hand_out(part)
+
+    def _hand_out_noted(self, outputs: list[RequestOutput], step: int) -> None:
+        """And those that are woken by it have their turn before ``note_writing`` has its own."""
+        began = time.monotonic()
+        self._hand_out(outputs)
+        handed_out = time.monotonic()
+        self._spans.note("hand out", began, handed_out, step, len(outputs), sum(len(one.new_token_ids) for one in outputs))
+
+        def note_writing() -> None:
+            now, began = time.monotonic(), max(handed_out, self._written_until)
+            self._write_spans.note("woken streams", began, now, step, len(outputs))
+            self._written_until = now
+
+        asyncio.get_running_loop().call_soon(note_writing)
 
     def _hand_out(self, outputs: list[RequestOutput]) -> None:
         """An error while handling one request fails that request alone."""

@@ -44,6 +44,7 @@ _ERRORS = {
     404: "There is no such model, or nothing of this id.",
     405: "The path is another one than it seems, since an id is empty or has a slash; that one has other methods.",
     408: "The answer was not complete within the deadline that the request itself has set.",
+    409: "Somebody else does just now what one can do at a time; ask again when that is over.",
     413: "The body is larger than this server reads.",
     415: "The body says that it is of another type than the route reads.",
     429: "So many requests wait already that this one was not taken; Retry-After says when to ask again.",

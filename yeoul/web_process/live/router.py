@@ -14,7 +14,7 @@ from yeoul.web_process.live.requests.ended_requests import EndedRequests
 from yeoul.web_process.live.requests.recorder import Recorder
 from yeoul.web_process.live.requests.request_log import RequestLog
 from yeoul.web_process.live.requests.request_routes import request_router
-from yeoul.web_process.live.topology.inside import inside_router
+from yeoul.web_process.live.topology.inside import Inside, inside_router
 from yeoul.web_process.live.topology.topology_routes import topology_router
 from yeoul.web_process.live.topology.topology_watch import TopologyWatch
 from yeoul.web_process.live.traces.trace_routes import trace_router
@@ -26,9 +26,11 @@ def live_router(context: ServerContext) -> APIRouter:
     """The routes; from now on requests are written down."""
     log = watch_requests(context)
     router = APIRouter()
-    for build in (page_router, login_router, inside_router):
+    for build in (page_router, login_router):
         router.include_router(build(context))
-    router.include_router(trace_router(context, log))
+    inside = Inside(context)
+    router.include_router(inside_router(context, inside))
+    router.include_router(trace_router(context, log, inside))
     router.include_router(request_router(context, log))
     watch = TopologyWatch(context)
     router.include_router(topology_router(watch))

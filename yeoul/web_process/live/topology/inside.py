@@ -70,9 +70,10 @@ class Inside:
             names = ", ".join(self.names)
             raise NotFoundError(f"there is no process {question.process[:100]!r}; there are {names}", param="process")
         async with self._turn:
-            return await asyncio.to_thread(self._ask, question)
+            return await asyncio.to_thread(self.ask_now, question)
 
-    def _ask(self, question: Question) -> Answer:
+    def ask_now(self, question: Question) -> Answer:
+        """The same of a process that there is, from another thread; blocks for some seconds at most."""
         if question.process == _WEB:
             return self._own.answer(question)
         if (slot := self._context.llm.slot) is None:
@@ -80,10 +81,9 @@ class Inside:
         return slot.engine.ask(question)
 
 
-def inside_router(context: ServerContext) -> APIRouter:
+def inside_router(context: ServerContext, inside: Inside) -> APIRouter:
     """The routes, bound to the engine."""
     router = APIRouter()
-    inside = Inside(context)
 
     @router.get("/debug/stack/{process}", responses=answers_of(ProcessStack, errors=OF_IDS | {503}))
     async def stack(process: ProcessName) -> Response:

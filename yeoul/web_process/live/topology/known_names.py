@@ -42,6 +42,7 @@ THREADS = {
     "web_pool": Known(None, "does what takes long", "waits for what takes long"),
     "long_prompts": Known(None, "tokenizes", "waits for long prompts"),
     "large_bodies": Known(None, "reads a large body", "waits for large bodies"),
+    "trace": Known(None, "asks all processes what they note of themselves", "waits for the next trace"),
     "large_answers": Known(None, "writes a large answer", "waits for large answers"),
 }
 

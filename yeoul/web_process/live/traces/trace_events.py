@@ -12,11 +12,14 @@ import msgspec
 
 from yeoul.web_process.http.openapi import Count, says
 
-Phase = Literal["M", "X", "i", "s", "f"]
+Phase = Literal["M", "X", "i", "s", "f", "b", "e"]
 
 
 class TraceEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A span (`X`), a moment (`i`), the begin (`s`) or end (`f`) of an arrow, or a name (`M`)."""
+    """A span (`X`), a moment (`i`), the begin (`s`) or end (`f`) of an arrow, or a name (`M`).
+
+    Spans of which many go on side by side begin with `b` and end with `e`.
+    """
 
     ph: Annotated[Phase, says("What it is.")]
     name: Annotated[str, says("What happened; of names, what has one.")]
@@ -25,7 +28,7 @@ class TraceEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     ts: Annotated[float, says("When it began, in microseconds since the trace did.")]
     dur: Annotated[float | None, says("How long a span took, in microseconds.")] = None
     cat: Annotated[str | None, says("What kind of span or arrow it is.")] = None
-    id: Annotated[int | None, says("Which arrow.")] = None
+    id: Annotated[int | None, says("Which arrow, or which of those that go on side by side.")] = None
     bp: Annotated[str | None, says("`e`: the arrow ends at the span around it.")] = None
     s: Annotated[str | None, says("`t`: the moment concerns its thread.")] = None
     args: Annotated[dict[str, Any] | None, says("What else is known.")] = None
@@ -89,6 +92,24 @@ class TraceWriter:
             event = TraceEvent(ph=ph, name=name, pid=track[0], tid=track[1], ts=self._microseconds(time), cat="flow")  # type: ignore[arg-type]
             event.id, event.bp = self._num_arrows, bp
             self.events.append(event)
+
+    def begin(self, track: tuple[int, int], number: int, name: str, at: float, **args: Any) -> None:
+        """A span that may cross others of its row; those of one ``number`` lie in each other. ``end`` ends it."""
+        self._aside("b", track, number, name, at, args)
+
+    def end(self, track: tuple[int, int], number: int, name: str, at: float) -> None:
+        """See ``begin``."""
+        self._aside("e", track, number, name, at, {})
+
+    def _aside(self, ph: Phase, track: tuple[int, int], number: int, name: str, at: float, args: dict[str, Any]) -> None:
+        ts = self._microseconds(at)
+        event = TraceEvent(ph=ph, name=name, pid=track[0], tid=track[1], ts=ts, cat="request", id=number, args=args or None)
+        self.events.append(event)
+
+    @property
+    def named_events(self) -> list[TraceEvent]:
+        """Names first, then all events as they came."""
+        return [*self._names, *self.events]
 
     def trace(self, **about: Any) -> Trace:
         """All of it, in its order; of two that begin at once the longer one is around the other."""
