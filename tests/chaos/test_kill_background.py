@@ -53,6 +53,16 @@ CELLS = [
         for how in HOW
         if victim != WEB or how in ("SIGKILL", "SIGSEGV")
     ),
+    # Its children do not hear SIGTERM: it is the server that is stopped, and leaves what runs to its successor.
+    *(
+        pytest.param(2, [phase], [WEB], how, id=f"{WEB} of 2, {phase}, {how}", marks=pytest.mark.long)
+        for how in ("SIGTERM", "SIGABRT")
+        for phase in ("queued", "decode")
+    ),
+    *(
+        pytest.param(2, ["decode"], [victim], "SIGABRT", id=f"{victim} of 2, decode, SIGABRT", marks=pytest.mark.chaos)
+        for victim in VICTIMS[2]
+    ),
 ]
 
 

@@ -55,7 +55,7 @@ def serve(size: int, *arguments: str, wait: bool = True) -> RunningServer:
 
 def hit(server: RunningServer, victim: str, how: str) -> int:
     pid = server.by_title()[f"yeoul::{victim}"]
-    os.kill(pid, HOW[how])
+    os.kill(pid, HOW[how] if how in HOW else signal.Signals[how])
     return pid
 
 
