@@ -125,7 +125,7 @@ def test_files_outlive_a_kill_and_what_was_half_received_does_not(tmp_path):
 
 
 def test_the_oldest_make_room(tmp_path):
-    with serve(tmp_path, "--max-data-bytes", "1MiB") as server, client(server) as api:
+    with serve(tmp_path, "--max-data-bytes", "2MiB") as server, client(server) as api:
         names = [api.files.create(file=(f"{number}", b"x" * 300_000), purpose="batch").id for number in range(5)]
         assert [one.id for one in api.files.list(order="asc")] == names[2:]
         assert sorted(os.listdir(tmp_path / "files")) == sorted(names[2:])

@@ -239,9 +239,26 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Meta(description="Folder for what outlives a request, one server each. Default: in memory, gone with the server."),
     ] = None
-    max_data_bytes: Annotated[int, Meta(ge=1 << 20, description="Most bytes to keep of it; the oldest make room.")] = 1 << 30
+    max_data_bytes: Annotated[int, Meta(ge=1 << 20, description="Most bytes to keep of it all; the oldest make room.")] = (
+        1 << 30
+    )
     max_file_bytes: Annotated[int, Meta(ge=1024, description="Largest file that may be uploaded.")] = 200 << 20
     max_data_days: Annotated[Seconds, Meta(description="Days after which what was kept is deleted.")] = 30.0
+
+    @property
+    def max_bytes_of_files(self) -> int:
+        """Half of all."""
+        return self.max_data_bytes // 2
+
+    @property
+    def max_bytes_of_history(self) -> int:
+        """What requests that have ended may take: a sixteenth."""
+        return self.max_data_bytes // 16
+
+    @property
+    def max_bytes_of_responses(self) -> int:
+        """What responses and conversations may take: the rest."""
+        return self.max_data_bytes - self.max_bytes_of_files - self.max_bytes_of_history
 
 
 class FakeSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,7 +84,7 @@ class KeptFiles:
     @property
     def max_file_bytes(self) -> int:
         """Of one file."""
-        return min(self._settings.max_file_bytes, self._settings.max_data_bytes)
+        return min(self._settings.max_file_bytes, self._settings.max_bytes_of_files)
 
     # Receiving
 
@@ -98,7 +98,7 @@ class KeptFiles:
         Raises:
             UnavailableError: there are too many.
         """
-        if num_bytes > 0 and self._num_incoming_bytes + num_bytes > self._settings.max_data_bytes:
+        if num_bytes > 0 and self._num_incoming_bytes + num_bytes > self._settings.max_bytes_of_files:
             raise UnavailableError("the files that are being received have no room (--max-data-bytes); try again later")
         self._num_incoming_bytes += num_bytes
 
@@ -262,7 +262,7 @@ class KeptFiles:
         Raises:
             UnavailableError: that is not enough.
         """
-        most = self._settings.max_data_bytes
+        most = self._settings.max_bytes_of_files
         rows = connection.execute("SELECT tenant, sum(num_bytes), count(*) FROM files GROUP BY tenant").fetchall()
         sizes = Counter({name: size for name, size, _ in rows})
         counts = Counter({name: count for name, _, count in rows})
@@ -279,7 +279,7 @@ class KeptFiles:
             if not unused:
                 raise UnavailableError(
                     f"the files of batches that have not ended take {sizes.total() - num_bytes} bytes, and all files together"
-                    f" may take {most} (--max-data-bytes); try again later",
+                    f" may take {most}, half of --max-data-bytes; try again later",
                     retry_after_seconds=60,
                 )
             name = max(unused, key=(sizes if is_too_much else counts).__getitem__)

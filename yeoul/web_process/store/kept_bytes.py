@@ -44,7 +44,7 @@ class KeptBytes:
     """The bounds of one database. Without a folder it is in memory, which has room for a sixteenth."""
 
     def __init__(self, database: Database, settings: StoreSettings) -> None:
-        self._most_bytes = settings.max_data_bytes // (1 if database.folder is not None else _SHARE_IN_MEMORY)
+        self._most_bytes = settings.max_bytes_of_responses // (1 if database.folder is not None else _SHARE_IN_MEMORY)
         self._most_seconds = settings.max_data_days * _SECONDS_A_DAY
 
     def oldest(self) -> float:

@@ -28,7 +28,6 @@ CREATE TABLE IF NOT EXISTS slowest_requests (
 CREATE INDEX IF NOT EXISTS requests_by_slowness ON slowest_requests (seconds);
 """
 
-_SHARE_ON_DISK = 16  # of all that may be kept
 _MOST_BYTES_IN_MEMORY = 16 << 20
 _NUM_SLOWEST = 256
 _SHARE_OF_SLOWEST = 4  # of those bytes they may have
@@ -54,7 +53,7 @@ class RequestHistory:
 
     def __init__(self, database: Database, settings: StoreSettings) -> None:
         self._database = database
-        most = settings.max_data_bytes // _SHARE_ON_DISK
+        most = settings.max_bytes_of_history
         self._most_bytes = most if database.folder is not None else min(most, _MOST_BYTES_IN_MEMORY)
         self._most_seconds = settings.max_data_days * _SECONDS_A_DAY
         self._num_bytes: int | None = None

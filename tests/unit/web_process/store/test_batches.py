@@ -19,7 +19,7 @@ class Desk(Shelf):
 
     def __init__(self, opened: Shelf) -> None:
         super().__init__(opened.database, opened.clock)
-        self.batches = KeptBatches(self.database, self.files, StoreSettings(max_data_bytes=2 << 20), self.clock)
+        self.batches = KeptBatches(self.database, self.files, StoreSettings(max_data_bytes=4 << 20), self.clock)
 
     async def begin(self, tenant: str = "t") -> Batch:
         file = await self.add(b"{}", tenant)

@@ -37,7 +37,7 @@ class Shelf:
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self.clock = clock
-        self.files = KeptFiles(database, StoreSettings(max_data_bytes=2 * MIB), clock)
+        self.files = KeptFiles(database, StoreSettings(max_data_bytes=4 * MIB), clock)
 
     async def add(self, content: bytes, tenant: str = "t", *, expires_after_seconds: int | None = None) -> StoredFile:
         with self.files.receive() as incoming:

@@ -20,6 +20,16 @@ from yeoul.web_process.store.response_table import KeptResponse, ResponseTable
 from yeoul.web_process.store.tables import TABLES
 
 ROW = 512  # what a row costs at least
+ONE_MIB_OF_THEM = (1 << 20) * 16 // 7
+"""Of all that is kept, so that responses and conversations may have a MiB of it."""
+
+
+def test_all_that_is_kept_together_has_one_limit():
+    for most in (1 << 20, (1 << 30) + 1, 12_345_678):
+        settings = StoreSettings(max_data_bytes=most)
+        shares = (settings.max_bytes_of_files, settings.max_bytes_of_responses, settings.max_bytes_of_history)
+        assert sum(shares) == most
+        assert min(shares) > 0
 
 
 class Store:
@@ -98,7 +108,7 @@ def test_the_oldest_make_room_of_whoever_keeps_most():
         assert 40 <= len(left) < 70
         assert sum((await store.counted()).values()) <= (1 << 20) // 16
 
-    play(scene, max_data_bytes=1 << 20)
+    play(scene, max_data_bytes=ONE_MIB_OF_THEM)
 
 
 def test_conversations_make_room_as_well():
@@ -112,7 +122,7 @@ def test_conversations_make_room_as_well():
         assert "c00" not in left
         assert {"c59", "r59"} <= set(left)
 
-    play(scene, max_data_bytes=1 << 20)
+    play(scene, max_data_bytes=ONE_MIB_OF_THEM)
 
 
 def test_what_is_still_being_made_stays():
@@ -122,7 +132,7 @@ def test_what_is_still_being_made_stays():
             await store.responses.add(response(f"r{number:02}", num_bytes=1000))
         assert "u" in await store.left()
 
-    play(scene, max_data_bytes=1 << 20)
+    play(scene, max_data_bytes=ONE_MIB_OF_THEM)
 
 
 def test_what_is_old_is_gone(monkeypatch):
