@@ -1,8 +1,10 @@
-"""What it costs to be looked at: processor time of the whole tree while ``/topology`` is asked once a second and while not.
+"""What it costs to be looked at: processor time of the whole tree while somebody looks once a second and while nobody does.
 
-``python -m benchmarks.topology [MODEL] [--seconds 20] [--rounds 3] [--streams 8]`` takes rounds on one server, in turns: idle
-with and without, and with so many streams. Under load the tree takes what the machine has, so there tokens a second tell more
-and the processor time of all but the workers, who are asked nothing. The same with ``/version`` tells what any request costs.
+``python -m benchmarks.topology [MODEL] [--seconds 20] [--rounds 3] [--streams 8]`` takes rounds on one server, in turns: with
+nobody, with one who follows ``/debug/events`` as an open page does, and with one who asks for ``/topology``; idle, and with
+so many streams (0: idle alone). Under load the tree takes what the machine has, so there tokens a second tell more and the
+processor time of all but the workers, who are asked nothing. The same with ``/version`` tells what any request costs;
+``--paths`` takes only some of these.
 Times are the kernel's own, in nanoseconds.
 """
 
@@ -20,6 +22,7 @@ from benchmarks.fairness import Stream
 from tests.running_server import RunningServer, title
 
 NUM_TOKENS = 400
+EVENTS = "/debug/events"
 
 
 def cpu_seconds(pids: list[int]) -> float:
@@ -32,6 +35,11 @@ async def look(url: str, path: str, seconds: float) -> None:
     """Once a second, on one connection."""
     async with httpx.AsyncClient(base_url=url, timeout=30) as http:
         end = time.perf_counter() + seconds
+        if path == EVENTS:
+            async with http.stream("GET", path) as answer:
+                async for _ in answer.raise_for_status().aiter_raw():
+                    if time.perf_counter() >= end:
+                        return
         while time.perf_counter() < end:
             (await http.get(path)).raise_for_status()
             await asyncio.sleep(1.0)
@@ -67,22 +75,22 @@ async def measure(server: RunningServer, seconds: float, num_streams: int, *, pa
     return (cpu_seconds(pids) - before) / took, (cpu_seconds(others) - before_others) / took, num_tokens / took
 
 
-PATHS = (None, "/version", "/topology")
+PATHS = ("/version", "/topology", EVENTS)
 
 
-async def run(server: RunningServer, seconds: float, num_rounds: int, num_streams: int) -> None:
+async def run(server: RunningServer, seconds: float, num_rounds: int, num_streams: int, paths: list[str | None]) -> None:
     """Prints a line a round, and the medians."""
-    for streams in (0, num_streams):
+    for streams in dict.fromkeys((0, num_streams)):
         await measure(server, 3.0, streams, path="/topology")
-        found: dict[str | None, list[tuple[float, float, float]]] = {path: [] for path in PATHS}
+        found: dict[str | None, list[tuple[float, float, float]]] = {path: [] for path in paths}
         for number in range(num_rounds):
-            for path in PATHS if number % 2 == 0 else reversed(PATHS):
+            for path in paths if number % 2 == 0 else reversed(paths):
                 found[path].append(await measure(server, seconds, streams, path=path))
                 tree, others, pace = found[path][-1]
                 shares = f"tree {tree:.3%}, without workers {others:.3%}"
-                print(f"{streams} streams, {path or 'nothing':9} {shares}, {pace:.1f} tokens/s", flush=True)
-        alone, *asked = ([statistics.median(column) for column in zip(*found[path], strict=True)] for path in PATHS)
-        for path, (tree, others, pace) in zip(PATHS[1:], asked, strict=True):
+                print(f"{streams} streams, {path or 'nothing':13} {shares}, {pace:.1f} tokens/s", flush=True)
+        alone, *asked = ([statistics.median(column) for column in zip(*found[path], strict=True)] for path in paths)
+        for path, (tree, others, pace) in zip(paths[1:], asked, strict=True):
             more = f"tree {tree - alone[0]:+.3%}, without workers {others - alone[1]:+.3%} of a core"
             print(f"{streams} streams, medians, {path}: {more}, {alone[2]:.1f} and {pace:.1f} tokens/s")
 
@@ -94,9 +102,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--paths", nargs="*", default=PATHS)
     chosen, flags = parser.parse_known_args()
     with RunningServer("--served-model-name", "m", *flags, model=chosen.model, timeout_seconds=300.0) as server:
-        asyncio.run(run(server, chosen.seconds, chosen.rounds, chosen.streams))
+        asyncio.run(run(server, chosen.seconds, chosen.rounds, chosen.streams, [None, *chosen.paths]))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Called by EngineCore for itself and its workers, and by the web process for itse
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import time
@@ -27,6 +28,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _MAX_NUM_THREADS = 512  # what is beyond is not looked at one by one
 _STAT_BYTES = 1024
 _MAX_NUM_KEPT = 96  # descriptors
+_MOST_SECONDS_ALIKE = 5.0  # after which the threads of a process that has not run are looked at again
 
 
 class ProcessSample(NamedTuple):
@@ -40,18 +42,22 @@ class ProcessSample(NamedTuple):
 
 
 def sample_process(pid: int) -> ProcessSample | None:
-    """The process as it is now, or None where it is dead. About 6 µs a thread; its files stay open for the next time."""
+    """The process as it is now, or None where it is dead. About 6 µs a thread; its files stay open for the next time.
+
+    The threads of one that has used no processor time since the last look, at most 5 seconds ago, are told as they were then.
+    """
     with _turn:
         fields = _stat(f"/proc/{pid}/stat")
         if fields is None or fields.state == "dead":
             _files.forget(f"/proc/{pid}/")
+            _last_threads.pop(pid, None)
             return None
         return ProcessSample(
             pid=pid,
             started=round(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + fields.started_seconds, 2),
             cpu_seconds=fields.cpu_seconds,
             resident_bytes=fields.resident_bytes,
-            threads=_threads_of(pid),
+            threads=_threads_of(pid, fields),
         )
 
 
@@ -88,6 +94,13 @@ class _Stat(NamedTuple):
     cpu_seconds: float
     started_seconds: float  # after the machine's
     resident_bytes: int
+    num_threads: int
+
+
+class _LastThreads(NamedTuple):
+    at: float
+    process: tuple[str, float, int, float]
+    threads: list[Thread]
 
 
 class _KeptFiles:
@@ -126,10 +139,19 @@ class _KeptFiles:
 
 
 _files = _KeptFiles()
+_last_threads: dict[int, _LastThreads] = {}
 _turn = threading.Lock()
 
 
-def _threads_of(pid: int) -> list[Thread]:
+def _threads_of(pid: int, process: _Stat) -> list[Thread]:
+    now, seen = time.monotonic(), (process.state, process.cpu_seconds, process.num_threads, process.started_seconds)
+    last = _last_threads.get(pid)
+    if last is None or last.process != seen or now - last.at > _MOST_SECONDS_ALIKE:
+        last = _last_threads[pid] = _LastThreads(now, seen, _look_at_threads(pid))
+    return [copy.copy(thread) for thread in last.threads]
+
+
+def _look_at_threads(pid: int) -> list[Thread]:
     folder = f"/proc/{pid}/task"
     try:
         tids = sorted(map(int, os.listdir(folder)))[:_MAX_NUM_THREADS]
@@ -155,4 +177,5 @@ def _stat(path: str) -> _Stat | None:
         (int(fields[11]) + int(fields[12])) * _SECONDS_A_TICK,
         int(fields[19]) * _SECONDS_A_TICK,
         int(fields[21]) * _PAGE_BYTES,
+        int(fields[17]),
     )

@@ -9,6 +9,10 @@ import sys
 import threading
 import time
 
+import pytest
+
+from yeoul import process_sample
+from yeoul.messages.topology import Thread
 from yeoul.process_sample import children_of, describe_process, sample_process, title_of
 from yeoul.transport.thread_names import start_thread
 
@@ -83,3 +87,43 @@ def test_no_more_files_stay_open_than_are_read_again_and_again():
     release.set()
     for thread in threads:
         thread.join()
+
+
+def test_the_threads_of_a_process_that_has_not_run_are_not_looked_at_again(monkeypatch: pytest.MonkeyPatch):
+    looks: list[int] = []
+    look = process_sample._look_at_threads
+
+    def counted(pid: int) -> list[Thread]:
+        looks.append(pid)
+        return look(pid)
+
+    monkeypatch.setattr(process_sample, "_look_at_threads", counted)
+    command = [sys.executable, "-c", "print(flush=True); input(); sum(range(10**7)); print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdout.readline()
+        wait_until_it_sleeps(child.pid)
+        first, second = sample_process(child.pid), sample_process(child.pid)
+        assert first is not None
+        assert second is not None
+        assert looks == [child.pid]
+        assert first.threads == second.threads
+        second.threads[0].name = "whoever is told may change it"
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        wait_until_it_sleeps(child.pid)
+        third = sample_process(child.pid)
+        assert third is not None
+        assert looks == [child.pid] * 2
+        assert third.threads[0].cpu_seconds > first.threads[0].cpu_seconds
+        monkeypatch.setattr(process_sample, "_MOST_SECONDS_ALIKE", -1.0)
+        assert sample_process(child.pid) == third
+        assert looks == [child.pid] * 3
+        child.kill()
+
+
+def wait_until_it_sleeps(pid: int) -> None:
+    while (sample := process_sample._stat(f"/proc/{pid}/stat")) is not None and sample.state != "sleeping":
+        os.sched_yield()

@@ -174,13 +174,24 @@ def test_a_rate_is_of_one_counter_and_who_was_not_seen_is_forgotten():
     seen = []
     for clock, value in ((0.0, 0.0), (1.0, 10.0), (1.1, 11.0), (2.0, 10.0)):
         rates.begin()
-        seen.append(rates.rate_of("a", clock, value))
+        seen.append(rates.rates_of("a", clock, {"x": value})["x"])
         rates.end()
     assert seen == [None, 10.0, 10.0, 0.0]
     rates.begin()
     rates.end()
     rates.begin()
-    assert rates.rate_of("a", 3.0, 20.0) is None
+    assert rates.rates_of("a", 3.0, {"x": 20.0}) == {"x": None}
+
+
+def test_a_counter_that_is_new_beside_others_has_no_rate_yet():
+    rates = Rates()
+    for clock, values in ((0.0, {"x": 1.0}), (2.0, {"x": 5.0, "y": 9.0}), (2.1, {"x": 6.0, "z": 1.0})):
+        rates.begin()
+        seen = rates.rates_of("a", clock, values)
+        rates.end()
+        if clock == 2.0:
+            assert seen == {"x": 2.0, "y": None}
+    assert seen == {"x": 2.0, "z": None}, "too soon to tell"
 
 
 def test_the_last_hundred_incidents_are_kept():

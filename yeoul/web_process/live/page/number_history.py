@@ -6,12 +6,12 @@ somebody looks. Times from token to token are counted in classes a tenth apart, 
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate
 from typing import Annotated
 
 import msgspec
@@ -104,12 +104,7 @@ class NumberHistory(RequestObserver):
     def since(self, at: int) -> list[NumberPoint]:
         """The seconds that began after ``at``, and are over."""
         self._second()
-        num_new = 0
-        for point in reversed(self._points):
-            if point.at <= at:
-                break
-            num_new += 1
-        return list(self._points)[len(self._points) - num_new :]
+        return list(itertools.takewhile(lambda point: point.at > at, reversed(self._points)))[::-1]
 
     def _second(self) -> _Second:
         """The one that runs; those before it are over."""
@@ -163,8 +158,8 @@ def _percentile(values: Sequence[float], share: float) -> float | None:
 
 def _gap(counts: Sequence[int], share: float) -> float | None:
     """The middle of the class that the gap at this place of all is in; within a twentieth of it."""
-    running = list(accumulate(counts))
-    if not running[-1]:
+    if not any(counts):
         return None
+    running = list(itertools.accumulate(counts))
     place = bisect_left(running, min(running[-1], int(running[-1] * share) + 1))
     return round(_GAP_SECONDS[min(place, len(_GAP_SECONDS) - 1)] / math.sqrt(_GAP_RATIO), 6)

@@ -113,18 +113,18 @@ class TopologyWatch:
 
     def _tell_shares(self, process: Process, clock: float) -> None:
         lifetime = max(1e-3, time.time() - (process.started or time.time()))
-        counted: list[Process | Thread] = [process, *process.threads]
-        for one in counted:
-            tid = one.tid if isinstance(one, Thread) else None
-            rate = self._rates.rate_of((process.name, process.pid, tid), clock, one.cpu_seconds)
+        counted: dict[str | int, Process | Thread] = {"process": process}
+        counted |= {thread.tid: thread for thread in process.threads}
+        used = {name: one.cpu_seconds for name, one in counted.items()}
+        for name, rate in self._rates.rates_of((process.name, process.pid), clock, used).items():
+            one = counted[name]
             one.cpu_share = round(one.cpu_seconds / lifetime if rate is None else rate, 4)
 
     def _with_rates(self, link: Link) -> Link:
-        now = time.monotonic()
-        for counted, told in (("messages", "messages_per_second"), ("num_bytes", "bytes_per_second")):
-            if (value := getattr(link, counted)) is not None:
-                rate = self._rates.rate_of((link.name, counted), now, value)
-                setattr(link, told, None if rate is None else round(rate, 1))
+        if link.messages is not None and link.num_bytes is not None:
+            counted: dict[str, float] = {"messages": link.messages, "bytes": link.num_bytes}
+            rates = self._rates.rates_of(link.name, time.monotonic(), counted)
+            link.messages_per_second, link.bytes_per_second = _rounded(rates["messages"]), _rounded(rates["bytes"])
         return link
 
     def _with_requests(self, engine: EngineNow) -> EngineNow:
@@ -132,6 +132,10 @@ class TopologyWatch:
         usage = now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0
         counted = {"num_running": now.num_running, "num_waiting": now.num_waiting, "kv_usage": min(1.0, round(usage, 4))}
         return msgspec.structs.replace(engine, **counted)
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 1)
 
 
 def _tasks_of_now() -> list[Task]:
