@@ -67,7 +67,8 @@ def test_links_count_what_crosses(server: RunningServer) -> None:
     after = {link.name: link for link in grown.links}
     assert set(after) == set(before) == {
         "calls", "start of EngineCore", "requests", "outputs",
-        *(f"{what}_{rank}" for what in ("start of Worker", "steps to Worker", "answers of Worker") for rank in (0, 1)),
+        *(f"{what}_{rank}" for what in ("start of Worker", "steps to Worker", "answers of Worker", "exchange of Worker")
+          for rank in (0, 1)),
     }  # fmt: skip
     for name in ("requests", "outputs", "steps to Worker_0", "answers of Worker_0", "answers of Worker_1"):
         assert (after[name].messages or 0) > (before[name].messages or 0), name

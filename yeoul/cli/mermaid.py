@@ -131,8 +131,14 @@ def _draw_links(links: list[Link], drawn: set[str]) -> Iterator[str]:
         if both[0].kind in ("call", "spawn"):
             yield arrow % ("-- calls -->" if both[0].kind == "call" else "-- spawns -->")
         else:
-            wire = "shared memory + ZeroMQ" if both[0].kind == "ring" else f"ZeroMQ ({(both[0].address or 'tcp')[:3]})"
+            wire = _wire_of(both[0])
             yield arrow % f'<== "{_label(wire, ", ".join(map(_traffic, both)))}" ==>'
+
+
+def _wire_of(link: Link) -> str:
+    if link.kind == "exchange":
+        return "shared memory" if link.messages is not None else "torch.distributed"
+    return "shared memory + ZeroMQ" if link.kind == "ring" else f"ZeroMQ ({(link.address or 'tcp')[:3]})"
 
 
 def _traffic(link: Link) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 ProcessState = Literal["starting", "running", "draining", "dead"]
-LinkKind = Literal["zmq", "ring", "spawn", "call"]
+LinkKind = Literal["zmq", "ring", "exchange", "spawn", "call"]
 IncidentKind = Literal["death", "restart", "stall", "recovery"]
 
 Count = Annotated[int, Meta(ge=0)]
@@ -75,7 +75,9 @@ class Link(msgspec.Struct, kw_only=True):
     """What two parts say to each other on, in one direction. What cannot be counted is null."""
 
     name: Annotated[str, Meta(description="What flows, such as `requests`.")]
-    kind: Annotated[LinkKind, Meta(description="A socket of ZeroMQ, a ring in shared memory, a child's start, or calls.")]
+    kind: Annotated[
+        LinkKind, Meta(description="A socket of ZeroMQ, a ring in shared memory, ranks' sums, a child's start, or calls.")
+    ]
     source: Annotated[str, Meta(description="The process and its part, as `Web/AsyncMPClient`.")]
     target: Annotated[str, Meta(description="The same of who receives.")]
     address: Annotated[str | None, Meta(description="Of a socket.")] = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +19,6 @@ import msgspec
 from yeoul.config.parts import EngineSettings, WorkerSettings
 from yeoul.descriptors import allow_descriptors
 from yeoul.errors import MachineError, ProcessDeadError, TransportClosedError, TransportError, TransportTimeoutError
-from yeoul.kernels.exchange.layout import memory_bytes, slot_bytes_for
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import (
     AllocateCache,
@@ -36,14 +34,13 @@ from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.child_reports import LOOK_SECONDS, StopLook, read_ready
 from yeoul.transport.death_watch import DeathWatch
 from yeoul.transport.private_folder import PrivateFolder
-from yeoul.transport.shared_memory import create_shared_memory
 from yeoul.transport.thread_names import set_thread_name
 from yeoul.worker_process.arguments import WorkerArguments
+from yeoul.worker_process.exchange_memory import ExchangeMemory
 from yeoul.worker_process.workers_report import WorkersReport, report_on
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_NUMBER_BYTES = 4
 _NUM_OWN_DESCRIPTORS = 256
 _NUM_DESCRIPTORS_A_WORKER = 24  # rings, overflow sockets, pipes, a pidfd; and what a start needs besides
 _OVERSLEPT_SECONDS = 1.0  # a wait that takes so much longer than it was to: this process itself was stopped meanwhile
@@ -134,6 +131,7 @@ class MultiprocExecutor:
         self._readers: list[ChannelReader] = []
         self._writer: ChannelWriter | None = None
         self._folder: PrivateFolder | None = None
+        self._exchange: ExchangeMemory | None = None
         self._pool = ThreadPoolExecutor(1, "mp_exec_io", initializer=lambda: set_thread_name("mp_exec_io_0"))
         self._monitor: MultiprocWorkerMonitor | None = None
         self._questions: deque[_Question] = deque()
@@ -155,12 +153,13 @@ class MultiprocExecutor:
         self._folder = PrivateFolder.create()
         folder = self._folder.path
         self._writer, step_handles = open_broadcast(folder, size, num_slots=num_slots, slot_bytes=slot_bytes)
-        exchange_fds = self._make_exchange()
+        self._exchange = exchange = ExchangeMemory(settings)
+        exchange_fds = [exchange.fd] if exchange.fd is not None else []
         for rank, step_handle in enumerate(step_handles):
             reader, answer_handle = open_inbound(folder, num_slots=num_slots, slot_bytes=slot_bytes)
             self._readers.append(reader)
             arguments = WorkerArguments(
-                settings=_worker_settings(settings, rank, folder, next(iter(exchange_fds), None)),
+                settings=_worker_settings(settings, rank, folder, exchange.fd),
                 step_channel=step_handle,
                 answer_channel=answer_handle,
             )
@@ -171,8 +170,7 @@ class MultiprocExecutor:
                 pass_fds=[*step_handle.fds, *answer_handle.fds, *exchange_fds],
             )
             self._workers.append(worker)
-        for fd in exchange_fds:
-            os.close(fd)
+        exchange.give_away()
 
     def start(self, on_death: DeathCallback) -> list[WorkerReady]:
         """Waits until every worker is ready, then watches them.
@@ -211,7 +209,7 @@ class MultiprocExecutor:
 
     def look(self) -> WorkersReport:
         """The workers, and what crosses to and from them, as they are now; from any thread."""
-        return report_on(self._workers, self._ready, self._ready_at, self._writer, self._readers)
+        return report_on(self._workers, self._ready, self._ready_at, self._writer, self._readers, self._exchange)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Asks every worker to end, kills what is left, and closes the rings."""
@@ -231,20 +229,13 @@ class MultiprocExecutor:
         for channel in (*self._readers, *filter(None, [self._writer])):
             channel.close()
         self._pool.shutdown()
+        self._exchange = None
         self._remove_folder()
 
     def _remove_folder(self) -> None:
         if self._folder is not None:
             self._folder.remove()
             self._folder = None
-
-    def _make_exchange(self) -> list[int]:
-        """The memory through which several ranks on CPUs exchange numbers, as one descriptor; none where they do without."""
-        settings, size = self._settings, self._settings.parallel.tensor_parallel_size
-        if size == 1 or settings.parallel.disable_custom_all_reduce or settings.model.device == "cuda":
-            return []
-        row_bytes = _LARGEST_NUMBER_BYTES * max(settings.description.vocab_size, settings.description.hidden_size)
-        return [create_shared_memory("yeoul-exchange", memory_bytes(size, slot_bytes_for(row_bytes)))]
 
     def _ask_to_end(self) -> None:
         assert self._writer is not None

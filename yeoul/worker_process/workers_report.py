@@ -13,6 +13,7 @@ from yeoul.messages.topology import Link, Part, Process
 from yeoul.process_sample import describe_process
 from yeoul.transport.channel import ChannelCounts, ChannelReader, ChannelWriter
 from yeoul.transport.child_process import ChildProcess
+from yeoul.worker_process.exchange_memory import ExchangeMemory
 
 
 class WorkersReport(NamedTuple):
@@ -28,6 +29,7 @@ def report_on(
     ready_at: float,
     writer: ChannelWriter | None,
     readers: Sequence[ChannelReader],
+    exchange: ExchangeMemory | None = None,
 ) -> WorkersReport:
     """The workers of one executor, from any thread: all may grow meanwhile.
 
@@ -36,13 +38,15 @@ def report_on(
         ready: what they said when they were; empty while they start.
         ready_at: when they were, of the wall clock.
         writer: of the steps; ``readers`` of the answers.
+        exchange: the memory through which ranks exchange numbers, where they have one.
     """
     processes, steps, answers = [], [], []
     for rank, (worker, reader) in enumerate(zip(list(workers), list(readers), strict=False)):
         processes.append(_describe(worker, ready_at, ready[rank].runner if ready else None))
         steps.append(writer.count(rank) if writer is not None else ChannelCounts())
         answers.append(reader.count())
-    return WorkersReport(processes, _links(steps, answers))
+    parts = [process.parts[-1].name if process.parts else "Worker" for process in processes]
+    return WorkersReport(processes, [*_links(steps, answers), *_exchange_links(parts, exchange)])
 
 
 def _describe(worker: ChildProcess, ready_at: float, runner: str | None) -> Process:
@@ -65,6 +69,25 @@ def _links(steps: Sequence[ChannelCounts], answers: Sequence[ChannelCounts]) -> 
             _ring(f"steps to {worker}", executor, f"{worker}/WorkerProc", out),
             _ring(f"answers of {worker}", f"{worker}/WorkerProc", executor, back),
         ]
+    return links
+
+
+def _exchange_links(parts: Sequence[str], exchange: ExchangeMemory | None) -> list[Link]:
+    """From each rank to the next, the last one's to the first; what a rank puts there all others read."""
+    if len(parts) < 2:
+        return []
+    links = []
+    for rank, part in enumerate(parts):
+        after = (rank + 1) % len(parts)
+        link = Link(
+            name=f"exchange of Worker_{rank}",
+            kind="exchange",
+            source=f"Worker_{rank}/{part}",
+            target=f"Worker_{after}/{parts[after]}",
+        )
+        if exchange is not None and (counts := exchange.counts(rank)) is not None:
+            link.messages, link.num_bytes = counts
+        links.append(link)
     return links
 
 

@@ -71,8 +71,16 @@ def test_two_ranks_answer_through_memory_that_has_no_name(tmp_path):
         for pid in running.pids:
             maps = Path(f"/proc/{pid}/maps").read_text()
             assert "/memfd:yeoul-exchange (deleted)" in maps
-        mine = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
-        assert not any("yeoul-exchange" in name for name in mine)
+        assert num_descriptors() == 1, "the executor looks at what they count"
+        counts = {link.name: link.messages or 0 for link in running.executor.look().links if link.kind == "exchange"}
+        assert counts["exchange of Worker_0"] == counts["exchange of Worker_1"] > 0
+    assert num_descriptors() == 0
+
+
+def num_descriptors() -> int:
+    """Of the memory through which ranks exchange numbers, in this process."""
+    mine = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
+    return sum("yeoul-exchange" in name for name in mine)
 
 
 def cpu_seconds_of_half_a_second(pid: int) -> float:

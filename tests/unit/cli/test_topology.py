@@ -43,6 +43,9 @@ def links() -> Iterator[Link]:
         ring: dict[str, Any] = {"kind": "ring", "messages": 5, "num_bytes": 64, "queue_depth": 1, "fill": 0.25}
         yield Link(name=f"steps to Worker_{rank}", source=executor, target=f"Worker_{rank}/WorkerProc", **ring)
         yield Link(name=f"answers of Worker_{rank}", source=f"Worker_{rank}/WorkerProc", target=executor, **ring)
+    for rank in range(2):
+        ends: dict[str, Any] = {"source": f"Worker_{rank}/GPUModelRunner", "target": f"Worker_{1 - rank}/GPUModelRunner"}
+        yield Link(name=f"exchange of Worker_{rank}", kind="exchange", messages=7, num_bytes=4096, **ends)
 
 
 def whole() -> Topology:

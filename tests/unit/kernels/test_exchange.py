@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from yeoul.errors import TransportError
-from yeoul.kernels.exchange.layout import memory_bytes, slot_bytes_for, slot_bytes_of
+from yeoul.kernels.exchange.layout import STATE_BYTES, counts_of, memory_bytes, slot_bytes_for, slot_bytes_of
 from yeoul.kernels.exchange.native import SharedExchange
 from yeoul.kernels.exchange.reference import sum_parts
 from yeoul.kernels.native_library import instruction_sets, using
@@ -114,6 +115,25 @@ def test_recorded_exchanges_run_on_any_number_of_rows():
         with ThreadPoolExecutor(2) as pool:
             found = list(pool.map(run, range(2), [num_rows] * 2))
         assert all(torch.equal(sums, 2 * (2 * rows + 1)) for sums in found)
+
+
+def test_what_a_rank_has_put_there_is_counted_for_whoever_looks():
+    fd = os.memfd_create("test")
+    os.ftruncate(fd, memory_bytes(2, 1 << 10))
+    memory = mmap.mmap(fd, 2 * STATE_BYTES, prot=mmap.PROT_READ)
+    assert counts_of(memory, 0) == counts_of(memory, 1) == (0, 0)
+
+    def run(rank: int) -> None:
+        exchange = SharedExchange(fd, rank, 2, 20.0)
+        exchange.sum(torch.ones(3, 64))
+        exchange.join(torch.ones(1, 5 + rank), [5, 6])
+        exchange.sum(torch.ones(5, 64))  # more than a slot holds: in two pieces
+
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(run, rank) for rank in range(2)]:
+            future.result()
+    assert [counts_of(memory, rank) for rank in range(2)] == [(4, 8 * 256 + 20), (4, 8 * 256 + 24)]
+    os.close(fd)
 
 
 def test_a_rank_that_never_comes_is_an_error_after_the_time_and_for_good():

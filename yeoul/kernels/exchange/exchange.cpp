@@ -49,9 +49,11 @@ char* slot_of(const Exchange& exchange, int64_t number, int64_t rank) {
   return exchange.slots + ((number & 1) * exchange.num_ranks + rank) * exchange.slot_bytes;
 }
 
-void publish(const Exchange& exchange, int64_t number, int64_t shape) {
+void publish(const Exchange& exchange, int64_t number, int64_t shape, int64_t num_bytes) {
   RankState& mine = exchange.states[exchange.rank];
   mine.shapes[number & 1] = shape;
+  __atomic_store_n(&mine.num_exchanges, number + 1, __ATOMIC_RELAXED);
+  __atomic_store_n(&mine.num_bytes, mine.num_bytes + num_bytes, __ATOMIC_RELAXED);
   __atomic_store_n(&mine.num_published, (uint32_t)(number + 1), __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&mine.num_sleepers, __ATOMIC_SEQ_CST) > 0)
     syscall(SYS_futex, &mine.num_published, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
@@ -153,7 +155,7 @@ void run_exchange(const ExchangeCall& call, Team& team) {
       const char* source = (const char*)call.input + (start + row) * mine;
       memcpy(slot_of(exchange, number, exchange.rank) + row * mine, source, (size_t)((end - row) * mine));
     });
-    team.alone([&] { publish(exchange, number, shape); });
+    team.alone([&] { publish(exchange, number, shape, num_rows * mine); });
     wait_for_all(exchange, number);
     team.share(num_rows, piece, [&](int64_t row, int64_t end) {
       compare_shapes(exchange, number, shape);

@@ -11,6 +11,8 @@ struct RankState {
   alignas(64) uint32_t num_published;  // exchanges whose numbers lie ready; wraps around
   uint32_t num_sleepers;               // of other ranks that wait for the next one
   int64_t shapes[2];                   // of the last even and the last odd exchange, before it is published
+  int64_t num_exchanges;               // for whoever looks (layout.py): those published, and the bytes that lay ready in them
+  int64_t num_bytes;
 };
 
 enum Failure : int64_t { kLate = 1, kOtherShape = 2 };  // another rank did not come in time, or with other rows
