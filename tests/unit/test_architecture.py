@@ -82,6 +82,7 @@ BELONGS_TO: dict[str, set[str]] = {
     "uvicorn": {"web_process"},
     "pydantic": set(),
     "prometheus_client": {"web_process"},
+    "opentelemetry": {"web_process"},
     "huggingface_hub": {"model_files"},
     "tokenizers": {"text"},
     "jinja2": {"text"},

@@ -122,7 +122,7 @@ _NOT_BUILT = {
     "a Unix socket; listen on 127.0.0.1": "--uds",
     "this header or route": "--enable-request-id-headers --enable-server-load-tracking --enable-tokenizer-info-endpoint",
     "caches that outlive the server": "--slot-save-path",
-    "traces": "--otlp-traces-endpoint --collect-detailed-traces --enable-trace --show-hidden-metrics-for-version",
+    "detailed traces": "--collect-detailed-traces --enable-trace --show-hidden-metrics-for-version",
 }
 
 FOREIGN_FLAGS: dict[str, str] = {

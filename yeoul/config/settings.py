@@ -333,6 +333,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="Show there what users sent, too; it is kept in memory, for as long as 16 MiB have room for it."),
     ] = False
+    otlp_traces_endpoint: Annotated[
+        str | None,
+        Meta(description="Where spans of requests are sent (OTLP, HTTP; yeoul[otel]). Default: OTEL_EXPORTER_OTLP_ENDPOINT."),
+    ] = None
     log_requests: Annotated[bool, Meta(description="Log every HTTP request.")] = False
     page: Annotated[bool, Meta(description="Show browsers a page at /: the processes, requests, plots, a playground.")] = True
     headless: Annotated[bool, Meta(description="Run the engine without HTTP; web processes join it at --engine-address.")] = (

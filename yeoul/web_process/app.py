@@ -88,5 +88,6 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
         inner,
         context.room_left,
         tells_causes=context.settings.server.request_log,
+        makes_spans=context.otlp_target is not None,
         queue_notice_seconds=context.settings.time.queue_notice_seconds,
     )

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 import setproctitle
 import uvloop
 
+from yeoul.config.otlp import find_otlp_target
 from yeoul.config.settings import Settings
 from yeoul.descriptors import allow_descriptors
 from yeoul.errors import ProcessDeadError
@@ -70,6 +71,8 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
     setproctitle.setproctitle("yeoul::Web")
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     tls = ServerTls(settings.server) if settings.server.ssl_certfile is not None else None
+    if settings.server.otlp_traces_endpoint is not None:
+        find_otlp_target(settings.server)  # a mistake is told before anything is loaded
     allow_descriptors(settings.server.max_num_connections + _NUM_OTHER_DESCRIPTORS, "--max-num-connections")
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(one) for one in bind_listeners(settings.server.host, settings.server.port)]

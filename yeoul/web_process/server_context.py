@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from yeoul.config.otlp import OtlpTarget, find_otlp_target
 from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError, NotFoundError
 from yeoul.messages.sampling import SamplingParams
@@ -78,6 +79,11 @@ class ServerContext:
         """Its batches."""
         return KeptBatches(self.database, self.files, self.settings.store)
 
+    @functools.cached_property
+    def otlp_target(self) -> OtlpTarget | None:
+        """Where spans of requests are sent; None where they are not."""
+        return find_otlp_target(self.settings.server)
+
     @property
     def names(self) -> list[str]:
         """The names that requests may use; answers carry the first one unless the request said another."""
@@ -134,6 +140,7 @@ class ServerContext:
             model=model.name if model is not None else "",
             request_id=caller.request_id,
             traceparent=caller.traceparent,
+            own_span=caller.own_span,
             route=caller.route,
             body=body,
             raw_body=caller.raw_body,

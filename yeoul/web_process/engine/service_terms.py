@@ -14,6 +14,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     arrival: float | None = None
     request_id: str = ""
     traceparent: str = ""
+    own_span: str = ""
     route: str = ""
     raw_body: bytes = b""
     account: TimeAccount | None = None
@@ -29,7 +30,8 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     in a queue that is full. One that is ``in_gaps`` is computed in steps that nobody else needs, takes no room from others
     and is not observed as one of them. ``model`` is the name under which the model was asked for. ``is_own_deadline``: the
     client set it. ``request_id`` is what the client calls the request, which need not be unique, and ``traceparent`` its
-    place in a trace, as W3C writes it. ``route`` is the path by which it came, ``body`` what it said, and
+    place in a trace, as W3C writes it; ``own_span`` is the place that it has been given there, where spans are made.
+    ``route`` is the path by which it came, ``body`` what it said, and
     ``raw_body`` the same as it was sent, where it may be shown. ``account`` is told what its time went to.
     """
 
@@ -44,6 +46,7 @@ class ServiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     is_own_deadline: bool = False
     request_id: str = ""
     traceparent: str = ""
+    own_span: str = ""
     route: str = ""
     body: object = None
     raw_body: bytes = b""

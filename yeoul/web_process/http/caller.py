@@ -15,6 +15,7 @@ def caller_of(request: Request) -> Caller:
         arrival=getattr(state, "arrival", None),
         request_id=getattr(state, "request_id", ""),
         traceparent=getattr(state, "traceparent", ""),
+        own_span=getattr(state, "own_span", ""),
         route=request.scope["path"],
         raw_body=getattr(state, "raw_body", b""),
         account=getattr(state, "account", None),

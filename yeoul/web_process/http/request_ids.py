@@ -2,8 +2,8 @@
 
 ASGI, around all else. The id is the client's own ``X-Request-Id`` (or ``request_id`` of the body, see ``BodyReader``), else a
 fresh one; it stands in the log wherever the request does. The trace is W3C's ``traceparent``
-(https://www.w3.org/TR/trace-context/): passed on and given back, nothing is measured for it. ``Server-Timing`` says what the
-time until now went to. Knows no route and no engine.
+(https://www.w3.org/TR/trace-context/): passed on and given back; where spans are made, as the place of
+the request's own. ``Server-Timing`` says what the time until now went to. Knows no route and no engine.
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ class RequestIds:
         measure_room: Callable[[str | None], RoomLeft | None],
         *,
         tells_causes: bool = False,
+        makes_spans: bool = False,
         queue_notice_seconds: float = 0.0,
     ) -> None:
         self._app = app
         self._measure_room = measure_room
         self._tells_causes = tells_causes
+        self._makes_spans = makes_spans
         self._queue_notice_seconds = queue_notice_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +57,8 @@ class RequestIds:
         state = scope.setdefault("state", {})
         state["request_id"] = _first(scope, b"x-request-id", _id) or f"req_{uuid.uuid4().hex}"
         state["traceparent"] = _first(scope, b"traceparent", _traceparent)
-
+        if self._makes_spans and scope["method"] == "POST":
+            state["own_span"] = _span_in(state["traceparent"])
         account = TimeAccount(began) if self._tells_causes and scope["method"] == "POST" else None
         state["account"] = account
 
@@ -84,8 +87,8 @@ class RequestIds:
     def _headers(self, scope: Scope, milliseconds: int) -> list[tuple[bytes, bytes]]:
         state = scope["state"]
         headers = [(b"x-request-id", state["request_id"].encode()), (b"openai-processing-ms", b"%d" % milliseconds)]
-        if state["traceparent"]:
-            headers.append((b"traceparent", state["traceparent"].encode()))
+        if place := state.get("own_span") or state["traceparent"]:
+            headers.append((b"traceparent", place.encode()))
         if scope["method"] == "POST" and (room := self._measure_room(state.get("tenant"))) is not None:
             headers += [
                 (b"x-ratelimit-limit-requests", b"%d" % room.most_requests),
@@ -94,6 +97,12 @@ class RequestIds:
                 (b"x-ratelimit-remaining-tokens", b"%d" % room.tokens),
             ]
         return headers
+
+
+def _span_in(traceparent: str) -> str:
+    """A new place in the client's trace, or in a new one."""
+    trace_id, flags = (traceparent[3:35], traceparent[53:55]) if traceparent else (uuid.uuid4().hex, "01")
+    return f"00-{trace_id}-{uuid.uuid4().hex[:16]}-{flags}"
 
 
 def _first(scope: Scope, name: bytes, pattern: re.Pattern[bytes]) -> str:

@@ -17,6 +17,7 @@ from yeoul.web_process.live.requests.request_routes import request_router
 from yeoul.web_process.live.topology.inside import Inside, inside_router
 from yeoul.web_process.live.topology.topology_routes import topology_router
 from yeoul.web_process.live.topology.topology_watch import TopologyWatch
+from yeoul.web_process.live.traces.span_teller import span_teller
 from yeoul.web_process.live.traces.trace_routes import trace_router
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.request_history import RequestHistory
@@ -46,6 +47,8 @@ def watch_requests(context: ServerContext) -> RequestLog:
     recorder = Recorder(context.llm)
     ended = EndedRequests(RequestHistory(context.database, context.settings.store), recorder)
     context.lasting.append(ended)
+    if context.otlp_target is not None:
+        ended.tell = span_teller(context.otlp_target)
     log = RequestLog(context.llm, recorder, ended)
     if context.settings.server.request_log:
         context.llm.observer = Observers(context.llm.observer, log)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 import msgspec
 
@@ -29,11 +30,15 @@ _decode_summary = msgspec.msgpack.Decoder(RequestSummary).decode
 
 
 class EndedRequests:
-    """Lasts beyond the server where its database does; so it can be suspended, as all such work."""
+    """Lasts beyond the server where its database does; so it can be suspended, as all such work.
+
+    ``tell`` is called with each record, in the thread of the store.
+    """
 
     def __init__(self, history: RequestHistory, recorder: Recorder) -> None:
         self._history = history
         self._recorder = recorder
+        self.tell: Callable[[RequestRecord, LoggedRequest], None] | None = None
         self._unwritten: dict[str, LoggedRequest] = {}
         self._writing: asyncio.Task[None] | None = None
         self._hurries = asyncio.Event()
@@ -98,6 +103,11 @@ class EndedRequests:
         record = self._recorder.ended(request)
         self._recorder.note_prompt(request)
         self._recorder.keep_texts(request)
+        if self.tell is not None:
+            try:
+                self.tell(record, request)
+            except Exception:
+                logger.exception("what became of request %s could not be told", request.id)
         terms, summary = request.terms, record.summary
         return EndedRequest(
             id=request.id,
