@@ -11,6 +11,7 @@ from yeoul.errors import InvalidRequestError
 from yeoul.grammars.json_schema import ANY_OBJECT, json_schema_grammar
 from yeoul.grammars.limits import MAX_GRAMMAR_BYTES
 from yeoul.grammars.structural_tags import Tag, tags_grammar
+from yeoul.grammars.tag_formats import format_grammar
 
 Kind = Literal["json_schema", "json_object", "regex", "choice", "grammar", "structural_tag"]
 
@@ -30,7 +31,7 @@ class StructuredOutput(msgspec.Struct, frozen=True):
     """What an answer has to be. ``field`` is how the request calls it, for errors.
 
     ``value``: a schema, nothing, a pattern, a list of strings, a grammar (Lark, or GBNF as llama.cpp has it), or an object
-    with ``structures`` and ``triggers``.
+    with ``structures`` and ``triggers``, or with a ``format``.
     """
 
     kind: Kind
@@ -114,10 +115,13 @@ def _choice_grammar(choices: object) -> str:
 
 
 def _structural_tag_grammar(value: object) -> str:
+    value = _schema(value)
+    if isinstance(value, dict) and "format" in value:
+        return format_grammar(value["format"])
     try:
-        wanted = msgspec.convert(_schema(value), _StructuralTag)
+        wanted = msgspec.convert(value, _StructuralTag)
     except msgspec.ValidationError as error:
-        raise InvalidRequestError(f"expected an object with structures and triggers: {error}") from None
+        raise InvalidRequestError(f"expected an object with a format, or with structures and triggers: {error}") from None
     return tags_grammar([Tag(each.begin, each.schema, each.end) for each in wanted.structures], wanted.triggers)
 
 
