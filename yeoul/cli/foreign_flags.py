@@ -45,8 +45,8 @@ _HERE = {
     "--request-timeout-seconds and --step-timeout-seconds": "-to --timeout --watchdog-timeout --dist-timeout",
     "a request asks for it (return_tokens_as_token_ids, stream_options)": """--return-tokens-as-token-ids
         --enable-force-include-usage --enable-prompt-tokens-details --enable-cache-report""",
-    "--log-level debug|info|warning|error and --log-requests say what is logged": """--disable-log-requests
-        --enable-log-requests --max-log-len --uvicorn-log-level --log-level-http -v --verbose
+    "--log-level debug|info|warning|error, --log-format text|json and --log-requests say what is logged": """
+        --disable-log-requests --enable-log-requests --max-log-len --uvicorn-log-level --log-level-http -v --verbose
         --disable-uvicorn-access-log --log-config-file --log-file --log-disable --log-config --show-time-cost""",
 }
 _NEEDLESS = {

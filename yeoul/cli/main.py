@@ -5,6 +5,7 @@ Start time matters: this file and what it imports load nothing heavier than type
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ from yeoul.cli.trace import trace
 from yeoul.config.fields import nearest
 from yeoul.config.user_folders import ensure_home
 from yeoul.errors import MachineError, ProcessDeadError, UserError, YeoulError
+from yeoul.log import log_format_of_this_process
+
+logger = logging.getLogger(__name__)
 
 EXIT_USER_ERROR = 2
 EXIT_FAILURE = 1
@@ -121,6 +125,9 @@ def _open_standard_streams() -> None:
 
 
 def _complain(message: str, exit_code: int) -> int:
+    if log_format_of_this_process() == "json":
+        logger.error("%s", message)
+        return exit_code
     typer.echo(f"yeoul: {message}", err=True)
     return exit_code
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import sys
 from typing import Annotated
 
 import typer
 
+from yeoul import __version__
 from yeoul.cli.banner import headless_banner, server_banner
 from yeoul.config.build import build_settings
 from yeoul.config.machine import check_machine
 from yeoul.config.settings import Settings
 from yeoul.errors import ConfigError
+from yeoul.log import with_fields
+from yeoul.messages.outputs import EngineReady
 from yeoul.progress import download_bars
+
+logger = logging.getLogger(__name__)
 
 ConfigFile = Annotated[
     str | None,
@@ -51,7 +58,7 @@ def _run(settings: Settings) -> int:
     if settings.server.headless:
         from yeoul.engine_process.headless import run_headless
 
-        return run_headless(settings, lambda ready: _show(headless_banner(settings, model_name, ready)))
+        return run_headless(settings, functools.partial(_show_headless, settings, model_name))
     from yeoul.transport.child_process import reap_orphans
     from yeoul.web_process.server import run_server
 
@@ -60,9 +67,40 @@ def _run(settings: Settings) -> int:
     with download_bars() as on_progress:
         return run_server(
             settings,
-            on_ready=lambda ready, url, page: _show(server_banner(settings, model_name, ready, url, page)),
+            on_ready=functools.partial(_show_server, settings, model_name),
             on_progress=on_progress,
         )
+
+
+def _show_server(settings: Settings, model_name: str, ready: EngineReady, url: str, page: str | None) -> None:
+    if settings.server.log_format == "json":
+        has_login = bool(settings.server.api_key)
+        _log_ready(settings, model_name, ready, url=url, page=None if has_login else page)
+        if has_login and page is not None:
+            logger.info("one browser is let in, within an hour, at %s", page)
+    else:
+        _show(server_banner(settings, model_name, ready, url, page))
+
+
+def _show_headless(settings: Settings, model_name: str, ready: EngineReady) -> None:
+    if settings.server.log_format == "json":
+        _log_ready(settings, model_name, ready, url=settings.transport.engine_address)
+    else:
+        _show(headless_banner(settings, model_name, ready))
+
+
+def _log_ready(settings: Settings, model_name: str, ready: EngineReady, **more: object) -> None:
+    name = (settings.server.served_model_name or [model_name])[0]
+    fields = {
+        "model": name,
+        "max_model_len": ready.max_model_len,
+        "num_blocks": ready.num_blocks,
+        "block_size": ready.block_size,
+        "cache_bytes": ready.cache_bytes,
+        "engine_pid": ready.pid,
+        "worker_pids": [worker.pid for worker in ready.workers],
+    }
+    logger.info("Yeoul %s serves %s at %s", __version__, name, more["url"], extra=with_fields(**fields, **more))
 
 
 def _show(banner: str) -> None:

@@ -25,6 +25,13 @@ class EngineAddresses(msgspec.Struct, frozen=True, kw_only=True):
     key_file: str | None = None
 
 
+class LogChoice(msgspec.Struct, frozen=True):
+    """What the log shows, and how."""
+
+    level: str = "info"
+    format: str = "text"
+
+
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """EngineCore's part. ``max_model_len`` is resolved."""
 
@@ -40,7 +47,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     time: TimeSettings
     recovery: RecoverySettings
     fake: FakeSettings
-    log_level: str = "info"
+    log: LogChoice = LogChoice()
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,4 +72,4 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_omp_threads_bind: str = "auto"
     cpu_num_of_reserved_cpu: int | None = None
     exchange_fd: int | None = None
-    log_level: str = "info"
+    log: LogChoice = LogChoice()

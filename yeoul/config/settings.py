@@ -19,6 +19,7 @@ CacheDtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["int8"]
 Policy = Literal["fcfs", "priority"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
@@ -326,6 +327,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1024, description="Most bytes of all bodies that are being received or read; further ones get a 503.")
     ] = 1 << 30
     log_level: Annotated[LogLevel, Meta(description="What the log shows.")] = "info"
+    log_format: Annotated[LogFormat, Meta(description="A line an event for people (text), or an object (json).")] = "text"
     request_log: Annotated[
         bool, Meta(description="Keep what became of requests, for /debug/requests; neither prompts nor answers.")
     ] = True
@@ -337,7 +339,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Meta(description="Where spans of requests are sent (OTLP, HTTP; yeoul[otel]). Default: OTEL_EXPORTER_OTLP_ENDPOINT."),
     ] = None
-    log_requests: Annotated[bool, Meta(description="Log every HTTP request.")] = False
+    log_requests: Annotated[bool, Meta(description="Log every HTTP request at its end.")] = False
     page: Annotated[bool, Meta(description="Show browsers a page at /: the processes, requests, plots, a playground.")] = True
     headless: Annotated[bool, Meta(description="Run the engine without HTTP; web processes join it at --engine-address.")] = (
         False

@@ -28,6 +28,7 @@ from yeoul.engine_process.utility_calls import UtilityCalls
 from yeoul.engine_process.warm_up import warm_up
 from yeoul.errors import ConfigError, GivenUpError, InvalidRequestError, ProcessDeadError
 from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.log import of_request
 from yeoul.messages.outputs import (
     EngineDead,
     EngineMessage,
@@ -344,7 +345,7 @@ class EngineCoreProc:
         try:
             fault = self._scheduler.add(message)
         except Exception as error:
-            logger.exception("request %s could not be added", message.request_id)
+            logger.exception("this request could not be added", extra=of_request(message.request_id))
             fault = RequestFault(f"the scheduler could not take this request: {error}")
         if fault is not None:
             self._refuse(message.request_id, fault)

@@ -15,6 +15,7 @@ from yeoul.config.parts import EngineAddresses, EngineSettings
 from yeoul.config.settings import Settings
 from yeoul.engine_process.launch import engine_settings, spawn_engine
 from yeoul.errors import ConfigError
+from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.model_files.context_length import choose_max_model_len
 from yeoul.model_files.describe import describe
@@ -31,6 +32,7 @@ def run_headless(settings: Settings, on_ready: Callable[[EngineReady], None] | N
         ConfigError: the address, the key file or the model cannot work.
         ProcessDeadError: EngineCore or a worker died.
     """
+    set_up_logging("Headless", settings.server.log_level, settings.server.log_format)
     link = _link(settings)
     setproctitle.setproctitle("yeoul::Headless")
     files = resolve_model(settings.model)

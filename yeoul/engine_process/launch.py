@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from yeoul.config.parts import EngineAddresses, EngineSettings
+from yeoul.config.parts import EngineAddresses, EngineSettings, LogChoice
 from yeoul.config.settings import Settings
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.transport.child_process import ChildProcess
@@ -31,7 +31,7 @@ def engine_settings(
         time=settings.time,
         recovery=settings.recovery,
         fake=settings.fake,
-        log_level=settings.server.log_level,
+        log=LogChoice(settings.server.log_level, settings.server.log_format),
     )
 
 

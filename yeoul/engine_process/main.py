@@ -23,7 +23,7 @@ def main() -> None:
     postpone_garbage_collection()
     side = enter_child()
     settings = msgspec.msgpack.decode(side.arguments, type=EngineSettings)
-    set_up_logging(side.role, settings.log_level)
+    set_up_logging(side.role, settings.log.level, settings.log.format)
     if settings.fake.fake_poison:
         raise_on_signals()
     executor = MultiprocExecutor(settings)

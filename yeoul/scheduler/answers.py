@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from yeoul.kv_cache.block_hash import MAX_TOKEN_ID
+from yeoul.log import of_request
 from yeoul.messages.outputs import RequestFault, RequestOutput
 from yeoul.messages.steps import RequestResult, StepResult
 from yeoul.scheduler.plan import StepPlan
@@ -73,7 +74,7 @@ class AnswerReader:
         except _UnfitError as error:
             fault = RequestFault(str(error))
         except Exception as error:
-            logger.exception("the answer to request %s cannot be applied", request.request_id)
+            logger.exception("the answer to this request cannot be applied", extra=of_request(request.request_id))
             fault = RequestFault(f"the workers' answer cannot be used: {error}")
         self._prefixes.forget(request)
         return fail(request, fault)

@@ -12,6 +12,7 @@ import logging
 import msgspec
 
 from yeoul.kv_cache.block_hash import extend_hashes, root_hash
+from yeoul.log import of_request
 from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.steps import NewRequest
@@ -124,7 +125,8 @@ class Request:
                 extend_hashes(self.block_hashes, self.root, self.token_ids, block_size, num_blocks)
             except Exception:
                 self.can_be_named = False
-                logger.exception("the blocks of request %s cannot be named, and are shared with nobody", self.request_id)
+                extra = of_request(self.request_id)
+                logger.exception("the blocks of this request cannot be named, and are shared with nobody", extra=extra)
         return self.block_hashes if len(self.block_hashes) == num_blocks else self.block_hashes[:num_blocks]
 
     def leave_workers(self, status: RequestStatus) -> None:

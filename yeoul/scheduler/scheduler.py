@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from yeoul.config.settings import SchedulerSettings
 from yeoul.kv_cache.block_hash import MAX_TOKEN_ID
 from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.log import of_request
 from yeoul.messages.outputs import RequestFault, RequestOutput
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.statistics import EngineStatistics
@@ -128,7 +129,7 @@ class Scheduler:
         an answer under its id would be that of the one that runs.
         """
         if message.request_id in self._requests:
-            logger.warning("request %s is here already and was not taken again", message.request_id)
+            logger.warning("this request is here already and was not taken again", extra=of_request(message.request_id))
             return None
         limit = self._settings.max_num_seqs + self._settings.max_num_waiting_requests
         if len(self._requests) >= limit and not (message.output_token_ids or message.in_gaps):

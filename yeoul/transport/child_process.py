@@ -25,6 +25,7 @@ import msgspec
 import yeoul
 from yeoul.config.control_groups import num_memory_kills
 from yeoul.errors import TransportClosedError, TransportError, TransportTimeoutError
+from yeoul.log import log_descriptor
 from yeoul.transport.child_side import (
     _FRAME,
     _QUESTION_NUMBER,
@@ -36,6 +37,7 @@ from yeoul.transport.child_side import (
     ChildStart,
     enter_child,
 )
+from yeoul.transport.stray_lines import start_stray_lines
 from yeoul.transport.thread_names import start_thread
 
 __all__ = ["ChildProcess", "ChildSide", "enter_child", "reap_orphans"]
@@ -45,6 +47,8 @@ sys.path[:] = sys.argv[2:]
 from yeoul.transport.child_side import run_child
 run_child(int(sys.argv[1]))"""
 _KILL_TIMEOUT_SECONDS = 5.0
+_LAST_WORDS_SECONDS = 1.0  # after its death, until they are read
+_STANDARD_ERROR = 2
 _ORPHAN_SECONDS = 1.0  # after a death: whoever waits for a child of its own has had its turn
 _own_pids: set[int] = set()
 
@@ -71,13 +75,14 @@ class ChildProcess:
         self._num_questions = 0
         self._is_closed = False
         self._num_memory_kills = num_memory_kills()
+        self._stray_lines: threading.Thread | None = None
 
     @classmethod
     def spawn(cls, module: str, title: str, arguments: bytes, pass_fds: Sequence[int] = ()) -> ChildProcess:
         """Start a fresh interpreter that runs ``main()`` of ``module``; ``arguments`` reach its ``enter_child()``.
 
         The kernel kills the child when the *thread* that calls this ends: call it only from threads that live as long
-        as their process. The child finds its modules where this process does, keeps stdout and stderr, has no stdin,
+        as their process. The child finds its modules where this process does, keeps stdout, has no stdin, logs where we do,
         and holds ``pass_fds`` under the same numbers. SIGINT, SIGTERM and SIGHUP never reach it.
 
         Raises:
@@ -91,6 +96,8 @@ class ChildProcess:
                 start_fd = os.memfd_create("yeoul-child-start")
                 child_ends.callback(os.close, start_fd)
                 inherited = [*pass_fds, child_report_fd, child_line_fd]
+                stray_fd, child_stray_fd, log_fd = _stray_lines(our_ends, child_ends)
+                inherited += [] if log_fd is None else [log_fd]
                 start = ChildStart(
                     module=module,
                     role=role,
@@ -99,11 +106,14 @@ class ChildProcess:
                     report_fd=child_report_fd,
                     line_fd=child_line_fd,
                     fds=inherited,
+                    log_fd=log_fd,
                 )
                 with open(start_fd, "wb", closefd=False) as file:
                     file.write(msgspec.msgpack.encode(start))
-                child = cls(role, _start_interpreter(start_fd, inherited), report_fd, line_fd)
+                child = cls(role, _start_interpreter(start_fd, inherited, child_stray_fd), report_fd, line_fd)
                 our_ends.pop_all()
+            if stray_fd is not None:
+                child._stray_lines = start_stray_lines(role, child.pid, stray_fd)
         except OSError as error:  # closing our ends has ended a child that did start
             raise TransportError(f"could not start {role} with {sys.executable!r}: {error.strerror}") from error
         return child
@@ -230,6 +240,8 @@ class ChildProcess:
         """Kill the child if it lives, reap it, and give back all descriptors. May be called twice."""
         self.kill()
         self.wait(_KILL_TIMEOUT_SECONDS)
+        if self._stray_lines is not None:
+            self._stray_lines.join(_LAST_WORDS_SECONDS)
         with self._ask_lock, self._close_lock:  # whoever asks a dead child does not do so for long
             if not self._is_closed:
                 self._is_closed = True
@@ -301,7 +313,29 @@ def _line(our_ends: contextlib.ExitStack, child_ends: contextlib.ExitStack) -> t
     return ours, childs
 
 
-def _start_interpreter(start_fd: int, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+def _stray_lines(
+    our_ends: contextlib.ExitStack, child_ends: contextlib.ExitStack
+) -> tuple[int | None, int | None, int | None]:
+    """Our end and the child's of what takes the place of its standard error, and where its log goes instead.
+
+    None of them where nobody can see a log. The child's end never blocks: what nobody reads in time is lost.
+    """
+    log_fd = log_descriptor()
+    try:
+        os.fstat(log_fd)
+    except OSError:
+        return None, None, None
+    if log_fd == _STANDARD_ERROR:  # the child has another thing of this number
+        log_fd = os.dup(log_fd)
+        child_ends.callback(os.close, log_fd)
+    ours, childs = os.pipe()
+    our_ends.callback(os.close, ours)
+    child_ends.callback(os.close, childs)
+    os.set_blocking(childs, False)
+    return ours, childs, log_fd
+
+
+def _start_interpreter(start_fd: int, inherited: Sequence[int], stderr: int | None) -> subprocess.Popen[bytes]:
     """Start the child with the shielded signals blocked, so that none reaches it before it ignores them."""
     package_root = os.path.dirname(os.path.dirname(os.path.abspath(yeoul.__file__)))
     search_path = [os.path.abspath(entry) for entry in sys.path]
@@ -311,7 +345,7 @@ def _start_interpreter(start_fd: int, inherited: Sequence[int]) -> subprocess.Po
     command = [sys.executable, "-P", *warning_options, "-c", _BOOT, str(start_fd), *search_path]
     previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED_SIGNALS)
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(start_fd, *inherited))
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr, pass_fds=(start_fd, *inherited))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
 

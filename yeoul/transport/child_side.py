@@ -24,6 +24,7 @@ import msgspec
 import setproctitle
 
 from yeoul.errors import MachineError, ProcessDeadError, TransportError, UserError
+from yeoul.log import write_log_to
 from yeoul.messages.reports import Failure
 from yeoul.transport.thread_names import set_thread_name, start_thread
 
@@ -48,7 +49,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 class ChildStart(msgspec.Struct, frozen=True, kw_only=True):
-    """What the parent leaves for the child in a memfd. ``fds`` are all descriptors that the child inherits."""
+    """What the parent leaves for the child in a memfd. ``fds`` are all descriptors that the child inherits.
+
+    Its log goes to ``log_fd``, as the parent's does; what it, or a library in it, writes to standard error by itself is read
+    by the parent, and logged there. Without ``log_fd`` both go to the parent's standard error.
+    """
 
     module: str
     role: str
@@ -57,6 +62,7 @@ class ChildStart(msgspec.Struct, frozen=True, kw_only=True):
     report_fd: int
     line_fd: int
     fds: list[int]
+    log_fd: int | None = None
 
 
 class ChildSide:
@@ -153,6 +159,8 @@ def run_child(start_fd: int) -> None:
     start = _read_start(start_fd)
     if os.getppid() != start.parent_pid:
         os._exit(1)  # the parent died before the signal was set
+    if start.log_fd is not None:
+        write_log_to(start.log_fd)
     for number in SHIELDED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SHIELDED_SIGNALS)
@@ -184,7 +192,7 @@ def _run_main(child: ChildSide, module: str) -> int:
         code = importlib.import_module(module).main()
     except Exception as error:
         if not isinstance(error, UserError | ProcessDeadError):  # those need no traceback of this process to be understood
-            traceback.print_exc()
+            logger.error("%s ends by an error", child.role, exc_info=error)
         child.report_failure(error)
         return 2 if isinstance(error, UserError) else 1
     return code if isinstance(code, int) else 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import math
 import socket
 from collections.abc import Generator, Sequence
@@ -35,7 +34,7 @@ class HttpServer(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                access_log=settings.server.log_requests,
+                access_log=False,
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=math.ceil(settings.time.request_timeout_seconds),
@@ -43,8 +42,6 @@ class HttpServer(uvicorn.Server):
         )
         self.config.load()
         self.config.ssl = None if tls is None else tls.context
-        if settings.server.log_requests:
-            logging.getLogger("uvicorn.access").setLevel(logging.INFO)
         self._stopping = asyncio.Event()
 
     def start(self) -> asyncio.Task[None]:

@@ -67,7 +67,7 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
         ProcessDeadError: the engine or a worker could not start, or died.
     """
     postpone_garbage_collection()
-    set_up_logging("Web", settings.server.log_level)
+    set_up_logging("Web", settings.server.log_level, settings.server.log_format)
     setproctitle.setproctitle("yeoul::Web")
     sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     tls = ServerTls(settings.server) if settings.server.ssl_certfile is not None else None

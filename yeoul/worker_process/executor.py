@@ -375,7 +375,7 @@ def _worker_settings(settings: EngineSettings, rank: int, folder: str, exchange_
         cache=settings.cache,
         fake=settings.fake,
         folder=folder,
-        log_level=settings.log_level,
+        log=settings.log,
     )
 
 

@@ -18,7 +18,7 @@ def main() -> None:
     postpone_garbage_collection()
     side = enter_child()
     arguments = msgspec.msgpack.decode(side.arguments, type=WorkerArguments)
-    set_up_logging(side.role, arguments.settings.log_level)
+    set_up_logging(side.role, arguments.settings.log.level, arguments.settings.log.format)
     side.answer_with(Respondent(side.role))
     if arguments.settings.fake.fake_poison:
         raise_on_signals()

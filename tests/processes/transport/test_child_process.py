@@ -79,7 +79,7 @@ def test_reports_wait_for_a_parent_that_reads_late(spawn: Spawn) -> None:
     assert child.read_report(30) is None
 
 
-def test_a_childs_last_error_reaches_its_parent(spawn: Spawn, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_childs_last_error_reaches_its_parent(spawn: Spawn, caplog: pytest.LogCaptureFixture) -> None:
     child = spawn("fail")
     report = child.read_report(30)
     assert report is not None
@@ -88,7 +88,8 @@ def test_a_childs_last_error_reaches_its_parent(spawn: Spawn, capfd: pytest.Capt
     assert (failure.role, failure.cause, failure.is_user_error) == ("Tester", "ValueError: the child's own error", False)
     assert 'raise ValueError("the child\'s own error")' in failure.details
     assert child.wait(30) == 1
-    assert "the child's own error" in capfd.readouterr().err
+    child.close()
+    assert "the child's own error" in caplog.text
 
 
 def test_the_longest_error_ends_the_child_even_if_nobody_reads_it_before(

@@ -11,6 +11,7 @@ import time
 
 from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import GivenUpError, ProcessDeadError, RequestFailedError
+from yeoul.log import of_request
 from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AbortRequests
 from yeoul.spans import SPANS
@@ -106,7 +107,7 @@ class OutputQueueLoop:
             try:
                 is_done = state.apply(output, now, gaps)
             except Exception:
-                logger.exception("the output of request %s cannot be handled", output.request_id)
+                logger.exception("the output of this request cannot be handled", extra=of_request(output.request_id))
                 state.fail(RequestFailedError("the answer could not be turned into text; the server's log tells more"), now)
                 is_done, ended_here = True, failed
             if is_done:

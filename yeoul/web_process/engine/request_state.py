@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from yeoul.errors import InvalidRequestError, RequestFailedError, TooManyRequestsError, YeoulError
+from yeoul.log import of_request
 from yeoul.messages.outputs import FinishReason, RequestFault, RequestOutput
 from yeoul.messages.requests import AddRequest
 from yeoul.recovery.crash_inquiry import CrashCount
@@ -98,7 +99,7 @@ class RequestState:
             num_prompt_tokens = len(self.add.prompt_token_ids)
             self._observer.finished(self._who, reason, now - self._arrival, num_prompt_tokens, num_output_tokens)
         except Exception:
-            logger.exception("the end of request %s cannot be counted", self.add.request_id)
+            logger.exception("the end of this request cannot be counted", extra=of_request(self.add.request_id))
 
     def apply(self, output: RequestOutput, now: float, gaps: dict[float, int]) -> bool:
         """Takes what the engine made, at ``now`` of the monotonic clock; True once nothing more is wanted of it.

@@ -14,6 +14,7 @@ import msgspec
 
 from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import InvalidRequestError, RequestFailedError, TransportError
+from yeoul.log import of_request
 from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.statistics import EngineStatistics, add_totals, totals_of
@@ -175,7 +176,7 @@ class RequestTable:
             raise
         except Exception as error:
             request_id = state.add.request_id
-            logger.exception("request %s cannot be sent to the engine", request_id)
+            logger.exception("this request cannot be sent to the engine", extra=of_request(request_id))
             self.fail(request_id, RequestFailedError(f"the request cannot be sent to the engine: {error}"))
 
     def close(self, stream: RequestStream) -> None:

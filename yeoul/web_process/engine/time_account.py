@@ -7,15 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from yeoul.web_process.engine.waiting_room import QueuePlace
 
 _MAX_WORK_ON_LOOP = 4096  # prompt tokens, and ten times the steps: a millisecond or so
 
 
+class Outcome(NamedTuple):
+    """How many tokens came and were made, and why the last answer ended."""
+
+    num_prompt_tokens: int
+    num_output_tokens: int
+    finish_reason: str | None
+
+
 class TimedPart(Protocol):
     """A stream of the request. Times are of the monotonic clock."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What has become of it so far."""
 
     @property
     def ended_at(self) -> float | None:
@@ -50,6 +62,15 @@ class TimeAccount:
         """The request has its answer; what goes on in its name is no part of it any longer."""
         self._is_closed = True
         self._parts.clear()
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What has become of all streams together; None where there was none."""
+        outcomes = [part.outcome for part in self._parts]
+        if not outcomes:
+            return None
+        num_prompt_tokens, num_output_tokens, reasons = zip(*outcomes, strict=True)
+        return Outcome(sum(num_prompt_tokens), sum(num_output_tokens), reasons[-1])
 
     async def tell(self, rest: str) -> dict[str, float]:
         """Seconds by cause from its beginning until now; ``rest`` is the name of what follows the end of the last stream."""

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yeoul.config.settings import ServerSettings
 from yeoul.errors import InvalidRequestError, UnavailableError
+from yeoul.log import current_request
 from yeoul.web_process.http.request_body import Body, ServedBody, parse_body
 from yeoul.web_process.http.unknown_fields import UnknownFields
 
@@ -57,6 +58,7 @@ class BodyReader:
                 account.read_at = time.monotonic()
             if isinstance(read, ServedBody) and read.request_id is not None:
                 request.state.request_id = read.request_id
+                current_request.set(read.request_id)
             return read
         finally:
             self._num_bytes -= len(body)

@@ -16,37 +16,39 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from yeoul.config.settings import Settings
+from yeoul.log import current_request
 from yeoul.web_process.engine.time_account import TimeAccount
 from yeoul.web_process.engine.waiting_room import RoomLeft
 from yeoul.web_process.http.event_comments import queue_words
+from yeoul.web_process.http.request_lines import RequestLine
 from yeoul.web_process.http.server_timing import server_timing
 
 REQUEST_ID = r"[A-Za-z0-9._:/+=@~-]{1,128}"
 _id = re.compile(REQUEST_ID.encode())
 _traceparent = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
-logger = logging.getLogger(__name__)
-
 
 class RequestIds:
-    """``measure_room`` says what is left for a tenant; nothing to who has no key where one is needed. ``tells_causes``:
-    somebody watches what a request's time goes to; else only how much it was is told. Who waited for
-    ``queue_notice_seconds`` is told at which place."""
+    """``measure_room`` says what is left for a tenant; nothing to who has no key where one is needed.
+
+    With ``--request-log`` somebody watches what a request's time goes to; else only how much it was is told.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         measure_room: Callable[[str | None], RoomLeft | None],
+        settings: Settings,
         *,
-        tells_causes: bool = False,
         makes_spans: bool = False,
-        queue_notice_seconds: float = 0.0,
     ) -> None:
         self._app = app
         self._measure_room = measure_room
-        self._tells_causes = tells_causes
+        self._tells_causes = settings.server.request_log
         self._makes_spans = makes_spans
-        self._queue_notice_seconds = queue_notice_seconds
+        self._queue_notice_seconds = settings.time.queue_notice_seconds
+        self._level = logging.INFO if settings.server.log_requests else logging.DEBUG
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Notes ``request_id`` and ``traceparent`` in the request's state, and adds the headers as the answer begins."""
@@ -59,6 +61,8 @@ class RequestIds:
         state["traceparent"] = _first(scope, b"traceparent", _traceparent)
         if self._makes_spans and scope["method"] == "POST":
             state["own_span"] = _span_in(state["traceparent"])
+        current_request.set(state["request_id"])
+        line = RequestLine(scope, began, self._level)
         account = TimeAccount(began) if self._tells_causes and scope["method"] == "POST" else None
         state["account"] = account
 
@@ -66,11 +70,7 @@ class RequestIds:
             if message["type"] == "http.response.start":
                 causes = {"total": time.monotonic() - began} if account is None else await account.tell("writing")
                 milliseconds = int(sum(causes.values()) * 1000)
-                logger.debug(
-                    "request %s: %s %s is answered with %d after %d ms%s",
-                    *(state["request_id"], scope["method"], scope["path"], message["status"], milliseconds),
-                    f", trace {state['traceparent']}" if state["traceparent"] else "",
-                )
+                line.status = message["status"]
                 own = [*self._headers(scope, milliseconds), (b"server-timing", server_timing(causes))]
                 place = None if account is None else account.queue_place
                 if place is not None and 0 < self._queue_notice_seconds <= causes.get("queued", 0.0):
@@ -81,6 +81,7 @@ class RequestIds:
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
+            line.write(account)
             if account is not None:
                 account.close()
 

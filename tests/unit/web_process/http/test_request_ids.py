@@ -162,10 +162,11 @@ def test_each_request_is_a_line_of_a_log_that_wants_to_know(lasting, caplog):
     async def scene(server: FakeServer) -> None:
         await server.http.get("/health", headers={"x-request-id": "mine", "traceparent": TRACE})
 
-    with caplog.at_level(logging.DEBUG, "yeoul.web_process.http.request_ids"):
+    with caplog.at_level(logging.DEBUG, "yeoul.requests"):
         lasting.play(scene)
-    (line,) = (record.getMessage() for record in caplog.records if "mine" in record.getMessage())
-    assert re.fullmatch(rf"request mine: GET /health is answered with 200 after \d+ ms, trace {TRACE}", line)
+    (record,) = (record for record in caplog.records if record.name == "yeoul.requests")
+    assert re.fullmatch(rf"GET /health 200, [\d.]+ ms, trace {TRACE}", record.getMessage())
+    assert vars(record)["request_id"] == "mine"
 
 
 def test_an_answer_tells_what_room_is_left_in_the_queue():

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
-from yeoul.web_process.engine.time_account import TimeAccount
+from yeoul.web_process.engine.time_account import Outcome, TimeAccount
 
 EVENTS = {"accept": "text/event-stream"}
 # https://www.w3.org/TR/server-timing/#the-server-timing-header-field: a token, and `dur`
@@ -161,6 +161,7 @@ class Part:
     """A stream that was in the engine for all of its time."""
 
     work = 1 << 20
+    outcome = Outcome(3, 2, None)
 
     def __init__(self, ended_at: float | None) -> None:
         self.ended_at = ended_at

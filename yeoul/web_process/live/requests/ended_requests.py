@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from collections.abc import Callable
 
@@ -81,7 +82,7 @@ class EndedRequests:
 
     def _begin(self) -> None:
         if self._writing is None and self._unwritten:
-            self._writing = asyncio.create_task(self._write(), name="write_requests")
+            self._writing = asyncio.create_task(self._write(), name="write_requests", context=contextvars.Context())
 
     async def _write(self) -> None:
         """What cannot be written is forgotten: the log is not worth a server."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from yeoul.web_process.engine.time_account import Outcome
 from yeoul.web_process.live.requests.logged_request import LoggedRequest
 from yeoul.web_process.live.requests.recorder import Recorder
 
@@ -17,6 +18,12 @@ class TimedRequest:
     def __init__(self, request: LoggedRequest, recorder: Recorder) -> None:
         self._request = request
         self._recorder = recorder
+
+    @property
+    def outcome(self) -> Outcome:
+        """See ``TimedPart``."""
+        stream = self._request.stream
+        return Outcome(stream.num_prompt_tokens, self._request.num_output_tokens, stream.finish_reason)
 
     @property
     def ended_at(self) -> float | None:

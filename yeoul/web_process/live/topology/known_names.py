@@ -36,6 +36,7 @@ THREADS = {
     "mp_exec_io_0": Known("MultiprocExecutor", "reads an answer", "waits for the workers' answers"),
     "ParentDeathWatch": Known(None, "ends this process", "sleeps until the parent dies"),
     "AnswerParent": Known(None, "tells the parent of this process", "tells the parent of this process"),
+    "stray_lines": Known(None, "logs what a child wrote by itself", "waits for what a child writes by itself"),
     "curve_authenticator": Known(None, "checks a key", "waits for a client's key"),
     "reap_orphans": Known(None, "buries dead processes", "waits before it buries dead processes"),
     "store": Known(None, "writes what is kept", "waits for what is to be kept"),
