@@ -118,6 +118,15 @@ def test_boxes_stand_in_those_that_they_belong_to_and_none_on_another(folder: Pa
             {"name": "requests", "kind": "zmq", "source": "Web/AsyncMPClient", "target": "EngineCore/input"},
             {"name": "outputs", "kind": "zmq", "source": "EngineCore/output", "target": "Web/AsyncMPClient"},
             *({"name": name, "kind": "ring", "source": "EngineCore", "target": f"{name}/WorkerProc"} for name in workers),
+            *(
+                {"name": f"a {name}", "kind": "ring", "source": f"{name}/WorkerProc", "target": "EngineCore"}
+                for name in workers
+            ),
+            *(
+                {"name": f"x {name}", "kind": "exchange", "source": name, "target": workers[(rank + 1) % num_workers]}
+                for rank, name in enumerate(workers)
+                if num_workers > 1
+            ),
             *({"name": f"start {name}", "kind": "spawn", "source": "EngineCore", "target": name} for name in workers),
         ],
     }
@@ -130,7 +139,25 @@ def test_boxes_stand_in_those_that_they_belong_to_and_none_on_another(folder: Pa
     for entry in seen["links"]:
         assert entry["path"].startswith("M")
         assert "NaN" not in entry["path"]
-        assert ("words" in entry) == (entry["link"]["kind"] != "spawn")
+        if entry["link"]["kind"] != "exchange":  # between ranks that do not stand below each other there is no room
+            assert ("words" in entry) == (entry["link"]["kind"] != "spawn")
+    check_words(seen)
+
+
+def check_words(seen: dict[str, Any]) -> None:
+    """None stand on others, or on a process; those in a column's gap are as wide as can be."""
+    places = []
+    for entry in seen["links"]:
+        if (words := entry.get("words")) is not None:
+            is_aside = words["anchor"] == "start"
+            left = words["x"] if is_aside else words["x"] - 72
+            width = (words.get("room", 100)) if is_aside else 144
+            places.append({"key": entry["link"]["name"], "x": left, "y": words["y"] - 14, "width": width, "height": 27})
+    for number, one in enumerate(places):
+        for other in [*places[:number], *seen["processes"]]:
+            beside = one["x"] >= other["x"] + other["width"] or other["x"] >= one["x"] + one["width"]
+            below = one["y"] >= other["y"] + other["height"] or other["y"] >= one["y"] + one["height"]
+            assert beside or below, (one["key"], other["key"])
 
 
 def check_inside(outer: dict[str, Any], boxes: list[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ import { feed, listen } from "./feed.js";
 import { layOut } from "./hierarchy_layout.js";
 import { Box, LinkLine } from "./hierarchy_shapes.js";
 import { threadTables } from "./hierarchy_tables.js";
-import { clock, count, number, percent, seconds } from "./words.js";
+import { clock, count, milliseconds, number, percent, seconds } from "./words.js";
 
 const INCIDENTS = { death: "died", restart: "started again", stall: "silent", recovery: "goes on" };
 
@@ -109,8 +109,8 @@ class Hierarchy {
       ["KV cache", `${percent(engine.kv_usage)} used`],
       ["Step", `${number(engine.step_number)}${engine.is_computing ? ", being computed" : ""}`],
       ["In it", `${count(engine.step_num_requests, "request")}, ${count(engine.step_num_tokens, "token")}`],
-      ["Step takes", seconds(engine.step_seconds)],
-      ["Of the last one", parts(engine)],
+      ["Step takes", milliseconds(engine.step_seconds)],
+      ...["compute", "sample", "schedule", "send"].map((part) => [`Last one's ${part}`, milliseconds(engine[`${part}_seconds`])]),
       ["Last progress", engine.last_progress_seconds === null ? "none yet" : `${seconds(engine.last_progress_seconds)} ago`],
     ];
     this.facts.replaceChildren(...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
@@ -126,11 +126,6 @@ class Hierarchy {
         element("strong", {}, `${incident.process} · ${INCIDENTS[incident.kind]}`), " ", incident.words,
         incident.seconds === null ? null : ` (${seconds(incident.seconds)})`)));
   }
-}
-
-function parts(engine) {
-  const told = ["compute", "sample", "schedule", "send"].map((part) => [part, engine[`${part}_seconds`]]);
-  return told.every(([, took]) => took === 0) ? "–" : told.map(([part, took]) => `${part} ${seconds(took)}`).join(", ");
 }
 
 function arrowHead() {

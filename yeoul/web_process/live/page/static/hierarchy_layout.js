@@ -5,8 +5,14 @@ const GAP = 8;
 const HEAD_OF_PROCESS = 78;
 const HEAD_OF_PART = 26;
 const LEAF = { width: 205, height: 40 };
-const BETWEEN = 210; // columns of processes, where their links have room
+const BETWEEN = 214; // columns of processes, where their links have room; more where the window is wide
+const MOST_BETWEEN = 340;
 const HALF_OF_WORDS = 72; // of a link, in width
+const WORDS_HEIGHT = 42;
+const BESIDE_WORDS = 14; // from a link's words to the box on their right
+const BELOW_EACH_OTHER = 24; // processes of one column
+const EXCHANGE = 58; // the same where they have a link with each other
+const PORT = 13; // between links that leave one box
 const ROW = 30; // of a link's words
 const NARROW = 1120;
 const WORKER = 300;
@@ -88,7 +94,8 @@ export function layOut(topology, width) {
   const processes = topology.processes.map(boxesOf);
   const tiers = [[], [], []];
   for (const box of processes) tiers[box.key === "Web" ? 0 : box.key === "EngineCore" ? 1 : 2].push(box);
-  const height = width < NARROW ? stack(tiers, width, topology.links) : sideBySide(tiers, width);
+  const hasExchange = topology.links.some((link) => link.kind === "exchange");
+  const height = width < NARROW ? stack(tiers, width, topology.links, hasExchange) : sideBySide(tiers, width, hasExchange);
   const boxes = new Map();
   const note = (box) => {
     boxes.set(box.key, box);
@@ -98,19 +105,23 @@ export function layOut(topology, width) {
   const find = (end) => boxes.get(end) ?? boxes.get(end.replace("/", "/thread ")) ?? boxes.get(end.split("/")[0]);
   const links = topology.links.map((link) => ({ link, source: find(link.source), target: find(link.target) }))
     .filter(({ source, target }) => source && target);
-  if (width < NARROW) connectDown(links, tiers);
-  else connectAcross(links, processes);
+  links.filter(({ link }) => link.kind === "exchange").forEach((entry) => connectRanks(entry, processes));
+  const others = links.filter(({ link }) => link.kind !== "exchange");
+  if (width < NARROW) connectDown(others, tiers);
+  else connectAcross(others, processes);
   return { width, height, processes, links };
 }
 
-function sideBySide([web, engine, workers], width) {
+function sideBySide([web, engine, workers], width, hasExchange) {
   const columns = [web, engine, workers].filter((tier) => tier.length);
-  const room = (width - BETWEEN * (columns.length - 1)) / columns.length;
+  const between = Math.min(MOST_BETWEEN, Math.max(BETWEEN, width * 0.14));
+  const room = (width - between * (columns.length - 1)) / columns.length;
   let height = 0;
   columns.forEach((tier, index) => {
+    const gap = tier === workers && hasExchange ? EXCHANGE : BELOW_EACH_OTHER;
     let y = 1;
-    for (const box of tier) y += place(box, 1 + index * (room + BETWEEN), y, room - 2) + 24;
-    height = Math.max(height, y - 22);
+    for (const box of tier) y += place(box, 1 + index * (room + between), y, room - 2) + gap;
+    height = Math.max(height, y - gap + 2);
   });
   // A column that is lower stands in the middle of its neighbours.
   for (const tier of columns) {
@@ -125,7 +136,7 @@ function move(box, down) {
   box.children?.forEach((child) => move(child, down));
 }
 
-function stack(tiers, width, links) {
+function stack(tiers, width, links, hasExchange) {
   let y = 1;
   tiers.filter((tier) => tier.length).forEach((tier, index, shown) => {
     const columns = Math.max(1, Math.min(tier.length, Math.floor((width + GAP) / WORKER)));
@@ -133,7 +144,8 @@ function stack(tiers, width, links) {
     const room = (width - gutter - (columns - 1) * 16) / columns;
     for (let first = 0; first < tier.length; first += columns) {
       const row = tier.slice(first, first + columns);
-      y += Math.max(...row.map((box, column) => place(box, 1 + gutter + column * (room + 16), y, room - 2))) + 16;
+      const gap = hasExchange && first + columns < tier.length ? EXCHANGE : 16;
+      y += Math.max(...row.map((box, column) => place(box, 1 + gutter + column * (room + 16), y, room - 2))) + gap;
     }
     if (index < shown.length - 1) y += ROW * wordsBetween(links, tier, shown[index + 1]).length + 14;
   });
@@ -197,35 +209,73 @@ function connectInside(entry) {
   return true;
 }
 
+// Between ranks, which stand below or beside each other: of two, one goes there and one back.
+function connectRanks(entry, processes) {
+  const boxOf = (box) => processes.find((process) => process.key === processOf(box));
+  const [source, target] = [boxOf(entry.source), boxOf(entry.target)];
+  const isOn = source.x < target.x || source.y < target.y;
+  const [first, last] = isOn ? [source, target] : [target, source];
+  let line;
+  if (first.y === last.y) {
+    const y = first.y + 34 + (isOn ? 0 : 12);
+    line = [[first.x + first.width, y], [last.x, y]];
+  } else {
+    const room = Math.min(190, first.width / 2 - 12);
+    const x = Math.max(first.x, last.x) + 18 + (isOn ? 0 : room);
+    const isNext = last.y - first.y - first.height < 2 * EXCHANGE;
+    line = isNext ? [[x, first.y + first.height], [x, last.y]] : aside(first, last);
+    if (isNext) entry.words = { x: x + 12, y: first.y + first.height + EXCHANGE / 2 - 3, anchor: "start", room: room - 20 };
+  }
+  entry.path = `M${(isOn ? line : line.reverse()).map((point) => point.join(" ")).join("L")}`;
+}
+
+// From the last rank back to the first one, past those between them.
+function aside(first, last) {
+  const x = first.x + first.width;
+  return [[x, first.y + 20], [x + 1, first.y + 20], [x + 1, last.y + 20], [x, last.y + 20]];
+}
+
 function connectAcross(links, processes) {
   const edgeOf = (box) => processes.find((process) => process.key === processOf(box));
-  const labels = new Map(); // gap -> what stands in it
-  for (const entry of links) {
-    const { link, source, target } = entry;
-    if (connectInside(entry)) continue;
-    const isRight = source.x < target.x;
-    const [left, right] = isRight ? [source, target] : [target, source];
-    const shift = link.kind === "spawn" ? 0 : isRight ? -5 : 5;
-    const headOf = (box) => (box.kind === "process" ? box.y + 30 : box.y + Math.min(box.height, 40) / 2);
-    entry.from = { x: edgeOf(left).x + edgeOf(left).width, y: headOf(left) + shift };
-    entry.to = { x: edgeOf(right).x, y: headOf(right) + shift };
-    entry.isRight = isRight;
-    if (link.kind === "spawn") continue;
-    const gap = `${Math.round(entry.from.x)}`;
-    entry.wish = (entry.from.y + entry.to.y) / 2;
-    labels.set(gap, [...(labels.get(gap) ?? []), entry]);
+  const across = links.filter((entry) => !connectInside(entry));
+  for (const entry of across) {
+    entry.isRight = entry.source.x < entry.target.x;
+    const [left, right] = entry.isRight ? [entry.source, entry.target] : [entry.target, entry.source];
+    Object.assign(entry, { left, right, from: { x: edgeOf(left).x + edgeOf(left).width }, to: { x: edgeOf(right).x } });
   }
-  for (const entries of labels.values()) spread(entries);
-  for (const entry of links) {
-    if (!entry.from) continue;
-    const { from, to, isRight } = entry;
+  const starts = across.filter(({ link }) => link.kind === "spawn");
+  for (const entry of starts) entry.to.y = entry.right.y + 30;
+  const flows = across.filter(({ link }) => link.kind !== "spawn");
+  // Where they end on the right, each has its own place, as far apart as its words are high.
+  for (const entries of grouped(flows, ({ right }) => right.key)) {
+    const { right } = entries[0];
+    const apart = Math.min(WORDS_HEIGHT, Math.max(8, (right.height - 24) / entries.length));
+    entries.sort((one, other) => other.isRight - one.isRight);
+    entries.forEach((entry, index) => { entry.to.y = right.y + Math.min(20, right.height / 2) + index * apart; });
+  }
+  for (const entries of grouped(flows, ({ to }) => to.x)) spread(entries);
+  // On the left they leave in the order in which they end.
+  for (const entries of grouped(across, ({ left }) => left.key)) {
+    const { left } = entries[0];
+    entries.sort((one, other) => one.to.y - other.to.y);
+    const apart = Math.min(PORT, (left.height - 12) / entries.length);
+    const first = left.y + Math.min(left.height / 2, 26) - ((entries.length - 1) * apart) / 2;
+    entries.forEach((entry, index) => { entry.from.y = Math.max(left.y + 6, first) + index * apart; });
+  }
+  for (const entry of across) {
+    const { from, to, isRight, words } = entry;
     // To its words, and on from behind them.
-    const pieces = entry.words
-      ? [[from, { x: entry.words.x - HALF_OF_WORDS, y: entry.words.y + 2 }], [{ x: entry.words.x + HALF_OF_WORDS, y: entry.words.y + 2 }, to]]
-      : [[from, to]];
+    const pieces = words
+      ? [[from, { x: words.x - HALF_OF_WORDS, y: words.y + 2 }], [{ x: words.x + HALF_OF_WORDS, y: words.y + 2 }, to]] : [[from, to]];
     entry.path = isRight ? pieces.map(([start, end]) => curve(start, end)).join("")
       : pieces.toReversed().map(([start, end]) => curve(end, start)).join("");
   }
+}
+
+function grouped(entries, keyOf) {
+  const groups = new Map();
+  for (const entry of entries) groups.set(keyOf(entry), [...(groups.get(keyOf(entry)) ?? []), entry]);
+  return [...groups.values()];
 }
 
 function curve(start, end) {
@@ -234,13 +284,13 @@ function curve(start, end) {
   return `M${start.x.toFixed(1)} ${y[0]}C${middle} ${y[0]} ${middle} ${y[1]} ${end.x.toFixed(1)} ${y[1]}`;
 }
 
-// Words of links in one gap: as near as can be to where they want to be, and none on another.
+// Words of links that end in one column: beside their ends, and none on another.
 function spread(entries) {
-  entries.sort((one, other) => one.wish - other.wish);
-  const height = 42;
-  const middle = entries.reduce((sum, entry) => sum + entry.wish, 0) / entries.length;
-  const top = Math.max(24, middle - (entries.length * height) / 2 + height / 2);
-  entries.forEach((entry, index) => {
-    entry.words = { x: (entry.from.x + entry.to.x) / 2, y: top + index * height, anchor: "middle" };
-  });
+  entries.sort((one, other) => one.to.y - other.to.y);
+  let y = 0;
+  for (const entry of entries) {
+    y = Math.max(y, entry.to.y - 2);
+    entry.words = { x: entry.to.x - BESIDE_WORDS - HALF_OF_WORDS, y, anchor: "middle" };
+    y += WORDS_HEIGHT;
+  }
 }

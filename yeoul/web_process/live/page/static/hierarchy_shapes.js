@@ -1,7 +1,7 @@
 // What the picture of the hierarchy is drawn with: boxes and lines that are updated in place. Knows no feed.
 
 import { drawing } from "./elements.js";
-import { bytes, count, percent, seconds } from "./words.js";
+import { age, bytes, count, percent } from "./words.js";
 
 const measuring = document.createElement("canvas").getContext("2d");
 
@@ -42,7 +42,7 @@ export class Box {
   }
 
   #updateProcess(box, process, now, isChosen) {
-    const lasted = `${process.state} for ${seconds(Math.max(0, now - process.since))}`;
+    const lasted = `${process.state} for ${age(Math.max(0, now - process.since))}`;
     const restarts = process.num_restarts ? ` · replaced ${count(process.num_restarts, "time")}` : "";
     const used = process.state === "dead" ? "" : ` · CPU ${percent(process.cpu_share)} · ${bytes(process.resident_bytes)}`;
     const title = `${process.title} · pid ${process.pid ?? "–"}`;
@@ -104,10 +104,10 @@ export class LinkLine {
     if (hasWords) this.#write(link, flow, words);
   }
 
-  #write(link, flow, { x, y, anchor }) {
+  #write(link, flow, { x, y, anchor, room = anchor === "start" ? 230 : 144 }) {
     const isAside = anchor === "start";
-    const room = isAside ? 230 : 144;
-    this.name.textContent = fit(isAside ? `${link.name}${arrowOf(link)}` : link.name, room, 12, 550);
+    const name = link.kind === "exchange" ? "exchange" : link.name; // it stands between those whose it is
+    this.name.textContent = fit(isAside ? `${name}${arrowOf(link)}` : name, room, 12, 550);
     this.flow.textContent = fit(flow, room, 11.5);
     for (const [node, down] of [[this.name, isAside ? 0 : -3], [this.flow, isAside ? 13 : 15]]) {
       node.setAttribute("x", x);
@@ -128,7 +128,8 @@ export class LinkLine {
 }
 
 function arrowOf(link) {
-  return link.target.startsWith("Web") || link.source.startsWith("Worker_") ? " ↑" : " ↓";
+  const isUp = link.kind === "exchange" ? link.target < link.source : link.target.startsWith("Web") || link.source.startsWith("Worker_");
+  return isUp ? " ↑" : " ↓";
 }
 
 export function flowOf(link) {

@@ -3,7 +3,7 @@
 import { element } from "./elements.js";
 import { feed, listen } from "./feed.js";
 import { Plot, whole } from "./plot.js";
-import { percent, seconds } from "./words.js";
+import { milliseconds, percent, seconds } from "./words.js";
 
 const share = (part, whole) => (whole ? part / whole : null);
 
@@ -29,7 +29,7 @@ const PLOTS = [
     ["half are faster", "--water", (point) => point.gap_p50],
     ["99 of 100 are", "--bad", (point) => point.gap_p99],
   ]],
-  ["A step, on average", seconds, [
+  ["A step, on average", milliseconds, [
     ["compute", "--water", (point) => share(point.compute_seconds, point.num_steps)],
     ["sample", "--good", (point) => share(point.sample_seconds, point.num_steps)],
     ["schedule", "--warn", (point) => share(point.schedule_seconds, point.num_steps)],

@@ -10,6 +10,16 @@ export function seconds(value) {
   return value < 172800 ? `${Math.round(value / 3600)} h` : `${Math.round(value / 86400)} days`;
 }
 
+// How long something has lasted: a glance is enough.
+export function age(value) {
+  return value >= 10 && value < 120 ? `${Math.round(value)} s` : seconds(value);
+}
+
+// What is short, more exactly.
+export function milliseconds(value) {
+  return value > 0 && value < 0.01 ? `${(value * 1000).toFixed(value < 0.001 ? 2 : 1)} ms` : seconds(value);
+}
+
 export function count(value, one, many = `${one}s`) {
   return `${number(value)} ${value === 1 ? one : many}`;
 }
