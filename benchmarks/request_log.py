@@ -58,8 +58,8 @@ def measure(num_streams: int) -> str:
 
     def note_steps() -> None:
         for _ in range(NUM_STEPS):
-            step_log.note_step(step, 1.0)
-            step_log.note_result(step, result, num_streams)
+            step_log.note_step(step, 1.0, 0.0)
+            step_log.note_result(step, result, num_streams, 0.0)
 
     outputs = [RequestOutput(request_id=name, new_token_ids=[5]) for name in ids]
     now = time.monotonic()

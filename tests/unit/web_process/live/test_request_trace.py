@@ -67,6 +67,22 @@ def test_a_request_that_waits_has_a_trace_too():
     assert {event["ph"] for event in trace.events} == {"M", "X", "i"}
 
 
+def test_a_steps_parts_are_counted_from_its_end_and_lie_in_it():
+    one = as_of(record([step(1, 1, 2, prompt=8), step(2, 3, 1, answer=1)]))
+    one.steps[0].split = [100_000, 1_500_000, 200_000, 50_000, 10_000]
+    one.steps[1].split = [400_000, 900_000, 200_000, 0, 10_000]  # more than the step: it was handed out ahead
+    trace = parsed(one)
+    assert [span["name"] for span in trace.top("Workers", "steps")] == ["prefill", "decode"]
+    found = [
+        (span["name"], round(span["ts"] / 1e6, 3), round(span["dur"] / 1e6, 3)) for span in trace.inside("Workers", "steps")
+    ]
+    assert found == [
+        ("to the workers", 1.14, 0.1), ("compute", 1.24, 1.5), ("sample", 2.74, 0.2), ("back", 2.94, 0.05),
+        ("book", 2.99, 0.01),
+        ("compute", 3.0, 0.79), ("sample", 3.79, 0.2), ("book", 3.99, 0.01),
+    ]  # fmt: skip
+
+
 def test_deaths_and_preemptions_are_seen_where_they_happened():
     steps = [step(1, 1, 1, prompt=8), step(2, 3, 1, prompt=8), step(3, 7, 1, prompt=8), step(4, 8, 1, answer=1)]
     one = as_of(record(steps, resumed={2: ["other"], 3: []}, outages=[Outage(ARRIVED + 5, "died", ARRIVED + 6)]))

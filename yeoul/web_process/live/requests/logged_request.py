@@ -5,20 +5,31 @@
 
 from __future__ import annotations
 
-from yeoul.messages.outputs import RequestOutput
+from yeoul.messages.outputs import RequestOutput, StepParts
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.live.requests.request_record import ONE_TOKEN, RecordedStep, Walked
 
 
 class LoggedStep:
-    """A step, with the requests of which it made a token, by their ids, which outlive them: most steps share one list."""
+    """A step, with the requests of which it made a token, by their ids, which outlive them: most steps share one list.
 
-    __slots__ = ("decodes", "record")
+    ``parts`` is what its time went to, which a record has once somebody needs one.
+    """
 
-    def __init__(self, record: RecordedStep, decodes: list[str]) -> None:
+    __slots__ = ("decodes", "parts", "record")
+
+    def __init__(self, record: RecordedStep, decodes: list[str], parts: StepParts) -> None:
         self.record = record
         self.decodes = decodes
+        self.parts = parts
+
+    def split(self) -> None:
+        """From any thread: the record gets its parts, of all requests that share it at once."""
+        parts = self.parts
+        if not self.record.split and parts.update:
+            seconds = (parts.out, parts.compute, parts.sample, parts.back, parts.update)
+            self.record.split = [round(one * 1e6) for one in seconds]
 
 
 class LoggedRequest:

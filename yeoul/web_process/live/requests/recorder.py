@@ -66,7 +66,10 @@ class Recorder:
 
     def record(self, request: LoggedRequest, summary: RequestSummary) -> RequestRecord:
         """The record as of now."""
-        record = self._with_seen(request, self._plain(request, summary, len(request.steps)))
+        num_steps = len(request.steps)
+        for step in request.steps[:num_steps]:
+            step.split()
+        record = self._with_seen(request, self._plain(request, summary, num_steps))
         record.body, record.left_out = body_of(request)
         return record
 

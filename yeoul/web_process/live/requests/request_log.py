@@ -100,7 +100,7 @@ class RequestLog(RequestObserver):
             self._num_steps, facts.number, at, end - at, num_tokens, facts.num_requests, num_decodes, num_of_prompts
         )
         decodes: list[str] = []
-        step = LoggedStep(record, decodes)
+        step = LoggedStep(record, decodes, facts.parts)
         for engine_id, num_tokens in of_prompts.items():
             if (request := find(engine_id)) is not None:
                 record.prompts.append((request.id, num_tokens))

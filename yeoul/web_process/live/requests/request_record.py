@@ -15,8 +15,9 @@ class RecordedStep(msgspec.Struct, array_like=True):
 
     ``serial`` counts the steps of all engines, ``number`` those of its own. In all it computed ``num_tokens`` tokens of
     ``num_requests`` choices, of which ``num_decodes`` had one token and the others ``num_prompt_tokens`` of their prompts;
-    ``prompts`` are their requests. ``decode_seconds`` is what as many decodes and no prompt took of late; None where that is
-    not known.
+    ``prompts`` are their requests. ``split`` are the microseconds at its end that it took to reach the workers, to run the
+    model, to draw tokens, to come back and to be booked; empty where that is not known. ``decode_seconds`` is what as many
+    decodes and no prompt took of late; None where that is not known.
     """
 
     serial: int
@@ -29,6 +30,7 @@ class RecordedStep(msgspec.Struct, array_like=True):
     num_prompt_tokens: int
     decode_seconds: float | None = None
     prompts: list[tuple[str, int]] = []
+    split: list[int] = []
 
     @property
     def end(self) -> float:

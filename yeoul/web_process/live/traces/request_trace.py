@@ -15,6 +15,7 @@ from yeoul.web_process.live.traces.trace_events import Trace, TraceWriter
 _WEB, _ENGINE_CORE, _WORKERS = 1, 2, 3
 _REQUEST, _CAUSES = (_WEB, 11), (_WEB, 12)
 _QUEUE, _STEPS = (_ENGINE_CORE, 21), (_WORKERS, 31)
+_PARTS = ("to the workers", "compute", "sample", "back", "book")
 _MAX_NUM_NAMES = 32
 
 
@@ -117,12 +118,25 @@ def _write_steps(writer: TraceWriter, record: RequestRecord, *, names_others: bo
             args["shared_with"] = names
         begin, end = max(at, step.at), max(at, step.end)
         writer.span(_STEPS, "prefill" if of_prompt else "decode", begin, end, "step", **args)
+        _write_split(writer, step, begin, end)
         shown.append((step, begin, end))
         at = end
     if shown and record.walked is None:
         writer.arrow("handed out", _QUEUE, record.entered, _STEPS, shown[0][1])
     if shown and record.ended is not None and record.ended >= shown[-1][1]:
         writer.arrow("came back", _STEPS, shown[-1][1], _REQUEST, record.ended)
+
+
+def _write_split(writer: TraceWriter, step: RecordedStep, begin: float, end: float) -> None:
+    """What the step's time went to, counted from its end; it may have waited behind the one before."""
+    parts, until = [], end
+    for name, microseconds in reversed(list(zip(_PARTS, step.split, strict=False))):
+        since = max(begin, until - microseconds / 1e6)
+        parts.append((name, since, until))
+        until = since
+    for name, since, until in reversed(parts):
+        if until > since:
+            writer.span(_STEPS, name, since, until, "part")
 
 
 def _with_company(record: RequestRecord) -> Iterator[tuple[RecordedStep, list[str] | None]]:

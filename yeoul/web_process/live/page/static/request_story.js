@@ -22,8 +22,9 @@ class RequestStory {
     this.trouble = element("p", { class: "trouble", role: "alert" });
     this.body = element("div", { class: "story" });
     this.abortButton = button("Abort it", () => this.#abort(), { hidden: true });
+    const trace = element("a", { href: `${this.path}/trace`, download: `${id}.trace.json`, title: "For ui.perfetto.dev" }, "Trace");
     this.node = element("div", { class: "requests" }, element("p", {}, element("a", { href: "#/requests" }, "All requests")),
-      element("header", { class: "story-head" }, element("h1", { class: "code" }, id.split("~")[0]), this.abortButton), this.trouble, this.body);
+      element("header", { class: "story-head" }, element("h1", { class: "code" }, id.split("~")[0]), element("div", {}, trace, " ", this.abortButton)), this.trouble, this.body);
     this.isLive = true;
     this.stopListening = listen({ topology: () => this.#load() });
     this.#load();
