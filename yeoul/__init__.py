@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from yeoul.web_process.engine.async_llm import AsyncLLM as AsyncLLM
 
 __version__ = "0.1.0"
+IMPORTED_AT = time.monotonic()  # all before it is the interpreter's own start
 __all__ = ["LLM", "AsyncLLM", "SamplingParams", "__version__"]
 
 _HOMES = {

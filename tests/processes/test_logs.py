@@ -26,6 +26,22 @@ def entries(text: str) -> list[dict[str, Any]]:
     return found
 
 
+def check_starts(found: list[dict[str, Any]]) -> None:
+    """Each process says what its start was spent on, and it adds up; replaced ones do, too."""
+    starts = [entry for entry in found if "start_parts" in entry]
+    assert {entry["process"] for entry in starts} == {"Web", "EngineCore", "Worker_0"}
+    assert len({entry["pid"] for entry in starts}) == len(starts) >= 4
+    for entry in starts:
+        parts = entry["start_parts"]
+        assert sum(parts.values()) == pytest.approx(entry["start_seconds"], abs=0.001 * (len(parts) + 1))
+        assert list(parts)[:2] == ["interpreter", "imports"]
+    by_process = {entry["process"]: entry for entry in reversed(starts)}
+    assert "waiting for EngineCore" in by_process["Web"]["start_parts"]
+    assert "tokenizer" in by_process["Web"]["start_beside"]
+    assert {"waiting for workers", "cache", "first steps"} <= by_process["EngineCore"]["start_parts"].keys()
+    assert "weights" in by_process["Worker_0"]["start_parts"]
+
+
 def test_a_server_that_starts_works_heals_and_stops_writes_objects_alone():
     with RunningServer("--log-format", "json", "--log-level", "debug", "--log-requests", "--fake-poison") as server:
         pids = server.by_title()
@@ -54,6 +70,7 @@ def test_a_server_that_starts_works_heals_and_stops_writes_objects_alone():
     assert ended["streamed"]["num_output_tokens"] == 3
     assert ended["streamed"]["finish_reason"] == "length"
     assert ended["wrong"]["status"] == 400
+    check_starts(found)
     assert any("SIGKILL" in entry["message"] for entry in found)
 
 

@@ -18,6 +18,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "log": set(),
+    "start_parts": {"log"},
     "spans": {"messages"},
     "self_report": {"errors", "log", "messages", "spans"},
     "progress": set(),
@@ -35,24 +36,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scheduler": {"errors", "log", "messages", "config", "kv_cache", "recovery"},
     "kernels": {"errors"},
     "layers": {"errors", "messages", "kernels", "model_files", "grammars"},
-    "models": {"errors", "kernels", "layers", "model_files"},
+    "models": {"start_parts", "errors", "kernels", "layers", "model_files"},
     "worker_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "kernels", "layers",
-        "models", "descriptors", "grammars", "text", "process_sample", "self_report", "spans",
+        "start_parts", "models", "descriptors", "grammars", "text", "process_sample", "self_report", "spans",
     },
     "engine_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "scheduler", "kv_cache",
-        "recovery", "text", "process_sample", "self_report", "spans",
+        "start_parts", "recovery", "text", "process_sample", "self_report", "spans",
         "worker_process.executor",
     },
     "web_process": {
-        "errors", "log", "garbage_collection", "messages", "config", "model_files", "text", "recovery",
+        "start_parts", "errors", "log", "garbage_collection", "messages", "config", "model_files", "text", "recovery",
         "descriptors", "grammars", "process_sample", "self_report", "spans",
         "engine_process.client",
     },
     "cli": {
         "errors", "log", "messages", "config", "model_files", "llm", "web_process.server", "engine_process.headless",
-        "engine_process.replay", "recovery",
+        "start_parts", "engine_process.replay", "recovery",
         "progress", "transport.child_process", "transport.child_reports", "web_process.batches.run_file",
         "transport.private_folder", "transport.shared_memory", "web_process.http.listening", "worker_process.cpu_topology",
         "worker_process.thread_plan", "worker_process.cache_memory",

@@ -32,6 +32,7 @@ from yeoul.config.fields import nearest
 from yeoul.config.user_folders import ensure_home
 from yeoul.errors import MachineError, ProcessDeadError, UserError, YeoulError
 from yeoul.log import log_format_of_this_process
+from yeoul.start_parts import START
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script."""
+    START.mark("imports")
     _open_standard_streams()
     sys.exit(run(sys.argv[1:]))
 

@@ -20,6 +20,7 @@ from yeoul.errors import ConfigError
 from yeoul.log import with_fields
 from yeoul.messages.outputs import EngineReady
 from yeoul.progress import download_bars
+from yeoul.start_parts import START
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,9 @@ def serve(
     Every flag can also be set as YEOUL_<FLAG> in the environment or in a config file.
     """
     check_machine()
-    raise typer.Exit(_run(build_settings(merge_model(flags, model), config)))
+    settings = build_settings(merge_model(flags, model), config)
+    START.mark("configuration")
+    raise typer.Exit(_run(settings))
 
 
 def _run(settings: Settings) -> int:
@@ -58,10 +61,12 @@ def _run(settings: Settings) -> int:
     if settings.server.headless:
         from yeoul.engine_process.headless import run_headless
 
+        START.mark("imports")
         return run_headless(settings, functools.partial(_show_headless, settings, model_name))
     from yeoul.transport.child_process import reap_orphans
     from yeoul.web_process.server import run_server
 
+    START.mark("imports")
     if os.getpid() == 1:
         reap_orphans()
     with download_bars() as on_progress:

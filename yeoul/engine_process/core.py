@@ -50,6 +50,7 @@ from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.scheduler.step_budget import StepBudget
+from yeoul.start_parts import START
 from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.curve_keys import load_or_create_keys
 from yeoul.transport.sockets import EngineContext
@@ -129,6 +130,7 @@ class EngineCoreProc:
         while True:
             try:
                 workers = self._await_workers()
+                START.mark("waiting for workers")
                 cache, num_blocks = settings.cache, min(worker.max_num_blocks for worker in workers)
                 settings = self._fit_context(num_blocks)
                 step_budget = self._try_workers(num_blocks)
@@ -154,8 +156,11 @@ class EngineCoreProc:
         """Gives new workers their cache, and lets them compute something."""
         settings = self._settings
         self._executor.allocate_cache(num_blocks)
+        START.mark("cache")
         limit, block_size = settings.time.step_timeout_seconds, settings.cache.block_size
-        return warm_up(self._executor, settings.scheduler, settings.max_model_len, block_size, limit)
+        budget = warm_up(self._executor, settings.scheduler, settings.max_model_len, block_size, limit)
+        START.mark("first steps")
+        return budget
 
     def _take_new_executor(self, error: ProcessDeadError) -> None:
         """Ends what is left of the workers, and starts others."""

@@ -20,6 +20,7 @@ from yeoul.messages.outputs import EngineReady
 from yeoul.model_files.context_length import choose_max_model_len
 from yeoul.model_files.describe import describe
 from yeoul.model_files.resolve import resolve_model
+from yeoul.start_parts import START
 from yeoul.transport.addresses import tcp_addresses
 from yeoul.transport.child_reports import death_of, read_ready
 from yeoul.transport.curve_keys import load_or_create_keys
@@ -37,6 +38,7 @@ def run_headless(settings: Settings, on_ready: Callable[[EngineReady], None] | N
     setproctitle.setproctitle("yeoul::Headless")
     files = resolve_model(settings.model)
     description = describe(files)
+    START.mark("finding the model")
     max_model_len = choose_max_model_len(settings.model.max_model_len, description)
     asyncio.run(_run(engine_settings(settings, files, description, max_model_len, link), on_ready))
     return 0
@@ -49,9 +51,12 @@ async def _run(settings: EngineSettings, on_ready: Callable[[EngineReady], None]
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     child = spawn_engine(settings)
+    START.mark("starting EngineCore")
     try:
         ready = await read_ready(child, settings.time.engine_ready_timeout_seconds)
         assert isinstance(ready, EngineReady)
+        START.mark("waiting for EngineCore")
+        START.tell()
         if on_ready is not None:
             on_ready(ready)
         await child.wait_on_loop(None)

@@ -10,6 +10,7 @@ from yeoul.config.parts import EngineSettings
 from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.self_report import Respondent
+from yeoul.start_parts import START
 from yeoul.transport.child_process import enter_child
 from yeoul.transport.injected_faults import raise_on_signals
 from yeoul.worker_process.executor import MultiprocExecutor
@@ -26,17 +27,22 @@ def main() -> None:
     set_up_logging(side.role, settings.log.level, settings.log.format)
     if settings.fake.fake_poison:
         raise_on_signals()
+    START.mark("imports")
     executor = MultiprocExecutor(settings)
     side.answer_with(Respondent(side.role, lambda: executor.workers))
     try:
         executor.spawn()
+        START.mark("starting workers")
         core = _make_core(settings, executor)
+        START.mark("imports")
         side.answer_with(Respondent(side.role, lambda: core.workers))
     except BaseException:
         executor.stop(at_once=True)
         raise
     try:
         side.report(msgspec.msgpack.encode(core.start()))
+        START.mark("sockets")
+        START.tell()
         settle_garbage_collection()
         core.run_busy_loop()
     finally:

@@ -30,6 +30,7 @@ from yeoul.model_files.packed_file import PackedKey
 from yeoul.model_files.packed_folder import PackedFolder
 from yeoul.models.decoder import Decoder
 from yeoul.models.packed_weights import PackedWeights
+from yeoul.start_parts import START
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ def load_packed(
                 build(PackedWeights(file, dtype, _CPU, read_files()))
                 if identify(files) != key.files:
                     raise OSError("the model's files were written to meanwhile")
+            START.mark("packing the weights")
             logger.info("packed the weights in %.2f s: %s", time.perf_counter() - start, folder.path_of(key))
             model = _map(folder, key, dtype, build)
         except OSError as error:
@@ -114,5 +116,6 @@ def _map(folder: PackedFolder, key: PackedKey, dtype: torch.dtype, build: Build)
     except (ModelFileError, OSError) as error:
         logger.warning("packing the weights again: %s", error)
         return None
+    START.mark("mapping the weights")
     logger.info("mapped the packed weights in %.2f s", time.perf_counter() - start)
     return model

@@ -29,6 +29,7 @@ from yeoul.errors import ProcessDeadError
 from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
+from yeoul.start_parts import START
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.engine_slot import task_death
 from yeoul.web_process.engine.served_model import Progress
@@ -77,8 +78,11 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(one) for one in bind_listeners(settings.server.host, settings.server.port)]
         llm = AsyncLLM(settings, on_progress=on_progress)
+        START.mark("set-up")
         llm.resolve()
+        START.mark("finding the model")
         database = opened.enter_context(Database(settings.store.data_dir, TABLES))
+        START.mark("store")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(ServerLife(llm, listeners, database, on_ready, tls).run())
 
@@ -123,7 +127,9 @@ class ServerLife:
         starting = asyncio.create_task(self._llm.start(), name="start")
         try:
             await asyncio.sleep(0)  # the engine's process is started here, before the imports below
+            START.mark("starting EngineCore")
             await self._serve_http()
+            START.mark("application and its imports")
             if await _is_first(starting, self._first_signal):
                 await self._serve(starting.result())
         finally:
@@ -142,6 +148,8 @@ class ServerLife:
     async def _serve(self, ready: EngineReady) -> None:
         """Until the first signal, and then until what runs is finished, the drain's limit, or the second signal."""
         settle_garbage_collection()
+        START.mark("waiting for EngineCore")
+        START.tell()
         if self._on_ready is not None:
             url = url_of(self._listeners, "http" if self._tls is None else "https")
             self._on_ready(ready, url, self._link_to_page(url))

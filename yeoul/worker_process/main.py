@@ -8,6 +8,7 @@ from yeoul.config.openmp import keep_openmp_from_spinning
 from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.self_report import Respondent
+from yeoul.start_parts import START
 from yeoul.transport.child_process import enter_child
 from yeoul.transport.injected_faults import raise_on_signals
 from yeoul.worker_process.arguments import WorkerArguments
@@ -27,8 +28,10 @@ def main() -> None:
     from yeoul.worker_process.worker import Worker
     from yeoul.worker_process.worker_proc import WorkerProc
 
+    START.mark("imports")
     worker = Worker(arguments.settings)
     process = WorkerProc(arguments, worker)
     side.report(msgspec.msgpack.encode(worker.load()))
+    START.tell()
     settle_garbage_collection()
     process.run()

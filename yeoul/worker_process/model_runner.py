@@ -31,6 +31,7 @@ from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.packed_folder import PackedFolder
 from yeoul.models.decoder import Decoder
 from yeoul.models.loading import load_model
+from yeoul.start_parts import START
 from yeoul.worker_process.cache_memory import bytes_a_block, plan_num_blocks
 from yeoul.worker_process.devices import Device
 from yeoul.worker_process.fingerprint import model_fingerprint
@@ -67,6 +68,7 @@ class GPUModelRunner:
     def load(self) -> None:
         """Meets the other ranks and reads this rank's share of the weights. See ``ModelRunner.load``."""
         self._device.prepare()
+        START.mark("threads and device")
         settings, wanted = self._settings, self._settings.model.dtype
         self._dtype = self._device.default_dtype() if wanted == "auto" else _DTYPES[wanted]
         wanted_cache = settings.cache.kv_cache_dtype
@@ -85,6 +87,7 @@ class GPUModelRunner:
             device=self._device.torch_device,
             shared_fd=settings.exchange_fd,
         )
+        START.mark("link between ranks")
         keeps_packed = settings.model.packed_weights_cache
         self._loaded_model = load_model(
             settings.files,

@@ -20,6 +20,7 @@ from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import RequestResult, StepInput, StepResult
 from yeoul.model_files.tokenizer_files import load_tokenizer_source
+from yeoul.start_parts import START
 from yeoul.worker_process.runner import ModelRunner
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ class Worker:
             ConfigError: a setting that cannot work on this machine; ModelFileError: a model that cannot be loaded.
         """
         runner = _make_runner(self._settings, self._grammars)
+        START.mark("imports")
         runner.load()
+        START.mark("weights")
         ready = WorkerReady(
             rank=self._settings.rank,
             pid=os.getpid(),
@@ -57,6 +60,7 @@ class Worker:
             model_fingerprint=runner.fingerprint(),
             runner=type(runner).__name__,
         )
+        START.mark("room for the cache, fingerprint")
         self._runner = runner
         return ready
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,7 @@ import msgspec
 from yeoul.config.settings import ModelSettings
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
+from yeoul.start_parts import START
 from yeoul.text.fill_in import File
 from yeoul.web_process.engine.admission import MAX_BYTES_A_TOKEN, Limits, check_text_length, check_token_ids
 from yeoul.web_process.engine.answer_families import AnswerFamilies
@@ -225,6 +227,7 @@ def load_text(model: ServedModel, settings: ModelSettings) -> ModelText:
     Raises:
         ConfigError: they are missing or damaged.
     """
+    began = time.monotonic()
     from yeoul.model_files.tokenizer_files import load_tokenizer_source
     from yeoul.text.chat_template import ChatTemplate
     from yeoul.text.tokenizer import Tokenizer
@@ -240,4 +243,5 @@ def load_text(model: ServedModel, settings: ModelSettings) -> ModelText:
     families = AnswerFamilies.find(template, tokenizer, settings)
     reranker = find_reranker(model.files, settings, template, tokenizer)
     timeout_seconds = settings.chat_template_timeout_seconds
+    START.note_beside("tokenizer", time.monotonic() - began)
     return ModelText(tokenizer, template, source.sampling_defaults, timeout_seconds, families, reranker)
