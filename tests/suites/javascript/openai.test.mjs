@@ -85,6 +85,27 @@ for (const stream of [false, true]) {
   });
 }
 
+test("a custom tool gets its text, whole and streamed, and the conversation goes on", async () => {
+  const patch = { type: "custom", custom: { name: "patch", description: "Changes a file." } };
+  const asked = { model, messages, tools: [patch, depth] };
+  const texts = [call("patch", { input: '- a\n+ "b"' }), "Done."];
+  const { message, finish_reason } = (await clientSaying(...texts).chat.completions.create(asked)).choices[0];
+  assert.equal(finish_reason, "tool_calls");
+  const [made] = message.tool_calls;
+  assert.deepEqual([made.type, made.custom], ["custom", { name: "patch", input: '- a\n+ "b"' }]);
+  const streamed = { name: "", input: "" };
+  for await (const chunk of await clientSaying(...texts).chat.completions.create({ ...asked, stream: true })) {
+    for (const { custom } of chunk.choices[0].delta.tool_calls ?? []) {
+      streamed.name += custom.name ?? "";
+      streamed.input += custom.input;
+    }
+  }
+  assert.deepEqual(streamed, made.custom);
+  const result = { role: "tool", tool_call_id: made.id, content: "as asked" };
+  const next = await clientSaying(...texts).chat.completions.create({ ...asked, messages: [...messages, message, result] });
+  assert.equal(next.choices[0].message.content, "Done.");
+});
+
 test("a named tool's arguments fit, whatever the model would write", async () => {
   const tool_choice = { type: "function", function: { name: "depth" } };
   const limited = structuredClone(depth);

@@ -73,6 +73,14 @@ test("zod's schema is taken and its answer parsed", async () => {
   assert.deepEqual(answer.output_parsed, given);
 });
 
+test("a long conversation is made short, and goes on", async () => {
+  const said = [{ role: "user", content: input }, { role: "assistant", content: "Three metres." }];
+  const short = await clientSaying("The river is three metres deep.").responses.compact({ model, input: said });
+  assert.deepEqual(short.output.map((item) => item.type), ["message", "compaction"]);
+  const going = [...short.output, { role: "user", content: "And the lake?" }];
+  assert.equal((await clientSaying("Five.").responses.create({ model, input: going })).output_text, "Five.");
+});
+
 test("a limit ends an answer as incomplete", async () => {
   const answer = await client.responses.create({ model, input, max_output_tokens: 16, ignore_eos: true });
   assert.equal(answer.status, "incomplete");
