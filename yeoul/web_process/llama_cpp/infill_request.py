@@ -28,6 +28,16 @@ NumPredicted = Annotated[
     ),
 ]
 
+MostMilliseconds = Annotated[
+    int,
+    Meta(
+        ge=-1,
+        le=2**31 - 1,
+        description="How long a whole answer may take from its first token on, in milliseconds: what has come is answered,"
+        " one line at least; -1 or 0: no limit. A stream has none.",
+    ),
+]
+
 
 class ExtraText(RequestBody, kw_only=True):
     """A text from elsewhere in the project."""
@@ -54,6 +64,7 @@ class InfillRequest(SampledBody, kw_only=True):
         | None
     ) = None
     n_predict: NumPredicted | None = None
+    t_max_predict_ms: MostMilliseconds | None = None
     repeat_penalty: RepetitionPenalty | None = None
     samplers: Annotated[
         list[str] | str | None,
@@ -89,6 +100,12 @@ class InfillRequest(SampledBody, kw_only=True):
         most = limits.max_model_len
         wanted = most // 4 if self.n_predict is None or self.n_predict < 0 else min(self.n_predict, most // 2)
         return most - max(1, wanted)
+
+    @property
+    def most_seconds(self) -> float | None:
+        """How long the answer is waited for from its first token on."""
+        limit = None if self.stream else self.t_max_predict_ms
+        return limit / 1000 if limit is not None and limit > 0 else None
 
     @property
     def without_effect(self) -> list[str]:

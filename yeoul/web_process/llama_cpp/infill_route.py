@@ -5,9 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from yeoul.web_process.engine.ticket import guess_num_tokens
-from yeoul.web_process.http.answering import respond
+from yeoul.web_process.http.answering import collect, respond
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import Error, answers_of, body_of, event, reference_to
+from yeoul.web_process.http.writing import json_response
+from yeoul.web_process.llama_cpp.in_time import InTime
 from yeoul.web_process.llama_cpp.infill_format import Infill, InfillFormat
 from yeoul.web_process.llama_cpp.infill_request import InfillRequest
 from yeoul.web_process.server_context import ServerContext
@@ -38,10 +40,13 @@ def infill_router(context: ServerContext) -> APIRouter:
                     body.before, body.input_suffix, body.files, body.room(limits), terms.tenant
                 )
             stream = await model.llm.submit([token_ids], sampling, ticket=ticket)
+        answer = InfillFormat(body, stream, model=model, is_cut=is_cut)
+        if body.most_seconds is not None:
+            return json_response(answer.whole(await collect(request, InTime(stream, body.most_seconds))))
         return await respond(
             request,
             stream,
-            lambda: InfillFormat(body, stream, model=model, is_cut=is_cut),
+            lambda: answer,
             streams=body.stream is True,
             keep_alive_seconds=context.settings.time.keep_alive_seconds,
         )

@@ -85,7 +85,7 @@ def test_a_request_of_llama_vim_is_taken_whole(coder):
         sampling = server.client.added[0].sampling
         assert (sampling.top_k, sampling.top_p, sampling.max_tokens) == (40, 0.99, 256 - len(FRAMED))
         ignored = answer.headers["yeoul-ignored-fields"]
-        assert {"samplers", "n_indent", "t_max_predict_ms"} <= set(ignored.split(", ")), ignored
+        assert {"samplers", "n_indent", "t_max_prompt_ms"} <= set(ignored.split(", ")), ignored
 
     coder.play(scene)
 
@@ -140,6 +140,7 @@ def test_what_finds_no_room_is_left_out_and_that_is_said(coder):
         ({"input_suffix": 7}, "input_suffix"),
         ({"prompt": [1, 2]}, "prompt"),
         ({"n_predict": -3}, "n_predict"),
+        ({"t_max_predict_ms": -2}, "t_max_predict_ms"),
         ({"n_probs": 3}, "n_probs"),
         ({"model": "other"}, "other"),
         ({"response_fields": "content"}, "response_fields"),
