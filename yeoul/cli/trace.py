@@ -19,7 +19,7 @@ _SECONDS_TO_WRITE = 60.0  # for the server, once it has recorded
 
 def trace(
     url: Annotated[str, typer.Argument(metavar="URL", help="A running server.")] = "http://127.0.0.1:8000",
-    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="How long it is recorded.")] = 5.0,
+    seconds: Annotated[float, typer.Option(metavar="N", min=0.1, max=60, help="How long it is recorded, 60 at most.")] = 5.0,
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="Where the trace goes; - is standard output.")
     ] = "trace.json",

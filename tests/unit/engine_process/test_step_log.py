@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from yeoul.engine_process.step_log import StepLog
 from yeoul.messages.outputs import StepFacts, StepParts
+from yeoul.messages.questions import SpansQuestion
 from yeoul.messages.steps import StepInput, StepResult
+from yeoul.spans import SPANS
 
 
 class Clock:
@@ -67,3 +69,23 @@ def test_a_step_that_is_not_remembered_has_no_parts_but_its_booking():
     log = StepLog(clock)
     facts = take_back(log, clock, StepInput(step_number=7), StepResult(7, [], 3.0, 0, 1.0, 1.0), 5.0, 5.5)
     assert (facts.seconds, facts.parts) == (0.5, StepParts(update=0.5))
+
+
+def test_what_the_busy_loop_does_is_noted_while_somebody_records():
+    clock = Clock()
+    log = StepLog(clock)
+    SPANS.answer(SpansQuestion("EngineCore", 3, 60.0))
+    try:
+        step = hand_out(log, clock, 0, 9.0, 10.0)
+        clock.now = 10.5
+        log.note_sent(step)
+        take_back(log, clock, step, StepResult(0, [], 5.0, 0, 10.75, 1.0), 16.0, 16.5)
+    finally:
+        answer = SPANS.answer(SpansQuestion("EngineCore", 3, 0.0))
+    assert [(span.name, span.began, span.ended, span.step) for span in answer.spans] == [
+        ("schedule", 9.0, 10.0, 0), ("send step", 10.0, 10.5, 0), ("wait", 10.5, 16.0, 0), ("apply", 16.0, 16.5, 0),
+    ]  # fmt: skip
+    step = hand_out(log, clock, 1, 17.0, 18.0)
+    log.note_sent(step)
+    assert SPANS.answer(SpansQuestion("EngineCore", 4, 60.0)).spans == []
+    SPANS.answer(SpansQuestion("EngineCore", 4, 0.0))

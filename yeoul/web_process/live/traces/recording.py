@@ -17,7 +17,8 @@ MAX_NUM_SPANS = 200_000
 """Of all processes together; a recording that has so many ends."""
 
 _SECONDS_BETWEEN_QUESTIONS = 0.25
-_PAUSE_AFTER_SILENCE = 4  # times as long as it was waited for: who hangs keeps nobody else waiting for long
+_PAUSE_AFTER_SILENCE = 4  # times as long as it was waited for: who hangs keeps others waiting for a part of the time
+_LONGEST_PAUSE_SECONDS = 1.0  # whoever takes its place is to be there from its first moments
 _SECONDS_A_QUESTION = 5.0
 _MAX_NUM_ANSWERS_AT_ONCE = 16
 
@@ -77,7 +78,8 @@ class Recording:
             if not isinstance(answer, SpansAnswer):
                 self.silent[name] = answer.reason if isinstance(answer, NoAnswer) else "it answered another question"
                 now = time.monotonic()
-                self._asked_again_at[name] = now + _PAUSE_AFTER_SILENCE * (now - asked_at)
+                pause = min(_LONGEST_PAUSE_SECONDS, _PAUSE_AFTER_SILENCE * (now - asked_at))
+                self._asked_again_at[name] = now + pause
                 return
             self._keep(name, answer)
             if not answer.has_more:
