@@ -46,6 +46,34 @@ def test_another_openmp_runtime_in_the_process_is_not_taken_for_torchs(name, tmp
     subprocess.run([sys.executable, "-c", ONE_TEAM, str(tmp_path / name)], check=True, timeout=60)
 
 
+NAMES = """
+import sys
+from pathlib import Path
+import setproctitle
+import torch
+from yeoul.kernels.rms_norm.native import rms_norm
+
+setproctitle.setthreadtitle(sys.argv[1])
+torch.set_num_threads(3)
+for _ in range(2):
+    rms_norm(torch.ones(1024, 128), torch.ones(128), 1e-5)  # enough for a team
+names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+print(sorted(name for name in names if "omp" in name), sys.argv[1] in names)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("yeoul::Worker_0", ["Worker_0 omp 1", "Worker_0 omp 2"]),
+        ("somebody's own", []),
+    ],
+)
+def test_threads_that_compute_say_whose_they_are_in_workers_and_nothing_elsewhere(name, told):
+    done = subprocess.run([sys.executable, "-c", NAMES, name], check=True, timeout=60, capture_output=True, text=True)
+    assert done.stdout.strip() == f"{told} True"
+
+
 def test_the_portable_set_is_always_there_and_the_best_is_in_use():
     assert instruction_sets()[0] == InstructionSet.PORTABLE
     assert instruction_set_in_use() == instruction_sets()[-1]

@@ -3,9 +3,30 @@
 // Knows nothing of any operation. A team is woken once for a whole list, which may be all layers of a model.
 
 #include <omp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
 
 #include "yeoul/kernels/native/operation.h"
 #include "yeoul/kernels/native/typed_rows.h"
+
+namespace {
+
+// A thread begins with the name of the one that started it, the worker's own: "yeoul::Worker_0" becomes "Worker_0 omp 1", so that
+// whoever looks at a machine's threads sees whose it is. In other programs, names are left as they are.
+void name_once(int number) {
+  static thread_local bool is_named = false;
+  if (is_named) return;
+  is_named = true;
+  constexpr char kPrefix[] = "yeoul::";
+  constexpr size_t kPrefixLength = sizeof(kPrefix) - 1, kNameBytes = 16;
+  char name[kNameBytes] = {}, longer[2 * kNameBytes];
+  if (number == 0 || prctl(PR_GET_NAME, name) != 0 || strncmp(name, kPrefix, kPrefixLength) != 0) return;
+  snprintf(longer, sizeof longer, "%s omp %d", name + kPrefixLength, number);
+  prctl(PR_SET_NAME, longer);  // the kernel takes what fits
+}
+
+}  // namespace
 
 // Sets the rows of all operations to num_rows, unless it is 0, and runs them.
 YEOUL_EXPORT(void, run_operations)(const Operation* operations, int64_t num_operations, int64_t num_rows) {
@@ -24,6 +45,7 @@ YEOUL_EXPORT(void, run_operations)(const Operation* operations, int64_t num_oper
   state = TeamState();
 #pragma omp parallel if (!is_small)
   {
+    name_once(omp_get_thread_num());
     Team team(state, omp_get_num_threads(), memory);
     for (int64_t index = 0; index < num_operations; ++index) operations[index].kind->run(operations[index].call, team);
   }

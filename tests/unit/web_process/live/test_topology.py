@@ -207,7 +207,9 @@ def test_threads_have_whole_names_and_what_a_library_started_is_told_apart():
     core = process("EngineCore", threads=[
         thread("yeoul::EngineCo", 4), thread("process_input_s"), thread("ZMQbg/IO/0"), thread("yeoul::EngineCo", 6),
     ])  # fmt: skip
-    worker = process("Worker_1", threads=[thread("yeoul::Worker_1", 4, "stopped"), thread("yeoul::Worker_1", 6, "running")])
+    worker = process("Worker_1", threads=[
+        thread("yeoul::Worker_1", 4, "stopped"), thread("yeoul::Worker_1", 6, "running"), thread("Worker_1 omp 1"),
+    ])  # fmt: skip
     tell_doings([core, worker], EngineNow(), 0)
     assert [(one.name, one.is_library, one.part, one.doing) for one in core.threads] == [
         ("run_busy_loop", False, "EngineCoreProc", "waits for requests"),
@@ -215,7 +217,11 @@ def test_threads_have_whole_names_and_what_a_library_started_is_told_apart():
         ("ZMQbg/IO/0", True, None, "carries ZeroMQ's messages"),
         ("unnamed", True, None, "waits"),
     ]
-    assert [(one.name, one.doing) for one in worker.threads] == [("WorkerProc.run", "is stopped"), ("OpenMP", "computes")]
+    assert [(one.name, one.doing) for one in worker.threads] == [
+        ("WorkerProc.run", "is stopped"),
+        ("unnamed", "computes"),
+        ("Worker_1 omp 1", "waits"),
+    ]
     assert worker.doing == "is stopped by a signal"
 
 

@@ -51,7 +51,7 @@ def _tell_thread(thread: Thread, process: Process) -> None:
     if thread.is_main:
         thread.name = main_thread_of(process.name)
     elif thread.name == process.title[:KERNEL_NAME_LENGTH]:  # its maker gave it no name
-        thread.name = "OpenMP" if process.name.startswith("Worker_") else "unnamed"
+        thread.name = "unnamed"
     else:
         thread.name = whole_name(thread.name)
     known, is_busy = THREADS.get(thread.name), thread.state == "running"
