@@ -111,7 +111,7 @@ def test_an_engine_of_our_own_that_sends_no_messages_is_replaced_and_the_answer_
             if lies_after is not None and len(text) > lies_after:
                 lies_after, connection = None, engine._connection
                 assert connection is not None
-                connection.sockets._inbox.put_nowait(LIES[name])  # as if it had come from the engine, just now
+                connection.sockets._inbox.append(LIES[name])  # as if it had come from the engine, just now
         stream.close()
         return text
 

@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 
 import zmq
@@ -48,7 +49,8 @@ class ClientSockets:
         """
         self.client_id = b"web-" + secrets.token_hex(8).encode()
         self.addresses = (input_address, output_address)
-        self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue()  # None is the last
+        self._inbox: deque[bytes] = deque()
+        self._waiter: asyncio.Future[None] | None = None
         self._is_closed = False
         self.num_sent = self.num_sent_bytes = self.num_received = self.num_received_bytes = 0
         _check_descriptors()
@@ -81,21 +83,22 @@ class ClientSockets:
         self.num_sent_bytes += len(payload)
 
     async def receive(self) -> bytes:
-        """Wait for the engine's next message. Cancelling the wait loses none.
+        """Wait for the engine's next message; one caller at a time. Cancelling the wait loses none.
 
         Raises:
             TransportClosedError: ``close()`` was called, and all that had come by then is taken.
         """
-        payload = await self._inbox.get()
-        if payload is None:
-            self._inbox.put_nowait(None)
-            raise TransportClosedError("the link to EngineCore is closed")
-        return payload
+        while not self._inbox:
+            if self._is_closed:
+                raise TransportClosedError("the link to EngineCore is closed")
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._inbox.popleft()
 
     @property
     def num_waiting(self) -> int:
         """How many messages have come that nobody has taken yet."""
-        return self._inbox.qsize()
+        return len(self._inbox)
 
     def monitors(self) -> list[zmq.Socket[bytes]]:
         """A socket for each link, readable once the link has broken; another thread may wait on them, and closes them."""
@@ -107,7 +110,7 @@ class ClientSockets:
             return
         self._take_all()
         self._is_closed = True
-        self._inbox.put_nowait(None)
+        self._wake()
         self._loop.remove_reader(self._output_fd)
         self._output.close(linger=0)
         self._input.close(linger=int(linger_seconds * 1000))
@@ -124,7 +127,14 @@ class ClientSockets:
             payload = self._output.recv()
             self.num_received += 1
             self.num_received_bytes += len(payload)
-            self._inbox.put_nowait(payload)
+            self._inbox.append(payload)
+        if self._inbox:
+            self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
 
 class EngineContext:

@@ -253,7 +253,7 @@ def test_what_has_come_before_the_end_is_received_and_then_the_end_is_told_each_
         for payload in (b"1", b"2", b"3"):
             engine.output.send(client.client_id, payload)
         assert await client.receive() == b"1"
-        while client._inbox.qsize() < 2:  # noqa: ASYNC110
+        while client.num_waiting < 2:  # noqa: ASYNC110
             await asyncio.sleep(0)
         client.close()
         assert [await client.receive(), await client.receive()] == [b"2", b"3"]

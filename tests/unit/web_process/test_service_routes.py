@@ -108,8 +108,8 @@ def test_the_times_from_token_to_token_are_a_histogram():
     llm = AsyncLLM(settings())
     llm.resolve()
     metrics = Metrics(llm)
-    metrics.next_tokens({0.0009: 1, 0.02: 4})
-    metrics.next_tokens({0.001: 1, 11.0: 1})
+    for seconds, num_tokens in ((0.0009, 1), (0.02, 4), (0.001, 1), (11.0, 1)):
+        llm.token_gaps.add(seconds, num_tokens)
     lines = metrics.render().decode().splitlines()
     gap = "yeoul:inter_token_latency_seconds"
     assert f"# TYPE {gap} histogram" in lines

@@ -55,17 +55,12 @@ class AsyncLLM:
                 print(delta.text, end="", flush=True)
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        on_progress: Progress | None = None,
-        connect: Connect = AsyncMPClient,
-    ) -> None:
+    def __init__(self, settings: Settings, *, on_progress: Progress | None = None, connect: Connect = AsyncMPClient) -> None:
         self.settings = settings
         self._on_progress = on_progress
         self._connect = connect
         self._requests = RequestTable(WaitingRoom.for_server(settings), RequestObserver())
+        self.token_gaps = self._requests.token_gaps
         self._new_requests = NewRequests(settings.model.seed)
         self._model: ServedModel | None = None
         self._slot: EngineSlot | None = None

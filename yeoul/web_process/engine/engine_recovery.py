@@ -113,8 +113,10 @@ class EngineRecovery:
 
     def note_outputs(self, outputs: Iterable[RequestOutput]) -> None:
         """The engine has made these; a request that has only failed is no progress."""
-        if any(output.fault is None for output in outputs):
-            self._restarts.note_progress()
+        for output in outputs:
+            if output.fault is None:
+                self._restarts.note_progress()
+                break
 
     async def take_stock(self, engine: AsyncMPClient) -> None:
         """Asks the engine which requests it has, and sends those again that got lost on the way. Errors as for ``call``."""

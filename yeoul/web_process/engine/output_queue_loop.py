@@ -116,8 +116,8 @@ class OutputQueueLoop:
                     ended_here.append(output.request_id)
         self._recovery.note_outputs(outputs)
         self._requests.note_outputs(outputs, finished)
-        if gaps:
-            self._requests.observer.next_tokens(gaps)
+        for seconds, num_tokens in gaps.items():
+            self._requests.token_gaps.add(seconds, num_tokens)
         if complete:
             self._engine.send(AbortRequests(complete, are_complete=True))
         if failed:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from yeoul.messages.outputs import FinishReason, StepOutputs
@@ -35,9 +35,6 @@ class RequestObserver:
 
     def first_token(self, who: Requester, seconds_since_arrival: float) -> None:
         """A choice got its first token."""
-
-    def next_tokens(self, gaps: Mapping[float, int]) -> None:
-        """Choices got further tokens: how many by the time from the one before, to all those that came at once."""
 
     def queued(self, who: Requester, seconds: float) -> None:
         """A choice left the waiting queue of the engine for the first time."""
@@ -85,11 +82,6 @@ class Observers(RequestObserver):
         """See ``RequestObserver``."""
         for observer in self._all:
             observer.first_token(who, seconds_since_arrival)
-
-    def next_tokens(self, gaps: Mapping[float, int]) -> None:
-        """See ``RequestObserver``."""
-        for observer in self._all:
-            _tell(observer.next_tokens, gaps)
 
     def queued(self, who: Requester, seconds: float) -> None:
         """See ``RequestObserver``."""

@@ -24,6 +24,7 @@ from yeoul.web_process.engine.request_place import RequestPlace
 from yeoul.web_process.engine.request_state import RequestState
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
+from yeoul.web_process.engine.token_gaps import TokenGaps
 from yeoul.web_process.engine.waiting_room import WaitingRoom
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ _MAX_NUM_LOSSES = 3
 class RequestTable:
     """``states`` holds unfinished requests by the id that the engine knows, ``_streams`` unclosed streams by the user's.
 
-    Without an engine requests are only held here, and sent to the next one. ``observer`` is whoever counts and times them.
+    Without an engine requests are only held here, and sent to the next one. ``observer`` is whoever counts and times them,
+    but for the times between tokens, ``token_gaps``.
     ``is_closed``: no more may come.
     """
 
@@ -43,6 +45,7 @@ class RequestTable:
         self.statistics = EngineStatistics()
         self.room = room
         self.observer = observer
+        self.token_gaps = TokenGaps()
         self.is_closed = False
         self._streams: dict[str, RequestStream] = {}
         self._engine: AsyncMPClient | None = None

@@ -36,7 +36,7 @@ def live_router(context: ServerContext) -> APIRouter:
     watch = TopologyWatch(context)
     router.include_router(topology_router(watch))
     if context.settings.server.page:
-        numbers = NumberHistory()
+        numbers = NumberHistory(context.llm.token_gaps)
         context.llm.observer = Observers(context.llm.observer, numbers)
         router.include_router(event_router(context, EventFeed(context.llm, watch, numbers, log)))
     return router

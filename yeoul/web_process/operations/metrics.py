@@ -5,9 +5,7 @@ The engine's numbers come from its last snapshot when somebody asks; the times o
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping
-from itertools import accumulate
+from collections.abc import Iterable
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -19,11 +17,11 @@ from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.engine_slot import EngineState
 from yeoul.web_process.engine.generation_output import AnswerTimes
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
+from yeoul.web_process.engine.token_gaps import BUCKETS, TokenGaps
 from yeoul.web_process.operations.step_times import StepTimes
 from yeoul.web_process.operations.vllm_names import VllmNames
 from yeoul.web_process.server_context import served_names
 
-_TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 _QUEUE_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _NUM_TOKENS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 131072)
@@ -39,8 +37,7 @@ class Metrics(RequestObserver):
         self._first_token = self._histogram(
             "time_to_first_token_seconds", "From arrival to the first token.", _REQUEST_SECONDS
         )
-        self._token_gap = _TokenGaps()
-        self._registry.register(self._token_gap)
+        self._registry.register(_GapCollector(llm.token_gaps))
         self._duration = self._histogram("e2e_request_latency_seconds", "From arrival to the end.", _REQUEST_SECONDS)
         self._queue = self._histogram("request_queue_time_seconds", "In the waiting queue.", _QUEUE_SECONDS)
         self._prompt_length = self._histogram("request_prompt_tokens", "Tokens in the prompt.", _NUM_TOKENS)
@@ -88,10 +85,6 @@ class Metrics(RequestObserver):
         """See ``RequestObserver``."""
         self._first_token.observe(seconds_since_arrival)
 
-    def next_tokens(self, gaps: Mapping[float, int]) -> None:
-        """See ``RequestObserver``."""
-        self._token_gap.observe(gaps)
-
     def stepped(self, message: StepOutputs) -> None:
         """See ``RequestObserver``."""
         self._steps.note(message.steps)
@@ -133,26 +126,17 @@ class Metrics(RequestObserver):
         self._recovery.observe(seconds)
 
 
-class _TokenGaps(Collector):
-    """The times from token to token as a histogram: the library's own takes one token at a time."""
+class _GapCollector(Collector):
+    """The times from token to token as a histogram."""
 
-    def __init__(self) -> None:
-        self._counts = [0] * (len(_TOKEN_SECONDS) + 1)
-        self._total_seconds = 0.0
-
-    def observe(self, gaps: Mapping[float, int]) -> None:
-        """See ``RequestObserver.next_tokens``."""
-        for seconds, num_tokens in gaps.items():
-            self._counts[bisect_left(_TOKEN_SECONDS, seconds)] += num_tokens
-            self._total_seconds += num_tokens * seconds
+    def __init__(self, gaps: TokenGaps) -> None:
+        self._gaps = gaps
 
     def collect(self) -> Iterable[Metric]:
         """The histogram."""
-        bounds = [*map(str, _TOKEN_SECONDS), "+Inf"]
-        buckets = list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
-        yield HistogramMetricFamily(
-            "yeoul:inter_token_latency_seconds", "From one token to the next.", buckets, self._total_seconds
-        )
+        buckets = list(zip([*map(str, BUCKETS), "+Inf"], map(float, self._gaps.cumulative()), strict=True))
+        text = "From one token to the next."
+        yield HistogramMetricFamily("yeoul:inter_token_latency_seconds", text, buckets, self._gaps.total_seconds)
 
 
 class _EngineCollector(Collector):

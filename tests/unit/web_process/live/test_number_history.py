@@ -9,6 +9,7 @@ import pytest
 from yeoul.messages.outputs import StepFacts, StepOutputs, StepParts
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.request_observer import Requester
+from yeoul.web_process.engine.token_gaps import TokenGaps
 from yeoul.web_process.live.page.number_history import NUM_SECONDS, NumberHistory
 
 WHO = Requester("r", "m", "")
@@ -28,8 +29,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def history(clock: Clock) -> NumberHistory:
-    return NumberHistory(clock)
+def gaps() -> TokenGaps:
+    return TokenGaps()
+
+
+@pytest.fixture
+def history(gaps: TokenGaps, clock: Clock) -> NumberHistory:
+    return NumberHistory(gaps, clock)
 
 
 def step(seconds: float, **statistics: Any) -> StepOutputs:
@@ -38,11 +44,12 @@ def step(seconds: float, **statistics: Any) -> StepOutputs:
     return StepOutputs(steps=[facts], statistics=EngineStatistics(**statistics))
 
 
-def test_a_second_has_what_happened_in_it(history: NumberHistory, clock: Clock):
+def test_a_second_has_what_happened_in_it(history: NumberHistory, gaps: TokenGaps, clock: Clock):
     history.first_token(WHO, 0.25)
     history.first_token(WHO, 0.75)
     history.stepped(step(0.25, num_running=2, num_blocks=8, num_used_blocks=2, total_prompt_tokens=40, total_output_tokens=2))
-    history.next_tokens({0.5: 1, 0.1: 4})
+    gaps.add(0.5, 1)
+    gaps.add(0.1, 4)
     history.stepped(step(0.25, num_running=3, num_blocks=8, num_used_blocks=4, total_prompt_tokens=40, total_output_tokens=7))
     assert history.since(0) == []
     clock.now += 1
@@ -57,8 +64,10 @@ def test_a_second_has_what_happened_in_it(history: NumberHistory, clock: Clock):
 
 
 @pytest.mark.parametrize("gap", [1e-6, 0.0, 3.3e-5, 0.0123, 1.0, 500.0, 1e6])
-def test_a_time_from_token_to_token_is_known_within_a_twentieth(history: NumberHistory, clock: Clock, gap: float):
-    history.next_tokens({gap: 3})
+def test_a_time_from_token_to_token_is_known_within_a_twentieth(
+    history: NumberHistory, gaps: TokenGaps, clock: Clock, gap: float
+):
+    gaps.add(gap, 3)
     clock.now += 1
     (point,) = history.since(0)
     assert point.gap_p50 == point.gap_p99 == pytest.approx(min(max(gap, 1e-5), 665.0), rel=0.05)

@@ -1,17 +1,16 @@
 """NumberHistory: what was done in each of the last seconds, for plots; knows no route and no Prometheus.
 
 Counts when something happens, and nothing while nothing does: a second in which nobody asked for anything is made up when
-somebody looks. Times from token to token are counted in classes a tenth apart, since there may be as many as tokens.
+somebody looks.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
+import operator
 import time
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import msgspec
@@ -19,12 +18,10 @@ import msgspec
 from yeoul.messages.outputs import StepOutputs
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
+from yeoul.web_process.engine.token_gaps import TokenGaps, quantile
 from yeoul.web_process.http.openapi import Count, UnixTime, says
 
 NUM_SECONDS = 900
-
-_GAP_RATIO = 1.1
-_GAP_SECONDS = tuple(1e-5 * _GAP_RATIO**number for number in range(190))  # to ten minutes
 
 _Seconds = Annotated[float | None, says("In seconds; null where there was none.")]
 
@@ -59,34 +56,32 @@ class NumberPoints(msgspec.Struct, kw_only=True):
 
 
 class _Second:
-    __slots__ = ("at", "compute", "first_tokens", "gaps", "num_steps", "sample", "schedule", "send")
+    __slots__ = ("at", "compute", "first_tokens", "gaps_before", "num_steps", "sample", "schedule", "send")
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, gaps_before: list[int]) -> None:
         self.at = at
+        self.gaps_before = gaps_before
         self.first_tokens: list[float] = []
-        self.gaps = [0] * (len(_GAP_SECONDS) + 1)
         self.num_steps = 0
         self.schedule = self.compute = self.sample = self.send = 0.0
 
 
 class NumberHistory(RequestObserver):
-    """Of one engine, on its event loop. ``points`` are the seconds that are over, at most ``NUM_SECONDS`` of them."""
+    """Of one engine, on its event loop. ``points`` are the seconds that are over, at most ``NUM_SECONDS`` of them.
+    ``gaps`` are counted by somebody else.
+    """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, gaps: TokenGaps, clock: Callable[[], float] = time.monotonic) -> None:
+        self._gaps = gaps
         self._clock = clock
         self._wall_offset = round(time.time() - time.monotonic())
         self._points: deque[NumberPoint] = deque(maxlen=NUM_SECONDS)
-        self._open = _Second(int(clock()))
+        self._open = _Second(int(clock()), gaps.counts.copy())
         self._now = self._counted = EngineStatistics()
 
     def first_token(self, who: Requester, seconds_since_arrival: float) -> None:
         """See ``RequestObserver``."""
         self._second().first_tokens.append(seconds_since_arrival)
-
-    def next_tokens(self, gaps: Mapping[float, int]) -> None:
-        """See ``RequestObserver``. Their step was told before, in this second."""
-        for seconds, num_tokens in gaps.items():
-            self._open.gaps[bisect_left(_GAP_SECONDS, seconds)] += num_tokens
 
     def stepped(self, message: StepOutputs) -> None:
         """See ``RequestObserver``."""
@@ -115,6 +110,8 @@ class NumberHistory(RequestObserver):
 
     def _close(self, now: int) -> None:
         ended, past, present = self._open, self._counted, self._now
+        gaps_until_now = self._gaps.counts.copy()
+        gaps = list(map(operator.sub, gaps_until_now, ended.gaps_before))
         usage = present.num_used_blocks / present.num_blocks if present.num_blocks else 0.0
         quiet = NumberPoint(at=0, num_running=present.num_running, num_waiting=present.num_waiting, kv_usage=round(usage, 4))
         for at in range(max(ended.at, now - NUM_SECONDS), now):
@@ -137,11 +134,11 @@ class NumberHistory(RequestObserver):
                     send_seconds=round(ended.send, 6),
                     ttft_p50=_percentile(ended.first_tokens, 0.5),
                     ttft_p99=_percentile(ended.first_tokens, 0.99),
-                    gap_p50=_gap(ended.gaps, 0.5),
-                    gap_p99=_gap(ended.gaps, 0.99),
+                    gap_p50=quantile(gaps, 0.5),
+                    gap_p99=quantile(gaps, 0.99),
                 )
             )
-        self._counted, self._open = present, _Second(now)
+        self._counted, self._open = present, _Second(now, gaps_until_now)
 
 
 def _added(now: int, past: int) -> int:
@@ -154,12 +151,3 @@ def _percentile(values: Sequence[float], share: float) -> float | None:
         return None
     ordered = sorted(values)
     return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 6)
-
-
-def _gap(counts: Sequence[int], share: float) -> float | None:
-    """The middle of the class that the gap at this place of all is in; within a twentieth of it."""
-    if not any(counts):
-        return None
-    running = list(itertools.accumulate(counts))
-    place = bisect_left(running, min(running[-1], int(running[-1] * share) + 1))
-    return round(_GAP_SECONDS[min(place, len(_GAP_SECONDS) - 1)] / math.sqrt(_GAP_RATIO), 6)

@@ -18,10 +18,10 @@ class EngineClock:
 
     def note(self, sent: float, now: float) -> None:
         """A message that was sent at ``sent`` there has come, ``now`` here."""
-        if self._difference is None:
-            self._difference = now - sent
-        else:
-            self._difference = min(self._difference + _DRIFT * (now - self._last), now - sent)
+        difference, known = now - sent, self._difference
+        if known is not None and difference > (faded := known + _DRIFT * (now - self._last)):
+            difference = faded
+        self._difference = difference
         self._last = now
 
     def here(self, there: float) -> float:

@@ -5,24 +5,23 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from yeoul.messages.outputs import RequestOutput, StepParts
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.live.requests.request_record import ONE_TOKEN, RecordedStep, Walked
 
 
-class LoggedStep:
+class LoggedStep(msgspec.Struct, eq=False, gc=False):
     """A step, with the requests of which it made a token, by their ids, which outlive them: most steps share one list.
 
     ``parts`` is what its time went to, which a record has once somebody needs one.
     """
 
-    __slots__ = ("decodes", "parts", "record")
-
-    def __init__(self, record: RecordedStep, decodes: list[str], parts: StepParts) -> None:
-        self.record = record
-        self.decodes = decodes
-        self.parts = parts
+    record: RecordedStep
+    decodes: list[str]
+    parts: StepParts
 
     def split(self) -> None:
         """From any thread: the record gets its parts, of all requests that share it at once."""

@@ -91,7 +91,9 @@ class RequestLog(RequestObserver):
     def _note_step(self, facts: StepFacts, outputs: list[RequestOutput], now: float) -> None:
         find = self._by_engine_id.get
         end = self._engine_clock.here(facts.started) + facts.seconds
-        at = min(end, max(self._last_end, end - facts.seconds))  # one that was handed out ahead began when the last one ended
+        at = end - facts.seconds
+        if at < self._last_end:  # one that was handed out ahead began when the last one ended
+            at = min(end, self._last_end)
         self._last_end = end
         self._num_steps += 1
         of_prompts, num_tokens = dict(facts.prompts), facts.num_tokens

@@ -10,8 +10,9 @@ import msgspec
 from yeoul.web_process.live.requests.request_summary import RequestSummary
 
 
-class RecordedStep(msgspec.Struct, array_like=True):
-    """A step that was back after ``seconds``, of all who had a part in it; one object for all of their records.
+class RecordedStep(msgspec.Struct, array_like=True, gc=False):
+    """A step that was back after ``seconds``, of all who had a part in it; one object for all of their records. There are
+    thousands, which have no cycles, so that nobody need look for any.
 
     ``serial`` counts the steps of all engines, ``number`` those of its own. In all it computed ``num_tokens`` tokens of
     ``num_requests`` choices, of which ``num_decodes`` had one token and the others ``num_prompt_tokens`` of their prompts;
