@@ -86,6 +86,10 @@ class RequestState:
         """Seconds since it came in."""
         return now - self._arrival
 
+    def seconds_computed(self, now: float) -> float:
+        """Since it left the queue for the first time."""
+        return max(0.0, now - self._arrival - self._queue_seconds)
+
     @property
     def crash_count(self) -> CrashCount:
         """The deaths that count against it."""

@@ -230,8 +230,10 @@ class RequestTable:
         """These were handed out, and with them these requests came to an end."""
         self.room.note_served(output.request_id for output in outputs)
         if finished:
-            if lengths := [max(1, len(state.output_token_ids)) for state in finished if not state.add.in_gaps]:
-                self.room.note_answers(lengths)
+            if awaited := [state for state in finished if not state.add.in_gaps]:
+                now = time.monotonic()
+                seconds = sum(state.seconds_computed(now) for state in awaited)
+                self.room.note_answers([max(1, len(state.output_token_ids)) for state in awaited], seconds)
             self._change.set()
 
     async def wait_until_empty(self) -> None:

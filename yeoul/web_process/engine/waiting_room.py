@@ -62,6 +62,7 @@ class WaitingRoom:
         self._prompt_token_seconds = _RecentRatio()
         self._answer_seconds = _RecentRatio()  # from one that is complete to the next, while somebody is there
         self._answer_lengths = _RecentRatio()
+        self._seat_seconds = _RecentRatio()  # for which one that is complete had its place in the steps
 
     @classmethod
     def for_server(cls, settings: Settings) -> WaitingRoom:
@@ -134,20 +135,28 @@ class WaitingRoom:
                 retry_after_seconds=_retry_after(expected - _SAFE_SHARE * deadline_seconds),
             )
 
-    def expected_wait(self, place: int) -> float | None:
-        """Seconds until the request at this place of the queue, from 1, gets something, by how fast others did of late."""
+    def expected_wait(self, place: int, num_seats: int | None = None) -> float | None:
+        """Seconds until the request at this place of the queue, from 1, gets something, by how fast others did of late.
+
+        Where all of ``num_seats`` places in the steps are taken, one has to be left for each, as answers become complete.
+        """
+        since_last = self._clock() - self._last_served
+        if num_seats and self._seat_seconds.value is not None:
+            interval = self._seat_seconds.value / num_seats
+            # One that takes longer than others do as a rule will take about as long again as it is late.
+            return (place - 1) * interval + max(interval - since_last, interval / 2, since_last - interval)
         if self._request_seconds.value is None:
             return None
-        return place * max(self._request_seconds.value, self._clock() - self._last_served)  # nobody was of late
+        return place * max(self._request_seconds.value, since_last)  # nobody was of late
 
     @property
     def mean_answer_tokens(self) -> float:
         """How long the answers of late were."""
         return self._answer_lengths.value or 0.0
 
-    def queue_place(self, place: int) -> QueuePlace:
+    def queue_place(self, place: int, num_seats: int | None = None) -> QueuePlace:
         """The place with what is expected of it, to a tenth of a second."""
-        expected = self.expected_wait(place)
+        expected = self.expected_wait(place, num_seats)
         return QueuePlace(place, None if expected is None else round(expected, 1))
 
     def enter(self, who: Hashable, tenant: str, num_tokens: int, *, num_requests: int = 1, is_alone: bool) -> None:
@@ -175,12 +184,13 @@ class WaitingRoom:
         """These have ended or were given up; those that do not wait are ignored."""
         self._take_out(them)
 
-    def note_answers(self, lengths: Sequence[int]) -> None:
-        """Answers of these lengths, in tokens, are complete."""
+    def note_answers(self, lengths: Sequence[int], seat_seconds: float = 0.0) -> None:
+        """Answers of these lengths, in tokens, are complete, which had their places for so long together."""
         now = self._clock()
         seconds, self._last_answer = now - self._last_answer, now
         self._answer_seconds.note(seconds, len(lengths), now)
         self._answer_lengths.note(sum(lengths), len(lengths), now)
+        self._seat_seconds.note(seat_seconds, len(lengths), now)
 
     def _take_out(self, them: Iterable[Hashable]) -> tuple[int, int]:
         """How many of them waited, and the tokens of their prompts."""

@@ -157,3 +157,30 @@ def test_idle_time_does_not_make_answers_look_slow():
     room.check_deadline(1.5, 1000, 1)
     with pytest.raises(TooManyRequestsError):
         room.check_deadline(1.0, 1000, 1)
+
+
+def test_what_is_expected_goes_by_how_fast_others_got_something():
+    clock = Clock()
+    room = room_for(100, clock=clock)
+    fill(room, *"abcd")
+    assert room.expected_wait(1) is None
+    for name in "ab":
+        clock.now += 0.5
+        room.note_served([name])
+    assert room.expected_wait(2) == pytest.approx(1.0)
+    clock.now += 3.0  # nobody since
+    assert room.queue_place(2) == (2, 6.0)
+
+
+def test_where_all_places_in_the_steps_are_taken_one_has_to_be_left_for_each():
+    clock = Clock()
+    room = room_for(100, clock=clock)
+    room.note_answers([100, 200], seat_seconds=16.0)  # eight each
+    fill(room, *"abc")
+    assert [room.expected_wait(place, num_seats=4) for place in (1, 2, 3)] == [2.0, 4.0, 6.0]
+    clock.now += 0.5
+    assert room.expected_wait(1, num_seats=4) == pytest.approx(1.5)
+    clock.now += 1.4  # any moment now, or not
+    assert room.expected_wait(1, num_seats=4) == pytest.approx(1.0)
+    clock.now += 8.1  # as late as ten seconds make it
+    assert room.expected_wait(2, num_seats=4) == pytest.approx(2.0 + 8.0)

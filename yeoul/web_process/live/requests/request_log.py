@@ -23,7 +23,7 @@ from yeoul.web_process.live.requests.recorder import Recorder
 from yeoul.web_process.live.requests.request_record import RecordedStep, RequestRecord
 from yeoul.web_process.live.requests.request_summary import RequestSummary, Sight, State
 from yeoul.web_process.live.requests.timed_request import TimedRequest
-from yeoul.web_process.live.requests.waiting_places import WaitingPlaces
+from yeoul.web_process.live.requests.waiting_places import WaitingPlaces, taken_seats
 
 _MAX_NUM_BEHIND = 64
 _NUM_RECENT = 256  # that ended last, and may have kept somebody waiting
@@ -68,7 +68,7 @@ class RequestLog(RequestObserver):
         if account is not None:
             account.add(TimedRequest(request, self._recorder))
             if account.queue_place is None:
-                account.queue_place = self._llm.waiting_room.queue_place(self._num_waiting)
+                account.queue_place = self._llm.waiting_room.queue_place(self._num_waiting, taken_seats(self._llm))
         self._notices.begin()
         self.live[request.id] = request
         for engine_id in stream.engine_request_ids:

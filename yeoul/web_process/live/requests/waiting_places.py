@@ -21,6 +21,12 @@ from yeoul.web_process.live.requests.summarize import state_of_ended, summarize
 _FEW_STEPS = 3  # that one in the batch may be left out of: a step that was full, one that was ahead
 
 
+def taken_seats(llm: AsyncLLM) -> int | None:
+    """The places in the steps, where all are taken: then who waits needs one to be left."""
+    most = llm.settings.scheduler.max_num_seqs
+    return most if llm.statistics.num_running >= most else None
+
+
 class WaitingPlaces:
     """``num_steps`` have come back until now."""
 
@@ -48,17 +54,25 @@ class WaitingPlaces:
         place = self._places.get(request)
         summary = summarize(request, "running" if place is None else "waiting", now)
         if place is not None:
-            expected = None if self._llm.lost is not None else self._llm.waiting_room.expected_wait(place)
+            expected = (
+                None if self._llm.lost is not None else self._llm.waiting_room.expected_wait(place, taken_seats(self._llm))
+            )
             summary.place = place
             summary.expected_wait_seconds = None if expected is None else round(expected, 3)
             summary.why_it_waits = self._why(request, place)
         return summary
 
     def queue_place(self, request: LoggedRequest) -> QueuePlace | None:
-        """The place of one that waits; None of one that does not. While the engine recovers nothing is expected."""
+        """The place of one that waits; None of one that does not."""
         if (place := self._places.get(request)) is None:
             return None
-        return QueuePlace(place, None) if self._llm.lost is not None else self._llm.waiting_room.queue_place(place)
+        expected = self._expected(place)
+        return QueuePlace(place, None if expected is None else round(expected, 1))
+
+    def _expected(self, place: int) -> float | None:
+        """While the engine recovers nothing is."""
+        llm = self._llm
+        return None if llm.lost is not None else llm.waiting_room.expected_wait(place, taken_seats(llm))
 
     def _waits(self, request: LoggedRequest) -> bool:
         if request.stream.ended_at is not None:
