@@ -1,7 +1,8 @@
 """Comments of an event stream: a place in the queue while it waits, and what its time went to; knows no format and no route.
 
 They are for readers that say that they read event streams, as EventSource does: the standard makes these pass comments over.
-Many others read lines, and take what is no ``data: {...}`` for broken; they accept anything, or JSON.
+Many others read lines, and take what is no ``data: {...}`` for broken; they accept anything, or JSON. In Go some of those
+(go-openai) say that they read event streams: a comment is a part of the next error to them, which they no longer tell then.
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
 
@@ -16,8 +17,10 @@ from yeoul.web_process.http.server_timing import server_timing
 
 
 def reads_comments(scope: Scope) -> bool:
-    """Whether the client accepts event streams by their name."""
-    return "text/event-stream" in Headers(scope=scope).get("accept", "").lower()
+    """Whether the client accepts event streams by their name, and is not one without a name of its own in Go."""
+    headers = Headers(scope=scope)
+    accepts_events = "text/event-stream" in headers.get("accept", "").lower()
+    return accepts_events and not headers.get("user-agent", "").startswith("Go-http-client")
 
 
 def queue_words(place: QueuePlace, separator: str = " ") -> str:

@@ -75,7 +75,10 @@ def test_a_stream_that_waits_is_told_its_place_and_what_it_is_then(path, body):
     serve(scene, noticing())
 
 
-@pytest.mark.parametrize("headers", [{}, {"accept": "application/json"}, {"accept": "*/*"}], ids=str)
+GO_OPENAI = {"accept": "text/event-stream", "user-agent": "Go-http-client/1.1"}
+
+
+@pytest.mark.parametrize("headers", [{}, {"accept": "application/json"}, {"accept": "*/*"}, GO_OPENAI], ids=str)
 def test_who_may_read_lines_alone_gets_none(headers):
     async def scene(server: FakeServer) -> None:
         before = await fill(server, 1)
