@@ -60,7 +60,12 @@ def _parse_yaml(path: str, text: str) -> object:
     try:
         return yaml.safe_load(text)
     except Exception as error:  # beside its own errors it lets through what Python says of a date, a number, a nesting, ...
-        raise ConfigError(f"the config file {path} is not valid YAML: {' '.join(str(error).split())}") from error
+        problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+        if problem is None or mark is None:
+            told = " ".join(str(error).split())
+        else:  # without the line itself, which may be a key
+            told = f"{problem}, in line {mark.line + 1}, column {mark.column + 1}"
+        raise ConfigError(f"the config file {path} is not valid YAML: {told}") from None
 
 
 def _flatten(path: str, content: Mapping[object, object]) -> dict[str, object]:

@@ -109,4 +109,5 @@ def _range_in_words(field: SettingField) -> str:
 
 def _refusal(field: SettingField, value: object, origin: str) -> ConfigError:
     shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
-    return ConfigError(f"{origin} is {shown}; expected {expected(field)}", param=field.name)
+    told = "no key (it is not shown)" if field.name == "api_key" else shown
+    return ConfigError(f"{origin} is {told}; expected {expected(field)}", param=field.name)

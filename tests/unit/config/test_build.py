@@ -142,6 +142,19 @@ def test_a_config_file_whose_secret_did_not_arrive_is_an_error(tmp_path, text):
     assert "expected a" in refusal({}, write(tmp_path, "a.yaml", text))
 
 
+def test_a_damaged_line_of_a_config_file_may_have_a_key_and_is_not_shown(tmp_path):
+    for name, text in (
+        ("a.yaml", 'api_key: ["sk-secret"\nport: 1'),
+        ("b.yaml", "api_key: 'sk-secret\n"),
+        ("c.yaml", "api_key: sk-secret\n  - x: y: z"),
+        ("a.json", '{"api_key": "sk-secret}'),
+        ("a.toml", 'api_key = ["sk-secret"'),
+    ):
+        told = refusal({}, write(tmp_path, name, text))
+        assert "is not valid" in told
+        assert "secret" not in told
+
+
 def test_keys_may_be_in_a_file_beside_others(tmp_path):
     file = write(tmp_path, "keys", "first\n\n  second  \r\n")
     assert build_settings({"api_key_file": file}, None, {}).server.api_key == ["first", "second"]

@@ -88,6 +88,12 @@ def test_a_list_of_something_else_is_refused(value):
         read_value(FIELDS["api_key"], value, "it")
 
 
+def test_a_key_is_not_shown():
+    with pytest.raises(ConfigError) as caught:
+        read_value(FIELDS["api_key"], ["sk-secret", 5], "it")
+    assert caught.value.message == "it is no key (it is not shown); expected a text"
+
+
 def test_a_long_value_is_shown_in_part():
     with pytest.raises(ConfigError) as caught:
         read_value(FIELDS["port"], "x" * 10_000, "it")
