@@ -22,7 +22,7 @@ def open_client(url: str, api_key: str | None, timeout_seconds: float, *, uses_p
     """A client that sends the key with each request; ``uses_proxy``: that of the environment."""
     return httpx.Client(
         base_url=url,
-        headers=authorization(api_key),
+        headers=httpx.Headers(authorization(api_key), encoding="utf-8"),
         timeout=httpx.Timeout(timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS),
         trust_env=uses_proxy,
         verify=trusted_authorities(),

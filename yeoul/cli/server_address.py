@@ -21,7 +21,17 @@ def server_root(url: str, name: str = "--url") -> str:
         url = f"http://{url}"
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"{name} is {url!r}; expected one that begins with http:// or https://", param="url")
+    if not _has_host(url):
+        raise ConfigError(f"{name} is {url!r}; expected a host, and a port if need be, as in http://host:8000", param="url")
     return url.rstrip("/").removesuffix("/v1")
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
 
 
 def is_on_this_host(url: str) -> bool:

@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 
+from yeoul.cli.server import open_client
 from yeoul.cli.server_address import connection_hint, is_on_this_host, server_root
 from yeoul.errors import ConfigError
 
@@ -17,6 +18,17 @@ def test_a_url_may_end_in_v1_or_not():
     for url in ("ftp://host:8000", "", "/", "://host"):
         with pytest.raises(ConfigError, match="http:// or https://"):
             server_root(url)
+
+
+@pytest.mark.parametrize("url", ["host:port", "http://host:99999", "http://[::1:8000", "http://:8000", "http://", "host:0"])
+def test_what_names_no_host_is_a_mistake(url):
+    with pytest.raises(ConfigError, match=r"URL is .*; expected (a host|one that begins)"):
+        server_root(url, "URL")
+
+
+def test_a_key_crosses_as_the_server_reads_it():
+    with open_client("http://host", "clé", 1.0) as client:
+        assert (b"Authorization", "Bearer clé".encode()) in client.headers.raw
 
 
 @pytest.mark.parametrize(
