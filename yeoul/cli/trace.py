@@ -55,18 +55,21 @@ def trace(
 
 @contextlib.contextmanager
 def _opened(output: str) -> Iterator[BinaryIO]:
-    """A file takes its name when it is whole."""
+    """A file takes its name when it is whole; a device or a pipe stays what it is."""
     if output == "-":
         yield sys.stdout.buffer
         sys.stdout.flush()
         return
-    part = f"{output}.part"
+    is_file = os.path.isfile(output) or not os.path.exists(output)
+    part = f"{output}.part" if is_file else output
     try:
         with open(part, "wb") as file:
             yield file
-        os.replace(part, output)
+        if is_file:
+            os.replace(part, output)
     except OSError as error:
         raise ConfigError(f"--output: {output} cannot be written: {error.strerror}") from error
     finally:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
+        if is_file:
+            with contextlib.suppress(OSError):
+                os.unlink(part)

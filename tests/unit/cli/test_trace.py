@@ -94,3 +94,19 @@ def test_mistakes_are_told_before_anything_is_recorded(monkeypatch, asked, capsy
         assert run(["trace", *arguments]) == 2
         assert capsys.readouterr().err.startswith("yeoul: ")
     assert asked == []
+
+
+def test_a_pipe_stays_what_it_is_and_a_folder_is_a_mistake(monkeypatch, asked, capsys):
+    content = b'{"traceEvents":[],"otherData":{}}'  # less than a pipe takes at once
+    answering(monkeypatch, asked, content)
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert run(["trace", "host:1", "-o", "pipe"]) == 0
+    assert os.read(reader, len(content) + 1) == content
+    os.close(reader)
+    assert os.listdir() == ["pipe"]
+    assert not os.path.isfile("pipe")
+    os.mkdir("folder")
+    assert run(["trace", "host:1", "-o", "folder"]) == 2
+    assert "folder cannot be written" in capsys.readouterr().err
+    assert len(asked) == 1
