@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -20,12 +21,29 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 _PROTOCOL = "http/protobuf"
 _MODULES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
 _PATH = "/v1/traces"
+_CREDENTIALS = re.compile(r"://[^/]*@")
 
 
 class OtlpTarget(NamedTuple):
     """``endpoint`` is where each batch of spans is posted to; None: the SDK finds it in the environment."""
 
     endpoint: str | None
+
+    @property
+    def shown(self) -> str:
+        """As a log may have it, without a name and password in it."""
+        return _CREDENTIALS.sub("://***@", self.endpoint) if self.endpoint else "what OTEL_EXPORTER_OTLP_ENDPOINT names"
+
+    def cannot_be(self, reason: object) -> None:
+        """OpenTelemetry does not start for this reason, such as a variable of its own that is wrong.
+
+        Raises:
+            ConfigError: the flag asks for it. What only the environment asks for is left out, with a line in the log.
+        """
+        told = f"OpenTelemetry's SDK does not start: {reason}; check the variables that begin with OTEL_"
+        if self.endpoint is not None:
+            raise ConfigError(f"{_FLAG}: {told}", param="otlp_traces_endpoint")
+        logger.warning("no spans are sent: %s", told)
 
 
 def find_otlp_target(server: ServerSettings, environment: Mapping[str, str] | None = None) -> OtlpTarget | None:
@@ -60,7 +78,7 @@ def _checked(endpoint: str) -> str:
         is_usable = False
     if not is_usable:
         raise ConfigError(
-            f"{_FLAG} is {endpoint!r}; expected an address such as http://127.0.0.1:4318/v1/traces",
+            f"{_FLAG} is {OtlpTarget(endpoint).shown!r}; expected an address such as http://127.0.0.1:4318/v1/traces",
             param="otlp_traces_endpoint",
         )
     return endpoint if parts.path.strip("/") else f"{endpoint.rstrip('/')}{_PATH}"

@@ -50,6 +50,13 @@ def test_what_is_no_address_is_a_mistake(given):
         find_otlp_target(ServerSettings(otlp_traces_endpoint=given), {})
 
 
+def test_a_password_in_an_address_is_not_shown():
+    assert OtlpTarget("https://me:p@ss@collector/v1/traces").shown == "https://***@collector/v1/traces"
+    with pytest.raises(ConfigError) as caught:
+        find_otlp_target(ServerSettings(otlp_traces_endpoint="http://me:pass@collector:x"), {})
+    assert "pass" not in caught.value.message
+
+
 @pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
 def test_the_environment_asks_as_the_sdk_reads_it(name):
     assert find_otlp_target(ServerSettings(), {name: "http://collector:4318"}) == OtlpTarget(None)

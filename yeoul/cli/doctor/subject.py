@@ -15,7 +15,7 @@ from yeoul.model_files.describe import fake_description
 from yeoul.model_files.description import ModelDescription, ModelFiles
 
 _HOMES = re.compile(r"/(home|Users)/[^/\s'\"]+")
-_CREDENTIALS = re.compile(r"://[^/\s@]*@")
+_CREDENTIALS = re.compile(r"://[^/\s]*@")
 _MAX_CHARACTERS = 600
 
 

@@ -49,9 +49,9 @@ def test_a_check_that_never_ends_becomes_a_line(tmp_path):
 def test_what_would_tell_on_the_user_is_masked(tmp_path):
     looked_at = subject(tmp_path, api_key="sk-secret", home="/srv/alice")
     told = looked_at.clean(
-        "/srv/alice/x /srv/alicent/y /run/user/alice /home/bob/z http://u:p@host/v1 sk-secret /srv/alice: alice's \x1b[31m\n"
+        "/srv/alice/x /srv/alicent/y /run/user/alice /home/bob/z http://u:@p@host/v1 sk-secret /srv/alice: alice's \x1b[3m\n"
     )
-    assert told == "~/x /srv/alicent/y /run/user/USER /home/USER/z http://***@host/v1 *** ~: alice's  [31m "
+    assert told == "~/x /srv/alicent/y /run/user/USER /home/USER/z http://***@host/v1 *** ~: alice's  [3m "
 
 
 @pytest.mark.parametrize("width", [1, 10, 40, 56, 80, 100, 140, 360])

@@ -10,9 +10,11 @@ import pytest
 
 from tests.unit.web_process.live.test_causes import ARRIVED, record, step, summary
 from yeoul.config.otlp import OtlpTarget
+from yeoul.errors import ConfigError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.live.requests.request_record import Outage, RequestRecord
 from yeoul.web_process.live.traces.request_spans import spans_of
+from yeoul.web_process.live.traces.span_teller import span_teller
 
 PARENT = f"00-{'ab' * 16}-{'cd' * 8}-01"
 OWN = f"00-{'ab' * 16}-{'ef' * 8}-01"
@@ -70,6 +72,17 @@ def test_what_failed_and_what_died_is_told():
     assert spans.whole.attributes["error.type"] == "request_failed"
     assert [event.name for event in spans.events] == ["first token", "died", "others have taken over"]
     assert spans_of(ended(summary=summary("aborted", 0), ended=None), None).error is None
+
+
+def test_an_sdk_that_does_not_start_is_a_mistake_of_the_flags_and_else_a_line(monkeypatch, caplog):
+    def fail(target: OtlpTarget, exporter: Any) -> None:
+        raise ValueError("schedule_delay_millis must be positive.")
+
+    monkeypatch.setattr("yeoul.web_process.live.traces.span_teller.OtlpTraces", fail)
+    with pytest.raises(ConfigError, match=r"--otlp-traces-endpoint: .*must be positive.; check the variables"):
+        span_teller(OtlpTarget("http://collector:4318/v1/traces"))
+    assert span_teller(OtlpTarget(None)) is None
+    assert "no spans are sent: OpenTelemetry's SDK does not start: ValueError: schedule_delay_millis" in caplog.text
 
 
 class TestSdk:

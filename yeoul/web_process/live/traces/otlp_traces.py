@@ -100,7 +100,7 @@ class OtlpTraces:
 
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it complains of each attempt
         own: Any = exporter if exporter is not None else OTLPSpanExporter(endpoint=target.endpoint)
-        patient: Any = _Patient(own, target.endpoint or "what OTEL_EXPORTER_OTLP_ENDPOINT names")
+        patient: Any = _Patient(own, target.shown)
         resource = Resource.create({SERVICE_VERSION: __version__})
         if str(resource.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
             resource = resource.merge(Resource({SERVICE_NAME: "yeoul"}))
