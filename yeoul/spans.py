@@ -73,7 +73,7 @@ class SpanRow:
         overwritten = max(0, min(len(found), self._num_noted - len(places) - first))  # meanwhile
         num_lost = first - self._num_taken + overwritten
         self._num_taken = end
-        return found[overwritten:], num_lost
+        return [one for one in found[overwritten:] if one is not None], num_lost  # None: begun anew while it was noted
 
     @property
     def has_more(self) -> bool:
