@@ -40,7 +40,7 @@ EXIT_USER_ERROR = 2
 EXIT_FAILURE = 1
 EXIT_INTERRUPTED = 130
 
-_HINT = "yeoul doctor looks at this machine, and says what to do"
+_HINT = "(yeoul doctor looks at this machine)"
 
 # Typer carries its own copy of click since 0.26 and leaned on the package before: this is the root of either's errors.
 _USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -91,11 +91,11 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = app(args=list(arguments), prog_name="yeoul", standalone_mode=False)
     except MachineError as error:
-        return _complain(f"{error.message}\n{_HINT}", EXIT_USER_ERROR)
+        return _complain(f"{error.message} {_HINT}", EXIT_USER_ERROR)
     except UserError as error:
         return _complain(error.message, EXIT_USER_ERROR)
     except ProcessDeadError as error:
-        return _complain(f"{error.message}\n{_HINT}", EXIT_FAILURE)
+        return _complain(f"{error.message} {_HINT}", EXIT_FAILURE)
     except YeoulError as error:
         return _complain(error.message, EXIT_FAILURE)
     except (KeyboardInterrupt, typer.Abort):

@@ -28,7 +28,7 @@ _STACK_BYTES = 1 << 29
 
 
 class GrammarCompiler:
-    """Methods may be called from several threads.
+    """Methods may be called from several threads. ``num_reused``: how often what was wanted had been compiled before.
 
     Args:
         load_tokenizer: called once, in the compiler's thread, when the first grammar comes.
@@ -41,6 +41,7 @@ class GrammarCompiler:
         self._tokenizer: llguidance.LLTokenizer | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
+        self.num_compiled = self.num_reused = self.num_refused = 0
         self._compiled: OrderedDict[str, Future[llguidance.LLMatcher]] = OrderedDict()
 
     def start(self, grammar: str) -> Future[llguidance.LLMatcher]:
@@ -52,6 +53,8 @@ class GrammarCompiler:
             future = self._compiled.get(grammar)
             if future is None:
                 future = self._keep(grammar)
+            else:
+                self.num_reused += 1
             self._compiled.move_to_end(grammar)
         return future
 
@@ -78,9 +81,17 @@ class GrammarCompiler:
 
     def _keep(self, grammar: str) -> Future[llguidance.LLMatcher]:
         future = self._compiled[grammar] = self._submit(grammar)
+        future.add_done_callback(self._count)
         if len(self._compiled) > MAX_CACHED_GRAMMARS:
             self._compiled.popitem(last=False)
         return future
+
+    def _count(self, future: Future[llguidance.LLMatcher]) -> None:
+        """In the compiler's thread."""
+        if future.exception() is None:
+            self.num_compiled += 1
+        else:
+            self.num_refused += 1
 
     def _submit(self, grammar: str) -> Future[llguidance.LLMatcher]:
         if self._thread is None:

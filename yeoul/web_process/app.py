@@ -84,4 +84,6 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     # Around the framework: browsers ask without a key, and read no answer, the last error's included, that does not allow it.
     guarded = Origins(app, context.settings.server, is_on_loopback=is_on_loopback, form_paths=_FORM_PATHS)
     inner = BarePaths(ErrorShapes(AnthropicRequests(guarded), _ERROR_SHAPES), app.paths)
-    return RequestIds(inner, context.room_left, context.settings, makes_spans=context.otlp_target is not None)
+    return RequestIds(
+        inner, context.room_left, context.traffic, context.settings, makes_spans=context.otlp_target is not None
+    )

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import math
 import socket
+import time
 from collections.abc import Generator, Sequence
 
 import uvicorn
@@ -43,6 +44,7 @@ class HttpServer(uvicorn.Server):
         self.config.load()
         self.config.ssl = None if tls is None else tls.context
         self._stopping = asyncio.Event()
+        context.traffic.connections = self.server_state.connections
 
     def start(self) -> asyncio.Task[None]:
         """Accepts connections from the loop's next turn on."""
@@ -70,5 +72,8 @@ class HttpServer(uvicorn.Server):
     async def main_loop(self) -> None:
         """Uvicorn's loop, which keeps the Date header, at a tick a second instead of ten, and stopped without delay."""
         while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
+            began = time.monotonic()
+            try:
                 await asyncio.wait_for(self._stopping.wait(), _SECONDS_BETWEEN_TICKS)
+            except TimeoutError:
+                self.context.traffic.note_lag(time.monotonic() - began - _SECONDS_BETWEEN_TICKS)

@@ -21,6 +21,7 @@ from yeoul.web_process.engine.waiting_room import RoomLeft
 from yeoul.web_process.http.body_reader import BodyReader
 from yeoul.web_process.http.browser_sessions import BrowserSessions
 from yeoul.web_process.http.request_body import ServedBody
+from yeoul.web_process.http.traffic import Traffic
 from yeoul.web_process.store.batches import KeptBatches
 from yeoul.web_process.store.database import Database
 from yeoul.web_process.store.files import KeptFiles
@@ -58,6 +59,7 @@ class ServerContext:
     started_at: int = field(default_factory=lambda: int(time.time()))
     call_proof: CallProof = field(default_factory=CallProof)
     lasting: list[LastingWork] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=Traffic)
 
     @functools.cached_property
     def bodies(self) -> BodyReader:

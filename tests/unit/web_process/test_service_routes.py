@@ -71,7 +71,7 @@ def test_a_server_that_recovers_is_neither_healthy_nor_ready_and_takes_requests(
         assert (await server.complete()).status_code == 200
         metrics = (await server.http.get("/metrics")).text
         assert 'yeoul:engine_state{state="recovering"} 1.0' in metrics
-        assert 'yeoul:process_deaths_total{role="Worker_0"} 1.0' in metrics
+        assert 'yeoul:process_deaths_total{cause="signal",role="Worker_0"} 1.0' in metrics
         server.client.emit(WorkersReplaced([WorkerInfo(0, 3, "cpu")], 1.5))
         await until(lambda: server.engine.llm.state == "ready")
         assert (await server.http.get("/health")).status_code == 200

@@ -5,7 +5,7 @@ The parts add up to the same in every way of cutting the text into pieces.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from yeoul.text.answers import harmony
 from yeoul.text.answers.call_format import CallFormat
@@ -31,6 +31,7 @@ class AnswerReader:
         schemas: the JSON schema of the parameters of each tool that the request offers, by its name.
         marked: the texts of the tokens whose places ``feed`` is told.
         opening: what the prompt has after the last message (see ``ReasoningFamily.is_open_after``).
+        on_calls: told at the end how many calls there were, if any, and how many of them are not whole.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class AnswerReader:
         schemas: ToolSchemas | None = None,
         marked: Collection[str] = (),
         opening: str = "",
+        on_calls: Callable[[int, int], None] | None = None,
     ) -> None:
+        self._on_calls = on_calls
         self._tape = Tape(marked)
         self._parts = PartWriter()
         self._schemas = schemas or {}
@@ -81,6 +84,8 @@ class AnswerReader:
         self._tape.is_ended = True
         next(self._steps, None)
         self._parts.finish()
+        if self._on_calls is not None and self.num_calls:
+            self._on_calls(self.num_calls, self.num_unfinished_calls)
         return self._parts.take()
 
     def _read(self, is_inside_reasoning: bool) -> Steps[None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from yeoul.errors import InvalidRequestError
@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+class CallTally:
+    """How many calls of tools answers had: whole ones, and damaged or cut off ones."""
+
+    def __init__(self) -> None:
+        self.num_whole = self.num_unfinished = 0
+
+    def note(self, num_calls: int, num_unfinished: int) -> None:
+        """An answer had these."""
+        self.num_whole += num_calls - num_unfinished
+        self.num_unfinished += num_unfinished
+
+
 @dataclass(frozen=True)
 class AnswerFamilies:
     """``marked`` are the tokens that stand in markers, by id; those among them that are special are in ``special``.
@@ -40,6 +52,7 @@ class AnswerFamilies:
     marked: Mapping[int, str] | None = None
     special: Mapping[str, int] | None = None
     thinking_marks: ThinkingMarks | None = None
+    tally: CallTally = field(default_factory=CallTally)
 
     @classmethod
     def find(cls, template: ChatTemplate, tokenizer: Tokenizer, settings: ModelSettings) -> AnswerFamilies:
@@ -101,6 +114,7 @@ class AnswerFamilies:
             schemas=schemas or {},
             marked=frozenset((self.marked or {}).values()),
             opening=opening,
+            on_calls=self.tally.note,
         )
 
 

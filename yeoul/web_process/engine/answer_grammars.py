@@ -46,7 +46,7 @@ class AnswerGrammars:
     def __init__(
         self, tokenizer: Tokenizer, vocab_size: int, call_workers: Callable[[str, list[str]], Awaitable[str]]
     ) -> None:
-        self._compiler = GrammarCompiler(lambda: tokenizer, vocab_size)
+        self.compiler = GrammarCompiler(lambda: tokenizer, vocab_size)
         self._call_workers = call_workers
         self._prepared: OrderedDict[str, None] = OrderedDict()
 
@@ -120,10 +120,10 @@ class AnswerGrammars:
 
     async def _compiled(self, grammar: str) -> None:
         """Others may wait for the same: whoever gives up cancels nothing."""
-        await asyncio.shield(asyncio.wrap_future(self._compiler.start(grammar)))
+        await asyncio.shield(asyncio.wrap_future(self.compiler.start(grammar)))
 
     def _is_flawed(self, grammar: str) -> bool:
-        return self._compiler.try_out(grammar).exception() is not None
+        return self.compiler.try_out(grammar).exception() is not None
 
     def _place_of_flaw(self, wanted: StructuredOutput) -> str:
         schema = wanted.schema()

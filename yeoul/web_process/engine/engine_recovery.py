@@ -19,7 +19,7 @@ from yeoul.messages.outputs import EngineReady, RequestOutput, WorkerInfo, Worke
 from yeoul.recovery.crash_inquiry import BLAMES_NOBODY, Verdict
 from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
-from yeoul.web_process.engine.incidents import IncidentLog
+from yeoul.web_process.engine.incidents import IncidentLog, cause_of_death
 from yeoul.web_process.engine.request_table import RequestTable
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class EngineRecovery:
         self.is_replacing_workers = isinstance(message, WorkersLost)
         if isinstance(message, WorkersLost):
             self.lost = f"{message.role} {message.cause}"
-            self._requests.observer.lost(message.role)
+            self._requests.observer.lost(message.role, cause_of_death(message.cause, message.exit_code))
             self.incidents.note(message.role, "death", message.cause)
             logger.warning("%s; its requests wait for another one", self.lost)
         else:
@@ -129,7 +129,7 @@ class EngineRecovery:
 
     async def _replace(self, engine: AsyncMPClient, death: ProcessDeadError, verdict: Verdict) -> EngineReady:
         while True:
-            self._requests.observer.lost(death.role)
+            self._requests.observer.lost(death.role, cause_of_death(death.cause, death.exit_code))
             self.incidents.note(death.role, "death", death.cause)
             if isinstance(death, GivenUpError) or not engine.may_be_replaced:
                 raise death

@@ -8,10 +8,22 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import Literal
 
 from yeoul.messages.topology import Incident, IncidentKind
 
 _MAX_NUM_INCIDENTS = 100
+
+DeathCause = Literal["memory", "hang", "signal", "error"]
+
+
+def cause_of_death(words: str, exit_code: int | None) -> DeathCause:
+    """Of a process whose end is told in ``words``: the kernel had no memory left, it hung, a signal or itself ended it."""
+    if "had no memory left" in words:
+        return "memory"
+    if words.startswith("hangs") or "was stopped by a signal" in words:
+        return "hang"
+    return "signal" if exit_code is not None and exit_code < 0 else "error"
 
 
 class IncidentLog:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from yeoul.messages.outputs import FinishReason, StepOutputs
 from yeoul.web_process.engine.generation_output import AnswerTimes
+from yeoul.web_process.engine.incidents import DeathCause
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
 
@@ -64,7 +65,7 @@ class RequestObserver:
     def refused(self, reason: str) -> None:
         """A request was turned away at the door: the queue is ``full``, or it would have missed its ``deadline``."""
 
-    def lost(self, role: str) -> None:
+    def lost(self, role: str, cause: DeathCause) -> None:
         """A process (``EngineCore``, ``Worker_0``) died or was found to hang."""
 
     def replaced(self, seconds: float) -> None:
@@ -125,10 +126,10 @@ class Observers(RequestObserver):
         for observer in self._all:
             observer.refused(reason)
 
-    def lost(self, role: str) -> None:
+    def lost(self, role: str, cause: DeathCause) -> None:
         """See ``RequestObserver``."""
         for observer in self._all:
-            observer.lost(role)
+            observer.lost(role, cause)
 
     def replaced(self, seconds: float) -> None:
         """See ``RequestObserver``."""

@@ -35,6 +35,11 @@ class BodyReader:
         self._settings = settings
         self._num_bytes = 0  # of all
 
+    @property
+    def num_bytes(self) -> int:
+        """Of all bodies that are being received or read."""
+        return self._num_bytes
+
     async def read(self, request: Request, model: type[Body]) -> Body:
         """The body as a ``model``.
 

@@ -23,6 +23,7 @@ from yeoul.web_process.engine.waiting_room import RoomLeft
 from yeoul.web_process.http.event_comments import queue_words
 from yeoul.web_process.http.request_lines import RequestLine
 from yeoul.web_process.http.server_timing import server_timing
+from yeoul.web_process.http.traffic import Traffic
 
 REQUEST_ID = r"[A-Za-z0-9._:/+=@~-]{1,128}"
 _id = re.compile(REQUEST_ID.encode())
@@ -32,19 +33,22 @@ _traceparent = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0
 class RequestIds:
     """``measure_room`` says what is left for a tenant; nothing to who has no key where one is needed.
 
-    With ``--request-log`` somebody watches what a request's time goes to; else only how much it was is told.
+    ``traffic`` is told how each answer begins. With ``--request-log`` somebody watches what a request's time goes to; else
+    only how much it was is told.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         measure_room: Callable[[str | None], RoomLeft | None],
+        traffic: Traffic,
         settings: Settings,
         *,
         makes_spans: bool = False,
     ) -> None:
         self._app = app
         self._measure_room = measure_room
+        self._traffic = traffic
         self._tells_causes = settings.server.request_log
         self._makes_spans = makes_spans
         self._queue_notice_seconds = settings.time.queue_notice_seconds
@@ -71,6 +75,7 @@ class RequestIds:
                 causes = {"total": time.monotonic() - began} if account is None else await account.tell("writing")
                 milliseconds = int(sum(causes.values()) * 1000)
                 line.status = message["status"]
+                self._traffic.note_status(message["status"])
                 own = [*self._headers(scope, milliseconds), (b"server-timing", server_timing(causes))]
                 place = None if account is None else account.queue_place
                 if place is not None and 0 < self._queue_notice_seconds <= causes.get("queued", 0.0):

@@ -14,6 +14,7 @@ from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.http.openapi import answers_of
 from yeoul.web_process.operations.answers import Seconds, Version
 from yeoul.web_process.operations.metrics import CONTENT_TYPE
+from yeoul.web_process.operations.system_metrics import SystemMetrics
 from yeoul.web_process.server_context import ServerContext
 
 _GENERATE_TIMEOUT_SECONDS = 30.0
@@ -21,7 +22,7 @@ _GENERATE_TIMEOUT_SECONDS = 30.0
 
 def health_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the engine."""
-    router = APIRouter()
+    router, system = APIRouter(), SystemMetrics(context)
 
     @router.head("/health", include_in_schema=False)
     @router.get("/health", response_class=Response, responses=answers_of(None, errors={503}))
@@ -60,7 +61,7 @@ def health_router(context: ServerContext) -> APIRouter:
     @router.get("/metrics", response_class=Response, responses=answers_of(None, media_type="text/plain", errors=()))
     async def metrics() -> Response:
         """Everything that is counted, for Prometheus."""
-        return Response(context.render_metrics(), media_type=CONTENT_TYPE)
+        return Response(context.render_metrics() + await system.render(), media_type=CONTENT_TYPE)
 
     return router
 

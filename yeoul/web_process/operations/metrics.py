@@ -5,10 +5,11 @@ The engine's numbers come from its last snapshot when somebody asks; the times o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,7 +17,10 @@ from yeoul.messages.outputs import FinishReason, StepOutputs
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.engine_slot import EngineState
 from yeoul.web_process.engine.generation_output import AnswerTimes
+from yeoul.web_process.engine.incidents import DeathCause
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
+from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.engine.token_gaps import BUCKETS, TokenGaps
 from yeoul.web_process.operations.step_times import StepTimes
 from yeoul.web_process.operations.vllm_names import VllmNames
@@ -24,7 +28,10 @@ from yeoul.web_process.server_context import served_names
 
 _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 _QUEUE_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_PREPARATION_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NUM_TOKENS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 131072)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a gauge each, which says when it was made
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -40,6 +47,11 @@ class Metrics(RequestObserver):
         self._registry.register(_GapCollector(llm.token_gaps))
         self._duration = self._histogram("e2e_request_latency_seconds", "From arrival to the end.", _REQUEST_SECONDS)
         self._queue = self._histogram("request_queue_time_seconds", "In the waiting queue.", _QUEUE_SECONDS)
+        self._preparation = self._histogram(
+            "request_preparation_seconds",
+            "From arrival until the engine was handed it: body, template, tokens, grammar.",
+            _PREPARATION_SECONDS,
+        )
         self._prompt_length = self._histogram("request_prompt_tokens", "Tokens in the prompt.", _NUM_TOKENS)
         self._output_length = self._histogram("request_generation_tokens", "Tokens in the answer.", _NUM_TOKENS)
         self._ended = Counter(
@@ -52,7 +64,10 @@ class Metrics(RequestObserver):
             registry=self._registry,
         )
         self._lost = Counter(
-            "yeoul:process_deaths", "Processes that died or were found to hang, by role.", ["role"], registry=self._registry
+            "yeoul:process_deaths",
+            "Processes that died or were found to hang, by role and cause.",
+            ["role", "cause"],
+            registry=self._registry,
         )
         self._recovery = self._histogram(
             "recovery_seconds", "From a process's death until another has taken over.", _REQUEST_SECONDS
@@ -113,13 +128,17 @@ class Metrics(RequestObserver):
         self._prompt_length.observe(num_prompt_tokens)
         self._output_length.observe(num_output_tokens)
 
+    def entered(self, stream: RequestStream, terms: ServiceTerms, arrival: float) -> None:
+        """See ``RequestObserver``."""
+        self._preparation.observe(time.monotonic() - arrival)
+
     def refused(self, reason: str) -> None:
         """See ``RequestObserver``."""
         self._refused.labels(reason).inc()
 
-    def lost(self, role: str) -> None:
+    def lost(self, role: str, cause: DeathCause) -> None:
         """See ``RequestObserver``."""
-        self._lost.labels(role).inc()
+        self._lost.labels(role, cause).inc()
 
     def replaced(self, seconds: float) -> None:
         """See ``RequestObserver``."""

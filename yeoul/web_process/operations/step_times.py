@@ -19,6 +19,7 @@ class StepTimes(Collector):
 
     def __init__(self) -> None:
         self._counts = [0] * (len(_SECONDS) + 1)
+        self._num_requests = self._num_tokens = 0
         self._total = self._schedule = self._compute = self._sample = self._send = 0.0
 
     def note(self, steps: Sequence[StepFacts]) -> None:
@@ -28,6 +29,8 @@ class StepTimes(Collector):
             seconds = step.seconds - parts.behind
             self._counts[bisect_left(_SECONDS, seconds)] += 1
             self._total += seconds
+            self._num_requests += step.num_requests
+            self._num_tokens += step.num_tokens
             self._schedule += parts.schedule + parts.update
             self._compute += parts.compute
             self._sample += parts.sample
@@ -38,6 +41,8 @@ class StepTimes(Collector):
         buckets = list(zip([*map(str, _SECONDS), "+Inf"], map(float, accumulate(self._counts)), strict=True))
         text = "A step, from when the workers were free for it until its tokens were booked."
         yield HistogramMetricFamily("yeoul:step_duration_seconds", text, buckets, self._total)
+        yield CounterMetricFamily("yeoul:step_requests", "Requests in the batches of steps, added up.", self._num_requests)
+        yield CounterMetricFamily("yeoul:step_tokens", "Tokens in the batches of steps, added up.", self._num_tokens)
         text = "What steps took: to plan and book them, to run the model, to draw tokens, and to send them there and back."
         parts = CounterMetricFamily("yeoul:step_part_seconds", text, labels=["part"])
         parts.add_metric(["schedule"], self._schedule)

@@ -103,7 +103,7 @@ def test_what_cannot_be_had_of_this_machine_points_to_the_doctor(capsys, monkeyp
         assert main.run(["serve", "fake"]) == (1 if isinstance(error, ProcessDeadError) else 2)
         return str(capsys.readouterr().err)
 
-    hint = "\nyeoul doctor looks at this machine, and says what to do\n"
+    hint = " (yeoul doctor looks at this machine)\n"
     assert fail(MachineError("the port is in use")) == f"yeoul: the port is in use{hint}"
     assert fail(ProcessDeadError("Worker_0", "was killed")) == f"yeoul: Worker_0 was killed{hint}"
     assert fail(ModelFileError("no model")) == "yeoul: no model\n"

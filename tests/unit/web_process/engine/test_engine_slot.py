@@ -53,7 +53,7 @@ def fails_to_take_stock(engine: FakeEngine, error: Exception) -> None:
 
 
 def fails_to_be_counted(engine: FakeEngine, error: Exception) -> None:
-    def fail(role: str) -> None:
+    def fail(role: str, cause: str) -> None:
         raise error
 
     engine.llm.observer.lost = fail  # type: ignore[method-assign]

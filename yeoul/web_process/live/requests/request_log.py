@@ -12,6 +12,7 @@ from collections import deque
 
 from yeoul.messages.outputs import RequestOutput, StepFacts, StepOutputs
 from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.incidents import DeathCause
 from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
@@ -151,7 +152,7 @@ class RequestLog(RequestObserver):
             self._running[request] = None
         request.begun.add(engine_id)
 
-    def lost(self, role: str) -> None:
+    def lost(self, role: str, cause: DeathCause) -> None:
         """See ``RequestObserver``."""
         self._recorder.note_lost(self._llm.lost or f"{role} died", self._recorder.now())
         if role == "EngineCore":

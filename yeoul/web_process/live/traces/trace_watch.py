@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.incidents import DeathCause
 from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
@@ -54,7 +55,7 @@ class TraceWatch(RequestObserver):
         if (request := self.requests.get(stream.request_id)) is not None:
             request.closed_at = time.monotonic()
 
-    def lost(self, role: str) -> None:
+    def lost(self, role: str, cause: DeathCause) -> None:
         """See ``RequestObserver``."""
         self._note(self._llm.lost or f"{role} died")
 
