@@ -141,7 +141,9 @@ class WaitingRoom:
         Where all of ``num_seats`` places in the steps are taken, one has to be left for each, as answers become complete.
         """
         since_last = self._clock() - self._last_served
-        if num_seats and self._seat_seconds.value is not None:
+        if num_seats:
+            if self._seat_seconds.value is None:  # those that were served found a free one, which says nothing of now
+                return None
             interval = self._seat_seconds.value / num_seats
             # One that takes longer than others do as a rule will take about as long again as it is late.
             return (place - 1) * interval + max(interval - since_last, interval / 2, since_last - interval)

@@ -175,6 +175,10 @@ def test_what_is_expected_goes_by_how_fast_others_got_something():
 def test_where_all_places_in_the_steps_are_taken_one_has_to_be_left_for_each():
     clock = Clock()
     room = room_for(100, clock=clock)
+    fill(room, "first")
+    clock.now += 0.1
+    room.note_served(["first"])
+    assert room.expected_wait(1, num_seats=4) is None, "how soon others found a free one says nothing"
     room.note_answers([100, 200], seat_seconds=16.0)  # eight each
     fill(room, *"abc")
     assert [room.expected_wait(place, num_seats=4) for place in (1, 2, 3)] == [2.0, 4.0, 6.0]
