@@ -99,9 +99,6 @@ def slashed(pattern: str) -> str:
 def after_reasoning(grammar: str, reasoning: Reasoning, special: Mapping[str, int]) -> str:
     """The same grammar, behind what the model may think."""
     rules = LarkRules(special)
-    try:
-        ((form,),) = json.loads(grammar).values()
-    except ValueError:
-        form = {"lark_grammar": grammar}
+    form, *others = json.loads(grammar)["grammars"] if grammar.startswith("{") else [{"lark_grammar": grammar}]
     start = {"lark_grammar": rules.grammar(f"{rules.reasoning(reasoning)} @form")}
-    return json.dumps({"grammars": [start, {"name": "form", **form}]}, ensure_ascii=False)
+    return json.dumps({"grammars": [start, {**form, "name": "form"}, *others]}, ensure_ascii=False)

@@ -11,6 +11,7 @@ from tests.unit.grammars.grammar_of_bytes import END, allowed, byte_compiler
 from yeoul.errors import InvalidRequestError
 from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.grammars.json_schema import find_flaw, json_schema_grammar
+from yeoul.grammars.lark_rules import Reasoning, after_reasoning
 from yeoul.grammars.limits import MAX_GRAMMAR_BYTES
 from yeoul.grammars.matcher import GrammarError
 from yeoul.grammars.structured_output import Kind, StructuredOutput
@@ -65,6 +66,15 @@ def test_an_answer_is_what_was_asked_for_and_nothing_else(compiler, kind, value,
     grammar = StructuredOutput(kind, value, "response_format").grammar()
     assert [text for text in right if not fits(compiler, grammar, text)] == []
     assert [text for text in wrong if fits(compiler, grammar, text)] == []
+
+
+@pytest.mark.parametrize(("kind", "value", "right", "wrong"), FITS)
+def test_a_form_of_any_kind_holds_behind_thoughts_and_without_them(compiler, kind, value, right, wrong):
+    form = StructuredOutput(kind, value, "response_format").grammar()
+    grammar = after_reasoning(form, Reasoning("<think>", "</think>", is_open=False), {})
+    for before in ("<think>hm</think>\n", ""):
+        assert [text for text in right if not fits(compiler, grammar, before + text)] == []
+        assert [text for text in wrong if fits(compiler, grammar, before + text)] == []
 
 
 @pytest.mark.parametrize(
