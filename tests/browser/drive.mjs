@@ -25,7 +25,8 @@ async function open(where, { width = 1280, height = 900, scheme = "light" } = {}
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
   page.on("console", (message) => {
     // A browser logs each 401 by itself, also the one by which the page learns that it needs a key.
-    if (["error", "warn"].includes(message.type()) && !message.text().includes("401")) trouble.push(message.text());
+    const isKnown = message.text().includes("401") || (scene === "history" && message.text().includes("net::ERR_")); // a server that is away
+    if (["error", "warn"].includes(message.type()) && !isKnown) trouble.push(message.text());
   });
   page.on("pageerror", (error) => trouble.push(String(error)));
   page.on("request", (request) => {
@@ -110,6 +111,80 @@ const SCENES = {
     await say(page, "<img src=x onerror=alert(1)>");
     const verdicts = await again(page);
     return { said: await textOf(page, ".said"), images: (await page.$$(".turns img")).length, verdicts };
+  },
+
+  // Everything beside a conversation does what it says: what is sent, and what comes of it.
+  async controls() {
+    const page = await open(new URL("#/playground", address).href);
+    const sent = [];
+    page.on("request", (request) => {
+      if (request.url().endsWith("/v1/chat/completions")) sent.push(JSON.parse(request.postData()));
+    });
+    await page.waitForSelector(".controls", LIMIT);
+    const control = async (label) => {
+      const fields = await page.$$(".controls label");
+      for (const one of fields) {
+        if ((await one.evaluate((node) => node.firstChild.textContent)) !== label) continue;
+        return page.$(`#${await one.evaluate((node) => node.htmlFor)}`);
+      }
+      throw new Error(`there is no field ${label}`);
+    };
+    const fill = async (label, value) => (await control(label)).evaluate((node, text) => {
+      node.value = text;
+      node.dispatchEvent(new Event("change"));
+    }, value);
+    await page.$$eval(".controls details", (nodes) => nodes.forEach((node) => { node.open = true; }));
+    const numbers = { Temperature: "0.5", "Top p": "0.9", "Top k": "40", "Min p": "0.01", "Repetition penalty": "1.1", "Presence penalty": "0.2", "Frequency penalty": "0.3" };
+    for (const [label, value] of Object.entries({ ...numbers, Seed: "7", "Most tokens": "60", "Stop at": "@@" })) await fill(label, value);
+    await fill("The answer is", "regex");
+    await fill("Its form", "(yes|no), because [a-z ]{10,20}\\.");
+    const answers = [];
+    for (const text of ["why?", "why?"]) {
+      await say(page, text);
+      await page.waitForSelector(".turn:last-child .turn-actions button", LIMIT);
+      answers.push((await textsOf(page, ".turn:last-child .tokens > :not(.beyond)")).join(""));
+      if (answers.length === 1) await page.click(".composer-actions button:last-child");
+    }
+    // What else might have stood there, by the mouse and by keys.
+    await page.hover(".turn:last-child .tokens [data-place='2']");
+    await page.waitForSelector(".token-details:not([hidden])", LIMIT);
+    const byMouse = await textsOf(page, ".token-details .row code");
+    await page.focus(".turn:last-child .tokens");
+    await page.keyboard.press("Home");
+    const byKeys = await textsOf(page, ".token-details .row code");
+    // A tool that the model has to call; its result goes on.
+    await fill("The answer is", "text");
+    await fill("Calls", "required");
+    await fill("Tools", "[no JSON");
+    await say(page, "the weather?");
+    await page.waitForSelector(".composer .trouble:not(:empty)", LIMIT);
+    const wrong = await textOf(page, ".composer .trouble");
+    const buttons = await page.$$(".controls details button");
+    await buttons[0].click();
+    await page.focus(".composer textarea");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(".results textarea", LIMIT);
+    const calls = await textsOf(page, ".turn:last-child .call strong");
+    await fill("Calls", "none");
+    await page.type(".results textarea", "It rains.");
+    await page.click(".results button");
+    await page.waitForSelector(".said-tool", LIMIT);
+    await page.waitForSelector(".turn:last-child .turn-actions button", LIMIT);
+    return { answers, byMouse, byKeys, wrong, calls, sent };
+  },
+
+  // What was asked for before the server was started again is still there, and the page finds the new one by itself.
+  async history() {
+    const page = await open(new URL("#/requests", address).href);
+    await page.waitForSelector(".state-finished", LIMIT);
+    const before = await textsOf(page, ".requests tbody th");
+    process.kill(Number(options.pid), "SIGTERM");
+    await page.waitForSelector("#status.is-bad", LIMIT);
+    await until(page, () => document.querySelector("#status").textContent.includes("all is well"));
+    const after = await textsOf(page, ".requests tbody th");
+    await page.click(".requests tbody a");
+    await page.waitForSelector(".causes-bar", LIMIT);
+    return { before, after };
   },
 
   // A worker dies while an answer is made: it is seen to, another takes its place, and the answer goes on to its end.

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import httpx
 import pytest
 
 from tests.npm_packages import install_packages
+from tests.processes.forced_calls import TEMPLATE
 from tests.running_server import RunningServer
 
 pytestmark = [pytest.mark.agents, pytest.mark.timeout(600)]
@@ -110,6 +112,42 @@ def test_requests_are_seen_to_wait_run_and_end_without_asking(browser: Browser):
 def test_a_request_is_ended_by_its_page(browser: Browser, slow: RunningServer):
     seen = browser.play("abort", slow.url)
     assert seen["cards"] == ["What its time went to", "Its steps", "What happened", "Send it again"]
+
+
+def test_what_stands_beside_a_conversation_does_what_it_says(browser: Browser):
+    template = TEMPLATE.replace("think>", "ponder>")  # calls of tools, and no thoughts
+    with RunningServer("--chat-template", template, "--max-model-len", "4096") as server:
+        seen = browser.play("controls", server.url)
+    first, second, *calls = seen["sent"]
+    wanted = {
+        "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.01, "repetition_penalty": 1.1, "presence_penalty": 0.2,
+        "frequency_penalty": 0.3, "seed": 7, "max_tokens": 60, "stop": ["@@"], "logprobs": True, "n": 1,
+        "structured_outputs": {"regex": r"(yes|no), because [a-z ]{10,20}\."},
+    }  # fmt: skip
+    assert {name: first[name] for name in wanted} == wanted
+    assert first == second
+    assert re.fullmatch(wanted["structured_outputs"]["regex"], seen["answers"][0])
+    assert seen["answers"][0] == seen["answers"][1], "of one seed"
+    assert len(seen["byMouse"]) >= 5, "what else might have stood there"
+    assert seen["answers"][0][2] in seen["byMouse"]
+    assert seen["answers"][0][0] in seen["byKeys"]
+    assert "the tools are no JSON" in seen["wrong"]
+    assert seen["calls"] == ["get_weather"]
+    assert [call["tool_choice"] for call in calls] == ["required", "none"]
+    assert calls[1]["messages"][-1]["role"] == "tool"
+    assert calls[1]["messages"][-1]["content"] == "It rains."
+
+
+def test_requests_of_before_are_there_when_the_server_was_started_again(browser: Browser, tmp_path: Path):
+    flags = ("--data-dir", str(tmp_path))
+    with RunningServer(*flags) as server, ThreadPoolExecutor(1) as apart:
+        httpx.post(f"{server.url}/v1/completions", json={"prompt": "a"}, timeout=60.0).raise_for_status()
+        playing = apart.submit(browser.play, "history", server.url, pid=server.process.pid)
+        server.process.wait(TIMEOUT_SECONDS)
+        with RunningServer(*flags, port=server.port):
+            seen = playing.result(TIMEOUT_SECONDS)
+    assert len(seen["before"]) == 1
+    assert seen["after"] == seen["before"]
 
 
 def test_a_worker_is_seen_to_die_and_the_answer_goes_on_to_the_same_last_byte(browser: Browser, slow: RunningServer):

@@ -17,6 +17,7 @@ from yeoul.messages.outputs import WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.web_process.app import build_routes
 from yeoul.web_process.live.page import event_feed
 from yeoul.web_process.live.page.event_feed import MAX_NUM_WATCHERS
+from yeoul.web_process.live.topology import topology_watch
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.database import Database
 from yeoul.web_process.store.tables import TABLES
@@ -81,6 +82,25 @@ def test_what_happens_to_a_process_is_told_at_once_and_the_picture_with_it():
             assert topology["is_ready"] is False
             server.client.emit(WorkersReplaced([WorkerInfo(0, 3, "cpu")], 1.5))
             assert (await wait_for(events, "incident"))["kind"] in ("restart", "recovery")
+
+    serve(scene)
+
+
+def test_a_death_and_the_picture_of_it_do_not_wait_for_the_next_second(monkeypatch: pytest.MonkeyPatch):
+    """Not by a clock: the next event that is due by itself is an hour away, and no look is old enough to be made anew."""
+    monkeypatch.setattr(event_feed, "_SECONDS_BETWEEN_EVENTS", 3600.0)
+    monkeypatch.setattr(topology_watch, "_FRESH_SECONDS", 3600.0)
+
+    async def scene(server: FakeServer) -> None:
+        async with watching(server) as events:
+            assert (await wait_for(events, "topology"))["is_ready"]
+            server.client.emit(WorkersLost("Worker_0", "was killed by signal 9 (SIGKILL)", -9))
+            assert (await wait_for(events, "incident"))["kind"] == "death"
+            topology = await wait_for(events, "topology")
+            assert [one["kind"] for one in topology["incidents"]] == ["death"]
+            server.client.emit(WorkersReplaced([WorkerInfo(0, 3, "cpu")], 1.5))
+            await wait_for(events, "incident")
+            assert (await wait_for(events, "topology"))["is_ready"]
 
     serve(scene)
 
