@@ -119,14 +119,15 @@ def test_what_stands_beside_a_conversation_does_what_it_says(browser: Browser):
     with RunningServer("--chat-template", template, "--max-model-len", "4096") as server:
         seen = browser.play("controls", server.url)
     first, second, *calls = seen["sent"]
+    regex = r"(yes|no), because [a-z ]{10,20}\."
     wanted = {
         "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.01, "repetition_penalty": 1.1, "presence_penalty": 0.2,
         "frequency_penalty": 0.3, "seed": 7, "max_tokens": 60, "stop": ["@@"], "logprobs": True, "n": 1,
-        "structured_outputs": {"regex": r"(yes|no), because [a-z ]{10,20}\."},
+        "structured_outputs": {"regex": regex},
     }  # fmt: skip
     assert {name: first[name] for name in wanted} == wanted
     assert first == second
-    assert re.fullmatch(wanted["structured_outputs"]["regex"], seen["answers"][0])
+    assert re.fullmatch(regex, seen["answers"][0])
     assert seen["answers"][0] == seen["answers"][1], "of one seed"
     assert len(seen["byMouse"]) >= 5, "what else might have stood there"
     assert seen["answers"][0][2] in seen["byMouse"]
