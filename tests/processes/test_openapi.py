@@ -40,7 +40,8 @@ CHECKS = [
 ]
 BODIES = [
     "/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/tokenize", "/detokenize",
-    "/v1/responses", "/v1/responses/input_tokens", "/v1/conversations", "/v1/messages", "/v1/messages/count_tokens",
+    "/v1/responses", "/v1/responses/input_tokens", "/v1/responses/compact", "/infill",
+    "/v1/conversations", "/v1/messages", "/v1/messages/count_tokens",
     "/v1/chat/completions/render", "/v1/completions/render", "/v1/chat/completions/input_tokens", "/apply-template",
     "/v1/score", "/v1/rerank", "/v2/rerank",
     "/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show", "/api/pull",
@@ -76,10 +77,12 @@ KEPT = {
 FEW, MANY = 25, pytest.param(3000, marks=[pytest.mark.fuzz, pytest.mark.timeout(3600)])
 # These read the body of another route, or nearly so.
 ALIKE = {
-    "/v1/responses/input_tokens", "/v1/messages/count_tokens", "/v1/chat/completions/input_tokens",
-    "/v1/chat/completions/render", "/v1/completions/render",
+    "/v1/responses/input_tokens", "/v1/responses/compact", "/v1/messages/count_tokens",
+    "/v1/chat/completions/input_tokens", "/v1/chat/completions/render", "/v1/completions/render",
     "/apply-template", "/v2/rerank", "/api/embed",
 }  # fmt: skip
+# The fake model fills no gaps, and its context has no room for what a compaction asks.
+NEVER_ANSWERED = {"/infill", "/v1/responses/compact"}
 SHOTS_AT_BODIES = [(path, 8 if path in ALIKE else FEW) for path in BODIES] + [
     pytest.param(path, *MANY.values, marks=MANY.marks) for path in BODIES
 ]
@@ -208,7 +211,7 @@ def test_bodies_that_follow_the_schema_are_answered_as_documented(server, path, 
     cases = server.schema[path]["POST"].as_strategy(generation_mode=GenerationMode.POSITIVE).map(patient)
     statuses = server.fire(cases, num_cases)
     statuses += server.fire(st.builds(tame, cases, st.integers(1, 8)), num_cases)
-    assert statuses[200] > 0
+    assert statuses[200] > 0 or path in NEVER_ANSWERED
     assert set(statuses) <= {200, 400, 404, 413}
     server.assert_unharmed()
 
@@ -275,7 +278,7 @@ def test_a_login_where_everybody_is_let_in_is_refused(server, mode, num_cases):
 
 
 # Others look like the id of a response there.
-@pytest.mark.parametrize("path", [path for path in [*BODIES, *ALONE] if path != "/v1/responses/input_tokens"])
+@pytest.mark.parametrize("path", [path for path in [*BODIES, *ALONE] if not path.startswith("/v1/responses/")])
 def test_other_methods_are_told_which_one_to_use(server, path):
     expected = "POST" if path in BODIES else "GET"
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS", "BREW"} - {expected}:
