@@ -138,6 +138,23 @@ def test_who_says_nothing_is_named_with_the_reason():
     with_llm(scene)
 
 
+def test_who_hangs_is_waited_for_once_and_not_for_all_that_are_asked_through_it(monkeypatch):
+    clock, asked = [0.0], []
+    monkeypatch.setattr("yeoul.web_process.live.traces.recording.time.monotonic", lambda: clock[0])
+
+    def answer(question: SpansQuestion) -> Answer:
+        asked.append((question.process, question.seconds > 0))
+        if question.process == "Web":
+            return SpansAnswer(100, [], [])
+        clock[0] += 4.0
+        return NoAnswer(f"{question.process} gave no answer")
+
+    made = record(answer, ["Web", "EngineCore", "Worker_0", "Worker_1"], 1.0)
+    assert asked == [("Web", True), ("EngineCore", True), ("Web", False)]
+    until_over = "others were silent until the time was over"
+    assert made.silent == {"EngineCore": "EngineCore gave no answer", "Worker_0": until_over, "Worker_1": until_over}
+
+
 def test_a_recording_that_is_full_ends_and_says_so(monkeypatch):
     monkeypatch.setattr(recording_module, "MAX_NUM_SPANS", 10)
     now = time.monotonic() + 1

@@ -19,6 +19,7 @@ MAX_NUM_SPANS = 200_000
 _SECONDS_BETWEEN_QUESTIONS = 0.25
 _PAUSE_AFTER_SILENCE = 4  # times as long as it was waited for: who hangs keeps others waiting for a part of the time
 _LONGEST_PAUSE_SECONDS = 1.0  # whoever takes its place is to be there from its first moments
+_LONG_SILENCE_SECONDS = 1.0  # whoever was waited for in vain for so long is not asked once more at the end
 _SECONDS_A_QUESTION = 5.0
 _MAX_NUM_ANSWERS_AT_ONCE = 16
 
@@ -51,6 +52,8 @@ class Recording:
         self.seconds = seconds
         self._num_spans = 0
         self._asked_again_at = dict.fromkeys(names, 0.0)
+        self._asked: set[str] = set()
+        self._hung: set[str] = set()
         self._stopped = stopped
 
     def stop(self) -> None:
@@ -58,29 +61,37 @@ class Recording:
         self._stopped.set()
 
     def run(self) -> None:
-        """Asks all processes again and again, and lets them stop at the end."""
+        """Asks all processes again and again, and lets them stop at the end, but for those that hang."""
         deadline = self.began + self.seconds
         while True:
             for name in self._names:
-                if time.monotonic() >= self._asked_again_at[name]:
+                now = time.monotonic()
+                if self.silent and name not in self._asked and (now > deadline or self._stopped.is_set()):
+                    self.silent[name] = "others were silent until the time was over"
+                    self._hung.add(name)
+                elif now >= self._asked_again_at[name]:
                     self._take(name, _SECONDS_A_QUESTION)
             left = deadline - time.monotonic()
             if left <= 0 or self.is_full or self._stopped.wait(min(left, _SECONDS_BETWEEN_QUESTIONS)):
                 break
         self.ended = min(time.monotonic(), deadline)
         for name in self._names:
-            self._take(name, 0.0)
+            if name not in self._hung:
+                self._take(name, 0.0)
 
     def _take(self, name: str, seconds: float) -> None:
         for _ in range(_MAX_NUM_ANSWERS_AT_ONCE):
             asked_at = time.monotonic()
+            self._asked.add(name)
             answer = self._ask(SpansQuestion(name, self._number, seconds))
             if not isinstance(answer, SpansAnswer):
                 self.silent[name] = answer.reason if isinstance(answer, NoAnswer) else "it answered another question"
                 now = time.monotonic()
-                pause = min(_LONGEST_PAUSE_SECONDS, _PAUSE_AFTER_SILENCE * (now - asked_at))
-                self._asked_again_at[name] = now + pause
+                self._asked_again_at[name] = now + min(_LONGEST_PAUSE_SECONDS, _PAUSE_AFTER_SILENCE * (now - asked_at))
+                if now - asked_at >= _LONG_SILENCE_SECONDS:
+                    self._hung.add(name)
                 return
+            self._hung.discard(name)
             self._keep(name, answer)
             if not answer.has_more:
                 return
