@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import islice
 from typing import TypeVar
 
@@ -45,8 +45,8 @@ class BatchRun:
         context: of the server.
         batch: as it is kept.
         turn: held by the batch of this tenant that runs.
-        places: each request of this batch in the engine has one of them.
-        others: each of those that do not wait for gaps has one of these besides.
+        places: each request of this batch in the engine has one of them, when the batch has its turn.
+        others: each of those that do not wait for gaps has one of these, of all batches together.
     """
 
     def __init__(
@@ -135,38 +135,39 @@ class BatchRun:
             await self._change(status="in_progress", in_progress_at=self._now(), num_total=checker.num_lines)
 
     async def _answer_in_turn(self) -> None:
-        """After the tenant's batches before it; beside them if its first line is due."""
+        """After the tenant's batches before it, but for lines that are due."""
         batch = self._batch
         start = batch.created_at if batch.in_progress_at is None else batch.in_progress_at
         turns = LineTurns(start, batch.expires_at, batch.num_total, now=self._context.batches.now, others=self._others)
-        has_turn = True
+        has_turn = asyncio.create_task(self._turn.acquire(), name="wait_for_batches")
         try:
-            async with asyncio.timeout(turns.seconds_left(batch.num_completed + batch.num_failed)):
-                await self._turn.acquire()
-        except TimeoutError:
-            has_turn = False
-        try:
-            await self._answer_all(turns)
+            await asyncio.wait({has_turn}, timeout=turns.seconds_left(batch.num_completed + batch.num_failed))
+            await self._answer_all(turns, has_turn)
         finally:
-            if has_turn:
+            has_turn.cancel()
+            await asyncio.gather(has_turn, return_exceptions=True)
+            if not has_turn.cancelled():
                 self._turn.release()
 
-    async def _answer_all(self, turns: LineTurns) -> None:
+    async def _answer_all(self, turns: LineTurns, has_turn: asyncio.Task[bool]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 async for index, line in self._unanswered():
-                    await self._places.acquire()
-                    answering = group.create_task(self._answer(turns, index, line), name="answer_line")
-                    answering.add_done_callback(lambda _: self._places.release())  # also of one that never begins
+                    await asyncio.wait({has_turn}, timeout=turns.seconds_left(index))
+                    in_time = functools.partial(self._answers_in_time.answer, line)
+                    if has_turn.done():
+                        places, in_gaps = self._places, functools.partial(self._answers.answer, line)
+                        answer = functools.partial(turns.answer, index, in_gaps, in_time)
+                    else:  # not even in gaps, whatever number of batches waits
+                        places, answer = self._others, in_time
+                    await places.acquire()
+                    answering = group.create_task(self._keep(answer), name="answer_line")
+                    answering.add_done_callback(functools.partial(_give_back, places))  # also of one that never begins
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None  # it has ended the others
 
-    async def _answer(self, turns: LineTurns, index: int, line: BatchLine) -> None:
-        answered = await turns.answer(
-            index,
-            functools.partial(self._answers.answer, line),
-            functools.partial(self._answers_in_time.answer, line),
-        )
+    async def _keep(self, answer: Callable[[], Awaitable[AnsweredLine]]) -> None:
+        answered = await answer()  # meanwhile others are written, and ``_pending`` is another list
         self._pending.append(answered)
         await self._write()
 
@@ -237,3 +238,7 @@ class BatchRun:
     @property
     def _max_body_bytes(self) -> int:
         return self._context.settings.server.max_body_bytes
+
+
+def _give_back(places: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
+    places.release()

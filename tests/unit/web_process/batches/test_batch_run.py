@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.web_process.fake_engine_client import until
 from tests.unit.web_process.store.test_batches import Desk
 from tests.unit.web_process.store.test_files import shelf
 from yeoul.config.settings import ServerSettings
@@ -135,5 +136,59 @@ def test_without_gaps_a_batch_is_answered_within_its_window(play, monkeypatch):
         assert (batch.status, batch.num_completed) == ("completed", 20)
         await asyncio.sleep(0)
         assert (places._value, bench.others._value) == (NUM_PLACES, NUM_PLACES)
+
+    play(scene)
+
+
+def test_a_batch_whose_turn_has_not_come_has_nothing_in_the_engine_but_what_is_due(play, monkeypatch):
+    begun: list[bool] = []
+
+    async def answer(self: LineAnswers, line: BatchLine) -> AnsweredLine:
+        terms = self._make_terms(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+        begun.append(terms.in_gaps)
+        if not terms.in_gaps:
+            await asyncio.Event().wait()
+        return write_response(line, "b", 200, "r", b"{}")
+
+    async def scene(bench: Bench) -> None:
+        monkeypatch.setattr(LineAnswers, "answer", answer)
+        batch, run, places = await bench.prepare(20)
+        monkeypatch.setattr(run._context, "terms", lambda caller, *_: ServiceTerms(tenant=caller.tenant), raising=False)
+        await bench.turn.acquire()
+        await run._check()
+        monkeypatch.setattr(bench.batches, "now", lambda: batch.created_at + int(0.91 * 86400))
+        running = asyncio.create_task(run.run())
+        await until(lambda: bench.others.locked())
+        assert begun == [False] * NUM_PLACES
+        assert places._value == NUM_PLACES
+        bench.turn.release()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert (bench.others._value, bench.turn.locked()) == (NUM_PLACES, False)
+
+    play(scene)
+
+
+def test_a_batch_whose_turn_comes_fills_gaps(play, monkeypatch):
+    begun: list[bool] = []
+
+    async def answer(self: LineAnswers, line: BatchLine) -> AnsweredLine:
+        begun.append(self._make_terms(SimpleNamespace(), SimpleNamespace()).in_gaps)  # type: ignore[arg-type]
+        return write_response(line, "b", 200, "r", b"{}")
+
+    async def scene(bench: Bench) -> None:
+        monkeypatch.setattr(LineAnswers, "answer", answer)
+        batch, run, places = await bench.prepare(20)
+        monkeypatch.setattr(run._context, "terms", lambda caller, *_: ServiceTerms(tenant=caller.tenant), raising=False)
+        await bench.turn.acquire()
+        running = asyncio.create_task(run.run())
+        await until(lambda: bool(bench.turn._waiters))
+        assert begun == []
+        bench.turn.release()
+        await running
+        batch = await bench.batches.get(batch.id)
+        assert (batch.status, batch.num_completed, begun) == ("completed", 20, [True] * 20)
+        assert (places._value, bench.turn.locked()) == (NUM_PLACES, False)
 
     play(scene)
