@@ -39,22 +39,30 @@ async def write_apart(work: Callable[[], Result]) -> Result:
 
 def encode_list(values: Sequence[Value], change: Callable[[Value], object] | None = None) -> bytes:
     """A long list as JSON, piece by piece; of each value what ``change`` makes of it."""
-    pieces = []
+    return b"".join(encode_pieces(values, change))
+
+
+def encode_pieces(values: Sequence[Value], change: Callable[[Value], object] | None = None) -> list[bytes]:
+    """The same in pieces, for what is so large that to put it together would hold up others."""
+    pieces = [b"["]
     for start in range(0, len(values), _NUM_ENTRIES_AT_A_TIME):
         piece: Sequence[object] = values[start : start + _NUM_ENTRIES_AT_A_TIME]
         if change is not None:
             piece = list(map(change, values[start : start + _NUM_ENTRIES_AT_A_TIME]))
-        pieces.append(msgspec.json.encode(piece)[1:-1])
-    return b"[" + b",".join(pieces) + b"]"
+        pieces += [b"," if start else b"", msgspec.json.encode(piece)[1:-1]]
+    return [*pieces, b"]"]
 
 
-def json_response(body: bytes) -> Response:
+def json_response(body: bytes | Sequence[bytes]) -> Response:
     """JSON that is written already; a large one is handed on in pieces, as fast as the client reads."""
-    if len(body) <= _NUM_BYTES_AT_A_TIME:
-        return Response(body, media_type="application/json")
+    written = [body] if isinstance(body, bytes) else body
+    num_bytes = sum(map(len, written))
+    if num_bytes <= _NUM_BYTES_AT_A_TIME:
+        return Response(b"".join(written), media_type="application/json")
 
     async def pieces() -> AsyncIterator[memoryview]:
-        for start in range(0, len(body), _NUM_BYTES_AT_A_TIME):
-            yield memoryview(body)[start : start + _NUM_BYTES_AT_A_TIME]
+        for piece in written:
+            for start in range(0, len(piece), _NUM_BYTES_AT_A_TIME):
+                yield memoryview(piece)[start : start + _NUM_BYTES_AT_A_TIME]
 
-    return StreamingResponse(pieces(), media_type="application/json", headers={"content-length": str(len(body))})
+    return StreamingResponse(pieces(), media_type="application/json", headers={"content-length": str(num_bytes)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -15,9 +16,11 @@ from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from tests.unit.web_process.live.trace_parser import ParsedTrace
 from yeoul.messages.questions import Answer, NoAnswer, Question, RowOfSpans, Span, SpansAnswer, SpansQuestion
+from yeoul.web_process.http import writing
 from yeoul.web_process.live.traces import recording as recording_module
 from yeoul.web_process.live.traces.recording import Recording
 from yeoul.web_process.live.traces.server_trace import ServerTraceWriter
+from yeoul.web_process.live.traces.trace_events import TraceWriter
 from yeoul.web_process.live.traces.trace_watch import TraceWatch
 
 CORE = [RowOfSpans("run_busy_loop", 20), RowOfSpans("process_output_sockets", 21)]
@@ -238,6 +241,24 @@ def test_two_at_once_are_one_too_many_and_nonsense_is_told_so():
             assert (await server.http.get(f"/debug/trace?seconds={seconds}")).status_code == 400
 
     serve(scene)
+
+
+def test_nobodys_large_answer_waits_for_a_trace_nor_a_trace_for_one():
+    async def scene(server: FakeServer) -> None:
+        held = threading.Event()
+        asyncio.get_running_loop().run_in_executor(writing._thread, held.wait)
+        try:
+            assert (await asyncio.wait_for(recorded(server, 0.1), 60.0)).status_code == 200
+        finally:
+            held.set()
+
+    serve(scene)
+
+
+def test_the_collector_looks_through_no_events():
+    writer = TraceWriter(0.0)
+    writer.span((1, 2), "step", 0.0, 1.0, "step", step=1)
+    assert not gc.is_tracked(writer.events[0])
 
 
 def test_a_server_that_stops_tells_what_there_is():

@@ -11,7 +11,7 @@ from typing import Any
 
 from yeoul.messages.questions import Span
 from yeoul.web_process.live.traces.recording import RecordedProcess, Recording
-from yeoul.web_process.live.traces.trace_events import TraceWriter
+from yeoul.web_process.live.traces.trace_events import TraceEvent, TraceWriter
 from yeoul.web_process.live.traces.trace_watch import SeenRequest, TraceWatch
 
 _REQUESTS_TID, _INCIDENTS_TID = 1, 2
@@ -30,7 +30,7 @@ class ServerTraceWriter:
         self._watch = watch
         self._writer = TraceWriter(recording.began)
         self._of_steps: dict[str, list[tuple[int, float, _Track]]] = {}
-        self.events = self._writer.events
+        self.events: list[TraceEvent] = []
         self.about: dict[str, Any] = {}
 
     def write(self) -> None:
@@ -41,7 +41,7 @@ class ServerTraceWriter:
         self._write_arrows("send step", "step", is_to_all=True)
         self._write_arrows("send", "apply")
         self._write_arrows("encode and send", "hand out")
-        self.events = self._writer.named_events
+        self.events = self._writer.take_events()
         self.about = {
             "seconds": round(recording.ended - recording.began, 6),
             "num_spans": sum(len(process.spans) for process in recording.processes),

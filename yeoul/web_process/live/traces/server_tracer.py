@@ -7,19 +7,23 @@ import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import msgspec
 from setproctitle import setthreadtitle
 
 from yeoul.errors import ConflictError
 from yeoul.web_process.engine.request_observer import Observers
-from yeoul.web_process.http.writing import encode_list, write_apart
+from yeoul.web_process.http.writing import encode_pieces
 from yeoul.web_process.live.requests.request_log import RequestLog
 from yeoul.web_process.live.topology.inside import Inside
 from yeoul.web_process.live.traces.recording import Recording
 from yeoul.web_process.live.traces.server_trace import ServerTraceWriter
 from yeoul.web_process.live.traces.trace_watch import TraceWatch
 from yeoul.web_process.server_context import ServerContext
+
+_NUM_FREED_AT_A_TIME = 4096
 
 
 class ServerTracer:
@@ -43,8 +47,8 @@ class ServerTracer:
         if self._recording is not None:
             self._recording.stop()
 
-    async def record(self, seconds: float, stopped: threading.Event) -> bytes:
-        """The trace of so many seconds, or of what there is when it is ``stopped``, as JSON.
+    async def record(self, seconds: float, stopped: threading.Event) -> list[bytes]:
+        """The trace of so many seconds, or of what there is when it is ``stopped``, as JSON in pieces.
 
         Raises:
             ConflictError: another one is recorded.
@@ -62,19 +66,34 @@ class ServerTracer:
         before = llm.observer
         self._recording, llm.observer = recording, Observers(before, watch)
         thread = ThreadPoolExecutor(1, "trace", lambda: setthreadtitle("trace"))
+        run = partial(asyncio.get_running_loop().run_in_executor, thread)
         try:
-            await asyncio.get_running_loop().run_in_executor(thread, recording.run)
+            try:
+                await run(recording.run)
+            finally:
+                recording.stop()
+                llm.observer = before
+                self._recording = None
+            return await run(_encode, recording, watch)  # a second or two: in the thread of large answers others would wait
         finally:
-            recording.stop()
-            llm.observer = before
-            self._recording = None
             thread.shutdown(wait=False)
-        return await write_apart(lambda: _encode(recording, watch))
+            watch.requests.clear()  # those that came meanwhile know it as long as they live
 
 
-def _encode(recording: Recording, watch: TraceWatch) -> bytes:
+def _encode(recording: Recording, watch: TraceWatch) -> list[bytes]:
     """Piece by piece: others have their turn in between."""
     writer = ServerTraceWriter(recording, watch)
     writer.write()
     about = msgspec.json.encode(writer.about)
-    return b'{"traceEvents":%b,"displayTimeUnit":"ms","otherData":%b}' % (encode_list(writer.events), about)
+    head, tail = b'{"traceEvents":', b',"displayTimeUnit":"ms","otherData":%b}' % about
+    pieces = [head, *encode_pieces(writer.events), tail]
+    _let_go(writer.events)
+    for process in recording.processes:
+        _let_go(process.spans)
+    return pieces
+
+
+def _let_go(things: list[Any]) -> None:
+    """A part at a time: nobody else has his turn while they are freed."""
+    while things:
+        del things[-_NUM_FREED_AT_A_TIME:]
