@@ -56,6 +56,7 @@ class Connection(AnswerWriter):
         self.written: list[bytes] = []
         self.sent: list[Message] = []
         self.is_read = True
+        self.end_timer: Callable[[], None]
 
     def write(self, piece: bytes) -> bool:
         self.written.append(piece)
@@ -80,6 +81,7 @@ def play_letters(
 
         scope = {"type": "http", "headers": [], "extensions": {ANSWER_WRITER: connection}}
         response = EventStream(stream, spelled(), keep_alive_seconds=9.0)
+        connection.end_timer = response._tick
         answering = asyncio.ensure_future(response(scope, receive, connection.send))
         await asyncio.sleep(0)
         for letter in letters:
@@ -246,6 +248,24 @@ def test_a_quiet_stream_gets_a_keep_alive_every_time_that_the_timer_ends(monkeyp
         await sending
 
     asyncio.run(scene())
+
+
+def test_tokens_of_which_nothing_is_told_do_not_keep_a_connection_alive():
+    """As those of a custom tool's input, which is told when it is whole."""
+
+    class Silent(Letters):
+        def events(self, output: GenerationOutput) -> bytes:
+            return b"" if output.text in "bc" else super().events(output)
+
+    def end_of_time(connection: Connection, letter: str) -> None:
+        if letter != "a":
+            connection.end_timer()
+
+    connection = play_letters("abbbccd", end_of_time, Silent)
+    assert connection.written == []
+    bodies = [message.get("body") for message in connection.sent]
+    assert bodies.count(EMPTY_EVENT) == 4, bodies
+    assert [body for body in bodies if body not in (EMPTY_EVENT, b"")] == [None, b"a", b"d", b"end"]
 
 
 def test_openais_client_does_not_mind_keep_alives():

@@ -110,9 +110,10 @@ class EventStream(Response):
         """Writes most deltas of a stream that has begun; ``_send_all`` those that take long, or for which it has to wait."""
         if not self._is_read or self._writer is None or is_long((output,), self._format.work_a_character):
             return False
-        self._is_quiet = False
         try:
-            self._is_read = self._writer.write(self._format.events(output))
+            if events := self._format.events(output):
+                self._is_quiet = False
+                self._is_read = self._writer.write(events)
         except Exception as error:
             self._stream.fail(error)
         return True
@@ -124,13 +125,13 @@ class EventStream(Response):
                 batch = await self._stream.next_batch()
             except StopAsyncIteration:
                 break
-            if batch:
-                self._is_quiet = False
             work = functools.partial(_join_events, self._format.events, batch)
             if is_long(batch, self._format.work_a_character):
                 payload = await write_apart(work)
             else:
                 payload = work() if batch else self._in_pause()
+            if batch and payload:
+                self._is_quiet = False
             await self._send(send, payload)
             self._is_read = True
         if self._before_end is not None:
