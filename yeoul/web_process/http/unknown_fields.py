@@ -36,6 +36,7 @@ _STEERING: list[tuple[tuple[object, ...], str]] = [
         use_beam_search early_stopping watermark return_token_ids return_prompt_text return_hidden_states no_stop_trim
         prompt_logprobs echo suffix instruction prompt_name prefix partial""",
     ),
+    (("", [], {}, False), "grammar json_schema logit_bias"),
     (({},), "options kv_transfer_params vllm_xargs custom_params repetition_detection"),
     (
         (),

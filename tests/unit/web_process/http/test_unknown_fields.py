@@ -104,7 +104,7 @@ def test_what_would_change_the_answer_is_refused_unless_it_asks_for_nothing(last
             for neutral in (None, *STEERING[name]) if name not in model.__struct_fields__ else ():
                 answer = await server.http.post(path, json=body | {name: neutral})
                 assert answer.status_code == 200, answer.text
-            answer = await server.http.post(path, json=body | {name: {"some": "thing"}})
+            answer = await server.http.post(path, json=body | {name: {"type": "thing"}})
             assert answer.status_code == 400
             assert answer.json()["error"]["param"] == name
             assert name in answer.json()["error"]["message"]
