@@ -19,6 +19,7 @@ from tests.running_server import RunningServer, num_descriptors, pss_bytes, wait
 NUM_KILLS = 1_000
 NUM_KILLS_BEFORE_MEASURING = 50
 NUM_DISCONNECTS = 10_000
+NUM_UNTIL_HISTORY_IS_FULL = 5_000  # requests; from then on an old one goes for each that ends
 
 # A kill comes as soon as anybody has a token. Steps are short, so that by then most of a crowd has its context back.
 QUICK = ("--fake-step-seconds", "0.005", "--fake-token-seconds", "0.0001", "--max-num-batched-tokens", "512")
@@ -42,6 +43,26 @@ class Traffic(threading.Thread):
                 self.num_rounds += 1
             except Exception as error:
                 self.wrong.append(repr(error))
+
+
+def leave_early(server: RunningServer, count: int) -> None:
+    """So many requests, from 20 clients at once, each left after some of its events."""
+    draw = random.Random(5)
+    body = {"prompt": "river", "max_tokens": 500, "ignore_eos": True, "stream": True, "n": 2}
+
+    def leave() -> None:
+        with httpx.Client(base_url=server.url) as client:
+            for _ in range(count // 20):
+                with client.stream("POST", "/v1/completions", json=body) as answer:
+                    for _, _ in zip(range(draw.randint(0, 6)), answer.iter_lines(), strict=False):
+                        pass
+
+    threads = [threading.Thread(target=leave) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_until(server, lambda samples: samples["yeoul:num_requests_running"] == 0)
 
 
 def wait_for_progress(server: RunningServer, num_tokens_before: float) -> None:
@@ -81,6 +102,7 @@ def test_a_thousand_random_kills_lose_nothing_and_nothing_grows():
     with RunningServer(*QUICK) as server:
         undisturbed = finish(send(server.url, MIXED))
     with RunningServer("--tensor-parallel-size", "2", *QUICK, *QUICK_TO_NOTICE) as server:
+        leave_early(server, NUM_UNTIL_HISTORY_IS_FULL)
         traffics = [Traffic(server, undisturbed) for _ in range(2)]
         num_tokens, before = 0.0, (0, 0)
         for number in range(NUM_KILLS):
@@ -110,26 +132,10 @@ def test_a_thousand_random_kills_lose_nothing_and_nothing_grows():
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
 def test_ten_thousand_disconnects_leave_every_counter_where_it_was():
-    draw = random.Random(5)
     with RunningServer("--fake-step-seconds", "0.002") as server:
+        leave_early(server, NUM_UNTIL_HISTORY_IS_FULL)
         before = pss_bytes(server.tree()), num_descriptors(server.pid)
-        body = {"prompt": "river", "max_tokens": 500, "ignore_eos": True, "stream": True, "n": 2}
-
-        def leave_early(count: int) -> None:
-            with httpx.Client(base_url=server.url) as client:
-                for _ in range(count):
-                    with client.stream("POST", "/v1/completions", json=body) as answer:
-                        for _, _ in zip(range(draw.randint(0, 6)), answer.iter_lines(), strict=False):
-                            pass
-
-        threads = [threading.Thread(target=leave_early, args=(NUM_DISCONNECTS // 20,)) for _ in range(20)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        deadline = time.monotonic() + 10.0
-        while server.metrics()["yeoul:num_requests_running"] > 0 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        leave_early(server, NUM_DISCONNECTS)
         samples = server.metrics()
         assert samples["yeoul:num_requests_running"] == samples["yeoul:num_requests_waiting"] == 0
         assert samples["yeoul:kv_cache_usage_ratio"] == 0

@@ -67,6 +67,15 @@ def test_sigterm_while_idle_ends_every_process_with_exit_code_0():
         assert wait_gone(pids, 1.0) == set()
 
 
+def test_sigterm_while_an_engine_takes_a_dead_ones_place_leaves_nothing():
+    with RunningServer() as server:
+        os.kill(server.by_title()["yeoul::EngineCore"], signal.SIGKILL)
+        folder = Path(os.environ["XDG_RUNTIME_DIR"], f"yeoul-{os.geteuid()}")
+        assert until(lambda: len(list(folder.iterdir())) >= 2, 10.0)  # the web process's, and the new engine's own
+        os.kill(server.pid, signal.SIGTERM)
+        assert server.wait_exit(20.0) == 0
+
+
 def test_sigterm_lets_running_requests_finish_and_refuses_new_ones():
     with RunningServer(*SLOW) as server:
         stream = Stream(server, max_tokens=100)

@@ -1,7 +1,7 @@
 """The private folder for what must have a name in the file system; knows nothing of what lies in it; made by the web process.
 
-A folder belongs to the process that holds its lock (``flock``), so that a later start can sweep it when that process
-is gone, however it ended.
+A folder belongs to the process that holds its lock (``flock``), so that whoever ends or starts later can sweep it when that
+process is gone, however it ended.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_BASE_BYTES = 60
 
 
 class PrivateFolder:
-    """A folder of mode 0700 that ends with its owner: by ``remove()``, or swept by the next start on this machine."""
+    """A folder of mode 0700 that ends with its owner: by ``remove()``, or swept by the next end or start on this machine."""
 
     def __init__(self, path: str, lock_fd: int) -> None:
         self.path = path
@@ -48,11 +48,13 @@ class PrivateFolder:
             # Another start swept the folder in the moment before it was locked: take the next name.
 
     def remove(self) -> None:
-        """Remove the folder with everything in it. May be called twice."""
+        """Remove the folder with everything in it, and sweep: a child that was killed could not. May be called again."""
         if self._lock_fd is not None:
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock_fd)
             self._lock_fd = None
+        with contextlib.suppress(OSError):
+            _sweep(os.path.dirname(self.path))
 
     def __enter__(self) -> PrivateFolder:
         return self

@@ -31,20 +31,33 @@ def test_two_folders_of_one_process_live_side_by_side(tmp_path: Path) -> None:
         assert os.path.isdir(other.path)
 
 
-def test_a_folder_whose_owner_was_killed_is_swept_by_the_next_start(tmp_path: Path) -> None:
-    script = f"""
+def _killed(base: Path) -> str:
+    return f"""
 import os, signal
 from yeoul.transport.private_folder import PrivateFolder
-folder = PrivateFolder.create({str(tmp_path)!r})
+folder = PrivateFolder.create({str(base)!r})
 open(folder.path + "/left-behind", "w").close()
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[3], check=False)
+
+
+def test_a_folder_whose_owner_was_killed_is_swept_by_the_next_start(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", _killed(tmp_path)], cwd=Path(__file__).parents[3], check=False)
     (left,) = tmp_path.glob("yeoul-*/*")
     assert (left / "left-behind").exists()
     with PrivateFolder.create(str(tmp_path)) as folder:
         assert not left.exists()
         assert os.path.isdir(folder.path)
+
+
+def test_a_folder_whose_owner_was_killed_is_swept_by_who_ends(tmp_path: Path) -> None:
+    with PrivateFolder.create(str(tmp_path)) as folder, PrivateFolder.create(str(tmp_path)) as other:
+        folder.remove()
+        subprocess.run([sys.executable, "-c", _killed(tmp_path)], cwd=Path(__file__).parents[3], check=False)
+        (left,) = set(map(str, tmp_path.glob("yeoul-*/*"))) - {other.path}
+        folder.remove()
+        assert not os.path.exists(left)
+        assert os.path.isdir(other.path)
 
 
 def test_the_runtime_folder_is_preferred_and_a_long_path_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
