@@ -28,6 +28,7 @@ class ParsedTrace:
         }
         self.rows: dict[tuple[str, str], list[Event]] = {row: [] for row in threads.values()}
         for event in self.events:
+            assert event["cat"], event  # some readers find nothing without
             if event["ph"] != "M":
                 assert (event["pid"], event["tid"]) in threads, event
             if event["ph"] == "X":

@@ -28,9 +28,9 @@ class TraceEvent(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     name: Annotated[str, says("What happened; of names, what has one.")]
     pid: Annotated[Count, says("The process.")]
     tid: Annotated[Count, says("The thread, or another row of the process.")]
+    cat: Annotated[str, says("What kind of event it is; of names `__metadata`, as readers expect.")]
     ts: Annotated[float, says("When it began, in microseconds since the trace did.")]
     dur: Annotated[float | None, says("How long a span took, in microseconds.")] = None
-    cat: Annotated[str | None, says("What kind of span or arrow it is.")] = None
     id: Annotated[int | None, says("Which arrow, or which of those that go on side by side.")] = None
     bp: Annotated[str | None, says("`e`: the arrow ends at the span around it.")] = None
     s: Annotated[str | None, says("`t`: the moment concerns its thread.")] = None
@@ -65,7 +65,7 @@ class TraceWriter:
         self._name(pid, tid, "thread_sort_index", {"sort_index": place})
 
     def _name(self, pid: int, tid: int, what: str, args: dict[str, Any]) -> None:
-        self._names.append(TraceEvent(ph="M", name=what, pid=pid, tid=tid, ts=0.0, args=args))
+        self._names.append(TraceEvent(ph="M", name=what, pid=pid, tid=tid, cat="__metadata", ts=0.0, args=args))
 
     def span(self, track: tuple[int, int], name: str, at: float, end: float, cat: str, **args: Any) -> None:
         """From ``at`` to ``end``; on one track spans lie in each other or behind each other."""
@@ -86,7 +86,8 @@ class TraceWriter:
     def moment(self, track: tuple[int, int], name: str, at: float, **args: Any) -> None:
         """Something that takes no time."""
         ts = self._microseconds(at)
-        self.events.append(TraceEvent(ph="i", name=name, pid=track[0], tid=track[1], ts=ts, s="t", args=args or None))
+        event = TraceEvent(ph="i", name=name, pid=track[0], tid=track[1], cat="moment", ts=ts, s="t", args=args or None)
+        self.events.append(event)
 
     def arrow(self, name: str, source: tuple[int, int], at: float, target: tuple[int, int], end: float) -> None:
         """From the span of one track at ``at`` to that of another at ``end``."""
