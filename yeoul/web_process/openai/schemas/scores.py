@@ -20,11 +20,10 @@ _TEXT_SCHEMA: dict[str, Any] = {
         {"type": "object", "properties": {"text": {"type": "string", "description": "The text."}}, "required": ["text"]},
     ]
 }
-Texts = Annotated[Any, Meta(extra_json_schema={"type": "array", "items": _TEXT_SCHEMA, "minItems": 1})]
-"""Of documents: strings, or objects with a ``text``."""
 OneOrMore = Annotated[
     Any, Meta(extra_json_schema={"anyOf": [{"type": "string"}, {"type": "array", "items": _TEXT_SCHEMA, "minItems": 1}]})
 ]
+"""Strings, or objects with a ``text``; a string alone is the same as a list of it."""
 # The names that servers have for what is compared with what.
 _SIDES = (("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
 
@@ -81,9 +80,10 @@ class RerankRequest(JudgingBody, kw_only=True):
     """Jina's and Cohere's form with ``documents``; with ``texts`` that of text-embeddings-inference."""
 
     query: Annotated[str, says("What is looked for.")]
-    documents: Annotated[Texts | None, says("The texts that are judged, as Jina and Cohere name them.")] = None
+    documents: Annotated[OneOrMore | None, says("The texts that are judged, as Jina and Cohere name them.")] = None
     texts: Annotated[
-        Texts | None, says("The texts that are judged, as text-embeddings-inference names them: the answer is a bare list.")
+        OneOrMore | None,
+        says("The texts that are judged, as text-embeddings-inference names them: the answer is a bare list."),
     ] = None
     top_n: Annotated[Count | None, says("So many of the best are in the answer; 0, or nothing: all.")] = None
     return_documents: Annotated[
