@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -204,8 +205,12 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def num_descriptors(pid: int) -> int:
-    """Open file descriptors of a process."""
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    """Open file descriptors of a process, but not those by which it looks at its threads: one for each while that lives."""
+    names = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            names.append(os.readlink(entry))
+    return len([name for name in names if not name.startswith("/proc/")])
 
 
 def pss_bytes(pids: Iterable[int]) -> int:

@@ -24,7 +24,8 @@ def test_what_kills_by_itself_kills_again():
         again = replay(server)
         assert again.returncode == 1
         assert "Worker_0 was killed by signal 11 (SIGSEGV)" in again.stdout
-        assert again.stderr.strip().splitlines()[-1] == "yeoul: Worker_0 was killed by signal 11 (SIGSEGV)"
+        last = again.stderr.strip().splitlines()[-1]
+        assert last == "yeoul: Worker_0 was killed by signal 11 (SIGSEGV) (yeoul doctor looks at this machine)"
 
 
 @pytest.mark.parametrize("victim", [pytest.param("EngineCore", marks=pytest.mark.long), "Worker_0"])

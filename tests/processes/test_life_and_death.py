@@ -19,7 +19,7 @@ import pytest
 
 from tests.leftovers import nothing_is_left_behind  # noqa: F401
 from tests.patience import until
-from tests.running_server import RunningServer, num_descriptors, wait_gone
+from tests.running_server import RunningServer, wait_gone
 
 SLOW = ("--fake-step-seconds", "0.02")
 
@@ -256,7 +256,7 @@ def test_what_keeps_an_engine_from_starting_may_pass_within_the_budget():
         stream = Stream(server, max_tokens=100)
         assert stream.started.wait(10.0)
         limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (num_descriptors(server.pid), limits[1]))
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{server.pid}/fd")), limits[1]))
         os.kill(server.by_title()["yeoul::EngineCore"], signal.SIGKILL)
         deadline = time.monotonic() + 10.0
         while "Too many open files" not in server.log() and time.monotonic() < deadline:

@@ -56,12 +56,18 @@ PRIVATE_PARTS: dict[str, list[tuple[str, str | None, str]]] = {
 
 # Where the library's name differs from the module's.
 PACKAGES = {
+    "opentelemetry.exporter": "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry.sdk": "opentelemetry-sdk",
     "huggingface_hub": "huggingface-hub",
     "prometheus_client": "prometheus-client",
     "python_multipart": "python-multipart",
     "yaml": "pyyaml",
     "zmq": "pyzmq",
 }
+
+# The first names under which several packages put what they have. What ``opentelemetry-sdk`` is made of comes with it.
+SHARED_BY_PACKAGES = {"opentelemetry"}
+COMES_WITH_ANOTHER = {"opentelemetry.trace"}
 
 
 def parts():
@@ -113,13 +119,21 @@ def requirements() -> dict[str, str]:
 def imported() -> set[str]:
     """The packages that the sources import, wherever in a file."""
     modules = {"yaml"}  # by importlib
+
+    def add(module: str) -> None:
+        parts = module.split(".")
+        modules.add(".".join(parts[:2]) if parts[0] in SHARED_BY_PACKAGES else parts[0])
+
     for path in (ROOT / "yeoul").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
-                modules |= {alias.name.partition(".")[0] for alias in node.names}
+                for alias in node.names:
+                    add(alias.name)
             elif isinstance(node, ast.ImportFrom) and node.module:
-                modules.add(node.module.partition(".")[0])
-    return {PACKAGES.get(name, name) for name in modules - sys.stdlib_module_names - {"yeoul", "__future__"}}
+                add(node.module)
+    return {
+        PACKAGES.get(name, name) for name in modules - sys.stdlib_module_names - COMES_WITH_ANOTHER - {"yeoul", "__future__"}
+    }
 
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
