@@ -55,7 +55,14 @@ CELLS = [
     ),
     # Its children do not hear SIGTERM: it is the server that is stopped, and leaves what runs to its successor.
     *(
-        pytest.param(2, [phase], [WEB], how, id=f"{WEB} of 2, {phase}, {how}", marks=pytest.mark.long)
+        pytest.param(
+            2,
+            [phase],
+            [WEB],
+            how,
+            id=f"{WEB} of 2, {phase}, {how}",
+            marks=pytest.mark.long if how == "SIGTERM" else pytest.mark.chaos,
+        )
         for how in ("SIGTERM", "SIGABRT")
         for phase in ("queued", "decode")
     ),

@@ -25,11 +25,21 @@ HOW = {
     "failed allocation": signal.SIGUSR2,
 }
 VICTIMS = {1: ("EngineCore", "Worker_0"), 2: ("EngineCore", "Worker_0", "Worker_1")}
-# Of two workers each process once by the plainest death, and one that hangs; `make test-long` has all others.
+# Of two workers each process once by the plainest death, and one that hangs; `make test-long` has the others of two workers,
+# and of one the plainest; `make chaos` all.
 SHORT = {(2, "EngineCore", "SIGKILL"), (2, "Worker_0", "SIGKILL"), (2, "Worker_1", "SIGKILL"), (1, "Worker_0", "SIGSTOP")}
+LONG_OF_ONE = ("SIGKILL", "SIGSTOP")
 CELLS = [
     pytest.param(
-        size, victim, how, id=f"{victim} of {size}, {how}", marks=[] if (size, victim, how) in SHORT else pytest.mark.long
+        size,
+        victim,
+        how,
+        id=f"{victim} of {size}, {how}",
+        marks=[]
+        if (size, victim, how) in SHORT
+        else pytest.mark.long
+        if size == 2 or how in LONG_OF_ONE
+        else pytest.mark.chaos,
     )
     for size, victims in VICTIMS.items()
     for victim in victims
@@ -41,7 +51,9 @@ STREAMING = [
         *cell.values,
         phase,
         id=f"{cell.id}, {phase}",
-        marks=pytest.mark.long if phase == "prefill" and cell.values[1] in ("EngineCore", "Worker_1") else cell.marks,
+        marks=pytest.mark.long
+        if phase == "prefill" and cell.values in [(2, "EngineCore", "SIGKILL"), (2, "Worker_1", "SIGKILL")]
+        else cell.marks,
     )
     for cell in CELLS
     for phase in ("prefill", "decode")
