@@ -294,7 +294,7 @@ class EngineCoreProc:
         step = self._in_flight.popleft()
         gains = self._scheduler.update(step, result)
         self._steps.append(self._step_log.note_result(step, result, len(gains), returned_at))
-        if any(gain.fault is None for gain in gains):
+        if gains and (gains[0].fault is None or any(gain.fault is None for gain in gains)):
             self._restarts.note_progress()
         self._gains += gains
 

@@ -31,7 +31,7 @@ class StepLog:
         self._clock = clock
         self._steps: deque[_HandedOut] = deque(maxlen=NUM_LAST_STEPS)
         self._seconds: deque[tuple[int, float]] = deque(maxlen=NUM_LAST_STEPS)
-        self._num_out = 0  # the workers have them
+        self._out: deque[_HandedOut] = deque()  # the workers have them
         self._begun_at = self._returned_at = 0.0  # of the monotonic clock: the oldest of those, and the last before it
         self._done_at = 0.0  # when the workers were done with that one
         self._parts = StepParts()  # of it
@@ -41,10 +41,11 @@ class StepLog:
     def note_step(self, step: StepInput, limit_seconds: float, planned_since: float) -> None:
         """The workers get it; it was begun to be planned at ``planned_since``."""
         now = self._clock()
-        self._steps.append(_HandedOut(step, limit_seconds, now - planned_since, now))
-        if self._num_out == 0:
+        out = _HandedOut(step, limit_seconds, now - planned_since, now)
+        self._steps.append(out)
+        if not self._out:
             self._begun_at = now
-        self._num_out += 1
+        self._out.append(out)
         if self._spans.is_on:
             self._note_span("schedule", planned_since, now, step)
 
@@ -57,11 +58,8 @@ class StepLog:
         """It came back at ``returned_at``, and so many outputs are made of it by now: what is told of it."""
         self._seconds.append((result.step_number, result.compute_seconds))
         now = self._clock()
-        self._num_out = max(0, self._num_out - 1)
         self._begun_at = self._returned_at = now
-        out = next((one for one in reversed(self._steps) if one.step is step), None) or _HandedOut(
-            step, 0.0, 0.0, returned_at
-        )
+        out = self._out.popleft()
         self._parts = self._divide(out, result, returned_at, now)
         num_tokens, prompts = 0, []
         for entry in step.scheduled:
@@ -91,20 +89,20 @@ class StepLog:
 
     def note_loss(self) -> None:
         """What the workers had will not come back."""
-        self._num_out = 0
+        self._out.clear()
 
     def now(self) -> EngineNow:
         """The step that is computed, or was last; from any thread."""
-        num_out, steps, seconds = self._num_out, list(self._steps), list(self._seconds)
+        handed_out, steps, seconds = list(self._out), list(self._steps), list(self._seconds)
         if not steps:
             return EngineNow()
-        step, now, parts = steps[-max(1, min(num_out, len(steps)))].step, self._clock(), self._parts
+        step, now, parts = (handed_out or steps[-1:])[0].step, self._clock(), self._parts
         return EngineNow(
             step_number=step.step_number,
             step_num_requests=len(step.scheduled),
             step_num_tokens=sum(entry.num_new_tokens for entry in step.scheduled),
-            is_computing=num_out > 0,
-            step_seconds=now - self._begun_at if num_out > 0 else seconds[-1][1] if seconds else 0.0,
+            is_computing=bool(handed_out),
+            step_seconds=now - self._begun_at if handed_out else seconds[-1][1] if seconds else 0.0,
             schedule_seconds=parts.schedule + parts.update,
             compute_seconds=parts.compute,
             sample_seconds=parts.sample,

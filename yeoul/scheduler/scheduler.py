@@ -8,7 +8,6 @@ its answer. A further step may be scheduled while one is in flight; answers come
 # size: what a step is put together from, in one place and one order
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from bisect import insort
@@ -251,9 +250,9 @@ class Scheduler:
 
     def statistics(self) -> EngineStatistics:
         """A snapshot."""
-        num_in_gaps = self._shares.num_in_gaps
-        last_ones = itertools.takewhile(lambda request: request.in_gaps, reversed(self._running))
-        num_running_in_gaps = sum(1 for _ in last_ones)
+        num_running_in_gaps = 0
+        if num_in_gaps := self._shares.num_in_gaps:
+            num_running_in_gaps = sum(request.in_gaps for request in self._running)
         return EngineStatistics(
             num_running=len(self._running) - num_running_in_gaps,
             num_waiting=self.num_waiting - (num_in_gaps - num_running_in_gaps),
@@ -277,8 +276,10 @@ class Scheduler:
 
     def _is_gap(self) -> bool:
         """Whether all that run or wait (nobody who is held back) fill gaps: the others come first in their order."""
-        running, waiting = self._running[:1], self._waiting.first()
-        return all(request.in_gaps for request in running) and (waiting is None or waiting.in_gaps)
+        if self._running and not self._running[0].in_gaps:
+            return False
+        waiting = self._waiting.first()
+        return waiting is None or waiting.in_gaps
 
     def _schedule_decodes(self, plan: StepPlan) -> list[Request]:
         """Takes the running requests that lack one token, or more than their blocks hold; returns those that lack more.

@@ -18,6 +18,7 @@ _LEAST_SHARES = (0.5, 0.25)
 _FIRST_BLOCKS_IN_A_GAP = 8  # of a prompt, while nothing is known of what they take
 _KEYS = 1024  # so many keys read are one unit of the fit: about the work of a token, so that all inputs are of one size
 _UNITS_OF_A_STEP = 8  # what a step has of its own, in about the same unit; it only sets what a small step says of others
+_MOST_NOTED = 32  # steps that wait to be learnt from
 
 
 class StepBudget:
@@ -33,7 +34,8 @@ class StepBudget:
     def __init__(self, max_pause_seconds: float, block_size: int) -> None:
         self._max_pause_seconds = max_pause_seconds
         self._block_size = block_size
-        self._fit = RecursiveFit(4)
+        self._learnt = RecursiveFit(4)
+        self._noted: list[tuple[tuple[float, ...], float]] = []
         self.patience = StepPatience()
 
     def chunk(self, plan: StepPlan, position: int, num_missing: int) -> int:
@@ -65,9 +67,22 @@ class StepBudget:
         """Takes what a step that came back took; 0 is a worker that did not measure."""
         self.patience.note(plan, seconds)
         if seconds > 0:
-            inputs = _inputs_of(plan)
+            self._noted.append((_inputs_of(plan), seconds))
+            if len(self._noted) == _MOST_NOTED:
+                self._learn_noted()
+
+    @property
+    def _fit(self) -> RecursiveFit:
+        """Of all steps. They are learnt from when somebody asks: nobody does while there are only decodes."""
+        if self._noted:
+            self._learn_noted()
+        return self._learnt
+
+    def _learn_noted(self) -> None:
+        for inputs, seconds in self._noted:
             size = _UNITS_OF_A_STEP + sum(inputs[1:])
-            self._fit.learn([value / size for value in inputs], seconds / size)
+            self._learnt.learn([value / size for value in inputs], seconds / size)
+        self._noted.clear()
 
     def _num_tokens_in(self, seconds: float, position: int) -> float:
         """How many tokens from ``position`` take so long: n of them cost ``c * n + d * n * (position + n)``."""

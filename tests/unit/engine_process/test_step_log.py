@@ -64,13 +64,6 @@ def test_parts_add_up_and_none_is_negative_whatever_a_worker_says(steps: list[tu
         assert sum(parts[1:]) == pytest.approx(facts.seconds)
 
 
-def test_a_step_that_is_not_remembered_has_no_parts_but_its_booking():
-    clock = Clock()
-    log = StepLog(clock)
-    facts = take_back(log, clock, StepInput(step_number=7), StepResult(7, [], 3.0, 0, 1.0, 1.0), 5.0, 5.5)
-    assert (facts.seconds, facts.parts) == (0.5, StepParts(update=0.5))
-
-
 def test_what_the_busy_loop_does_is_noted_while_somebody_records():
     clock = Clock()
     log = StepLog(clock)
