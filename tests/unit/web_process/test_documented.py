@@ -170,7 +170,7 @@ def test_responses_and_conversations(text):
         assert (await http.get(one)).status_code == 404
         await http.post("/v1/responses/input_tokens", json={"input": "hi"})
         if text == SAYS["text"]:
-            short = (await http.post("/v1/responses/compact", json={"input": HI})).json()
+            short = (await http.post("/v1/responses/compact", json={"model": "fake", "input": HI})).json()
             assert [item["type"] for item in short["output"]] == ["message", "compaction"]
             for stream in (False, True):
                 await http.post("/v1/responses", json={"input": [*HI, {"type": "compaction_trigger"}], "stream": stream})

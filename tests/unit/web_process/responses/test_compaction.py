@@ -143,10 +143,11 @@ def test_what_the_model_cannot_be_told_of_a_long_conversation_is_left_out(roomy)
     ("path", "fields", "error"),
     [
         ("", {"input": [TRIGGER, *TURNS]}, "has to be the last item"),
-        ("/compact", {"input": [*TURNS, {"type": "compaction"}]}, "no encrypted_content"),
-        ("/compact", {}, "input"),
-        ("/compact", {"input": 7}, "input"),
-        ("/compact", {"previous_response_id": "resp_none"}, "resp_none"),
+        ("/compact", {"model": "fake", "input": [*TURNS, {"type": "compaction"}]}, "no encrypted_content"),
+        ("/compact", {"model": "fake"}, "input"),
+        ("/compact", {"input": "hi"}, "model"),
+        ("/compact", {"model": "fake", "input": 7}, "input"),
+        ("/compact", {"model": "fake", "previous_response_id": "resp_none"}, "resp_none"),
         ("/compact", {"input": "hi", "model": "other"}, "other"),
     ],
 )
@@ -163,7 +164,7 @@ def test_what_cannot_be_made_short_is_refused(roomy, path, fields, error):
 def test_where_the_model_says_nothing_it_is_said(roomy):
     async def scene(server: FakeServer) -> None:
         reply, server.client.reply = server.client.reply, lambda add: add.eos_token_ids[:1]
-        answer = await server.http.post("/v1/responses/compact", json={"input": TURNS})
+        answer = await server.http.post("/v1/responses/compact", json={"model": "fake", "input": TURNS})
         server.client.reply = reply
         assert answer.status_code == 500
         assert "go on with it as it is" in answer.json()["error"]["message"]

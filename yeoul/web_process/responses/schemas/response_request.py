@@ -18,7 +18,7 @@ from yeoul.web_process.answers.sampled_body import SampledBody
 from yeoul.web_process.answers.wanted_sampling import wanted_sampling
 from yeoul.web_process.engine.tool_calls import Calls, OfferedTool, choose_calls
 from yeoul.web_process.http.openapi import says
-from yeoul.web_process.http.request_body import Label, Metadata, RequestBody, TemplateArguments
+from yeoul.web_process.http.request_body import Label, Metadata, ModelName, RequestBody, TemplateArguments
 from yeoul.web_process.responses.schemas.input_items import InputItem, InputItems, items_of
 from yeoul.web_process.responses.schemas.tools import ResponseTool, Tools, tool_choice_of
 
@@ -261,8 +261,9 @@ class InputTokensRequest(ContextFields, kw_only=True):
 
 
 class CompactRequest(ContextFields, kw_only=True):
-    """``POST /v1/responses/compact``."""
+    """``POST /v1/responses/compact``. It has to name its model, by the specification."""
 
+    model: ModelName
     prompt_cache_key: CacheKey | None = None
     prompt_cache_retention: Retention | None = None
     service_tier: Annotated[Label | None, says("Has no effect: there is one tier.")] = None
