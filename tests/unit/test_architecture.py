@@ -67,12 +67,12 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Rooms of the web process, from the ground up: each may import what stands before it.
 WEB_FLOORS = [
-    {"engine"}, {"http", "store"}, {"answers"}, {"server_context"},
+    {"engine"}, {"http", "store", "fleet"}, {"answers"}, {"server_context"},
     {"openai", "responses", "ollama", "anthropic", "llama_cpp"},
     {"batches"}, {"operations", "live"}, {"app"}, {"http_server"}, {"server"},
 ]  # fmt: skip
-LIVE_FLOORS = [{"requests", "topology"}, {"page", "traces"}, {"router"}]
-KNOW_NO_HTTP = {"engine", "store", "answers"}
+LIVE_FLOORS = [{"requests", "topology"}, {"page", "traces"}, {"by_model"}, {"router"}]
+KNOW_NO_HTTP = {"engine", "store", "answers", "fleet"}
 
 # Outside library -> where it may be imported.
 BELONGS_TO: dict[str, set[str]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Sequence
 
 from yeoul import __version__
 from yeoul.config.settings import Settings
@@ -27,6 +28,18 @@ def server_banner(settings: Settings, model_name: str, ready: EngineReady, url: 
         note = "  (lets one browser in, within an hour)" if settings.server.api_key else ""
         lines.append(f"Page:      {page}{note}")
     return "\n".join([*lines, "", _curl(settings, name, url)])
+
+
+def fleet_banner(settings: Settings, names: Sequence[str], url: str, page: str | None = None) -> str:
+    """The banner of a web process with several models, of which none need be loaded."""
+    fleet = settings.fleet
+    most = "all of them" if not fleet.models_max else f"at most {fleet.models_max} at a time (--models-max)"
+    lines = [f"Yeoul {__version__} serves {len(names)} models, {most}; each is loaded when it is asked for", ""]
+    lines += [*(f"  {name}" for name in names), "", f"Address:   {url}"]
+    if page is not None:
+        note = "  (lets one browser in, within an hour)" if settings.server.api_key else ""
+        lines.append(f"Page:      {page}{note}")
+    return "\n".join([*lines, "", _curl(settings, names[0], url)])
 
 
 def headless_banner(settings: Settings, model_name: str, ready: EngineReady) -> str:

@@ -80,7 +80,7 @@ def main() -> int:
     os.setsid()
     settings = msgspec.msgpack.decode(side.arguments, type=Settings)
 
-    def report_ready(_: EngineReady, url: str, __: str | None) -> None:
+    def report_ready(_: EngineReady | None, url: str, __: str | None) -> None:
         side.report(msgspec.msgpack.encode(ServerReady(url)))
 
     with download_bars() as on_progress:

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from yeoul import __version__
-from yeoul.cli.banner import headless_banner, server_banner
-from yeoul.config.build import build_settings
+from yeoul.cli.banner import fleet_banner, headless_banner, server_banner
 from yeoul.config.machine import check_machine
+from yeoul.config.models import ModelChoice, choose_models
 from yeoul.config.settings import Settings
 from yeoul.errors import ConfigError
 from yeoul.log import with_fields
@@ -31,34 +31,42 @@ ConfigFile = Annotated[
 
 
 def serve(
-    model: Annotated[
-        str | None,
+    models: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="MODEL",
+            metavar="[MODEL]...",
             show_default=False,
-            help="A GGUF file, a Hugging Face folder, a hub id, or 'fake'. Default: SmolLM2-135M-Instruct, which is fetched.",
+            help="A GGUF file, a Hugging Face folder, a hub id, or 'fake'; several share one port. "
+            "Default: SmolLM2-135M-Instruct, which is fetched.",
         ),
     ] = None,
     config: ConfigFile = None,
     *,
     flags: dict[str, object],
 ) -> None:
-    """Serve a model over the OpenAI API.
+    """Serve a model, or several, over the OpenAI API.
 
     Every flag can also be set as YEOUL_<FLAG> in the environment or in a config file.
     """
     check_machine()
-    settings = build_settings(merge_model(flags, model), config)
+    if not models or len(models) == 1:
+        flags = merge_model(flags, models[0] if models else None)
+    elif "model" in flags:
+        raise ConfigError("--model is for one model, and several are given; leave it out", param="model")
+    choices = choose_models(flags, config, models or [])
     START.mark("configuration")
-    raise typer.Exit(_run(settings))
+    raise typer.Exit(_run(choices))
 
 
-def _run(settings: Settings) -> int:
+def _run(choices: list[ModelChoice]) -> int:
     """Serves until the end; its exit code."""
     from yeoul.model_files.registry_models import DEFAULT_MODEL
 
+    settings = choices[0].settings
     model_name = settings.model.model or DEFAULT_MODEL
     if settings.server.headless:
+        if len(choices) > 1:
+            raise ConfigError("--headless runs one engine, and several models are given", param="headless")
         from yeoul.engine_process.headless import run_headless
 
         START.mark("imports")
@@ -72,19 +80,31 @@ def _run(settings: Settings) -> int:
     with download_bars() as on_progress:
         return run_server(
             settings,
-            on_ready=functools.partial(_show_server, settings, model_name),
+            on_ready=functools.partial(_show_server, choices, model_name),
             on_progress=on_progress,
+            choices=choices,
         )
 
 
-def _show_server(settings: Settings, model_name: str, ready: EngineReady, url: str, page: str | None) -> None:
-    if settings.server.log_format == "json":
+def _show_server(choices: list[ModelChoice], model_name: str, ready: EngineReady | None, url: str, page: str | None) -> None:
+    settings = choices[0].settings
+    if ready is None:
+        _show_fleet(choices, url, page)
+    elif settings.server.log_format == "json":
         has_login = bool(settings.server.api_key)
         _log_ready(settings, model_name, ready, url=url, page=None if has_login else page)
         if has_login and page is not None:
             logger.info("one browser is let in, within an hour, at %s", page)
     else:
         _show(server_banner(settings, model_name, ready, url, page))
+
+
+def _show_fleet(choices: list[ModelChoice], url: str, page: str | None) -> None:
+    settings, names = choices[0].settings, [choice.names[0] for choice in choices]
+    if settings.server.log_format == "json":
+        logger.info("Yeoul %s serves %s at %s", __version__, ", ".join(names), url, extra=with_fields(models=names))
+    else:
+        _show(fleet_banner(settings, names, url, page))
 
 
 def _show_headless(settings: Settings, model_name: str, ready: EngineReady) -> None:

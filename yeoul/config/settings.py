@@ -262,6 +262,33 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.max_data_bytes - self.max_bytes_of_files - self.max_bytes_of_history
 
 
+class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which of several models are in memory: each is loaded at its first request, and the others make room."""
+
+    models_max: Annotated[
+        CountOrZero, Meta(description="Most models in memory at a time, where several are served; 0: as many as there are.")
+    ] = 4
+    models_memory_bytes: Annotated[
+        Count | None,
+        Meta(
+            description="Memory for their weights and KV caches together. Default: what is free at the start, less a fifth."
+        ),
+    ] = None
+    models_autoload: Annotated[
+        bool, Meta(description="Load a model at the first request for it; else POST /models/load does.")
+    ] = True
+    model_ttl_seconds: Annotated[
+        Seconds | None, Meta(description="Time without a request after which a model's engine is ended. Default: never.")
+    ] = None
+    model_turn_seconds: Annotated[
+        Seconds,
+        Meta(description="How long a busy model keeps its place when another waits for it; its new requests wait then."),
+    ] = 5.0
+    models_file: Annotated[
+        str | None, Meta(description="A TOML file with a table a model: its name in the API, and its own settings.")
+    ] = None
+
+
 class FakeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the ``fake`` model pretends: the time that a step and each of its tokens take, and a vocabulary of bytes.
 
@@ -357,5 +384,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     time: Annotated[TimeSettings, Meta(title="Time limits")] = TimeSettings()
     recovery: Annotated[RecoverySettings, Meta(title="Recovery")] = RecoverySettings()
     store: Annotated[StoreSettings, Meta(title="What is kept")] = StoreSettings()
+    fleet: Annotated[FleetSettings, Meta(title="Several models")] = FleetSettings()
     fake: Annotated[FakeSettings, Meta(title="Fake model")] = FakeSettings()
     server: Annotated[ServerSettings, Meta(title="Server")] = ServerSettings()

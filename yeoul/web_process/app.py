@@ -16,6 +16,7 @@ from yeoul.web_process.http.openapi import DocumentedApp
 from yeoul.web_process.http.origins import Origins
 from yeoul.web_process.http.request_ids import RequestIds
 from yeoul.web_process.http.turnstile import Turnstile
+from yeoul.web_process.live.by_model import ByModel
 from yeoul.web_process.live.router import live_router
 from yeoul.web_process.llama_cpp.infill_route import infill_router
 from yeoul.web_process.ollama.line_format import ollama_error
@@ -27,6 +28,7 @@ from yeoul.web_process.openai.routes.chat import chat_router
 from yeoul.web_process.openai.routes.completions import completions_router
 from yeoul.web_process.openai.routes.embeddings import embeddings_router
 from yeoul.web_process.openai.routes.files import files_router
+from yeoul.web_process.openai.routes.loading import loading_router
 from yeoul.web_process.openai.routes.models import models_router
 from yeoul.web_process.openai.routes.render import render_router
 from yeoul.web_process.openai.routes.scores import scores_router
@@ -48,6 +50,7 @@ _ROUTERS = (
     files_router,
     batches_router,
     scores_router,
+    loading_router,
     models_router,
     anthropic_models_router,
     tokenize_router,
@@ -81,6 +84,8 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
         app.add_middleware(Authentication, api_keys=context.settings.server.api_key, sessions=context.sessions)
     app.add_middleware(IgnoredFieldsHeader)
     app.add_middleware(Turnstile)
+    if len(context.fleet.models) > 1:
+        app.add_middleware(ByModel, fleet=context.fleet)
     # Around the framework: browsers ask without a key, and read no answer, the last error's included, that does not allow it.
     guarded = Origins(app, context.settings.server, is_on_loopback=is_on_loopback, form_paths=_FORM_PATHS)
     inner = BarePaths(ErrorShapes(AnthropicRequests(guarded), _ERROR_SHAPES), app.paths)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 import setproctitle
 import uvloop
 
+from yeoul.config.models import ModelChoice
 from yeoul.config.otlp import find_otlp_target
 from yeoul.config.settings import Settings
 from yeoul.descriptors import allow_descriptors
@@ -30,9 +31,10 @@ from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage
 from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.start_parts import START
-from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.engine_slot import task_death
 from yeoul.web_process.engine.served_model import Progress
+from yeoul.web_process.fleet.made import make_fleet
+from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.http.listening import bind_listeners, url_of
 from yeoul.web_process.http.tls import ServerTls
 from yeoul.web_process.store.database import Database
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OnReady = Callable[[EngineReady, str, str | None], None]
+OnReady = Callable[[EngineReady | None, str, str | None], None]
 Result = TypeVar("Result")
 EXIT_CODE_OF_A_SIGNAL = 128
 _NUM_THREADS = 4
@@ -55,13 +57,20 @@ _SECONDS_BETWEEN_LOOKS = 10.0  # at the files of the certificate
 _SWITCH_INTERVAL_SECONDS = 0.001
 
 
-def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress: Progress | None = None) -> int:
+def run_server(
+    settings: Settings,
+    on_ready: OnReady | None = None,
+    on_progress: Progress | None = None,
+    choices: Sequence[ModelChoice] = (),
+) -> int:
     """Serves until a signal; returns the exit code: 0 after a drain, 128 and the signal's number after a second signal.
 
     Args:
         settings: all of them.
-        on_ready: called once with what the engine found, the server's address, and that of its page, if it has one.
+        on_ready: called once with what the engine found (None of several models), the server's address, and that of its
+            page, if it has one.
         on_progress: called while a model is fetched, with what, the bytes done, and the bytes in all.
+        choices: the models, each with settings of its own, where they are several.
 
     Raises:
         ConfigError: a setting, the model or the port cannot work.
@@ -77,14 +86,12 @@ def run_server(settings: Settings, on_ready: OnReady | None = None, on_progress:
     allow_descriptors(settings.server.max_num_connections + _NUM_OTHER_DESCRIPTORS, "--max-num-connections")
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(one) for one in bind_listeners(settings.server.host, settings.server.port)]
-        llm = AsyncLLM(settings, on_progress=on_progress)
-        START.mark("set-up")
-        llm.resolve()
+        fleet = make_fleet(settings, choices, on_progress)
         START.mark("finding the model")
         database = opened.enter_context(Database(settings.store.data_dir, TABLES))
         START.mark("store")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(ServerLife(llm, listeners, database, on_ready, tls).run())
+            return runner.run(ServerLife(fleet, listeners, database, on_ready, tls).run())
 
 
 class ServerLife:
@@ -92,20 +99,20 @@ class ServerLife:
 
     def __init__(
         self,
-        llm: AsyncLLM,
+        fleet: ModelFleet,
         listeners: Sequence[socket.socket],
         database: Database,
         on_ready: OnReady | None = None,
         tls: ServerTls | None = None,
     ) -> None:
-        self._llm = llm
+        self._fleet = fleet
         self._listeners = listeners
         self._database = database
         self._on_ready = on_ready
         self._tls = tls
         self._has_terminal = has_terminal()
         self._reload_asked = asyncio.Event()
-        self._time = llm.settings.time
+        self._time = fleet.settings.time
         self._first_signal = asyncio.Event()
         self._second_signal = asyncio.Event()
         self._exit_code = 0
@@ -124,7 +131,7 @@ class ServerLife:
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup starts what shall not hear it
             loop.add_signal_handler(signal.SIGHUP, self._note_hangup)
         renewing = asyncio.create_task(self._renew_certificate(), name="renew_certificate")
-        starting = asyncio.create_task(self._llm.start(), name="start")
+        starting = asyncio.create_task(self._fleet.start(), name="start")
         try:
             await asyncio.sleep(0)  # the engine's process is started here, before the imports below
             START.mark("starting EngineCore")
@@ -141,11 +148,11 @@ class ServerLife:
 
     async def _serve_http(self) -> None:
         """From here on there are answers, 503 until the engine is ready."""
-        make = functools.partial(_make_http_server, self._llm, self._database, self._listeners, self._tls)
+        make = functools.partial(_make_http_server, self._fleet, self._database, self._listeners, self._tls)
         http, self._batches = await asyncio.to_thread(make)
         self._http, self._serving = http, http.start()
 
-    async def _serve(self, ready: EngineReady) -> None:
+    async def _serve(self, ready: EngineReady | None) -> None:
         """Until the first signal, and then until what runs is finished, the drain's limit, or the second signal."""
         settle_garbage_collection()
         START.mark("waiting for EngineCore")
@@ -155,9 +162,7 @@ class ServerLife:
             self._on_ready(ready, url, self._link_to_page(url))
         assert self._batches is not None
         self._batches.start()
-        assert self._http is not None
-        context = self._http.context
-        proving = asyncio.create_task(context.call_proof.run(context.find_model(None)), name="prove_calls")
+        proving = asyncio.create_task(self._prove_calls(), name="prove_calls")
         resuming = asyncio.create_task(self._resume(), name="resume")
         dying = asyncio.create_task(self._wait_for_death(), name="wait_for_death")
         draining: asyncio.Task[None] | None = None
@@ -173,6 +178,14 @@ class ServerLife:
             dying.cancel()
             if draining is not None:
                 draining.cancel()
+
+    async def _prove_calls(self) -> None:
+        """Of what is loaded now; others are tried when they are loaded for the first time."""
+        assert self._http is not None
+        prove = self._fleet.on_first_load = self._http.context.prove_calls
+        for model in self._fleet.models:
+            if model.status == "loaded":
+                await prove(model)
 
     def _link_to_page(self, url: str) -> str | None:
         """Where there are keys, the link lets one browser in; what stands behind ``#`` is sent to nobody."""
@@ -194,7 +207,7 @@ class ServerLife:
     async def _wait_for_death(self) -> ProcessDeadError:
         """Returns when the engine is dead for good, or nobody listens any longer: why."""
         assert self._serving is not None
-        engine = asyncio.create_task(self._llm.wait_for_death(), name="wait_for_engine")
+        engine = asyncio.create_task(self._fleet.wait_for_death(), name="wait_for_engine")
         try:
             await asyncio.wait((engine, self._serving), return_when=asyncio.FIRST_COMPLETED)
             return engine.result() if engine.done() else task_death(self._serving)
@@ -208,21 +221,21 @@ class ServerLife:
         assert self._http is not None
         for work in self._http.context.lasting:
             await work.suspend()
-        logger.info("stopping: %d requests are still to be finished", self._llm.num_unfinished)
+        logger.info("stopping: %d requests are still to be finished", self._fleet.num_unfinished)
         limit = self._time.drain_timeout_seconds
-        finishing = asyncio.create_task(self._llm.drain(), name="finish_requests")
+        finishing = asyncio.create_task(self._fleet.drain(), name="finish_requests")
         try:
             async with asyncio.timeout(limit):
                 await _is_first(finishing, self._second_signal)
         except TimeoutError:
-            logger.warning("%d requests are cut off: they did not finish within %g s", self._llm.num_unfinished, limit)
+            logger.warning("%d requests are cut off: they did not finish within %g s", self._fleet.num_unfinished, limit)
         finally:
             finishing.cancel()
 
     async def _announce(self) -> None:
         """Lets proxies see at ``/ready`` that this server goes, and refuses nobody until they have, or the second signal."""
         assert self._http is not None
-        self._llm.drain_is_announced = True
+        self._fleet.announce_drain()
         self._http.part_with_clients()
         if (delay := self._time.drain_delay_seconds) > 0:
             logger.info("stopping: /ready is 503, and requests are still taken for %g s", delay)
@@ -239,11 +252,11 @@ class ServerLife:
         if not await _is_first(ending, self._second_signal):
             if self._serving is not None:
                 self._serving.cancel()
-            await self._llm.shutdown(at_once=True)
+            await self._fleet.shutdown(at_once=True)
         await ending
 
     async def _end(self) -> None:
-        await self._llm.shutdown()
+        await self._fleet.shutdown()
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)
 
@@ -285,17 +298,19 @@ def has_terminal() -> bool:
 
 
 def _make_http_server(
-    llm: AsyncLLM, database: Database, listeners: Sequence[socket.socket], tls: ServerTls | None
+    fleet: ModelFleet, database: Database, listeners: Sequence[socket.socket], tls: ServerTls | None
 ) -> tuple[HttpServer, BatchRunner]:
     """In a thread, because the imports take long and the tokenizer's are made at the same time."""
     from yeoul.web_process.batches.runner import BatchRunner
     from yeoul.web_process.http_server import HttpServer
-    from yeoul.web_process.operations.metrics import Metrics
+    from yeoul.web_process.operations.metrics import Metrics, render_all
     from yeoul.web_process.server_context import ServerContext
 
-    metrics = Metrics(llm)
-    llm.observer = metrics
-    context = ServerContext(llm, llm.settings, database, metrics.render)
+    metrics = [Metrics(model) for model in fleet.models]
+    for model, counts in zip(fleet.models, metrics, strict=True):
+        model.llm.observer = counts
+    render = metrics[0].render if len(metrics) == 1 else functools.partial(render_all, fleet.models, metrics)
+    context = ServerContext(fleet, fleet.settings, database, render)
     return HttpServer(context, listeners, tls), BatchRunner(context)
 
 

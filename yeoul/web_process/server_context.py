@@ -6,11 +6,13 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from fastapi import Query
 
 from yeoul.config.otlp import OtlpTarget, find_otlp_target
 from yeoul.config.settings import Settings
-from yeoul.errors import InvalidRequestError, NotFoundError
+from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.call_proof import CallProof
@@ -18,6 +20,9 @@ from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import Caller, ServiceTerms
 from yeoul.web_process.engine.waiting_room import RoomLeft
+from yeoul.web_process.fleet.fleet_model import FleetModel
+from yeoul.web_process.fleet.model_fleet import LATEST as LATEST
+from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.http.body_reader import BodyReader
 from yeoul.web_process.http.browser_sessions import BrowserSessions
 from yeoul.web_process.http.request_body import ServedBody
@@ -26,7 +31,8 @@ from yeoul.web_process.store.batches import KeptBatches
 from yeoul.web_process.store.database import Database
 from yeoul.web_process.store.files import KeptFiles
 
-LATEST = ":latest"
+AskedModel = Annotated[str | None, Query(alias="model", description="Of several models the one that is asked about.")]
+"""Where a question has no body."""
 
 
 class SamplingBody(Protocol):
@@ -49,15 +55,15 @@ class LastingWork(Protocol):
 @dataclass(frozen=True)
 class ServerContext:
     """Made once by ``server.py``. ``render_metrics`` writes what Prometheus reads; ``started_at`` is of the wall clock;
-    ``call_proof`` is made once the engine is ready; routes add to ``lasting`` what goes on without them.
+    ``proofs`` are made once a model is loaded for the first time; routes add to ``lasting`` what goes on without them.
     """
 
-    llm: AsyncLLM
+    fleet: ModelFleet
     settings: Settings
     database: Database
     render_metrics: Callable[[], bytes]
     started_at: int = field(default_factory=lambda: int(time.time()))
-    call_proof: CallProof = field(default_factory=CallProof)
+    proofs: dict[FleetModel, CallProof] = field(default_factory=dict)
     lasting: list[LastingWork] = field(default_factory=list)
     traffic: Traffic = field(default_factory=Traffic)
 
@@ -87,36 +93,43 @@ class ServerContext:
         return find_otlp_target(self.settings.server)
 
     @property
+    def llm(self) -> AsyncLLM:
+        """The engine of the first model."""
+        return self.fleet.models[0].llm
+
+    @property
     def names(self) -> list[str]:
-        """The names that requests may use; answers carry the first one unless the request said another."""
-        return served_names(self.llm)
+        """The names that requests may use."""
+        return self.fleet.names
 
-    def find_model(self, name: str | None) -> ServedName:
-        """What is served under the name that a request says; Ollama's clients put ``:latest`` behind it.
+    async def find_model(self, name: str | None) -> ServedName:
+        """What is served under the name that a request says. Raises as ``ModelFleet.take``."""
+        return await self.fleet.take(name)
 
-        Raises:
-            NotFoundError: no such model here.
-            UnavailableError, ProcessDeadError: the engine is not there.
+    def proof_of(self, model: FleetModel) -> CallProof:
+        """Whether calls work with it."""
+        return self.proofs.setdefault(model, CallProof())
+
+    async def prove_calls(self, model: FleetModel) -> None:
+        """Tries it. The engine is ready."""
+        await self.proof_of(model).run(ServedName(model.name, model.llm))
+
+    async def find_shown(self, name: str | None) -> FleetModel:
+        """The model that a question is about, which has no body: one of the names, or the first that is loaded.
+
+        Its text is there; its engine may not be. Raises as ``find_model``.
         """
-        self.llm.check_health()
-        names = self.names
-        if name is not None and name not in names:
-            name = name.removesuffix(LATEST)
-        if name is not None and name not in names:
-            raise NotFoundError(
-                f"the model {name[:200]!r} does not exist here; this server has {', '.join(names)}",
-                param="model",
-                code="model_not_found",
-            )
-        return ServedName(names[0] if name is None else name, self.llm)
+        model = self.fleet.shown(name)
+        await self.fleet.take(model.name)
+        return model
 
-    def to_sampling(self, body: SamplingBody) -> SamplingParams:
+    def to_sampling(self, body: SamplingBody, model: ServedName) -> SamplingParams:
         """The sampling parameters of a request, without the form of its answer.
 
         Raises:
             InvalidRequestError: a value that cannot work.
         """
-        sampling = body.to_sampling(self.llm.text.sampling_defaults)
+        sampling = body.to_sampling(model.llm.text.sampling_defaults)
         if sampling.forced_token_ids and not self.settings.server.allow_forced_tokens:
             raise InvalidRequestError(
                 "forced_token_ids are for replays: leave them out, or start the server with --allow-forced-tokens",
@@ -150,13 +163,11 @@ class ServerContext:
         )
 
     def room_left(self, tenant: str | None) -> RoomLeft | None:
-        """What may still come of a tenant's requests before there is a 429; not for who should have a key and has none."""
+        """What may still come of a tenant's requests before there is a 429; not for who should have a key and has none.
+
+        Each of several models has room of its own, and nobody knows here which one is meant.
+        """
         api_keys = self.settings.server.api_key
-        if tenant is None and api_keys:
+        if (tenant is None and api_keys) or len(self.fleet.models) > 1:
             return None
         return self.llm.waiting_room.left(tenant if tenant is not None and len(api_keys) > 1 else "")
-
-
-def served_names(llm: AsyncLLM) -> list[str]:
-    """The names that requests may use; known once ``resolve`` has returned."""
-    return llm.settings.server.served_model_name or [llm.model.files.name]

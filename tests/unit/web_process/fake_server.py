@@ -20,6 +20,7 @@ from tests.unit.web_process.fake_engine_client import (
 from tests.unit.web_process.fake_engine_client import until as until
 from yeoul.config.settings import Settings
 from yeoul.web_process.app import build_routes
+from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.http.listening import bind_listeners, url_of
 from yeoul.web_process.http_server import HttpServer
 from yeoul.web_process.operations.metrics import Metrics
@@ -35,7 +36,7 @@ def documented() -> Document:
     llm = FakeEngine(chosen).llm
     llm.resolve()
     with contextlib.closing(Database(chosen.store.data_dir, TABLES)) as database:
-        routes = build_routes(ServerContext(llm, chosen, database, bytes))
+        routes = build_routes(ServerContext(ModelFleet.of_one(llm), chosen, database, bytes))
     return Document(routes.openapi())
 
 
@@ -54,15 +55,16 @@ class FakeServer:
     async def __aenter__(self) -> FakeServer:
         llm = self.engine.llm
         llm.resolve()
+        fleet = ModelFleet.of_one(llm)
         if self._starts_engine:
-            await llm.start()
-        metrics = Metrics(llm)
+            await fleet.start()
+        metrics = Metrics(fleet.models[0])
         llm.observer = metrics
         listeners = bind_listeners(self.settings.server.host, 0)
         self.url = url_of(listeners)
         self.port = listeners[0].getsockname()[1]
         self._database = Database(self.settings.store.data_dir, TABLES)
-        self.context = ServerContext(llm, self.settings, self._database, metrics.render)
+        self.context = ServerContext(fleet, self.settings, self._database, metrics.render)
         self._server = HttpServer(self.context, listeners)
         self._recorder = Recorder(self._server.config.loaded_app, documented())
         self._server.config.loaded_app = self._recorder

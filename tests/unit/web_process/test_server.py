@@ -18,6 +18,7 @@ from tests.unit.web_process.fake_engine_client import (
 )
 from yeoul.errors import ConfigError, ProcessDeadError
 from yeoul.messages.outputs import EngineReady
+from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.http.listening import bind_listeners
 from yeoul.web_process.http_server import HttpServer
 from yeoul.web_process.server import ServerLife
@@ -32,14 +33,14 @@ def live(scene: Scene, engine: FakeEngine | None = None) -> int:
     engine = engine or FakeEngine(settings())
     playing: list[asyncio.Task[None]] = []
 
-    def play(ready: EngineReady, url: str, page: str | None) -> None:
+    def play(ready: EngineReady | None, url: str, page: str | None) -> None:
         assert page == f"{url}/"
         playing.append(asyncio.ensure_future(scene(engine, url)))
 
     async def run() -> int:
         engine.llm.resolve()
         with Database(None, TABLES) as database:
-            life = ServerLife(engine.llm, bind_listeners("127.0.0.1", 0), database, play)
+            life = ServerLife(ModelFleet.of_one(engine.llm), bind_listeners("127.0.0.1", 0), database, play)
             exit_code = await asyncio.wait_for(life.run(), LIMIT_SECONDS)
         for scene_played in playing:
             await scene_played

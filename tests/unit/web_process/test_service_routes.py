@@ -11,6 +11,7 @@ from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul import __version__
 from yeoul.messages.outputs import StepFacts, StepOutputs, StepParts, WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.fleet.fleet_model import FleetModel
 from yeoul.web_process.operations import health
 from yeoul.web_process.operations.metrics import Metrics
 
@@ -107,7 +108,7 @@ def test_where_no_token_comes_in_time_it_is_said(monkeypatch):
 def test_the_times_from_token_to_token_are_a_histogram():
     llm = AsyncLLM(settings())
     llm.resolve()
-    metrics = Metrics(llm)
+    metrics = Metrics(FleetModel(llm))
     for seconds, num_tokens in ((0.0009, 1), (0.02, 4), (0.001, 1), (11.0, 1)):
         llm.token_gaps.add(seconds, num_tokens)
     lines = metrics.render().decode().splitlines()
@@ -125,7 +126,7 @@ def test_the_times_from_token_to_token_are_a_histogram():
 def test_what_steps_took_is_told_by_parts_without_the_wait_for_the_step_before():
     llm = AsyncLLM(settings())
     llm.resolve()
-    metrics = Metrics(llm)
+    metrics = Metrics(FleetModel(llm))
     parts = StepParts(schedule=0.5, behind=4.0, out=0.125, compute=2.0, sample=0.75, back=0.25, update=0.0625)
     metrics.stepped(StepOutputs(steps=[StepFacts(1, 1.0, 7.1875, 4, 2, 2, parts=parts)] * 2))
     lines = metrics.render().decode().splitlines()

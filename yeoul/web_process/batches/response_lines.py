@@ -37,7 +37,7 @@ async def start_line_response(
                 param=field,
             )
     body.store = False
-    model = context.find_model(body.model)
-    response = ResponseObject(ResponseName.fresh(), body, model.name, context.to_sampling(body))
+    model = await context.find_model(body.model)
+    response = ResponseObject(ResponseName.fresh(), body, model.name, context.to_sampling(body, model))
     started = await start_response(model, response, items, num_bytes, make_terms(body, model))
     return StartedAnswer(started.stream, lambda: started.answer, started.without_effect)

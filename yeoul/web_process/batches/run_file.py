@@ -21,6 +21,7 @@ from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.served_model import Progress
 from yeoul.web_process.engine.service_terms import Caller
 from yeoul.web_process.engine.side_by_side import work_off
+from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.database import Database
 
@@ -130,7 +131,7 @@ async def _answer_all(
     num_at_a_time = max(1, min(2 * limits.max_num_seqs, limits.max_num_waiting_requests))
     with Database(None, ()) as database:
         async with AsyncLLM(settings, on_progress=on_progress) as llm:
-            context = ServerContext(llm, settings, database, lambda: b"")
+            context = ServerContext(ModelFleet.of_one(llm), settings, database, lambda: b"")
             make_terms = functools.partial(context.terms, Caller())
             answers = LineAnswers(context, make_terms, f"seed {settings.model.seed}")
 

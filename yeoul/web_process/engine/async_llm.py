@@ -30,14 +30,15 @@ from yeoul.web_process.engine.admission import (
 from yeoul.web_process.engine.answer_grammars import AnswerForm, AnswerGrammars
 from yeoul.web_process.engine.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.engine.generation_output import GenerationOutput
-from yeoul.web_process.engine.model_text import ModelText, Prompt, load_text
+from yeoul.web_process.engine.model_text import ModelText, Prompt
 from yeoul.web_process.engine.new_requests import NewRequests, replay, unique_id
 from yeoul.web_process.engine.prompt_frame import PLAIN_FRAME, PromptFrame
 from yeoul.web_process.engine.prompt_leases import PromptLease, leases_of
 from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.request_table import RequestTable
-from yeoul.web_process.engine.served_model import Progress, ServedModel, find_served_model
+from yeoul.web_process.engine.served_model import Progress, ServedModel
+from yeoul.web_process.engine.served_text import ServedText
 from yeoul.web_process.engine.service_terms import PLAIN_TERMS, ServiceTerms
 from yeoul.web_process.engine.ticket import Ticket, guess_num_tokens
 from yeoul.web_process.engine.waiting_room import WaitingRoom
@@ -48,6 +49,8 @@ Connect = Callable[[Settings, ModelFiles, ModelDescription, int], AsyncMPClient]
 class AsyncLLM:
     """One engine and the requests that are in it. The constructor starts nothing; ``start`` does. One event loop.
 
+    ``served`` has what requests need before they are handed in, and stays when the engine goes.
+
     ::
 
         async with AsyncLLM(build_settings({"model": "org/name", "max_model_len": 4096})) as llm:
@@ -57,16 +60,15 @@ class AsyncLLM:
 
     def __init__(self, settings: Settings, *, on_progress: Progress | None = None, connect: Connect = AsyncMPClient) -> None:
         self.settings = settings
-        self._on_progress = on_progress
         self._connect = connect
         self._requests = RequestTable(WaitingRoom.for_server(settings), RequestObserver())
         self.token_gaps = self._requests.token_gaps
         self._new_requests = NewRequests(settings.model.seed)
-        self._model: ServedModel | None = None
+        self.served = ServedText(settings.model, on_progress, self._call_workers)
         self._slot: EngineSlot | None = None
-        self._text: ModelText | None = None
-        self._grammars: AnswerGrammars | None = None
         self._died = asyncio.Event()
+        self.fingerprint = ""  # of the model, as the engine reported it
+        self.is_woken = False  # somebody starts the engine when requests wait for it: they are taken without one
         self.drain_is_announced = False  # ``state`` then says draining, while what comes is still taken
 
     # Start and stop
@@ -98,8 +100,7 @@ class AsyncLLM:
         Raises:
             ConfigError: the model or a setting cannot work.
         """
-        if self._model is None:
-            self._model = find_served_model(self.settings.model, self._on_progress)
+        self.served.resolve()
 
     async def start(self) -> EngineReady:
         """Starts the engine, loads the tokenizer meanwhile, and returns when requests can come.
@@ -108,25 +109,32 @@ class AsyncLLM:
             ConfigError: the user's mistake, here or in a child.
             ProcessDeadError: a child died before it was ready.
         """
-        if self._model is None:
+        if not self.served.is_found:
             await asyncio.to_thread(self.resolve)
         self.spawn()
         assert self._slot is not None
-        loading = asyncio.create_task(asyncio.to_thread(load_text, self.model, self.settings.model), name="load_text")
+        loading = asyncio.create_task(self.served.load(), name="load_text")
         starting = asyncio.create_task(self._slot.start(), name="start_engine")
         try:
-            ready, self._text = await asyncio.gather(starting, loading)
+            ready, _ = await asyncio.gather(starting, loading)
         except BaseException:
             starting.cancel()
             loading.cancel()
             await asyncio.gather(starting, loading, return_exceptions=True)
             await self._slot.stop()
             raise
-        self._grammars = AnswerGrammars(self.text.tokenizer, self.limits.vocab_size, self._call_workers)
-        limits = msgspec.structs.replace(self.limits, max_model_len=ready.max_model_len)
-        self._model = msgspec.structs.replace(self.model, limits=limits)
+        self.fingerprint = ready.model_fingerprint
+        self.served.note_context(ready.max_model_len)
         self._slot.serve()
         return ready
+
+    async def rest(self) -> None:
+        """Ends the engine and every process below it; the next ``start`` makes another, for which requests wait meanwhile."""
+        self._requests.part()
+        if (slot := self._slot) is not None:
+            await slot.stop()
+            self._slot = None
+        self._died.clear()
 
     async def drain(self) -> None:
         """Takes no new requests from now on; returns when the last running one is finished and read."""
@@ -144,8 +152,7 @@ class AsyncLLM:
         self._requests.fail_all(UnavailableError("the server stops; send the request again"))
         if self._slot is not None:
             await self._slot.stop()
-        if self._text is not None:
-            self._text.close()
+        self.served.close()
 
     # State
 
@@ -166,13 +173,13 @@ class AsyncLLM:
     @property
     def ready(self) -> EngineReady | None:
         """What the engine said when it was ready; None before."""
-        return self._slot.engine.ready if self._slot is not None and self._text is not None else None
+        return self._slot.engine.ready if self._slot is not None and self.served.is_loaded else None
 
     @property
     def state(self) -> EngineState:
         """What the engine is doing. While it recovers requests are taken, and wait; while it drains only old ones go on."""
         if self._slot is None or self.ready is None:
-            return "starting"
+            return "sleeping" if self._slot is None and self.is_woken else "starting"
         if (state := self._slot.state) != "ready":
             return state
         return "draining" if self._requests.is_closed or self.drain_is_announced else "ready"
@@ -180,30 +187,22 @@ class AsyncLLM:
     @property
     def model(self) -> ServedModel:
         """The model's files, shape and limits; known once ``resolve`` has returned."""
-        assert self._model is not None, "resolve() comes first"
-        return self._model
+        return self.served.model
 
     @property
     def text(self) -> ModelText:
-        """The tokenizer and the chat template.
-
-        Raises:
-            UnavailableError: they are not loaded yet.
-        """
-        if self._text is None:
-            raise UnavailableError("the server is starting; try again in a few seconds")
-        return self._text
+        """The tokenizer and the chat template. Raises UnavailableError while they are not loaded yet."""
+        return self.served.text
 
     @property
     def grammars(self) -> AnswerGrammars:
-        """What makes grammars ready for the workers.
+        """What makes grammars ready for the workers. Raises as ``text``."""
+        return self.served.grammars
 
-        Raises:
-            UnavailableError: the tokenizer is not loaded yet.
-        """
-        if self._grammars is None:
-            raise UnavailableError("the server is starting; try again in a few seconds")
-        return self._grammars
+    @property
+    def requests(self) -> RequestTable:
+        """All that is unfinished."""
+        return self._requests
 
     @property
     def limits(self) -> Limits:
@@ -232,12 +231,13 @@ class AsyncLLM:
 
     @property
     def waiting_room(self) -> WaitingRoom:
-        """What is known of the waiting queue: what there is room for, how long it takes."""
+        """What is known of the waiting queue."""
         return self._requests.room
 
     def check_health(self) -> None:
-        """Raises ProcessDeadError for a dead engine, UnavailableError for one that is not ready yet."""
-        self._ready_slot()
+        """Raises ProcessDeadError for a dead engine, UnavailableError for one that is not ready yet, if nobody wakes it."""
+        if not self.is_woken or (self._slot is not None and self._slot.death is not None):
+            self._ready_slot()
 
     def _ready_slot(self) -> EngineSlot:
         if self._slot is not None and self._slot.death is not None:

@@ -23,7 +23,7 @@ from yeoul.web_process.engine.request_table import RequestTable
 
 logger = logging.getLogger(__name__)
 
-EngineState = Literal["starting", "ready", "stalled", "recovering", "draining", "dead"]
+EngineState = Literal["starting", "ready", "stalled", "recovering", "draining", "dead", "sleeping"]
 
 
 class EngineSlot:

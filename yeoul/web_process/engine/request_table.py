@@ -37,7 +37,8 @@ class RequestTable:
 
     Without an engine requests are only held here, and sent to the next one. ``observer`` is whoever counts and times them,
     but for the times between tokens, ``token_gaps``.
-    ``is_closed``: no more may come.
+    ``is_closed``: no more may come. ``holds_new``: what comes is held, and what the engine has goes on. ``on_held`` is called
+    when a request is held that has just come, ``on_less`` when one has ended.
     """
 
     def __init__(self, room: WaitingRoom, observer: RequestObserver) -> None:
@@ -47,6 +48,9 @@ class RequestTable:
         self.observer = observer
         self.token_gaps = TokenGaps()
         self.is_closed = False
+        self.holds_new = False
+        self.on_held: Callable[[], None] = _ignore
+        self.on_less: Callable[[], None] = _ignore
         self._streams: dict[str, RequestStream] = {}
         self._engine: AsyncMPClient | None = None
         self._past = EngineStatistics()  # of engines that are dead
@@ -58,13 +62,38 @@ class RequestTable:
         """Unfinished requests that somebody waits for: all but those that fill gaps."""
         return len(self.states) - self._num_in_gaps
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the engine has to do with any of these."""
+        return any(state.place is not RequestPlace.HELD for state in self.states.values())
+
+    @property
+    def num_held(self) -> int:
+        """Requests that wait for an engine."""
+        return sum(state.place is RequestPlace.HELD for state in self.states.values())
+
+    def part(self) -> None:
+        """The engine goes, and nobody is to blame: whatever it still had is held for the next one."""
+        self._engine = None
+        self._past, self.statistics = self.statistics, totals_of(self.statistics)
+        for state in self.states.values():
+            if state.place is not RequestPlace.HELD:
+                state.hold(state.crash_count)
+
     def attach(self, engine: AsyncMPClient) -> int:
         """From now on requests go to ``engine``, those that are held first: how many these are."""
-        self._engine = engine
+        self._engine, self.holds_new = engine, False
         held = list(self.states.values())
         for state in held:
             self._try_to_send(engine, state)
         return len(held)
+
+    def send_held(self) -> None:
+        """What comes is not held any longer, nor what was."""
+        self.holds_new = False
+        for state in list(self.states.values()):
+            if self._engine is not None and state.place is RequestPlace.HELD:
+                self._try_to_send(self._engine, state)
 
     def detach(self, cause: str) -> Verdict:
         """The engine has died: what it had is held for the next one, and whoever is found to be to blame fails."""
@@ -118,8 +147,10 @@ class RequestTable:
             num_tokens = len(state.add.prompt_token_ids)
             self.room.enter(request_id, state.add.tenant, num_tokens, is_alone=self.num_live == 0)
         self.states[request_id] = state
-        if self._engine is not None:
+        if self._engine is not None and not self.holds_new:
             _send(self._engine, state)
+        else:
+            self.on_held()
 
     def unfinished(self) -> list[AddRequest]:
         """What the engine has, each with all that has come of it; what it computes comes first."""
@@ -189,7 +220,7 @@ class RequestTable:
             stream.timer.cancel()
         self.give_up(stream.engine_request_ids)
         self.observer.closed(stream)
-        self._change.set()
+        self._note_less()
 
     def give_up(self, request_ids: list[str]) -> None:
         """Ends those of these requests that are unfinished, here and in the engine."""
@@ -213,7 +244,7 @@ class RequestTable:
     def _take_out(self, request_ids: list[str]) -> list[RequestState]:
         """Nothing more will come of these, and whoever waits for room or for the end learns of it."""
         self.room.note_gone(request_ids)
-        self._change.set()
+        self._note_less()
         return [self.take_out(request_id) for request_id in request_ids]
 
     def fail_all(self, error: Exception) -> None:
@@ -234,13 +265,21 @@ class RequestTable:
                 now = time.monotonic()
                 seconds = sum(state.seconds_computed(now) for state in awaited)
                 self.room.note_answers([max(1, len(state.output_token_ids)) for state in awaited], seconds)
-            self._change.set()
+            self._note_less()
+
+    def _note_less(self) -> None:
+        self._change.set()
+        self.on_less()
 
     async def wait_until_empty(self) -> None:
         """Returns when every request is finished and every stream is read and closed."""
         while self.states or self._streams:
             self._change.clear()
             await self._change.wait()
+
+
+def _ignore() -> None:
+    """Nobody wants to know."""
 
 
 def _send(engine: AsyncMPClient, state: RequestState) -> None:

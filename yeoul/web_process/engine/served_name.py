@@ -15,5 +15,5 @@ class ServedName(NamedTuple):
 
     @property
     def system_fingerprint(self) -> str:
-        """What an answer depends on besides the request, as the engine reported it; empty before it is ready."""
-        return self.llm.ready.model_fingerprint if self.llm.ready is not None else ""
+        """What an answer depends on besides the request, as the engine reported it; empty before it was ready once."""
+        return self.llm.fingerprint

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.request_observer import Observers
+from yeoul.web_process.live.by_model import prefix_of
 from yeoul.web_process.live.page.event_feed import EventFeed
 from yeoul.web_process.live.page.event_routes import event_router
 from yeoul.web_process.live.page.login_routes import login_router
@@ -24,32 +26,38 @@ from yeoul.web_process.store.request_history import RequestHistory
 
 
 def live_router(context: ServerContext) -> APIRouter:
-    """The routes; from now on requests are written down."""
-    log = watch_requests(context)
+    """The routes; from now on requests are written down. Those of further models have a prefix, see ``ByModel``."""
     router = APIRouter()
     for build in (page_router, login_router):
         router.include_router(build(context))
-    inside = Inside(context)
-    router.include_router(inside_router(context, inside))
-    router.include_router(trace_router(context, log, inside))
-    router.include_router(request_router(context, log))
-    watch = TopologyWatch(context)
-    router.include_router(topology_router(watch))
-    if context.settings.server.page:
-        numbers = NumberHistory(context.llm.token_gaps)
-        context.llm.observer = Observers(context.llm.observer, numbers)
-        router.include_router(event_router(context, EventFeed(context.llm, watch, numbers, log)))
+    for number, model in enumerate(context.fleet.models):
+        router.include_router(_router_of(context, model.llm), prefix=prefix_of(number), include_in_schema=number == 0)
     return router
 
 
-def watch_requests(context: ServerContext) -> RequestLog:
-    """The log of the server's requests, beside whoever observes them already; an empty one without ``--request-log``."""
-    recorder = Recorder(context.llm)
+def _router_of(context: ServerContext, llm: AsyncLLM) -> APIRouter:
+    """What shows one model's processes and requests."""
+    log = watch_requests(context, llm)
+    router, inside, watch = APIRouter(), Inside(llm), TopologyWatch(llm)
+    router.include_router(inside_router(context, inside))
+    router.include_router(trace_router(context, llm, log, inside))
+    router.include_router(request_router(context, llm, log))
+    router.include_router(topology_router(watch))
+    if context.settings.server.page:
+        numbers = NumberHistory(llm.token_gaps)
+        llm.observer = Observers(llm.observer, numbers)
+        router.include_router(event_router(context, EventFeed(llm, watch, numbers, log)))
+    return router
+
+
+def watch_requests(context: ServerContext, llm: AsyncLLM) -> RequestLog:
+    """The log of a model's requests, beside whoever observes them already; an empty one without ``--request-log``."""
+    recorder = Recorder(llm)
     ended = EndedRequests(RequestHistory(context.database, context.settings.store), recorder)
     context.lasting.append(ended)
     if context.otlp_target is not None:
         ended.tell = span_teller(context.otlp_target)
-    log = RequestLog(context.llm, recorder, ended)
+    log = RequestLog(llm, recorder, ended)
     if context.settings.server.request_log:
-        context.llm.observer = Observers(context.llm.observer, log)
+        llm.observer = Observers(llm.observer, log)
     return log

@@ -30,9 +30,9 @@ def infill_router(context: ServerContext) -> APIRouter:
         """Fills the gap between two texts, for models that can."""
         body = await context.bodies.read(request, InfillRequest)
         request.state.unknown_fields.note(*body.without_effect)
-        model = context.find_model(body.model)
+        model = await context.find_model(body.model)
         text, limits = model.llm.text, model.llm.limits
-        sampling = text.ending_with_gap(context.to_sampling(body))
+        sampling = text.ending_with_gap(context.to_sampling(body, model))
         terms = context.terms(caller_of(request), body, model)
         with model.llm.take_ticket(terms, 1, guess_num_tokens(request.state.num_body_bytes)) as ticket:
             async with ticket.in_time():

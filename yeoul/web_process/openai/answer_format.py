@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import time
 import uuid
 from collections.abc import Iterable
@@ -112,12 +113,17 @@ class AnswerFormat(abc.ABC):
             "object": kind,
             "created": int(time.time()),
             "model": model.name,
-            "system_fingerprint": model.system_fingerprint,
+            "system_fingerprint": "",
             "seed": stream.seeds[0],
         }
         if body.service_tier is not None:
             head["service_tier"] = "default"  # which of OpenAI's tiers it was: there is one here
-        self._head = encode_json(head)[:-1] + b","
+        self._model, self._about = model, head
+
+    @functools.cached_property
+    def _head(self) -> bytes:
+        """What all events begin with, written with the first of them: the model may have to be loaded for it."""
+        return encode_json(self._about | {"system_fingerprint": self._model.system_fingerprint})[:-1] + b","
 
     @abc.abstractmethod
     def events(self, output: GenerationOutput) -> bytes:

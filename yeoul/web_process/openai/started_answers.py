@@ -69,8 +69,8 @@ async def start_chat_completion(
     context: ServerContext, body: ChatRequest, num_bytes: int, make_terms: MakeTerms
 ) -> StartedAnswer[ChatFormat, RequestStream]:
     """Answers the last message of a chat; ``num_bytes`` is the size of its body. Errors as for ``AsyncLLM.submit``."""
-    model = context.find_model(body.model)
-    conversation = body.conversation(context.to_sampling(body), num_bytes)
+    model = await context.find_model(body.model)
+    conversation = body.conversation(context.to_sampling(body, model), num_bytes)
     chat = await start_chat(model, conversation, make_terms(body, model))
     return StartedAnswer(
         chat.stream,
@@ -83,10 +83,10 @@ async def start_completion(
     context: ServerContext, body: CompletionRequest, make_terms: MakeTerms
 ) -> StartedAnswer[CompletionFormat, RequestStream]:
     """Continues a text, or several. Errors as for ``AsyncLLM.submit``."""
-    model = context.find_model(body.model)
+    model = await context.find_model(body.model)
     stream = await model.llm.submit(
         body.prompt,
-        context.to_sampling(body),
+        context.to_sampling(body, model),
         terms=make_terms(body, model),
         add_special_tokens=body.add_special_tokens is not False,
         frame=body.frame(body.suffix),
@@ -99,7 +99,7 @@ async def start_embeddings(
     context: ServerContext, body: EmbeddingRequest, num_bytes: int, make_terms: MakeTerms
 ) -> StartedAnswer[EmbeddingsFormat, Portions]:
     """One vector of length 1 for each input; ``num_bytes`` is the size of its body. Errors as for ``AsyncLLM.submit``."""
-    model = context.find_model(body.model)
+    model = await context.find_model(body.model)
     llm, terms, field, without_effect = model.llm, make_terms(body, model), "input", set[str]()
     if body.dimensions is not None:
         check_dimensions(body.dimensions, llm.model.description.hidden_size)

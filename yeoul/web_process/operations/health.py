@@ -10,12 +10,13 @@ from fastapi import APIRouter, Response
 from yeoul import __version__
 from yeoul.errors import UnavailableError
 from yeoul.messages.sampling import SamplingParams
+from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.http.openapi import answers_of
 from yeoul.web_process.operations.answers import Seconds, Version
 from yeoul.web_process.operations.metrics import CONTENT_TYPE
 from yeoul.web_process.operations.system_metrics import SystemMetrics
-from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.server_context import AskedModel, ServerContext
 
 _GENERATE_TIMEOUT_SECONDS = 30.0
 
@@ -28,7 +29,7 @@ def health_router(context: ServerContext) -> APIRouter:
     @router.get("/health", response_class=Response, responses=answers_of(None, errors={503}))
     async def health() -> Response:
         """200 while every process lives, drains included; an error with its cause otherwise."""
-        context.llm.check_health()
+        context.fleet.check_health()
         _check_lives(context)
         return Response()
 
@@ -36,22 +37,22 @@ def health_router(context: ServerContext) -> APIRouter:
     @router.get("/ready", response_class=Response, responses=answers_of(None, errors={503}))
     async def ready() -> Response:
         """200 while new requests are computed at once."""
-        context.llm.check_health()
+        context.fleet.check_health()
         _check_lives(context)
-        if context.llm.state == "draining":
+        if context.fleet.is_draining:
             raise UnavailableError("the server is stopping and takes no new requests", retry_after_seconds=5)
         return Response()
 
-    probes: set[asyncio.Task[float]] = set()  # one or none: everybody who asks meanwhile is told of the same token
+    probes: dict[AsyncLLM, asyncio.Task[float]] = {}  # everybody who asks meanwhile is told of the same token
 
-    @router.get("/health/generate", response_model=None, responses=answers_of(Seconds, errors={429, 503, 504}))
-    async def health_generate() -> dict[str, float]:
+    @router.get("/health/generate", response_model=None, responses=answers_of(Seconds, errors={404, 429, 503, 504}))
+    async def health_generate(model: AskedModel = None) -> dict[str, float]:
         """Makes a token: the seconds that it took. A full queue does not turn it away; needs a key where there are any."""
-        if not probes:
-            probes.add(asyncio.create_task(_make_token(context), name="health_generate"))
-        (probe,) = probes
-        probe.add_done_callback(probes.discard)
-        return {"seconds": round(await asyncio.shield(probe), 6)}
+        llm = (await context.find_shown(model)).llm
+        if llm not in probes:
+            probes[llm] = asyncio.create_task(_make_token(llm), name="health_generate")
+            probes[llm].add_done_callback(lambda _: probes.pop(llm))
+        return {"seconds": round(await asyncio.shield(probes[llm]), 6)}
 
     @router.get("/version", response_model=None, responses=answers_of(Version, errors=()))
     async def version() -> dict[str, str]:
@@ -66,25 +67,26 @@ def health_router(context: ServerContext) -> APIRouter:
     return router
 
 
-async def _make_token(context: ServerContext) -> float:
+async def _make_token(llm: AsyncLLM) -> float:
     """The seconds that a token took. As a tenant of its own the probe has its turn soon, whoever else waits."""
     start = time.monotonic()
     sampling = SamplingParams(max_tokens=1, temperature=0.0, seed=0, ignore_eos=True)
     terms = ServiceTerms(cache_salt="health", tenant="health", is_probe=True, route="/health/generate")
     try:
         async with asyncio.timeout(_GENERATE_TIMEOUT_SECONDS):
-            async for _ in context.llm.generate([0], sampling, terms=terms):
+            async for _ in llm.generate([0], sampling, terms=terms):
                 pass
     except TimeoutError:
         raise UnavailableError(
-            f"no token was made within {_GENERATE_TIMEOUT_SECONDS:g} s; the engine is {context.llm.state}"
+            f"no token was made within {_GENERATE_TIMEOUT_SECONDS:g} s; the engine is {llm.state}"
         ) from None
     return time.monotonic() - start
 
 
 def _check_lives(context: ServerContext) -> None:
-    if context.llm.state == "recovering":
+    states = {model.llm.state for model in context.fleet.models}
+    if states == {"recovering"}:
         cause = context.llm.lost
         raise UnavailableError(f"the engine recovers, and requests wait until it has: {cause}", retry_after_seconds=2)
-    if context.llm.state == "stalled":
+    if states == {"stalled"}:
         raise UnavailableError("the engine has been asked for a sign of life and has not answered yet", retry_after_seconds=2)

@@ -11,9 +11,11 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from yeoul import __version__
+from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.fleet.fleet_model import FleetModel
 from yeoul.web_process.http.openapi import answers_of, array_of
 from yeoul.web_process.operations.answers import Loads, ModelInfo, OldLoad, ServerInfo, ServerLoad
-from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.server_context import AskedModel, ServerContext
 
 
 def load_router(context: ServerContext) -> APIRouter:
@@ -23,7 +25,7 @@ def load_router(context: ServerContext) -> APIRouter:
     @router.get("/ping", response_class=Response, responses=answers_of(None, errors={503}))
     async def ping() -> Response:
         """SageMaker's name for whether the engine is there; 503 while it starts, an error where it is dead."""
-        context.llm.check_health()
+        context.fleet.check_health()
         return Response()
 
     @router.head("/live", include_in_schema=False)
@@ -35,41 +37,47 @@ def load_router(context: ServerContext) -> APIRouter:
     @router.get("/load", response_model=None, responses=answers_of(ServerLoad, errors=()))
     async def load() -> dict[str, int]:
         """vLLM's: how many requests are unfinished."""
-        return {"server_load": context.llm.num_unfinished}
+        return {"server_load": context.fleet.num_unfinished}
 
-    @router.get("/get_load", response_model=None, deprecated=True, responses=answers_of(array_of(OldLoad), errors=()))
-    async def get_load() -> list[dict[str, int]]:
+    @router.get("/get_load", response_model=None, deprecated=True, responses=answers_of(array_of(OldLoad), errors={404}))
+    async def get_load(model: AskedModel = None) -> list[dict[str, int]]:
         """SGLang's older form of the same."""
-        entry = _entry(context)
+        entry = _entry(context.fleet.shown(model).llm)
         waiting, running = entry["num_waiting_reqs"], entry["num_running_reqs"]
         return [{
             "dp_rank": 0, "num_reqs": waiting + running, "num_waiting_reqs": waiting, "num_tokens": entry["num_used_tokens"],
         }]  # fmt: skip
 
-    @router.get("/v1/loads", response_model=None, responses=answers_of(Loads, errors=()))
-    async def loads() -> dict[str, Any]:
-        """SGLang's: what the one engine here is at."""
+    @router.get("/v1/loads", response_model=None, responses=answers_of(Loads, errors={404}))
+    async def loads(model: AskedModel = None) -> dict[str, Any]:
+        """SGLang's: what the engine of a model is at."""
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        return {"timestamp": now, "version": __version__, "dp_rank_count": 1, "loads": [_entry(context)]}
+        return {
+            "timestamp": now,
+            "version": __version__,
+            "dp_rank_count": 1,
+            "loads": [_entry(context.fleet.shown(model).llm)],
+        }
 
-    @router.get("/get_server_info", response_model=None, deprecated=True, responses=answers_of(ServerInfo, errors={503}))
-    @router.get("/server_info", response_model=None, responses=answers_of(ServerInfo, errors={503}))
-    async def server_info() -> dict[str, Any]:
+    @router.get("/get_server_info", response_model=None, deprecated=True, responses=answers_of(ServerInfo, errors={404, 503}))
+    @router.get("/server_info", response_model=None, responses=answers_of(ServerInfo, errors={404, 503}))
+    async def server_info(model: AskedModel = None) -> dict[str, Any]:
         """What is served, by the name that it was started with, and as what it runs; no key."""
-        context.llm.check_health()
-        return _info(context)
+        shown = await context.find_shown(model)
+        await context.fleet.until_loaded(shown.llm)
+        return _info(shown)
 
-    @router.get("/get_model_info", response_model=None, deprecated=True, responses=answers_of(ModelInfo, errors={503}))
-    @router.get("/model_info", response_model=None, responses=answers_of(ModelInfo, errors={503}))
-    async def model_info() -> dict[str, Any]:
+    @router.get("/get_model_info", response_model=None, deprecated=True, responses=answers_of(ModelInfo, errors={404, 503}))
+    @router.get("/model_info", response_model=None, responses=answers_of(ModelInfo, errors={404, 503}))
+    async def model_info(model: AskedModel = None) -> dict[str, Any]:
         """SGLang's: what can be asked of the model."""
-        return _about_model(context)
+        return _about_model(await context.find_shown(model))
 
     return router
 
 
-def _entry(context: ServerContext) -> dict[str, Any]:
-    now, ready = context.llm.statistics, context.llm.ready
+def _entry(llm: AsyncLLM) -> dict[str, Any]:
+    now, ready = llm.statistics, llm.ready
     block_size = ready.block_size if ready is not None else 0
     queried = now.total_prefix_queried_tokens
     return {
@@ -78,27 +86,28 @@ def _entry(context: ServerContext) -> dict[str, Any]:
         "num_waiting_reqs": now.num_waiting,
         "num_used_tokens": now.num_used_blocks * block_size,
         "max_total_num_tokens": (ready.num_blocks if ready is not None else 0) * block_size,
-        "max_running_requests": context.settings.scheduler.max_num_seqs,
+        "max_running_requests": llm.settings.scheduler.max_num_seqs,
         "token_usage": now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0,
         "cache_hit_rate": now.total_prefix_hit_tokens / queried if queried else 0.0,
     }
 
 
-def _info(context: ServerContext) -> dict[str, Any]:
-    settings, model, ready = context.settings, context.llm.model, context.llm.ready
+def _info(shown: FleetModel) -> dict[str, Any]:
+    llm = shown.llm
+    settings, model, ready = llm.settings, llm.model, llm.ready
     assert ready is not None
     return {
         "version": __version__,
-        "status": context.llm.state,
+        "status": llm.state,
         "model_path": model.files.name,
-        "served_model_name": context.names[0],
-        "served_model_names": context.names,
+        "served_model_name": shown.name,
+        "served_model_names": shown.names,
         "model_type": model.description.architecture,
         "system_fingerprint": ready.model_fingerprint,
         "dtype": settings.model.dtype,
         "quantization": settings.model.quantization,
-        "max_model_len": context.llm.limits.max_model_len,
-        "context_length": context.llm.limits.max_model_len,
+        "max_model_len": llm.limits.max_model_len,
+        "context_length": llm.limits.max_model_len,
         "tp_size": settings.parallel.tensor_parallel_size,
         "dp_size": 1,
         "page_size": ready.block_size,
@@ -109,17 +118,17 @@ def _info(context: ServerContext) -> dict[str, Any]:
     }
 
 
-def _about_model(context: ServerContext) -> dict[str, Any]:
-    model, text = context.llm.model, context.llm.text
+def _about_model(shown: FleetModel) -> dict[str, Any]:
+    model, text = shown.llm.model, shown.llm.text
     families = text.families
     return {
         "model_path": model.files.name,
-        "served_model_name": context.names[0],
+        "served_model_name": shown.name,
         "is_generation": True,
         "model_type": model.description.architecture,
         "has_image_understanding": False,
         "has_audio_understanding": False,
-        "max_context_length": context.llm.limits.max_model_len,
+        "max_context_length": shown.llm.limits.max_model_len,
         "vocab_size": model.description.vocab_size,
         "tool_call_parser": families.tools.name if families.tools is not None else None,
         "reasoning_parser": families.reasoning.name if families.reasoning is not None else None,

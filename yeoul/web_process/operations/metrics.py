@@ -6,7 +6,7 @@ The engine's numbers come from its last snapshot when somebody asks; the times o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
@@ -22,9 +22,10 @@ from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.engine.token_gaps import BUCKETS, TokenGaps
+from yeoul.web_process.fleet.fleet_model import FleetModel
+from yeoul.web_process.operations.of_models import labelled
 from yeoul.web_process.operations.step_times import StepTimes
 from yeoul.web_process.operations.vllm_names import VllmNames
-from yeoul.web_process.server_context import served_names
 
 _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 _QUEUE_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -37,9 +38,10 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(RequestObserver):
-    """Of one engine. A registry of its own, so that two servers in one process do not mix."""
+    """Of one model. A registry of its own, so that two servers in one process do not mix."""
 
-    def __init__(self, llm: AsyncLLM) -> None:
+    def __init__(self, model: FleetModel) -> None:
+        llm = model.llm
         self._registry = CollectorRegistry()
         self._first_token = self._histogram(
             "time_to_first_token_seconds", "From arrival to the first token.", _REQUEST_SECONDS
@@ -87,7 +89,7 @@ class Metrics(RequestObserver):
         self._registry.register(self._steps)
         self._registry.register(_EngineCollector(llm))
         self._foreign = CollectorRegistry()
-        self._foreign.register(VllmNames(self._registry, llm, lambda: served_names(llm)[0]))
+        self._foreign.register(VllmNames(self._registry, llm, lambda: model.name))
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"yeoul:{name}", text, buckets=buckets, registry=self._registry)
@@ -95,6 +97,11 @@ class Metrics(RequestObserver):
     def render(self) -> bytes:
         """The answer to a scrape, in Prometheus's text format."""
         return generate_latest(self._registry) + generate_latest(self._foreign)
+
+    @property
+    def registries(self) -> tuple[CollectorRegistry, CollectorRegistry]:
+        """By our names, and by vLLM's."""
+        return self._registry, self._foreign
 
     def first_token(self, who: Requester, seconds_since_arrival: float) -> None:
         """See ``RequestObserver``."""
@@ -145,6 +152,13 @@ class Metrics(RequestObserver):
         self._recovery.observe(seconds)
 
 
+def render_all(models: Sequence[FleetModel], metrics: Sequence[Metrics]) -> bytes:
+    """The same for several models, each sample with the name of its model."""
+    names = [model.name for model in models]
+    by_names = zip(*(one.registries for one in metrics), strict=True)
+    return b"".join(generate_latest(labelled(names, registries)) for registries in by_names)
+
+
 class _GapCollector(Collector):
     """The times from token to token as a histogram."""
 
@@ -170,6 +184,8 @@ class _EngineCollector(Collector):
         usage = now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0
         state = GaugeMetricFamily("yeoul:engine_state", "1 for what the engine is doing.", labels=["state"])
         for name in get_args(EngineState):
+            if name == "sleeping" and not self._llm.is_woken:
+                continue
             state.add_metric([name], name == self._llm.state)
         yield state
         yield _gauge("num_requests_running", "Requests in the running batch.", now.num_running)

@@ -19,38 +19,57 @@ from yeoul import __version__
 from yeoul.errors import UnavailableError
 from yeoul.messages.topology import EngineReport, Process
 from yeoul.process_sample import describe_process
+from yeoul.web_process.fleet.fleet_model import FleetModel
 from yeoul.web_process.http.traffic import LAG_SECONDS
+from yeoul.web_process.operations.of_models import labelled
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.counts import KINDS, Kept, count_kept
 
+# What says the same of every model.
+_OF_SERVER = frozenset(
+    {
+        *("yeoul:http_responses", "yeoul:http_connections", "yeoul:http_body_bytes", "yeoul:event_loop_lag_seconds"),
+        *("yeoul:num_kept", "yeoul:num_batches", "yeoul:kept_bytes"),
+        *("process_virtual_memory_bytes", "process_resident_memory_bytes", "process_start_time_seconds"),
+        *("process_cpu_seconds", "process_open_fds", "process_max_fds"),
+    }
+)
 _STORE_SECONDS = 1.0  # a scrape does not wait for a disk that does not answer
 REASONS = ("places", "blocks", "steps", "recovery")
 
 
 class SystemMetrics:
-    """Of one server."""
+    """Of one server, whose first model's registry has what is of the whole server, too."""
 
     def __init__(self, context: ServerContext) -> None:
         self._context = context
-        self._registry = CollectorRegistry()
-        self._collector = _Collector(context)
-        self._registry.register(self._collector)
-        ProcessCollector(registry=self._registry)
+        models = context.fleet.models
+        self._collectors = [_Collector(context, model, is_first=model is models[0]) for model in models]
+        self._registries = [CollectorRegistry() for _ in models]
+        for registry, collector in zip(self._registries, self._collectors, strict=True):
+            registry.register(collector)
+        ProcessCollector(registry=self._registries[0])
 
     async def render(self) -> bytes:
         """The answer to a scrape, in Prometheus's text format."""
-        slot, seen = self._context.llm.slot, self._collector
-        seen.report = await slot.engine.look() if slot is not None else EngineReport(clock=0.0)
+        for seen in self._collectors:
+            slot = seen.llm.slot
+            seen.report = await slot.engine.look() if slot is not None else EngineReport(clock=0.0)
         with contextlib.suppress(UnavailableError, TimeoutError):
-            seen.kept = await asyncio.wait_for(self._context.database.run(count_kept), _STORE_SECONDS)
-        return generate_latest(self._registry)
+            self._collectors[0].kept = await asyncio.wait_for(self._context.database.run(count_kept), _STORE_SECONDS)
+        if len(self._registries) == 1:
+            return generate_latest(self._registries[0])
+        return generate_latest(labelled(self._context.fleet.first_names, self._registries, _OF_SERVER))
 
 
 class _Collector(Collector):
     """``report`` and ``kept`` are what was looked at last."""
 
-    def __init__(self, context: ServerContext) -> None:
+    def __init__(self, context: ServerContext, model: FleetModel, *, is_first: bool) -> None:
         self._context = context
+        self._model = model
+        self._is_first = is_first
+        self.llm = model.llm
         self.report = EngineReport(clock=0.0)
         self.kept: Kept | None = None
 
@@ -58,15 +77,17 @@ class _Collector(Collector):
         """One family a number."""
         yield from self._processes()
         yield from self._links()
-        yield from self._web()
+        if self._is_first:
+            yield from self._web()
         yield from self._queue()
         yield from self._made_ready()
-        yield from self._stored()
+        if self._is_first:
+            yield from self._stored()
         yield from self._about()
 
     def _processes(self) -> Iterator[Metric]:
-        slot = self._context.llm.slot
-        living = [_own_process(), *(one for one in self.report.processes if one.state != "dead")]
+        slot, own = self.llm.slot, [_own_process()] if self._is_first else []
+        living = [*own, *(one for one in self.report.processes if one.state != "dead")]
         memory = {one.name: one.resident_bytes for one in living}
         restarts = dict(slot.recovery.incidents.num_restarts) if slot is not None else {}
         restarts = {one.name: 0 for one in living} | restarts
@@ -103,7 +124,7 @@ class _Collector(Collector):
         yield HistogramMetricFamily("yeoul:event_loop_lag_seconds", text, buckets, traffic.total_lag_seconds)
 
     def _queue(self) -> Iterator[Metric]:
-        llm, scheduler = self._context.llm, self._context.settings.scheduler
+        llm, scheduler = self.llm, self.llm.settings.scheduler
         now, room = llm.statistics, llm.waiting_room
         reason = "steps"
         if llm.lost is not None:
@@ -126,13 +147,13 @@ class _Collector(Collector):
         grammars: dict[str, float] = {}
         calls: dict[str, float] = {}
         with contextlib.suppress(UnavailableError):
-            compiler = self._context.llm.grammars.compiler
+            compiler = self.llm.grammars.compiler
             grammars = {
                 "compiled": compiler.num_compiled,
                 "reused": compiler.num_reused,
                 "refused": compiler.num_refused,
             }
-            tally = self._context.llm.text.families.tally
+            tally = self.llm.text.families.tally
             calls = {"whole": tally.num_whole, "unfinished": tally.num_unfinished}
         yield _counters("grammars", "Grammars that answers had to follow, by what became of them.", "result", grammars)
         yield _counters("tool_calls", "Calls of tools in answers, by whether they were whole.", "result", calls)
@@ -147,15 +168,16 @@ class _Collector(Collector):
         yield _gauge("kept_bytes", text, 0 if kept is None else kept.num_bytes)
 
     def _about(self) -> Iterator[Metric]:
-        context, ready = self._context, self._context.llm.ready
-        labels = {"version": __version__, "model_name": context.names[0]}
+        ready = self.llm.ready
+        labels = {"version": __version__, "model_name": self._model.name}
         labels["model_fingerprint"] = "" if ready is None else ready.model_fingerprint
         labels["devices"] = "" if ready is None else ", ".join(worker.device for worker in ready.workers)
         info = GaugeMetricFamily("yeoul:server_info", "1; the labels say what runs.", labels=list(labels))
         info.add_metric(list(labels.values()), 1)
         yield info
         yield _gauge("kv_cache_bytes", "The KV cache.", 0 if ready is None else ready.cache_bytes)
-        yield _gauge("max_model_len_tokens", "Tokens that prompt and answer may have.", context.llm.limits.max_model_len)
+        if self._model.is_found:
+            yield _gauge("max_model_len_tokens", "Tokens that prompt and answer may have.", self.llm.limits.max_model_len)
 
 
 def _own_process() -> Process:

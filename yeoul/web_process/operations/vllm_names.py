@@ -46,7 +46,8 @@ class VllmNames(Collector):
         yield _gauge("cache_config_info", [(labels | self._cache_config(), 1)])
         yield _gauge("lora_requests_info", [({"max_lora": "0", "running_lora_adapters": "", "waiting_lora_adapters": ""}, 0)])
         states = ("awake", "weights_offloaded", "discard_all")
-        yield _gauge("engine_sleep_state", [({**labels, "sleep_state": state}, state == "awake") for state in states])
+        now = "discard_all" if self._llm.state == "sleeping" else "awake"
+        yield _gauge("engine_sleep_state", [({**labels, "sleep_state": state}, state == now) for state in states])
 
     def _cache_config(self) -> dict[str, str]:
         ready = self._llm.ready

@@ -142,8 +142,8 @@ class BackgroundResponses:
         for kept in await self._kept.responses.unfinished():
             try:
                 request = msgspec.json.decode(kept.request or b"", type=BackgroundRequest)
-                model = self._context.find_model(request.model)
-                sampling = self._context.to_sampling(request.body)
+                model = await self._context.find_model(request.model)
+                sampling = self._context.to_sampling(request.body, model)
             except (msgspec.MsgspecError, YeoulError) as error:
                 logger.warning("response %s cannot go on: %s", kept.id, error)
                 unknown = ResponseObject(ResponseName.of_id(kept.id), ResponseRequest(input="-"), "", SamplingParams())
@@ -199,7 +199,8 @@ class BackgroundResponses:
         if await responses.note_start(run.kept.id) > _MAX_NUM_STARTS:
             raise RequestFailedError(f"the response was begun {_MAX_NUM_STARTS} times, and each time the server ended")
         notes, made = await asyncio.to_thread(_read_notes, await responses.progress(run.kept.id))
-        model = self._context.find_model(request.model)
+        model = await self._context.find_model(request.model)
+        await self._context.fleet.until_loaded(model.llm)
         if model.system_fingerprint != request.fingerprint:
             raise RequestFailedError("the server was started with another model or version before the response was complete")
         while run.started is None and not run.is_cancelled.is_set():

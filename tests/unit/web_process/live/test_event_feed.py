@@ -15,6 +15,7 @@ from tests.unit.web_process.fake_engine_client import FakeEngine, settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul.messages.outputs import WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.web_process.app import build_routes
+from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.live.page import event_feed
 from yeoul.web_process.live.page.event_feed import MAX_NUM_WATCHERS
 from yeoul.web_process.live.topology import topology_watch
@@ -175,4 +176,4 @@ def test_without_the_page_there_is_no_feed():
     llm = FakeEngine(chosen).llm
     llm.resolve()
     with contextlib.closing(Database(None, TABLES)) as database:
-        assert PATH not in build_routes(ServerContext(llm, chosen, database, bytes)).paths
+        assert PATH not in build_routes(ServerContext(ModelFleet.of_one(llm), chosen, database, bytes)).paths

@@ -30,8 +30,8 @@ def messages_router(context: ServerContext) -> APIRouter:
     async def create_message(request: Request) -> Response:
         """Answers the last message of a conversation, as Anthropic's API does."""
         body = await context.bodies.read(request, MessagesRequest)
-        model = context.find_model(body.model)
-        conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
+        model = await context.find_model(body.model)
+        conversation = body.conversation(context.to_sampling(body, model), request.state.num_body_bytes)
         chat = await start_chat(model, conversation, context.terms(caller_of(request), body, model))
         request.state.unknown_fields.note(*body.without_effect(chat.unread))
         return await respond(
@@ -52,7 +52,7 @@ def messages_router(context: ServerContext) -> APIRouter:
     async def count_tokens(request: Request) -> Response:
         """How many tokens a conversation has, as ``/v1/messages`` counts them."""
         body = await context.bodies.read(request, CountTokensRequest)
-        model = context.find_model(body.model)
+        model = await context.find_model(body.model)
         terms = context.terms(caller_of(request), body, model)
         conversation = body.conversation(SamplingParams(), request.state.num_body_bytes)
         token_ids, unread = await read_chat(model, conversation, terms)

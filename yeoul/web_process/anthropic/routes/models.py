@@ -12,6 +12,7 @@ from yeoul.web_process.anthropic.answer_blocks import encode_json
 from yeoul.web_process.anthropic.errors import MODELS
 from yeoul.web_process.anthropic.schemas.answers import AnthropicError
 from yeoul.web_process.anthropic.schemas.models import ModelInfo, ModelList
+from yeoul.web_process.fleet.model_fleet import name_in
 from yeoul.web_process.http.openapi import OF_IDS, answers_of
 from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.server_context import ServerContext
@@ -26,8 +27,9 @@ def models_router(context: ServerContext) -> APIRouter:
     router = APIRouter()
 
     def card(name: str) -> ModelInfo:
+        model = context.fleet.find(name)
         started = datetime.datetime.fromtimestamp(context.started_at, datetime.UTC)
-        most = context.llm.limits.max_model_len
+        most = model.llm.limits.max_model_len if model.is_found else 0
         return ModelInfo(
             id=name,
             display_name=name,
@@ -61,6 +63,8 @@ def models_router(context: ServerContext) -> APIRouter:
     @router.get(f"{MODELS}/{{name:path}}", responses=answers_of(ModelInfo, error=AnthropicError, errors=OF_IDS | {503}))
     async def get_model(name: Annotated[str, Path(description="One of the served names.")]) -> Response:
         """One of them."""
-        return json_response(encode_json(card(context.find_model(name).name)))
+        model = context.fleet.find(name)
+        context.fleet.check_health()
+        return json_response(encode_json(card(name_in(model.names, name))))
 
     return router

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from yeoul.errors import InvalidRequestError, NotFoundError
+from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.http.caller import caller_of
 from yeoul.web_process.http.openapi import answers_of
 from yeoul.web_process.http.writing import json_response, write_apart
@@ -22,7 +23,7 @@ _encode = msgspec.json.Encoder().encode
 RequestName = Annotated[str, Path(description="The id of a request, or its X-Request-Id.")]
 
 
-def request_router(context: ServerContext, log: RequestLog) -> APIRouter:
+def request_router(context: ServerContext, llm: AsyncLLM, log: RequestLog) -> APIRouter:
     """The routes, bound to the log."""
     router = APIRouter()
     needs_key = bool(context.settings.server.api_key)
@@ -54,7 +55,7 @@ def request_router(context: ServerContext, log: RequestLog) -> APIRouter:
         """Ends a request; its reader sees it end with the finish reason `abort`."""
         record = await find_request(context, log, request, name)
         is_live = record.summary.id in log.live
-        await context.llm.abort(record.summary.id)
+        await llm.abort(record.summary.id)
         return json_response(_encode(AbortAnswer(id=record.summary.id, aborted=is_live)))
 
     @router.get(

@@ -26,6 +26,7 @@ from yeoul.messages.questions import (
     StackQuestion,
 )
 from yeoul.self_report import Respondent, frames_of, with_code
+from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.http.openapi import OF_IDS, answers_of
 from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.live.topology.inside_answers import (
@@ -49,15 +50,15 @@ ProcessName = Annotated[str, Path(description="`Web`, `EngineCore`, or a worker 
 class Inside:
     """Asks the processes of one server, one question at a time, in a thread: whoever answers may be slow."""
 
-    def __init__(self, context: ServerContext) -> None:
-        self._context = context
+    def __init__(self, llm: AsyncLLM) -> None:
+        self._llm = llm
         self._own = Respondent(_WEB)
         self._turn = asyncio.Lock()
 
     @property
     def names(self) -> list[str]:
         """All processes, from the root."""
-        num_workers = self._context.settings.parallel.tensor_parallel_size
+        num_workers = self._llm.settings.parallel.tensor_parallel_size
         return [_WEB, _ENGINE_CORE, *(f"Worker_{rank}" for rank in range(num_workers))]
 
     async def ask(self, question: Question) -> Answer:
@@ -76,7 +77,7 @@ class Inside:
         """The same of a process that there is, from another thread; blocks for some seconds at most."""
         if question.process == _WEB:
             return self._own.answer(question)
-        if (slot := self._context.llm.slot) is None:
+        if (slot := self._llm.slot) is None:
             return NoAnswer("EngineCore is being started; try again in a few seconds")
         return slot.engine.ask(question)
 

@@ -15,11 +15,11 @@ import msgspec
 from yeoul import __version__
 from yeoul.messages.topology import EngineNow, EngineReport, Incident, Link, Process, ProcessState, Task, Thread, Topology
 from yeoul.process_sample import describe_process
+from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.incidents import IncidentLog
 from yeoul.web_process.live.topology.doings import tell_doings
 from yeoul.web_process.live.topology.known_names import TASKS, WEB_PARTS
 from yeoul.web_process.live.topology.rates import Rates
-from yeoul.web_process.server_context import ServerContext
 
 _FRESH_SECONDS = 0.5  # an older look is looked again
 
@@ -27,8 +27,8 @@ _FRESH_SECONDS = 0.5  # an older look is looked again
 class TopologyWatch:
     """One for all who look. What happens to a process makes the last look stale at once."""
 
-    def __init__(self, context: ServerContext) -> None:
-        self._context = context
+    def __init__(self, llm: AsyncLLM) -> None:
+        self._llm = llm
         self._rates = Rates()
         self._seen: dict[str, Process] = {}
         self._last: Topology | None = None
@@ -50,7 +50,7 @@ class TopologyWatch:
         self._is_stale = True
 
     async def _look(self) -> Topology:
-        llm = self._context.llm
+        llm = self._llm
         slot = llm.slot
         incidents = slot.recovery.incidents if slot is not None else IncidentLog()
         if slot is not None and self._followed is not incidents:
@@ -79,7 +79,7 @@ class TopologyWatch:
         )
 
     def _describe_web(self) -> Process:
-        llm = self._context.llm
+        llm = self._llm
         web = describe_process("Web", os.getpid(), parts=WEB_PARTS)
         states: dict[str, ProcessState] = {"starting": "starting", "draining": "draining"}
         web.state = states.get(llm.state, "running")
@@ -128,7 +128,7 @@ class TopologyWatch:
         return link
 
     def _with_requests(self, engine: EngineNow) -> EngineNow:
-        now = self._context.llm.statistics
+        now = self._llm.statistics
         usage = now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0
         counted = {"num_running": now.num_running, "num_waiting": now.num_waiting, "kv_usage": min(1.0, round(usage, 4))}
         return msgspec.structs.replace(engine, **counted)

@@ -14,6 +14,7 @@ import msgspec
 from setproctitle import setthreadtitle
 
 from yeoul.errors import ConflictError
+from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.request_observer import Observers
 from yeoul.web_process.http.writing import encode_pieces
 from yeoul.web_process.live.requests.request_log import RequestLog
@@ -29,8 +30,8 @@ _NUM_FREED_AT_A_TIME = 4096
 class ServerTracer:
     """Of one server, on its event loop. A server that stops ends what is recorded: the trace is of what there was."""
 
-    def __init__(self, context: ServerContext, log: RequestLog, inside: Inside) -> None:
-        self._context = context
+    def __init__(self, context: ServerContext, llm: AsyncLLM, log: RequestLog, inside: Inside) -> None:
+        self._llm = llm
         self._log = log
         self._inside = inside
         self._numbers = itertools.count(1)
@@ -58,7 +59,7 @@ class ServerTracer:
             raise ConflictError(
                 f"another trace is recorded just now, for {max(0.0, left):.1f} s more; ask again when that is over"
             )
-        llm = self._context.llm
+        llm = self._llm
         recording = Recording(next(self._numbers), self._inside.names, self._inside.ask_now, seconds, stopped)
         if self._is_ending:
             recording.stop()

@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from yeoul.errors import ForbiddenError
+from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.http.disconnect import on_disconnect
 from yeoul.web_process.http.openapi import answers_of
 from yeoul.web_process.http.writing import json_response, write_apart
@@ -24,10 +25,10 @@ from yeoul.web_process.server_context import ServerContext
 _encode = msgspec.json.Encoder().encode
 
 
-def trace_router(context: ServerContext, log: RequestLog, inside: Inside) -> APIRouter:
+def trace_router(context: ServerContext, llm: AsyncLLM, log: RequestLog, inside: Inside) -> APIRouter:
     """The routes; to be asked before those of a request, whose id may have slashes."""
     router = APIRouter()
-    tracer = ServerTracer(context, log, inside)
+    tracer = ServerTracer(context, llm, log, inside)
 
     @router.get("/debug/requests/{name:path}/trace", response_model=None, responses=answers_of(Trace, errors={400, 404, 503}))
     async def trace_request(request: Request, name: RequestName) -> Response:

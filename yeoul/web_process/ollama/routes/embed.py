@@ -35,7 +35,7 @@ def embed_router(context: ServerContext) -> APIRouter:
         """A vector of length 1 for each text."""
         start = time.monotonic()
         body = await context.bodies.read(request, EmbedRequest)
-        model, texts = context.find_model(body.model), body.inputs
+        model, texts = await context.find_model(body.model), body.inputs
         if not texts:
             return json_response(encode(Embedded(model=body.model, embeddings=[])))
         terms = context.terms(caller_of(request), body, model)
@@ -69,7 +69,7 @@ def embed_router(context: ServerContext) -> APIRouter:
     async def embed_one(request: Request) -> Response:
         """The older form: one text, one vector."""
         body = await context.bodies.read(request, EmbeddingsRequest)
-        model = context.find_model(body.model)
+        model = await context.find_model(body.model)
         if not body.prompt:
             return json_response(encode(EmbeddedOne(embedding=[])))
         stream = await model.llm.embed([body.prompt], terms=context.terms(caller_of(request), body, model))

@@ -10,7 +10,7 @@ from yeoul.errors import ForbiddenError, NotFoundError
 from yeoul.web_process.http.openapi import OF_BODIES, body_of
 from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.ollama.line_format import LINES, encode
-from yeoul.web_process.ollama.model_cards import ModelCards
+from yeoul.web_process.ollama.model_cards import ModelCard
 from yeoul.web_process.ollama.schemas.answers import ApiVersion, PullStatus, Running, ShownModel, Tags, answers
 from yeoul.web_process.ollama.schemas.others import ModelRequest
 from yeoul.web_process.server_context import ServerContext
@@ -33,7 +33,8 @@ _REFUSED = (
 
 def models_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the cards."""
-    router, cards = APIRouter(), ModelCards(context)
+    router = APIRouter()
+    cards = {model: ModelCard(model) for model in context.fleet.models}
 
     @router.head("/api/version", include_in_schema=False)
     @router.get("/api/version", response_model=None, responses=answers(ApiVersion, errors=()))
@@ -44,28 +45,31 @@ def models_router(context: ServerContext) -> APIRouter:
     @router.head("/api/tags", include_in_schema=False)
     @router.get("/api/tags", response_model=None, responses=answers(Tags, errors={503}))
     async def tags() -> dict[str, Any]:
-        """The names that requests may use."""
-        context.llm.check_health()
-        return {"models": await cards.listed()}
+        """The names that requests may use, of models whose files are here."""
+        context.fleet.check_health()
+        found = [card for model, card in cards.items() if model.is_found]
+        return {"models": [entry for card in found for entry in await card.listed()]}
 
     @router.get("/api/ps", response_model=None, responses=answers(Running, errors={503}))
     async def running() -> dict[str, Any]:
-        """The same: what is served is loaded."""
-        context.llm.check_health()
-        return {"models": await cards.running()}
+        """Those of them that are loaded."""
+        context.fleet.check_health()
+        loaded = [card for model, card in cards.items() if model.status == "loaded"]
+        return {"models": [entry for card in loaded for entry in await card.running()]}
 
     @router.post("/api/show", responses=answers(ShownModel, errors=_OF_NAMES), openapi_extra=body_of(ModelRequest))
     async def show(request: Request) -> Response:
         """What is known of a model."""
         body = await context.bodies.read(request, ModelRequest)
-        return json_response(encode(await cards.shown(context.find_model(body.wanted).name)))
+        name = (await context.find_model(body.wanted)).name
+        return json_response(encode(await cards[context.fleet.find(name)].shown(name)))
 
     @router.post("/api/pull", responses=_PULLED, openapi_extra=body_of(ModelRequest))
     async def pull(request: Request) -> Response:
         """Succeeds for what is served, as many clients do this first."""
         body = await context.bodies.read(request, ModelRequest)
         try:
-            context.find_model(body.wanted)
+            await context.find_model(body.wanted)
         except NotFoundError as error:
             error.message += f", and fetches no other: {_AT_START}"
             raise

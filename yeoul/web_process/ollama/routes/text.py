@@ -30,7 +30,7 @@ def text_router(context: ServerContext) -> APIRouter:
     async def chat(request: Request) -> Response:
         """Answers the last message of a chat, line by line unless stream is false."""
         body = await context.bodies.read(request, ChatRequest)
-        model = context.find_model(body.model)
+        model = await context.find_model(body.model)
         if not body.messages:
             return _loaded(body.model, {"message": {"role": "assistant", "content": ""}})
         return await answer(request, body, model, ChatFormat)
@@ -39,7 +39,7 @@ def text_router(context: ServerContext) -> APIRouter:
     async def generate(request: Request) -> Response:
         """Answers a prompt, line by line unless stream is false."""
         body = await context.bodies.read(request, GenerateRequest)
-        model = context.find_model(body.model)
+        model = await context.find_model(body.model)
         if not body.prompt:
             return _loaded(body.model, {"response": ""})
         return await answer(request, body, model, GenerateFormat)
@@ -51,7 +51,7 @@ def text_router(context: ServerContext) -> APIRouter:
         if isinstance(body, GenerateRequest) and body.is_text:
             started = await continue_text(request, body, model)
         else:
-            conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
+            conversation = body.conversation(context.to_sampling(body, model), request.state.num_body_bytes)
             started = await start_chat(model, conversation, context.terms(caller_of(request), body, model))
         request.state.unknown_fields.note(*body.without_effect(started.unread))
         return await respond(
@@ -67,7 +67,7 @@ def text_router(context: ServerContext) -> APIRouter:
         with named_as("prompt"):
             stream = await model.llm.submit(
                 [body.prompt or ""],
-                context.to_sampling(body),
+                context.to_sampling(body, model),
                 terms=context.terms(caller_of(request), body, model),
                 form=None if wanted is None else AnswerForm(wanted),
                 frame=PromptFrame(suffix=body.suffix or None),

@@ -29,27 +29,28 @@ _LIST = array_of(RenderedPrompt)
 
 def render_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the tokenizer."""
-    router, llm = APIRouter(), context.llm
+    router = APIRouter()
 
     @router.post("/v1/chat/completions/render", responses=answers_of(RenderedPrompt), openapi_extra=body_of(ChatRequest))
     async def render_chat(request: Request) -> Response:
         """The tokens of a chat, as it would be answered."""
         body = await context.bodies.read(request, ChatRequest)
-        model = context.find_model(body.model)
+        model = await context.find_model(body.model)
         terms = context.terms(caller_of(request), body, model)
-        conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
+        conversation = body.conversation(context.to_sampling(body, model), request.state.num_body_bytes)
         read, unread = await read_chat(model, conversation, terms)
         request.state.unknown_fields.note(*body.without_effect(unread))
+        limits = model.llm.limits
         with named_as(conversation.field):
-            token_ids = check_token_ids(conversation.frame.cut(read, conversation.sampling, llm.limits), llm.limits)
+            token_ids = check_token_ids(conversation.frame.cut(read, conversation.sampling, limits), limits)
         return await _answer([token_ids], model.name, conversation.sampling, terms, is_list=False)
 
     @router.post("/v1/chat/completions/input_tokens", responses=answers_of(InputTokens), openapi_extra=body_of(ChatRequest))
     async def count_tokens(request: Request) -> Response:
         """How many tokens the prompt of a chat has, however many there may be."""
         body = await context.bodies.read(request, ChatRequest)
-        model = context.find_model(body.model)
-        conversation = body.conversation(context.to_sampling(body), request.state.num_body_bytes)
+        model = await context.find_model(body.model)
+        conversation = body.conversation(context.to_sampling(body, model), request.state.num_body_bytes)
         token_ids, unread = await read_chat(model, conversation, context.terms(caller_of(request), body, model))
         request.state.unknown_fields.note(*body.without_effect(unread))
         return json_response(encode_json(InputTokens(input_tokens=len(token_ids))))
@@ -58,14 +59,14 @@ def render_router(context: ServerContext) -> APIRouter:
     async def render_completion(request: Request) -> Response:
         """The tokens of each prompt."""
         body = await context.bodies.read(request, CompletionRequest)
-        model = context.find_model(body.model)
-        terms, sampling = context.terms(caller_of(request), body, model), context.to_sampling(body)
+        model = await context.find_model(body.model)
+        terms, sampling = context.terms(caller_of(request), body, model), context.to_sampling(body, model)
         adds_special_tokens = body.add_special_tokens is not False
         num_tokens = guess_num_tokens(request.state.num_body_bytes)
-        with llm.take_ticket(terms, len(body.prompt), num_tokens) as ticket:
+        with model.llm.take_ticket(terms, len(body.prompt), num_tokens) as ticket:
             async with ticket.in_time():
                 token_ids = await model.llm.text.tokenize_all(
-                    body.prompt, sampling, llm.limits, adds_special_tokens, terms.tenant, body.frame(body.suffix)
+                    body.prompt, sampling, model.llm.limits, adds_special_tokens, terms.tenant, body.frame(body.suffix)
                 )
         return await _answer(token_ids, model.name, sampling, terms, is_list=True)
 
@@ -73,11 +74,11 @@ def render_router(context: ServerContext) -> APIRouter:
     async def apply_template(request: Request) -> Response:
         """The text of a chat as the model's template writes it."""
         body = await context.bodies.read(request, ChatRequest)
-        model = context.find_model(body.model)
+        model = await context.find_model(body.model)
         terms, num_bytes = context.terms(caller_of(request), body, model), request.state.num_body_bytes
-        with llm.take_ticket(terms, 1, guess_num_tokens(num_bytes)) as ticket:
+        with model.llm.take_ticket(terms, 1, guess_num_tokens(num_bytes)) as ticket:
             async with ticket.in_time():
-                prompt, unread = await render(model, body.conversation(context.to_sampling(body), num_bytes), terms)
+                prompt, unread = await render(model, body.conversation(context.to_sampling(body, model), num_bytes), terms)
         request.state.unknown_fields.note(*body.without_effect(unread))
         return json_response(encode_json(PromptOfChat(prompt=prompt)))
 

@@ -44,7 +44,7 @@ def scores_router(context: ServerContext) -> APIRouter:
 
     async def judge(request: Request, body: ScoreRequest | RerankRequest, field: str) -> tuple[str, list[float], int]:
         """The model's name, the log odds of each pair, and the tokens of all prompts."""
-        model = context.find_model(body.model)
+        model = await context.find_model(body.model)
         with named_as(field):
             started = await start_scores(model, body.pairs(), context.terms(caller_of(request), body, model))
             log_odds = started.log_odds(await collect(request, started.stream))

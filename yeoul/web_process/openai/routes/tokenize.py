@@ -13,7 +13,7 @@ from yeoul.web_process.http.writing import encode_list, json_response, write_apa
 from yeoul.web_process.openai.json_writing import encode_json
 from yeoul.web_process.openai.schemas.answers import Detokenized, TokenizerInfo, Tokens
 from yeoul.web_process.openai.schemas.texts import DetokenizeRequest, TokenizeRequest
-from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.server_context import AskedModel, ServerContext
 
 _FEW_TOKENS = 4096
 
@@ -26,9 +26,9 @@ def tokenize_router(context: ServerContext) -> APIRouter:
     async def tokenize(request: Request) -> Response:
         """The tokens of a text, or of a chat as the model's template writes it."""
         body = await context.bodies.read(request, TokenizeRequest)
-        model = context.find_model(body.model)
+        model = await context.find_model(body.model)
         text, terms = model.llm.text, context.terms(caller_of(request), model=model)
-        with context.llm.take_ticket(terms, 1, guess_num_tokens(request.state.num_body_bytes)) as ticket:
+        with model.llm.take_ticket(terms, 1, guess_num_tokens(request.state.num_body_bytes)) as ticket:
             async with ticket.in_time():
                 if body.messages is None:
                     prompt, adds_special_tokens = body.prompt or "", body.add_special_tokens is not False
@@ -43,12 +43,12 @@ def tokenize_router(context: ServerContext) -> APIRouter:
                         tenant=terms.tenant,
                     )
                     adds_special_tokens = body.add_special_tokens is True
-                check_text_length(prompt, context.llm.limits)
+                check_text_length(prompt, model.llm.limits)
                 token_ids = await text.encode(prompt, adds_special_tokens, terms.tenant)
 
         def written() -> bytes:
             texts = encode_list(token_ids, text.tokenizer.token_text) if body.return_token_strs else b"null"
-            numbers = (len(token_ids), context.llm.limits.max_model_len)
+            numbers = (len(token_ids), model.llm.limits.max_model_len)
             return b'{"count":%d,"max_model_len":%d,"tokens":%b,"token_strs":%b}' % (*numbers, encode_list(token_ids), texts)
 
         return json_response(written() if len(token_ids) <= _FEW_TOKENS else await write_apart(written))
@@ -57,16 +57,17 @@ def tokenize_router(context: ServerContext) -> APIRouter:
     async def detokenize(request: Request) -> Response:
         """The text of tokens."""
         body = await context.bodies.read(request, DetokenizeRequest)
-        context.find_model(body.model)
+        model = await context.find_model(body.model)
         with named_as("tokens"):
-            token_ids = check_token_ids(body.tokens, context.llm.limits) if body.tokens else []
-        prompt = context.llm.text.tokenizer.decode(token_ids, skip_special_tokens=False)
+            token_ids = check_token_ids(body.tokens, model.llm.limits) if body.tokens else []
+        prompt = model.llm.text.tokenizer.decode(token_ids, skip_special_tokens=False)
         return json_response(encode_json(Detokenized(prompt=prompt)))
 
-    @router.get("/tokenizer_info", responses=answers_of(TokenizerInfo, errors={503}))
-    async def tokenizer_info() -> Response:
+    @router.get("/tokenizer_info", responses=answers_of(TokenizerInfo, errors={404, 503}))
+    async def tokenizer_info(model: AskedModel = None) -> Response:
         """What a client needs to know to count tokens by itself."""
-        return json_response(encode_json(_about(context.llm.text, context.llm.limits.max_model_len)))
+        llm = (await context.find_shown(model)).llm
+        return json_response(encode_json(_about(llm.text, llm.limits.max_model_len)))
 
     return router
 

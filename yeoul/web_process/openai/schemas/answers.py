@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.http.openapi import Count, UnixTime, says
+from yeoul.web_process.openai.schemas.models import StatusOfModel
 
 
 class PromptUsage(msgspec.Struct, kw_only=True):
@@ -135,9 +136,12 @@ class Model(msgspec.Struct, kw_only=True):
     created: Annotated[UnixTime, says("When the server was started.")]
     owned_by: Annotated[str, says("Who serves it.")] = "yeoul"
     root: Annotated[str, says("The model itself, as the server was told of it.")]
-    max_model_len: Annotated[Count, says("How many tokens prompt and answer may have together.")]
+    max_model_len: Annotated[
+        Count | UnsetType, says("How many tokens prompt and answer may have together; known once its files are there.")
+    ] = UNSET
     tool_calls: Annotated[CallsOfModel, says("Whether it can call tools.")]
     reasoning: Annotated[ReasoningOfModel, says("Whether it thinks before it answers.")]
+    status: Annotated[StatusOfModel | UnsetType, says("Whether it is in memory, where models come and go.")] = UNSET
 
 
 class Models(msgspec.Struct, kw_only=True):

@@ -52,8 +52,8 @@ class ResponseRoutes:
         """Answers, whole, as typed events, or in the background."""
         context = self._context
         body = await context.bodies.read(request, ResponseRequest)
-        model, caller, name = context.find_model(body.model), caller_of(request), ResponseName.fresh()
-        sampling = context.to_sampling(body)
+        model, caller, name = await context.find_model(body.model), caller_of(request), ResponseName.fresh()
+        sampling = context.to_sampling(body, model)
         if sampling.seed is None:
             body.seed = model.llm.draw_seed()
             sampling = msgspec.structs.replace(sampling, seed=body.seed)
@@ -68,6 +68,7 @@ class ResponseRoutes:
         )
         terms = context.terms(caller, body, model)
         if body.background:
+            await context.fleet.until_loaded(model.llm)
             again = BackgroundRequest(
                 body=body,
                 items=found.items,
@@ -141,7 +142,7 @@ class ResponseRoutes:
         """How many tokens the prompt of a request would have."""
         context = self._context
         body = await context.bodies.read(request, InputTokensRequest)
-        model, caller = context.find_model(body.model), caller_of(request)
+        model, caller = await context.find_model(body.model), caller_of(request)
         found = await self._kept.context(caller.tenant, body, ResponseName.fresh(), request.state.num_body_bytes)
         conversation = conversation_of(body, found.items, SamplingParams(), found.num_bytes)
         token_ids, unread = await read_chat(model, conversation, context.terms(caller, body, model))
@@ -152,9 +153,9 @@ class ResponseRoutes:
         """What the user has said, and one item for all else."""
         context = self._context
         body = (await context.bodies.read(request, CompactRequest)).as_response()
-        model, caller, name = context.find_model(body.model), caller_of(request), ResponseName.fresh()
+        model, caller, name = await context.find_model(body.model), caller_of(request), ResponseName.fresh()
         found = await self._kept.context(caller.tenant, body, name, request.state.num_body_bytes)
-        response = ResponseObject(name, body, model.name, context.to_sampling(body))
+        response = ResponseObject(name, body, model.name, context.to_sampling(body, model))
         terms = context.terms(caller, body, model)
         started = await start_response(model, response, found.items, found.num_bytes, terms)
         request.state.unknown_fields.note(*started.without_effect)

@@ -1,0 +1,98 @@
+"""ServedText: the model's files, and the tokenizer and grammars that requests need before any engine; found and loaded once.
+
+Knows nothing of HTTP or the engine. ``AsyncLLM`` holds it: what is loaded here outlives an engine that is put to sleep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from yeoul.config.settings import ModelSettings
+from yeoul.errors import UnavailableError
+from yeoul.web_process.engine.answer_grammars import AnswerGrammars
+from yeoul.web_process.engine.model_text import ModelText, load_text
+from yeoul.web_process.engine.served_model import Progress, ServedModel, find_served_model
+
+
+class ServedText:
+    """Of one model. ``call_workers`` is for ``AnswerGrammars``."""
+
+    def __init__(
+        self,
+        settings: ModelSettings,
+        on_progress: Progress | None,
+        call_workers: Callable[[str, list[str]], Awaitable[str]],
+    ) -> None:
+        self._settings = settings
+        self._on_progress = on_progress
+        self._call_workers = call_workers
+        self._model: ServedModel | None = None
+        self._text: ModelText | None = None
+        self._grammars: AnswerGrammars | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    def resolve(self) -> None:
+        """Finds the model's files, and fetches them where they are missing. Raises ConfigError."""
+        if self._model is None:
+            self._model = find_served_model(self._settings, self._on_progress)
+
+    async def load(self) -> None:
+        """The same, and loads the tokenizer; whoever gives up waiting does not stop it for others."""
+        if self._text is None:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._load(), name="load_text")
+            await asyncio.shield(self._reading)
+
+    async def _load(self) -> None:
+        if self._model is None:
+            await asyncio.to_thread(self.resolve)
+        text = await asyncio.to_thread(load_text, self.model, self._settings)
+        self._grammars = AnswerGrammars(text.tokenizer, self.model.limits.vocab_size, self._call_workers)
+        self._text = text
+
+    def close(self) -> None:
+        """Ends its threads."""
+        if self._text is not None:
+            self._text.close()
+
+    def note_context(self, max_model_len: int) -> None:
+        """The engine has room for so many tokens a request."""
+        limits = msgspec.structs.replace(self.model.limits, max_model_len=max_model_len)
+        self._model = msgspec.structs.replace(self.model, limits=limits)
+
+    @property
+    def is_found(self) -> bool:
+        """Whether ``resolve`` has returned."""
+        return self._model is not None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether ``load`` has."""
+        return self._text is not None
+
+    @property
+    def model(self) -> ServedModel:
+        """The model's files, shape and limits; known once ``resolve`` has returned."""
+        assert self._model is not None, "resolve() comes first"
+        return self._model
+
+    @property
+    def text(self) -> ModelText:
+        """The tokenizer and the chat template.
+
+        Raises:
+            UnavailableError: they are not loaded yet.
+        """
+        if self._text is None:
+            raise UnavailableError("the server is starting; try again in a few seconds")
+        return self._text
+
+    @property
+    def grammars(self) -> AnswerGrammars:
+        """What makes grammars ready for the workers. Raises as ``text``."""
+        if self._grammars is None:
+            raise UnavailableError("the server is starting; try again in a few seconds")
+        return self._grammars

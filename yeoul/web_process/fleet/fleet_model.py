@@ -1,0 +1,169 @@
+"""FleetModel: one of the models of a server: its names, its engine where it is loaded, and how it is; decides nothing.
+
+``ModelFleet`` says when it is loaded and when it goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from yeoul.errors import ConfigError, UnavailableError, YeoulError
+from yeoul.model_files.registry_models import DEFAULT_MODEL
+from yeoul.model_files.resolve import ModelResolver
+from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.fleet.memory_plan import MemoryNeed
+from yeoul.web_process.fleet.policy import Resident
+
+logger = logging.getLogger(__name__)
+
+ModelStatus = Literal["unloaded", "downloading", "loading", "loaded", "unloading"]
+
+
+class FleetModel:
+    """``llm`` is there whether its engine is or not. ``wanted_since`` is set while it is to be loaded: because it
+    ``is_asked_to_come``, or requests wait. ``watch`` is the task that waits for its engine to be given up.
+
+    ``failure`` says why it could not be loaded the last time. ``ttl_seconds``: how long it may be idle; None is for ever.
+    ``need`` is known once its files are found. Times are of the monotonic clock.
+    """
+
+    def __init__(self, llm: AsyncLLM, names: Sequence[str] = (), *, loads_at_start: bool = True) -> None:
+        self.llm = llm
+        self.loads_at_start = loads_at_start
+        self.status: ModelStatus = "unloaded"
+        self.failure: YeoulError | None = None
+        self.need: MemoryNeed | None = None
+        self.ttl_seconds: float | None = llm.settings.fleet.model_ttl_seconds
+        self.wanted_since: float | None = None
+        self.is_asked_to_come = False
+        self.is_asked_to_go = False
+        self.watch: asyncio.Task[None] | None = None
+        self.last_used = self.loaded_at = time.monotonic()
+        self.load_seconds: float | None = None
+        self.num_loads = 0
+        self.progress: dict[str, tuple[int, int]] = {}
+        self._names = list(names)
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def names(self) -> list[str]:
+        """The names that requests may use; answers carry the first one unless the request said another."""
+        return self._names or [self.llm.model.files.name if self.is_found else self._as_typed]
+
+    @property
+    def name(self) -> str:
+        """The first of them."""
+        return self.names[0]
+
+    @property
+    def _as_typed(self) -> str:
+        return self.llm.settings.model.model or DEFAULT_MODEL
+
+    @property
+    def is_found(self) -> bool:
+        """Whether its files are on this disk, and were looked at."""
+        return self.llm.served.is_found
+
+    def find_here(self) -> None:
+        """Looks at its files if they are on this disk; asks nobody. Raises ConfigError for what can be no model."""
+        settings = self.llm.settings.model
+        if settings.model == "fake" or ModelResolver.for_settings(settings).find_here(self._as_typed) is not None:
+            self.llm.resolve()
+
+    def note_progress(self, what: str, num_bytes_done: int, num_bytes: int) -> None:
+        """How far its files are fetched; called in a thread."""
+        self.progress = {**self.progress, what: (num_bytes_done, num_bytes)}
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether it takes memory."""
+        return self.status in ("loading", "loaded", "unloading")
+
+    def as_resident(self) -> Resident:
+        """As the policy sees it."""
+        return Resident(
+            self.name,
+            self.need.total if self.need is not None else 0,
+            is_busy=self.status == "loading" or self.llm.requests.is_busy,
+            is_leaving=self.status == "unloading",
+            last_used=self.last_used,
+            loaded_at=self.loaded_at if self.status == "loaded" else math.inf,
+        )
+
+    @property
+    def expires_at(self) -> float:
+        """When it has been idle for long enough; never, or while it is busy."""
+        if self.status != "loaded" or self.ttl_seconds is None or self.llm.num_unfinished:
+            return math.inf
+        return self.last_used + self.ttl_seconds
+
+    def seconds_left(self) -> float | None:
+        """Until then; None where that is never."""
+        return None if (at := self.expires_at) == math.inf else max(0.0, at - time.monotonic())
+
+    def note_use(self) -> None:
+        """Somebody has just used it."""
+        self.last_used = time.monotonic()
+
+    def want(self) -> None:
+        """Somebody waits for it."""
+        if self.wanted_since is None:
+            self.wanted_since = time.monotonic()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is to be loaded; who wanted it may have left."""
+        if self.wanted_since is not None and not self.is_asked_to_come and not self.llm.requests.num_held:
+            self.wanted_since = None
+        return self.wanted_since is not None and self.status not in ("loading", "loaded")
+
+    async def wait_until_loaded(self) -> None:
+        """Returns when it is. Raises UnavailableError where it cannot be."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def note_loaded(self, seconds: float) -> None:
+        """It was loaded, which took so long."""
+        self.status, self.failure = "loaded", None
+        self.wanted_since, self.is_asked_to_come = None, False
+        self.load_seconds, self.loaded_at = seconds, time.monotonic()
+        self.num_loads += 1
+        self.note_use()
+        logger.info("the model %s is loaded, after %.2f s", self.name, seconds)
+        self._tell(None)
+
+    def note_left(self) -> None:
+        """Its engine was ended."""
+        self.status, self.is_asked_to_go = "unloaded", False
+        self.llm.requests.holds_new = False
+        self.ttl_seconds = self.llm.settings.fleet.model_ttl_seconds
+        logger.info("the model %s has left memory", self.name)
+
+    def fail(self, error: YeoulError) -> None:
+        """It cannot be loaded: whoever waits for it is told why, and the next one who comes tries again."""
+        self.failure, self.wanted_since, self.is_asked_to_come = error, None, False
+        logger.error("the model %s cannot be loaded: %s", self.name, error.message)
+        told = unloadable(self.name, error)
+        self.llm.requests.fail_all(told)
+        self._tell(told)
+
+    def _tell(self, error: YeoulError | None) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                if error is None:
+                    waiter.set_result(None)
+                else:
+                    waiter.set_exception(error)
+
+
+def unloadable(name: str, error: YeoulError) -> UnavailableError:
+    """What a request is told whose model could not be loaded."""
+    advice = "" if isinstance(error, ConfigError) else "; the server's log tells more"
+    return UnavailableError(f"the model {name!r} cannot be loaded: {error.message}{advice}", retry_after_seconds=10)

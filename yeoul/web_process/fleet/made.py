@@ -1,0 +1,42 @@
+"""make_fleet(): the models of a server as its settings choose them; finds the files of those that are here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from yeoul.config.models import ModelChoice
+from yeoul.config.settings import Settings
+from yeoul.start_parts import START
+from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.served_model import Progress
+from yeoul.web_process.fleet.fleet_model import FleetModel
+from yeoul.web_process.fleet.memory_plan import find_budget
+from yeoul.web_process.fleet.model_fleet import ModelFleet
+
+
+def make_fleet(settings: Settings, choices: Sequence[ModelChoice], on_progress: Progress | None = None) -> ModelFleet:
+    """One model is fetched where it is missing; of several those that are not here are, once somebody asks for them.
+
+    Raises:
+        ConfigError: a model cannot be used.
+    """
+    if len(choices) < 2:
+        llm = AsyncLLM(settings, on_progress=on_progress)
+        START.mark("set-up")
+        llm.resolve()
+        model = FleetModel(llm, settings.server.served_model_name)
+        return ModelFleet(settings, [model], find_budget(settings.fleet) if model.ttl_seconds is not None else None)
+    START.mark("set-up")
+    models = [_make_model(choice) for choice in choices]
+    for model in models:
+        model.find_here()
+    return ModelFleet(settings, models, find_budget(settings.fleet))
+
+
+def _make_model(choice: ModelChoice) -> FleetModel:
+    def note_progress(what: str, num_bytes_done: int, num_bytes: int) -> None:
+        model.note_progress(what, num_bytes_done, num_bytes)
+
+    llm = AsyncLLM(choice.settings, on_progress=note_progress)
+    model = FleetModel(llm, choice.names, loads_at_start=choice.loads_at_start)
+    return model

@@ -1,0 +1,93 @@
+"""What models take of memory, known from their files before they are loaded; arithmetic alone. Called by ``ModelFleet``.
+
+The weights take what their files do; a KV cache has the size that its settings say, or what the worker's own rule gives, cut
+to the model's share of the budget: so no model takes all that there is, whoever is loaded first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from yeoul.config.control_groups import free_memory_bytes, read_counts
+from yeoul.config.settings import FleetSettings, Settings
+from yeoul.model_files.file_identity import identify
+from yeoul.web_process.engine.served_model import ServedModel
+from yeoul.web_process.fleet.policy import Budget
+
+BYTES_OF_PROCESSES = 384 << 20  # EngineCore, and a worker with torch in it
+_DEFAULT_CACHE_BYTES = 512 << 20  # as in worker_process.cache_memory
+_SHARE_OF_FREE_MEMORY = 0.8
+_BYTES_OF_NUMBER = {"float32": 4}
+
+
+class MemoryNeed(msgspec.Struct, frozen=True):
+    """What a model takes while it is loaded: its weights, its KV cache when it is full, and its processes."""
+
+    weights: int
+    cache: int
+    processes: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.cache + self.processes
+
+
+def find_budget(settings: FleetSettings, root: str = "/") -> Budget:
+    """As set, or four fifths of what is free now."""
+    num_bytes = settings.models_memory_bytes
+    if num_bytes is None:
+        of_host = read_counts(Path(root, "proc/meminfo")).get("MemAvailable:")
+        limits = [None if of_host is None else of_host * 1024, free_memory_bytes(root)]
+        free = min((limit for limit in limits if limit is not None), default=None)
+        num_bytes = None if free is None else int(free * _SHARE_OF_FREE_MEMORY)
+    return Budget(settings.models_max, num_bytes, settings.model_turn_seconds)
+
+
+def memory_need(settings: Settings, model: ServedModel, budget: Budget, num_models: int) -> MemoryNeed:
+    """What one of ``num_models`` takes. The fake model computes nothing, and takes nothing but its processes."""
+    num_workers = settings.parallel.tensor_parallel_size
+    processes = BYTES_OF_PROCESSES * num_workers
+    if model.description.architecture == "fake":
+        return MemoryNeed(0, 0, processes)
+    weights = sum(file.num_bytes for file in identify(model.files))
+    block_bytes = _block_bytes(settings, model)
+    if settings.cache.num_blocks_override is not None:
+        cache = settings.cache.num_blocks_override * block_bytes
+    elif settings.cache.kv_cache_memory_bytes is not None:
+        cache = settings.cache.kv_cache_memory_bytes * num_workers
+    else:
+        cache = _default_cache(settings, model, block_bytes, weights + processes, weights, budget, num_models)
+    return MemoryNeed(weights, cache, processes)
+
+
+def with_planned_cache(settings: Settings, need: MemoryNeed) -> Settings:
+    """The settings with which an engine takes no more than that."""
+    cache = settings.cache
+    if not need.cache or cache.num_blocks_override is not None or cache.kv_cache_memory_bytes is not None:
+        return settings
+    num_bytes = need.cache // settings.parallel.tensor_parallel_size
+    return msgspec.structs.replace(settings, cache=msgspec.structs.replace(cache, kv_cache_memory_bytes=num_bytes))
+
+
+def _default_cache(
+    settings: Settings, model: ServedModel, block_bytes: int, others: int, weights: int, budget: Budget, num_models: int
+) -> int:
+    """As much as the weights, at least 512 MiB and one whole context, at most what all requests together could fill."""
+    blocks_of_context = -(-model.limits.max_model_len // settings.cache.block_size)
+    num_blocks = max(max(_DEFAULT_CACHE_BYTES, weights) // block_bytes, blocks_of_context)
+    num_blocks = min(num_blocks, blocks_of_context * settings.scheduler.max_num_seqs)
+    if budget.max_bytes is not None:
+        share = budget.max_bytes // max(1, min(num_models, budget.max_models or num_models))
+        num_blocks = min(num_blocks, max(blocks_of_context, (share - others) // block_bytes))
+    return num_blocks * block_bytes
+
+
+def _block_bytes(settings: Settings, model: ServedModel) -> int:
+    """Keys and values of a block in all layers and on all workers; 16 bits a number unless the settings say 32."""
+    chosen = settings.cache.kv_cache_dtype if settings.cache.kv_cache_dtype != "auto" else settings.model.dtype
+    shape = model.description
+    a_token = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
+    return a_token * settings.cache.block_size * _BYTES_OF_NUMBER.get(chosen, 2)
