@@ -147,3 +147,19 @@ def test_metrics_have_the_name_of_their_model_and_an_end_leaves_nothing(server: 
         assert any(line.startswith("yeoul:generation_tokens_total") and f'model_name="{name}"' in line for line in lines)
     assert sum(line.startswith("# TYPE yeoul:num_requests_running ") for line in lines) == 1
     assert sum(line.startswith("yeoul:http_connections") for line in lines) == 1
+
+
+def test_ollamas_clients_say_how_long_a_model_stays(server: RunningServer) -> None:
+    def ask(**fields: Any) -> httpx.Response:
+        return httpx.post(f"{server.url}/api/generate", json={"model": "third", "stream": False, **fields}, timeout=60)
+
+    assert ask().json()["done_reason"] == "load"
+    assert statuses(server)["third"] == "loaded"
+    assert ask(prompt="hi", keep_alive="1h", options={"num_predict": 1}).json()["done"]
+    (entry,) = [one for one in httpx.get(f"{server.url}/api/ps").json()["models"] if one["name"] == "third:latest"]
+    assert not entry["expires_at"].startswith("2318")
+    assert ask(keep_alive="soon").status_code == 400
+    assert ask(keep_alive=0).json()["done_reason"] == "unload"
+    wait_for(server, "third", "unloaded")
+    assert ask(prompt="hi", keep_alive=0, options={"num_predict": 1}).json()["done"]
+    wait_for(server, "third", "unloaded")

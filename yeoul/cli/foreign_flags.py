@@ -34,6 +34,9 @@ _HERE = {
         --override-generation-config --preferred-sampling-params --max-logprobs -n --predict --n-predict --temp
         --temperature --top-k --top-p --min-p --repeat-penalty""",
     "--seed INTEGER": "-s --random-seed",
+    "--models-file FILE, with a table a model": "--models-preset",
+    "name the models one after the other: yeoul serve A B": "--models-dir",
+    "--model-ttl-seconds NUMBER": "--sleep-idle-seconds --keepalive --keep-alive",
     "the environment variable HF_HUB_OFFLINE=1; a model that is here already is served without the network": "--offline",
     "--tensor-parallel-size INTEGER": "-tp --tp --tp-size",
     "--num-compute-threads INTEGER; the default is a thread a core": "-t --threads -tb --threads-batch",
@@ -92,7 +95,6 @@ _NEEDLESS = {
 }
 _NOT_BUILT = {
     "other values than those in the model's files": "--hf-overrides --override-kv --json-model-override-args",
-    "several models on one port": "--models-dir --models-max --models-preset --sleep-idle-seconds --keepalive --keep-alive",
     "requests without text or tokens": "--enable-prompt-embeds --skip-tokenizer-init",
     "pipeline parallelism": "-pp --pp --pp-size --pipeline-parallel-size",
     "several engines behind one address": """-dp --dp --dp-size --data-parallel-size -dpr --data-parallel-rank
@@ -138,7 +140,7 @@ FOREIGN_FLAGS: dict[str, str] = {
 """What to do about each flag, by the flag with hyphens."""
 
 FOREIGN_COMMANDS = {
-    "ps": "one server serves one model; `yeoul list` shows the models that are here",
+    "ps": "/v1/models of a server says which of its models are loaded; `yeoul list` shows those that are here",
     "ls": "it is yeoul list",
     "show": "yeoul pull MODEL says what a model is and where it lies",
     "stop": "Ctrl-C, or SIGTERM to the process yeoul::Web, ends a server",

@@ -49,7 +49,8 @@ def choose_models(flags: Mapping[str, object], config_file: str | None, models: 
         return [ModelChoice(settings=common, names=common.server.served_model_name, loads_at_start=True)]
     if common.server.served_model_name:
         raise ConfigError(
-            "--served-model-name is for one model, and several are given: name them in a --models-file, [NAME] each",
+            "--served-model-name is for one model, and several are given: name them in a --models-file, [NAME] each; of one"
+            " model repeat --served-model-name for each further name",
             param="served_model_name",
         )
     if common.transport.engine_address is not None:

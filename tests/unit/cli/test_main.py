@@ -20,8 +20,8 @@ def served(monkeypatch):
     """The settings that a server would have been started with."""
     settings: list[Settings] = []
 
-    def run_nothing(built):
-        settings.append(built)
+    def run_nothing(choices):
+        settings.extend(choice.settings for choice in choices)
         return 0
 
     monkeypatch.setattr(serve_module, "_run", run_nothing)
@@ -115,10 +115,10 @@ def test_the_exit_code_is_the_servers(monkeypatch):
         (["serve", "--port"], "See yeoul serve --help"),
         (["serve", "--alowed-origin", "x"], "--alowed-origin is no flag of yeoul serve."),
         (["serve", "a", "--served-model-name", "b", "c"], "repeat --served-model-name for each further name"),
-        (["ps"], "No such command 'ps': one server serves one model"),
+        (["ps"], "No such command 'ps': /v1/models of a server says"),
         (["serve", "--port"], "Option '--port' requires an argument"),
         (["serve", "--port", "http"], "--port is 'http'; expected a whole number from 0 to 65535"),
-        (["serve", "a", "b"], "unexpected extra argument"),
+        (["serve", "a", "b", "--model", "c"], "--model is for one model, and several are given"),
         (["serv"], "Did you mean 'serve'?"),
         (["bench", "srve"], "Did you mean 'serve'?"),
         (["bench", "serve", "--num-prompt", "1"], "Did you mean --num-prompts?"),

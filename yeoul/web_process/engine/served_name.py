@@ -16,4 +16,5 @@ class ServedName(NamedTuple):
     @property
     def system_fingerprint(self) -> str:
         """What an answer depends on besides the request, as the engine reported it; empty before it was ready once."""
-        return self.llm.fingerprint
+        ready = self.llm.ready
+        return self.llm.fingerprint if ready is None else ready.model_fingerprint

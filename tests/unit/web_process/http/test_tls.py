@@ -96,7 +96,7 @@ def test_nothing_is_started_with_a_bad_certificate(files, monkeypatch):
     def start(*_, **__):
         raise AssertionError("the engine comes after the certificate")
 
-    monkeypatch.setattr(server, "AsyncLLM", start)
+    monkeypatch.setattr(server, "make_fleet", start)
     monkeypatch.setattr(server, "set_up_logging", lambda *_: None)
     monkeypatch.setattr(server, "postpone_garbage_collection", lambda: None)
     monkeypatch.setattr("setproctitle.setproctitle", lambda _: None)

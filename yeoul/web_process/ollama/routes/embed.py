@@ -21,6 +21,7 @@ from yeoul.web_process.http.writing import json_response, write_apart
 from yeoul.web_process.ollama.line_format import encode, nanoseconds
 from yeoul.web_process.ollama.schemas.answers import Embedded, EmbeddedOne, answers
 from yeoul.web_process.ollama.schemas.others import EmbeddingsRequest, EmbedRequest
+from yeoul.web_process.ollama.taken_models import load_or_unload, take_model
 from yeoul.web_process.server_context import ServerContext
 
 _FEW_VECTORS = 16
@@ -35,8 +36,9 @@ def embed_router(context: ServerContext) -> APIRouter:
         """A vector of length 1 for each text."""
         start = time.monotonic()
         body = await context.bodies.read(request, EmbedRequest)
-        model, texts = await context.find_model(body.model), body.inputs
+        model, texts = await take_model(context, request, body.model, body), body.inputs
         if not texts:
+            await load_or_unload(context, model, body.keep_alive)
             return json_response(encode(Embedded(model=body.model, embeddings=[])))
         terms = context.terms(caller_of(request), body, model)
         longest = MAX_BYTES_A_TOKEN // 4 * model.llm.limits.max_model_len  # characters that are tokenized in any case
@@ -69,7 +71,7 @@ def embed_router(context: ServerContext) -> APIRouter:
     async def embed_one(request: Request) -> Response:
         """The older form: one text, one vector."""
         body = await context.bodies.read(request, EmbeddingsRequest)
-        model = await context.find_model(body.model)
+        model = await take_model(context, request, body.model, body)
         if not body.prompt:
             return json_response(encode(EmbeddedOne(embedding=[])))
         stream = await model.llm.embed([body.prompt], terms=context.terms(caller_of(request), body, model))

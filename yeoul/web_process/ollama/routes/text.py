@@ -19,6 +19,7 @@ from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.ollama.line_format import ChatFormat, GenerateFormat, LineFormat, encode, written_time
 from yeoul.web_process.ollama.schemas.answers import ChatAnswer, GeneratedText, answers
 from yeoul.web_process.ollama.schemas.requests import ChatRequest, GenerateRequest, TextRequest
+from yeoul.web_process.ollama.taken_models import load_or_unload, take_model
 from yeoul.web_process.server_context import ServerContext
 
 
@@ -30,18 +31,19 @@ def text_router(context: ServerContext) -> APIRouter:
     async def chat(request: Request) -> Response:
         """Answers the last message of a chat, line by line unless stream is false."""
         body = await context.bodies.read(request, ChatRequest)
-        model = await context.find_model(body.model)
+        model = await take_model(context, request, body.model, body)
         if not body.messages:
-            return _loaded(body.model, {"message": {"role": "assistant", "content": ""}})
+            reason = await load_or_unload(context, model, body.keep_alive)
+            return _loaded(body.model, reason, {"message": {"role": "assistant", "content": ""}})
         return await answer(request, body, model, ChatFormat)
 
     @router.post("/api/generate", responses=answers(GeneratedText, in_lines=True), openapi_extra=body_of(GenerateRequest))
     async def generate(request: Request) -> Response:
         """Answers a prompt, line by line unless stream is false."""
         body = await context.bodies.read(request, GenerateRequest)
-        model = await context.find_model(body.model)
+        model = await take_model(context, request, body.model, body)
         if not body.prompt:
-            return _loaded(body.model, {"response": ""})
+            return _loaded(body.model, await load_or_unload(context, model, body.keep_alive), {"response": ""})
         return await answer(request, body, model, GenerateFormat)
 
     async def answer(
@@ -86,7 +88,7 @@ def _check_thinking(body: TextRequest, model: ServedName) -> None:
         )
 
 
-def _loaded(name: str, fields: dict[str, Any]) -> Response:
-    """To a request without anything to answer, which asks for the model to be loaded or unloaded: it is always loaded."""
+def _loaded(name: str, reason: str, fields: dict[str, Any]) -> Response:
+    """To a request without anything to answer, which asks for the model to be loaded or unloaded."""
     head = {"model": name, "created_at": written_time()}
-    return json_response(encode({**head, **fields, "done": True, "done_reason": "load"}))
+    return json_response(encode({**head, **fields, "done": True, "done_reason": reason}))

@@ -67,8 +67,8 @@ class Line(msgspec.Struct, kw_only=True):
     created_at: Annotated[Time, says("When the line was written.")]
     done: Annotated[bool, says("Whether it is the last one.")]
     done_reason: Annotated[
-        Literal["stop", "length", "abort", "load"] | UnsetType,
-        says("Why it ended; `load` where there was nothing to answer."),
+        Literal["stop", "length", "abort", "load", "unload"] | UnsetType,
+        says("Why it ended; `load` or `unload` where there was nothing to answer."),
     ] = UNSET
     total_duration: Annotated[Count | UnsetType, says("How long all took.")] = UNSET
     load_duration: Annotated[Count | UnsetType, says("How long it waited for its turn.")] = UNSET

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import RequestBody, ServedBody
+from yeoul.web_process.ollama.schemas.keep_alive import KeepAlive
 from yeoul.web_process.ollama.schemas.names import TaggedName
 from yeoul.web_process.ollama.schemas.options import Options
 
@@ -38,6 +39,7 @@ class EmbedRequest(ServedBody, kw_only=True):
         | None
     ) = None
     options: Annotated[Options | None, says("Has no effect: vectors are not sampled.")] = None
+    keep_alive: KeepAlive = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"options": Options}
 
@@ -53,6 +55,7 @@ class EmbeddingsRequest(ServedBody, kw_only=True):
     model: TaggedName
     prompt: Annotated[str | None, says("The text; without it this only asks for the model to be loaded.")] = None
     options: Annotated[Options | None, says("Has no effect: vectors are not sampled.")] = None
+    keep_alive: KeepAlive = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"options": Options}
 

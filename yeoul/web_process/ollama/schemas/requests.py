@@ -15,6 +15,7 @@ from yeoul.web_process.answers.conversation import Conversation
 from yeoul.web_process.engine.tool_calls import ToolChoice, choose_calls
 from yeoul.web_process.http.openapi import says
 from yeoul.web_process.http.request_body import RequestBody, ServedBody
+from yeoul.web_process.ollama.schemas.keep_alive import KeepAlive
 from yeoul.web_process.ollama.schemas.messages import Message, Tool, for_template
 from yeoul.web_process.ollama.schemas.names import TaggedName
 from yeoul.web_process.ollama.schemas.options import Options, sampling_of
@@ -36,6 +37,7 @@ class TextRequest(ServedBody, kw_only=True):
     ] = None
     logprobs: Annotated[bool | None, says("Whether the answer has the log probabilities of its tokens.")] = None
     top_logprobs: Annotated[NumLogprobs | None, says("Of so many of the likeliest tokens, too.")] = None
+    keep_alive: KeepAlive = None
 
     inner: ClassVar[dict[str, type[RequestBody]]] = {"options": Options}
 
