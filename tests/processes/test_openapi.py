@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.documented_answers import closed
-from tests.running_server import RunningServer
+from tests.running_server import RunningServer, free_port
 
 CHECKS = [
     not_a_server_error,
@@ -49,7 +49,7 @@ BODIES = [
 ALONE = [
     "/v1/models", "/v1/models/{name}", "/anthropic/v1/models/{name}",
     "/health", "/ready", "/health/generate", "/version", "/metrics",
-    "/ping", "/live", "/load", "/v1/loads", "/server_info", "/model_info", "/tokenizer_info",
+    "/ping", "/live", "/load", "/v1/loads", "/server_info", "/model_info", "/tokenizer_info", "/kv_event_sources",
     "/get_load", "/get_server_info", "/get_model_info", "/", "/api/version", "/api/tags", "/api/ps", "/topology",
 ]  # fmt: skip
 LISTS = ["/v1/files", "/v1/batches"]
@@ -143,9 +143,11 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
+    events = f'{{"enable_kv_cache_events": true, "endpoint": "tcp://127.0.0.1:{free_port()}"}}'
     with RunningServer(
-        "--max-model-len", "256", "--rerank-template", "{query} {document}", "--rerank-words", "y,n"
-    ) as running:
+        "--max-model-len", "256", "--rerank-template", "{query} {document}", "--rerank-words", "y,n",
+        "--kv-events-config", events,
+    ) as running:  # fmt: skip
         yield Server(running)
 
 

@@ -105,7 +105,7 @@ _NOT_BUILT = {
         --master-port --rpc""",
     "weights or caches apart from the device that computes": """-nkvo --no-kv-offload --kv-offload --cpu-offload-gb
         --kv-offloading-size --enable-hierarchical-cache""",
-    "caches that move between servers": "--kv-transfer-config --disaggregation-mode --kv-events-config",
+    "caches that move between servers": "--kv-transfer-config --disaggregation-mode",
     "these quantisations": "--calculate-kv-scales --torchao-config --modelopt-quant",
     "another rotation than the one in the model's files": """--rope-scaling --rope-scale --rope-theta --rope-freq-base
         --rope-freq-scale --yarn-orig-ctx --yarn-ext-factor""",

@@ -16,6 +16,7 @@ import msgspec
 
 from yeoul.config.fields import ENVIRONMENT_PREFIX, as_flag, nearest, setting_fields
 from yeoul.config.file import read_config_file
+from yeoul.config.kv_events import read_kv_events
 from yeoul.config.settings import ServerSettings, Settings
 from yeoul.config.values import read_value
 from yeoul.errors import ConfigError
@@ -222,6 +223,7 @@ def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
             "(it is made where it does not exist)",
             param="engine_key_file",
         )
+    _check_kv_events(settings, written)
     _check_pages(settings.server, written)
     server = settings.server
     if server.max_total_body_bytes < server.max_body_bytes:
@@ -231,6 +233,24 @@ def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
             param="max_total_body_bytes",
         )
     _check_tls(server, written)
+
+
+def _check_kv_events(settings: Settings, written: Callable[[str], str]) -> None:
+    """What could be read, but of which nobody would ever hear anything."""
+    origin = written("kv_events_config")
+    if read_kv_events(settings.cache.kv_events_config, origin) is None:
+        return
+    if not settings.cache.enable_prefix_caching:
+        raise ConfigError(
+            f"{origin} tells of known prefixes, and without {written('enable_prefix_caching')} there are none; leave one out",
+            param="kv_events_config",
+        )
+    if len(settings.server.api_key) > 1:
+        raise ConfigError(
+            f"{origin} tells routers what all clients share, and with {len(settings.server.api_key)} API keys "
+            f"({written('api_key')}) each key's prefixes are its own; give the router one key, or leave it out",
+            param="kv_events_config",
+        )
 
 
 def _check_pages(server: ServerSettings, written: Callable[[str], str]) -> None:

@@ -68,6 +68,11 @@ class SettingField(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the value counts bytes and may be written as 4GiB."""
         return self.name.endswith("_bytes")
 
+    @property
+    def is_table(self) -> bool:
+        """Whether the value is the text of a JSON object, for which a config file may have a table."""
+        return self.name.endswith("_config")
+
 
 def as_flag(name: str) -> str:
     """``max_model_len`` as it is typed: ``--max-model-len``."""

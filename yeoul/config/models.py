@@ -21,6 +21,7 @@ import msgspec
 
 from yeoul.config.build import build_settings
 from yeoul.config.fields import nearest, setting_fields
+from yeoul.config.kv_events import listens_on, read_kv_events
 from yeoul.config.settings import Settings
 from yeoul.errors import ConfigError
 
@@ -62,6 +63,7 @@ def choose_models(flags: Mapping[str, object], config_file: str | None, models: 
         settings = build_settings({**flags, "model": name, **own}, config_file)
         chosen.append(ModelChoice(settings=settings, names=names, loads_at_start=table.get(_AT_START) is True))
     _check_names(chosen)
+    _check_kv_events(chosen)
     return chosen
 
 
@@ -72,6 +74,21 @@ def _check_names(chosen: list[ModelChoice]) -> None:
             if name in seen:
                 raise ConfigError(f"two models are called {name!r}; expected a name each")
             seen.add(name)
+
+
+def _check_kv_events(chosen: list[ModelChoice]) -> None:
+    """Each engine listens at addresses of its own."""
+    seen: set[str] = set()
+    for choice in chosen:
+        config = read_kv_events(choice.settings.cache.kv_events_config)
+        for endpoint in config.endpoints if config is not None else []:
+            if endpoint in seen and listens_on(endpoint):
+                raise ConfigError(
+                    f"two models would tell of their KV events at {endpoint}; in a --models-file each may have a "
+                    "kv-events-config of its own",
+                    param="kv_events_config",
+                )
+            seen.add(endpoint)
 
 
 def _read(path: str) -> dict[str, dict[str, object]]:

@@ -102,6 +102,12 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
             description="Most of the KV cache, as a share, that leases (cache_control, prompt_cache_key) keep; 0: none.",
         ),
     ] = 0.25
+    kv_events_config: Annotated[
+        str | None,
+        Meta(
+            description="Tell routers over ZeroMQ which prefixes are cached: a JSON object, as vLLM spells it. Default: no."
+        ),
+    ] = None
 
 
 class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,8 +34,10 @@ def read_value(field: SettingField, value: object, origin: str) -> object:
         ConfigError: the value is of the wrong kind or out of range; says what is expected.
     """
     try:
+        if field.is_table and isinstance(value, dict):
+            value = msgspec.json.encode(value).decode()
         found = msgspec.convert(_from_text(field, value) if isinstance(value, str) else _whole(field, value), field.type)
-    except (ValueError, OverflowError, msgspec.ValidationError):
+    except (TypeError, ValueError, OverflowError, msgspec.ValidationError):
         raise _refusal(field, value, origin) from None
     if not all(map(_is_sane, found if isinstance(found, list) else [found])):
         raise _refusal(field, value, origin)
@@ -55,7 +57,7 @@ def expected(field: SettingField) -> str:
     if field.kind == "bool":
         return "true or false"
     if field.kind == "str":
-        return "a text"
+        return "a JSON object" if field.is_table else "a text"
     noun = "a size such as 512MiB or a number of bytes" if field.is_size else "a whole number"
     return ("a number" if field.kind == "float" else noun) + _range_in_words(field)
 

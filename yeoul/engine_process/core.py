@@ -21,6 +21,7 @@ import msgspec
 from yeoul import __version__
 from yeoul.config.parts import EngineSettings
 from yeoul.engine_process.input_sockets import Arrival, CallAnswer, ClientGone, FromWorkers, InputSockets, Unreadable
+from yeoul.engine_process.kv_events import KVEvents
 from yeoul.engine_process.looks import Looks
 from yeoul.engine_process.output_sockets import OutputSockets
 from yeoul.engine_process.step_log import StepLog
@@ -90,6 +91,7 @@ class EngineCoreProc:
         self._gains: list[RequestOutput] = []
         self._begun: list[str] = []
         self._steps: list[StepFacts] = []
+        self._kv_events = KVEvents(settings.cache)
         self._calls: UtilityCalls
         self._cache: KVCacheManager
         self._scheduler: Scheduler
@@ -107,9 +109,9 @@ class EngineCoreProc:
             ConfigError: the workers, or the cache that they have room for, cannot work with these settings.
             ProcessDeadError: a worker failed, or was killed too often.
         """
+        self._kv_events.start()
         workers = self._start_first_workers()
-        num_blocks = self._cache.num_blocks
-        cache = self._settings.cache
+        num_blocks, cache = self._cache.num_blocks, self._settings.cache
         self._ready = EngineReady(
             version=__version__,
             pid=os.getpid(),
@@ -120,6 +122,7 @@ class EngineCoreProc:
             model_fingerprint=workers[0].model_fingerprint,
             shape_digest=shape_digest(self._settings.description),
             workers=_infos_of(workers),
+            kv_events=self._kv_events.source,
         )
         self._open_sockets()
         return self._ready
@@ -135,7 +138,8 @@ class EngineCoreProc:
                 settings = self._fit_context(num_blocks)
                 step_budget = self._try_workers(num_blocks)
                 num_leased = int(cache.prefix_lease_share * num_blocks)
-                self._cache = KVCacheManager(num_blocks, cache.block_size, cache.enable_prefix_caching, num_leased)
+                prefixes, events = cache.enable_prefix_caching, self._kv_events.of_new_cache()
+                self._cache = KVCacheManager(num_blocks, cache.block_size, prefixes, num_leased, events)
                 vocab_size, max_model_len = settings.description.vocab_size, settings.max_model_len
                 self._scheduler = Scheduler(
                     settings.scheduler, self._cache, max_model_len, vocab_size, step_budget=step_budget
@@ -190,6 +194,7 @@ class EngineCoreProc:
                     if self._arrivals.empty():  # while workers were replaced, clients may have left
                         self._start_steps()
                         self._emit_gains()
+                    self._kv_events.publish()
                     self._take_arrivals()
                 except ProcessDeadError as death:  # the workers of now died or hang
                     self._replace_workers(death)
@@ -214,6 +219,7 @@ class EngineCoreProc:
         while True:
             self._emit(WorkersLost(death.role, death.cause, death.exit_code))  # a sign of life, too
             outputs, verdict = self._scheduler.note_crash(death.message)
+            self._kv_events.publish()
             if outputs:
                 self._emit(StepOutputs(outputs))
             time.sleep(self._restarts.note_death(death, verdict))
@@ -234,6 +240,7 @@ class EngineCoreProc:
     def stop(self) -> None:
         """Ends the workers, sends what is still to be sent, and closes the sockets."""
         self._executor.stop()
+        self._kv_events.stop()
         self._input.stop()
         self._output.stop()
         if self._context is not None:

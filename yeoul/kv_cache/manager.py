@@ -11,16 +11,24 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 
+from yeoul.kv_cache.block_events import BlockEvents
+
 
 class KVCacheManager:
     """``num_blocks`` blocks of ``block_size`` tokens each. No method blocks or fails for lack of room: it answers None.
 
     At most ``max_num_leased_blocks`` free ones are kept by leases; where more would be, the longest unused are let go of the
-    holder that has most of them, so that nobody's are pushed out by another's.
+    holder that has most of them, so that nobody's are pushed out by another's. ``events``, where there are any, hear what is
+    found and what no more.
     """
 
     def __init__(
-        self, num_blocks: int, block_size: int, enable_prefix_caching: bool = True, max_num_leased_blocks: int = 0
+        self,
+        num_blocks: int,
+        block_size: int,
+        enable_prefix_caching: bool = True,
+        max_num_leased_blocks: int = 0,
+        events: BlockEvents | None = None,
     ) -> None:
         assert num_blocks > 0, f"{num_blocks} blocks make no cache"
         assert block_size > 0, f"a block of {block_size} tokens holds nothing"
@@ -28,6 +36,7 @@ class KVCacheManager:
         self.block_size = block_size
         self.enable_prefix_caching = enable_prefix_caching
         self.max_num_leased_blocks = max_num_leased_blocks
+        self.events = events
         self._num_uses = [0] * num_blocks
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(num_blocks))  # the first is reused next
         self._names: list[bytes | None] = [None] * num_blocks  # what has a name is computed, and may be read
@@ -137,15 +146,17 @@ class KVCacheManager:
             self._let_go(block_id)
         self._next_lease_end = min(self._lease_ends.values(), default=inf)
 
-    def name_block(self, block_id: int, block_hash: bytes) -> None:
-        """Lets others find this block, whose step is back, unless another one holds the same already.
+    def name_block(self, block_id: int, block_hash: bytes) -> bool:
+        """Lets others find this block, whose step is back, unless another one holds the same already: whether it was new.
 
         No step reads what it writes itself.
         """
-        if block_hash not in self._by_name:
-            assert self._names[block_id] is None, f"block {block_id} has a name already"
-            self._names[block_id] = block_hash
-            self._by_name[block_hash] = block_id
+        if block_hash in self._by_name:
+            return False
+        assert self._names[block_id] is None, f"block {block_id} has a name already"
+        self._names[block_id] = block_hash
+        self._by_name[block_hash] = block_id
+        return True
 
     def forget(self, block_hashes: Iterable[bytes]) -> None:
         """Something went wrong with a request that begins so: none of these blocks is found by anybody from now on."""
@@ -162,6 +173,8 @@ class KVCacheManager:
         self._leased_by.clear()
         self._lease_ends.clear()
         self._holders.clear()
+        if self.events is not None:
+            self.events.note_cleared()
 
     def check_invariants(self, tables: Mapping[str, Sequence[int]]) -> None:
         """Raises AssertionError unless the tables of all requests account for every use of every block.
@@ -195,6 +208,8 @@ class KVCacheManager:
     def _forget(self, name: bytes) -> None:
         block_id = self._by_name.pop(name)
         self._names[block_id] = None
+        if self.events is not None:
+            self.events.note_removed(name)
         if block_id in self._lease_ends:
             self._let_go(block_id)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from yeoul.errors import UserError
+from yeoul.messages.kv_events import KVEventSource
 from yeoul.messages.statistics import EngineStatistics
 
 FinishReason = Literal["stop", "length", "abort", "error"]
@@ -124,6 +125,7 @@ class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     """EngineCore takes requests from now on. ``num_blocks`` blocks of ``block_size`` tokens, ``cache_bytes`` in all.
 
     ``shape_digest`` names the model's description, which a client that found the model by itself compares with its own.
+    ``kv_events`` is where events about its blocks are read, if anywhere.
     """
 
     version: str
@@ -135,6 +137,7 @@ class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     model_fingerprint: str
     shape_digest: str = ""
     workers: list[WorkerInfo]
+    kv_events: KVEventSource | None = None
 
 
 class UtilityResult(msgspec.Struct, frozen=True, tag="result"):

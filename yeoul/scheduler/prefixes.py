@@ -51,9 +51,11 @@ class Prefixes:
         num_full = end // self._cache.block_size
         if num_full > request.num_named_blocks and self._cache.enable_prefix_caching:
             hashes = request.hashes_of(num_full, self._cache.block_size)
-            for index in range(request.num_named_blocks, len(hashes)):
-                self._cache.name_block(request.block_ids[index], hashes[index])
+            first, name_block = request.num_named_blocks, self._cache.name_block
+            is_new = [name_block(request.block_ids[index], hashes[index]) for index in range(first, len(hashes))]
             request.num_named_blocks = len(hashes)
+            if self._cache.events is not None and not request.message.cache_salt:  # of a tenant's own nobody hears
+                self._cache.events.note_stored(hashes, request.token_ids, first, is_new)
 
     def forget(self, request: Request) -> None:
         """Something in this request's context is wrong, nobody knows where: nothing of it is found from now on."""

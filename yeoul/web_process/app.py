@@ -34,6 +34,7 @@ from yeoul.web_process.openai.routes.render import render_router
 from yeoul.web_process.openai.routes.scores import scores_router
 from yeoul.web_process.openai.routes.tokenize import tokenize_router
 from yeoul.web_process.operations.health import health_router
+from yeoul.web_process.operations.kv_events import kv_events_router
 from yeoul.web_process.operations.load import load_router
 from yeoul.web_process.responses.routes.router import responses_router
 from yeoul.web_process.server_context import ServerContext
@@ -57,6 +58,7 @@ _ROUTERS = (
     render_router,
     infill_router,
     load_router,
+    kv_events_router,
     text_router,
     embed_router,
     ollama_models_router,

@@ -135,14 +135,14 @@ async def until(condition):
     raise AssertionError("it did not happen within 10 s")
 
 
-def converse(tmp_path, scenario, expect_error=None, **scheduler):
+def converse(tmp_path, scenario, expect_error=None, cache=None, **scheduler):
     """Runs the busy loop in a thread while ``scenario(client, executor, core)`` talks to it, then says Shutdown."""
     input_address, output_address = ipc_addresses(str(tmp_path))
     addresses = EngineAddresses(input_address=input_address, output_address=output_address)
     settings = fake_engine_settings(
         addresses,
         Settings(
-            cache=CacheSettings(num_blocks_override=64),
+            cache=cache or CacheSettings(num_blocks_override=64),
             scheduler=SchedulerSettings(**scheduler),
             recovery=RecoverySettings(recovery_report_dir=str(tmp_path / "reports"), recovery_report_contents=True),
         ),

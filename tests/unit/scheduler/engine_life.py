@@ -11,9 +11,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from tests.kv_event_reader import PrefixIndex
 from tests.unit.scheduler.recomputing_worker import RecomputingWorker, lone_run, lone_values
 from yeoul.config.settings import SchedulerSettings
+from yeoul.kv_cache.block_events import BlockEvents
+from yeoul.kv_cache.block_hash import extend_hashes, root_hash
 from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.messages.kv_events import KVEventBatch
 from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.steps import StepInput, StepResult
@@ -50,8 +54,9 @@ class EngineLife:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.now = 0.0
+        self.events, self.index = BlockEvents(shape.block_size), PrefixIndex()
         self.cache = KVCacheManager(
-            shape.num_blocks, shape.block_size, shape.enable_prefix_caching, shape.max_num_leased_blocks
+            shape.num_blocks, shape.block_size, shape.enable_prefix_caching, shape.max_num_leased_blocks, self.events
         )
         self.scheduler = Scheduler(
             shape.settings,
@@ -154,6 +159,17 @@ class EngineLife:
         assert self.scheduler.has_unfinished == bool(self.clients)
         assert self.scheduler.num_running <= settings.max_num_seqs
         assert self.worker.max_num_tokens_seen <= settings.max_num_batched_tokens
+        self._check_index()
+
+    def _check_index(self) -> None:
+        """Who only hears events knows what is cached of any prompt without a salt, and of none with one."""
+        self.index.apply(msgspec.msgpack.encode(KVEventBatch(0.0, self.events.take())))
+        for client in list(self.clients.values())[-2:]:
+            prompt = client.message.prompt_token_ids
+            hashes: list[bytes] = []
+            num_full = len(prompt) // self.shape.block_size
+            extend_hashes(hashes, root_hash(), prompt, self.shape.block_size, num_full)
+            assert self.index.num_known_blocks(prompt) == len(self.cache.find_prefix(hashes))
 
     def _new_worker(self, last_step_number: int) -> RecomputingWorker:
         shape = self.shape

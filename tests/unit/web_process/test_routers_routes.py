@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
+from yeoul.messages.kv_events import KVEventSource
 
 HI: list[Any] = [{"role": "user", "content": "hi"}]
 # What routers and autoscalers read (docs/routers.md).
@@ -81,6 +83,25 @@ def test_a_server_tells_what_it_serves_and_no_secret():
         assert "{% for message" in tokenizer["chat_template"]
 
     serve(scene, settings(api_key=["secret"]))
+
+
+def test_kv_event_sources_are_those_that_the_engine_has_opened_or_a_404():
+    source = KVEventSource(endpoint="tcp://*:5557", replay_endpoint=None, topic="t", buffer_steps=1, hwm=2)
+
+    async def scene(server: FakeServer) -> None:
+        answer = await server.http.get("/kv_event_sources")
+        assert answer.status_code == 404
+        assert "--kv-events-config" in answer.json()["error"]["message"]
+        assert server.client.ready is not None
+        server.client.ready = msgspec.structs.replace(server.client.ready, kv_events=source)
+        assert (await server.http.get("/kv_event_sources")).json() == {
+            "0": {
+                **msgspec.structs.asdict(source), "publisher": "zmq", "encoding": "msgpack", "schema_version": 1,
+                "enable_kv_cache_events": True,
+            }
+        }  # fmt: skip
+
+    serve(scene)
 
 
 def test_ping_and_live_need_no_key_and_know_what_a_start_is():

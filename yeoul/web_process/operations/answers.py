@@ -82,6 +82,20 @@ class ServerInfo(msgspec.Struct, kw_only=True):
     devices: Annotated[list[str], says("What it computes on.")]
 
 
+class EventSource(msgspec.Struct, kw_only=True):
+    """Where the events about the blocks of an engine's cache are read."""
+
+    endpoint: Annotated[str, says("The publisher's address; for `*` stands this server's host.")]
+    replay_endpoint: Annotated[str | None, says("The address that is asked for what was missed.")]
+    topic: Annotated[str, says("The first frame of each message.")]
+    buffer_steps: Annotated[Count, says("How many batches are kept to be sent once more.")]
+    hwm: Annotated[Count, says("How many batches wait for a subscriber that does not read.")]
+    publisher: Annotated[str, says("`zmq`.")]
+    encoding: Annotated[str, says("`msgpack`.")]
+    schema_version: Annotated[Count, says("Of the events: 1.")]
+    enable_kv_cache_events: Annotated[bool, says("That there are some.")]
+
+
 class ModelInfo(msgspec.Struct, kw_only=True):
     """What can be asked of the model, as SGLang tells it."""
 
