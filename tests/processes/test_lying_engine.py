@@ -103,8 +103,7 @@ def test_an_engine_of_our_own_that_sends_no_messages_is_replaced_and_the_answer_
     sampling = SamplingParams(seed=5, temperature=0.7, max_tokens=30, ignore_eos=True)
 
     async def text_of(llm: AsyncLLM, lies_after: int | None) -> str:
-        assert llm._slot is not None
-        text, engine = "", llm._slot.engine
+        text, engine = "", llm.engines.slots[0].engine
         stream = await llm.submit(["river"], sampling)
         async for output in stream:
             text += output.text

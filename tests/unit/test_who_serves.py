@@ -29,7 +29,8 @@ START = child_side.ChildStart(module="", role="Tester", parent_pid=1, arguments=
 # Awaited by whoever starts it, who gets its error.
 AWAITED = {
     "LLM", "LLMStop", "answer_batch", "answer_line", "drain", "end", "finish_requests", "finish_traces",
-    "health_generate", "load_text", "look_at_topology", "run_batch", "send_events", "start", "start_engine", "take_jobs",
+    "health_generate", "load_text", "look_at_topology", "run_batch", "send_events", "start", "start_engine", "start_engines",
+    "stop_engine", "take_jobs",
     "wait_for_batches", "wait_for_cancel", "wait_for_death", "wait_for_engine", "wait_for_signal", "wait_for_turn",
 }  # fmt: skip
 

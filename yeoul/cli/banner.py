@@ -57,12 +57,25 @@ def _headline(name: str, ready: EngineReady) -> str:
 
 def _engine_tree(ready: EngineReady) -> list[tuple[str, int, str]]:
     workers = [(f"yeoul::Worker_{worker.rank}", worker.pid, worker.device) for worker in ready.workers]
-    return [("yeoul::EngineCore", ready.pid, ""), *workers]
+    if not ready.pids:
+        return [("yeoul::EngineCore", ready.pid, ""), *workers]
+    size = len(workers) // len(ready.pids)
+    engines = [(f"yeoul::EngineCore_{index}", pid, "") for index, pid in enumerate(ready.pids)]
+    return [one for index, engine in enumerate(engines) for one in (engine, *workers[index * size : (index + 1) * size])]
 
 
 def _draw(tree: list[tuple[str, int, str]]) -> list[str]:
-    """One line a process: the first is the root, the second its child, all others are children of that one."""
-    branches = ["", "└─ ", *["   ├─ "] * (len(tree) - 3), "   └─ "][: len(tree)]
+    """One line a process: the first is the root, engines are its children, and workers those of the engine before them."""
+    branches, is_last, is_last_engine = [""], True, True
+    for title, _, _ in reversed(tree[1:]):
+        is_engine = title.startswith("yeoul::EngineCore")
+        branches.append(
+            ("└─ " if is_last_engine else "├─ ")
+            if is_engine
+            else ("   " if is_last_engine else "│  ") + ("└─ " if is_last else "├─ ")
+        )
+        is_last, is_last_engine = is_engine, is_last_engine and not is_engine
+    branches = ["", *reversed(branches[1:])]
     width = max(len(branch + title) for branch, (title, _, _) in zip(branches, tree, strict=True))
     return [
         f"  {branch + title:<{width}}  pid {pid}  {note}".rstrip()

@@ -12,6 +12,7 @@ from yeoul.messages.topology import Link, Part, Process, Thread, Topology
 _MAIN_THREADS = {"asyncio loop": "the asyncio loop", "run_busy_loop": "run_busy_loop"}
 _TASKS = ("OutputQueueLoop",)
 _POOL = "mp_exec_io"
+_ENGINE_CORE = "EngineCore"
 _WORDS = {"API router": "API router / endpoints", "AsyncMPClient": "AsyncMPClient (engine client)"}
 _IDS = {
     "Web": "W", "Web/main": "ML", "Web/API router": "R", "Web/AsyncLLM": "A", "Web/AsyncMPClient": "C",
@@ -40,7 +41,7 @@ def to_mermaid(topology: Topology) -> str:
 def _draw_process(process: Process, drawn: set[str]) -> list[str]:
     if process.name == "Web":
         inside = list(_main_thread(process, drawn))
-    elif process.name == "EngineCore":
+    elif process.name.startswith(_ENGINE_CORE):
         inside = _draw_engine(process, drawn)
     else:
         inside = _draw_worker(process, drawn)
@@ -150,6 +151,9 @@ def _id_of(name: str) -> str:
     process, _, part = name.partition("/")
     if name in _IDS:
         return _IDS[name]
+    kind, _, number = process.partition("_")
+    if kind == _ENGINE_CORE and (known := _IDS.get(f"{kind}/{part}" if part else kind)) is not None:
+        return f"{known}{number}"  # one of several
     if process.startswith("Worker_"):
         return f"{_WORKER_IDS.get(part, 'MR') if part else 'W'}{process.removeprefix('Worker_')}"
     return "".join(character if character.isalnum() else "_" for character in name)

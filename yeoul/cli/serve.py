@@ -123,6 +123,7 @@ def _log_ready(settings: Settings, model_name: str, ready: EngineReady, **more: 
         "block_size": ready.block_size,
         "cache_bytes": ready.cache_bytes,
         "engine_pid": ready.pid,
+        **({"engine_pids": ready.pids} if ready.pids else {}),
         "worker_pids": [worker.pid for worker in ready.workers],
     }
     logger.info("Yeoul %s serves %s at %s", __version__, name, more["url"], extra=with_fields(**fields, **more))

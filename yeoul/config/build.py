@@ -223,6 +223,12 @@ def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
             "(it is made where it does not exist)",
             param="engine_key_file",
         )
+    if (num_engines := settings.parallel.data_parallel_size) > 1 and address is not None:
+        raise ConfigError(
+            f"{written('data_parallel_size')} is {num_engines}: so many engines are started on this machine, by the process"
+            f" that serves; with {written('engine_address')} there is one engine, elsewhere. Leave one of the two out",
+            param="data_parallel_size",
+        )
     _check_kv_events(settings, written)
     _check_pages(settings.server, written)
     server = settings.server
@@ -240,6 +246,12 @@ def _check_kv_events(settings: Settings, written: Callable[[str], str]) -> None:
     origin = written("kv_events_config")
     if read_kv_events(settings.cache.kv_events_config, origin) is None:
         return
+    if (num_engines := settings.parallel.data_parallel_size) > 1:
+        raise ConfigError(
+            f"{origin} tells what one engine has, and {written('data_parallel_size')} {num_engines} starts several: start a "
+            "server for each, behind the router that reads the events, or leave it out",
+            param="kv_events_config",
+        )
     if not settings.cache.enable_prefix_caching:
         raise ConfigError(
             f"{origin} tells of known prefixes, and without {written('enable_prefix_caching')} there are none; leave one out",

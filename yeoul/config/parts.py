@@ -32,8 +32,29 @@ class LogChoice(msgspec.Struct, frozen=True):
     format: str = "text"
 
 
+class EnginePlace(msgspec.Struct, frozen=True):
+    """Which of a server's ``count`` engines one is: ``index`` from 0. Its workers are numbered behind those before it."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def name(self) -> str:
+        """Of its EngineCore: what its process is called, without the prefix."""
+        return "EngineCore" if self.count == 1 else f"EngineCore_{self.index}"
+
+    def number_of(self, rank: int, tensor_parallel_size: int) -> int:
+        """Of a worker, among those of all engines."""
+        return self.index * tensor_parallel_size + rank
+
+
+ONLY_ENGINE = EnginePlace()
+
+
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     """EngineCore's part. ``max_model_len`` is resolved."""
+
+    place: EnginePlace = ONLY_ENGINE
 
     link: EngineAddresses
     model: ModelSettings
@@ -48,6 +69,10 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     recovery: RecoverySettings
     fake: FakeSettings
     log: LogChoice = LogChoice()
+
+    def worker_name(self, rank: int) -> str:
+        """What the process of this rank is called, without the prefix."""
+        return f"Worker_{self.place.number_of(rank, self.parallel.tensor_parallel_size)}"
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,3 +98,14 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_num_of_reserved_cpu: int | None = None
     exchange_fd: int | None = None
     log: LogChoice = LogChoice()
+    engine: EnginePlace = ONLY_ENGINE
+
+    @property
+    def number(self) -> int:
+        """Of this worker among those of all engines."""
+        return self.engine.number_of(self.rank, self.tensor_parallel_size)
+
+    @property
+    def num_on_machine(self) -> int:
+        """Workers of all engines together."""
+        return self.engine.count * self.tensor_parallel_size

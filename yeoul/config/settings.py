@@ -142,8 +142,11 @@ class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ParallelSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How many workers share the model, and where they compute (see ``worker_process.thread_plan``)."""
+    """How many engines there are, how many workers of each share the model, and where they compute (``thread_plan``)."""
 
+    data_parallel_size: Annotated[
+        int, Meta(ge=1, le=64, description="Number of engines behind one address, each with workers of its own.")
+    ] = 1
     tensor_parallel_size: Annotated[
         int, Meta(ge=1, le=256, description="Number of worker processes that share each layer.")
     ] = 1

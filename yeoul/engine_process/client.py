@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from yeoul.config.parts import ONLY_ENGINE, EnginePlace
 from yeoul.config.settings import Settings
 from yeoul.engine_process.connection import EngineConnection
 from yeoul.engine_process.engine_look import look_at_engine
@@ -30,16 +31,29 @@ from yeoul.transport.curve_keys import load_keys
 class AsyncMPClient:
     """The engine client of one web process. Without ``engine_address`` it starts EngineCore as its child.
 
-    ``ready`` is what the last EngineCore said when it was.
+    ``ready`` is what the last EngineCore said when it was. ``place`` is which of several engines it is.
     """
 
-    def __init__(self, settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        files: ModelFiles,
+        description: ModelDescription,
+        max_model_len: int,
+        place: EnginePlace = ONLY_ENGINE,
+    ) -> None:
+        self.place = place
         self._settings = settings
         self._files = files
         self._description = description
         self._max_model_len = max_model_len
         self._connection: EngineConnection | None = None
         self.ready: EngineReady | None = None
+
+    @property
+    def name(self) -> str:
+        """What its process is called, without the prefix."""
+        return self.place.name
 
     @property
     def engine_pid(self) -> int | None:
@@ -61,11 +75,12 @@ class AsyncMPClient:
             ProcessDeadError: there is no memory, descriptor or interpreter for another process.
         """
         if self._connection is None:
-            with _failures_as_deaths():
+            with _failures_as_deaths(self.name):
                 self._connection = self._spawn() if self.may_be_replaced else self._join()
 
     def _spawn(self) -> EngineConnection:
-        settings_for = functools.partial(engine_settings, self._settings, self._files, self._description, self._max_model_len)
+        parts = (self._settings, self._files, self._description, self._max_model_len)
+        settings_for = functools.partial(engine_settings, *parts, place=self.place)
         return EngineConnection.spawn(settings_for, self._settings.time)
 
     def _join(self) -> EngineConnection:
@@ -88,7 +103,7 @@ class AsyncMPClient:
         """
         self.spawn()
         assert self._connection is not None
-        with _failures_as_deaths():
+        with _failures_as_deaths(self.name):
             ready = await self._connection.open()
         if ready.shape_digest != shape_digest(self._description):
             raise ConfigError(
@@ -125,13 +140,13 @@ class AsyncMPClient:
     async def call(self, method: str, arguments: list[str] | None = None) -> str:
         """Calls a method of EngineCore by name, as of ``EngineConnection``; UnavailableError while it is being started."""
         if (connection := self._connection) is None or connection.ready is None:
-            raise UnavailableError("EngineCore is being started; try again in a few seconds")
+            raise UnavailableError(f"{self.name} is being started; try again in a few seconds")
         return await connection.call(method, arguments or [])
 
     def ask(self, question: Question) -> Answer:
         """As of ``EngineConnection``; blocks, so that it is called in a thread."""
         if (connection := self._connection) is None:
-            return NoAnswer("EngineCore is being started; try again in a few seconds")
+            return NoAnswer(f"{self.name} is being started; try again in a few seconds")
         return connection.ask(question)
 
     async def look(self) -> EngineReport:
@@ -159,7 +174,7 @@ class AsyncMPClient:
 
 
 @contextlib.contextmanager
-def _failures_as_deaths() -> Iterator[None]:
+def _failures_as_deaths(name: str) -> Iterator[None]:
     """Whatever keeps an engine from being started (no memory for a process, no descriptor, no disk) counts as its death."""
     try:
         yield
@@ -167,4 +182,4 @@ def _failures_as_deaths() -> Iterator[None]:
         raise
     except Exception as error:
         details = "".join(traceback.format_exception(error))
-        raise ProcessDeadError("EngineCore", f"could not be started: {error}", details=details) from error
+        raise ProcessDeadError(name, f"could not be started: {error}", details=details) from error

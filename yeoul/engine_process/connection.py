@@ -48,7 +48,7 @@ class EngineConnection:
     """Made whole by ``spawn`` or ``join``, opened once, closed once; everything on one event loop.
 
     ``ready`` is what EngineCore said when it was; ``death`` why it takes nothing any longer. ``since`` is when the last of
-    these happened, of the wall clock.
+    these happened, of the wall clock. ``name`` is EngineCore's, of several.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class EngineConnection:
         self.death: ProcessDeadError | None = None
         self.since = time.time()
         self.sockets = sockets
+        self.name = child.role if child is not None else "EngineCore"
         self._limits = limits
         self._child = child
         self._folder = folder
@@ -116,11 +117,11 @@ class EngineConnection:
         try:
             message = await asyncio.wait_for(self.receive(), limit)
         except TimeoutError:
-            raise ProcessDeadError("EngineCore", f"gave no answer within {limit:g} s") from None
+            raise ProcessDeadError(self.name, f"gave no answer within {limit:g} s") from None
         if isinstance(message, EngineDead):
             raise ProcessDeadError(message.role, message.cause, exit_code=message.exit_code, details=message.details)
         if not isinstance(message, EngineReady):
-            raise ProcessDeadError("EngineCore", f"answered a Hello with {type(message).__name__}; expected EngineReady")
+            raise ProcessDeadError(self.name, f"answered a Hello with {type(message).__name__}; expected EngineReady")
         if self._folder is not None:
             self._folder.remove()  # everything is connected: nothing needs its name any longer
         self.ready, self.since = message, time.time()
@@ -153,7 +154,7 @@ class EngineConnection:
             try:
                 message = _decode(await self.sockets.receive())
             except TransportClosedError:
-                death = self.death or ProcessDeadError("EngineCore", "is closed")
+                death = self.death or ProcessDeadError(self.name, "is closed")
                 return EngineDead(death.role, death.cause, death.details, death.exit_code)
             if not isinstance(message, UtilityResult):
                 return message
@@ -204,7 +205,7 @@ class EngineConnection:
         """Ends an EngineCore that hangs, where it is our child; it counts as dead of ``cause``, for whoever waits."""
         if self._child is not None:
             self._child.kill()
-        self.die(ProcessDeadError("EngineCore", cause))
+        self.die(ProcessDeadError(self.name, cause))
 
     def die(self, error: ProcessDeadError, linger_seconds: float = 0.0) -> None:
         """On the loop: nothing is sent or comes from now on, and what waits fails. The first error counts."""
@@ -229,7 +230,7 @@ class EngineConnection:
                     await child.wait_on_loop(2 * self._limits.stop_timeout_seconds)
                 child.kill()
                 await child.wait_on_loop(self._limits.stop_timeout_seconds)
-            self.die(ProcessDeadError("EngineCore", "was stopped"), linger_seconds=_LINGER_SECONDS)
+            self.die(ProcessDeadError(self.name, "was stopped"), linger_seconds=_LINGER_SECONDS)
             if child is not None:
                 child.close()
                 self._child = None

@@ -86,7 +86,7 @@ class EngineCoreProc:
         self._last_step_seconds = 0.0
         self._in_flight: deque[StepInput] = deque()
         self._step_log = StepLog()
-        looks = Looks(self._output, self._arrivals, self._step_log, lambda: self._executor, lambda: self._client_id)
+        looks = Looks(self._output, self._arrivals, self._step_log, lambda: self._executor, lambda: self._client_id, settings)
         self._input = InputSockets(self._arrivals, looks.take)
         self._gains: list[RequestOutput] = []
         self._begun: list[str] = []
@@ -140,11 +140,9 @@ class EngineCoreProc:
                 num_leased = int(cache.prefix_lease_share * num_blocks)
                 prefixes, events = cache.enable_prefix_caching, self._kv_events.of_new_cache()
                 self._cache = KVCacheManager(num_blocks, cache.block_size, prefixes, num_leased, events)
-                vocab_size, max_model_len = settings.description.vocab_size, settings.max_model_len
-                self._scheduler = Scheduler(
-                    settings.scheduler, self._cache, max_model_len, vocab_size, step_budget=step_budget
-                )
-                self._calls = UtilityCalls(self._scheduler, self._cache, self._arrivals)
+                most, size = settings.max_model_len, settings.description.vocab_size
+                self._scheduler = Scheduler(settings.scheduler, self._cache, most, size, step_budget=step_budget)
+                self._calls = UtilityCalls(self._scheduler, self._cache, self._arrivals, settings.worker_name)
                 return workers
             except ProcessDeadError as error:
                 if error.exit_code is None or error.exit_code >= 0:
@@ -309,7 +307,8 @@ class EngineCoreProc:
         """Tells the client what steps have brought; done while the workers compute the next one."""
         if self._steps or self._begun:
             self._sent_statistics = self._scheduler.statistics()
-            self._emit(StepOutputs(self._gains, self._sent_statistics, self._begun, self._steps, time.monotonic()))
+            gains, now, number = self._gains, time.monotonic(), self._settings.place.index
+            self._emit(StepOutputs(gains, self._sent_statistics, self._begun, self._steps, now, number))
             self._gains, self._begun, self._steps = [], [], []
 
     def _take(
@@ -390,7 +389,7 @@ class EngineCoreProc:
 
 
 def _infos_of(workers: list[WorkerReady]) -> list[WorkerInfo]:
-    return [WorkerInfo(worker.rank, worker.pid, worker.device) for worker in workers]
+    return [WorkerInfo(worker.number, worker.pid, worker.device) for worker in workers]
 
 
 def _last_words(error: Exception) -> EngineDead:

@@ -26,7 +26,7 @@ async def look_at_engine(connection: EngineConnection | None) -> EngineReport:
         return EngineReport(clock=time.monotonic())
     report = await _ask(connection) or _look_from_outside(connection)
     for process in report.processes:
-        if process.name == "EngineCore":
+        if process.name == connection.name:
             process.state, process.since = _state_of(connection, process.state), connection.since
             process.parent = "Web" if connection.is_child else None
     report.links = _with_counts(report.links, connection)
@@ -46,14 +46,16 @@ def _look_from_outside(connection: EngineConnection) -> EngineReport:
     """EngineCore and those that it has started, by what the kernel tells; of an engine that runs apart only its state."""
     report, pid = EngineReport(clock=time.monotonic()), connection.pid
     if pid is None or not connection.is_child:
-        core = Process(name="EngineCore", title="yeoul::EngineCore", pid=pid, state="starting", since=connection.since)
+        core = Process(
+            name=connection.name, title=f"yeoul::{connection.name}", pid=pid, state="starting", since=connection.since
+        )
         report.processes = [core]
         return report
-    report.processes = [describe_process("EngineCore", pid)]
+    report.processes = [describe_process(connection.name, pid)]
     for child in children_of(pid):
         prefix, _, name = title_of(child).partition("::")
         if prefix == "yeoul":
-            worker = describe_process(name, child, parent="EngineCore")
+            worker = describe_process(name, child, parent=connection.name)
             if worker.state != "dead" and connection.ready is None:
                 worker.state = "starting"
             report.processes.append(worker)
@@ -69,22 +71,23 @@ def _state_of(connection: EngineConnection, seen: ProcessState) -> ProcessState:
 def _with_counts(told: list[Link], connection: EngineConnection) -> list[Link]:
     """Both links to EngineCore, with what this side knows of them, and all others as they were told."""
     sockets, waiting = connection.sockets, {link.name: link.queue_depth for link in told}
+    of_which = "" if connection.name == "EngineCore" else f" of {connection.name}"
     client, requests, outputs = "Web/AsyncMPClient", "process_input_sockets", "process_output_sockets"
     ours = [
         Link(
-            name="requests",
+            name=f"requests{of_which}",
             kind="zmq",
             source=client,
-            target=f"EngineCore/{requests}",
+            target=f"{connection.name}/{requests}",
             address=sockets.addresses[0],
             queue_depth=waiting.get("requests"),
             messages=sockets.num_sent,
             num_bytes=sockets.num_sent_bytes,
         ),
         Link(
-            name="outputs",
+            name=f"outputs{of_which}",
             kind="zmq",
-            source=f"EngineCore/{outputs}",
+            source=f"{connection.name}/{outputs}",
             target=client,
             address=sockets.addresses[1],
             queue_depth=(waiting.get("outputs") or 0) + sockets.num_waiting,
@@ -93,5 +96,5 @@ def _with_counts(told: list[Link], connection: EngineConnection) -> list[Link]:
         ),
     ]
     if connection.is_child:
-        ours.insert(0, Link(name="start of EngineCore", kind="spawn", source="Web/AsyncLLM", target="EngineCore"))
+        ours.insert(0, Link(name=f"start of {connection.name}", kind="spawn", source="Web/AsyncLLM", target=connection.name))
     return [*ours, *(link for link in told if link.name not in ("requests", "outputs"))]

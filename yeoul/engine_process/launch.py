@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from yeoul.config.parts import EngineAddresses, EngineSettings, LogChoice
+from yeoul.config.parts import ONLY_ENGINE, EngineAddresses, EnginePlace, EngineSettings, LogChoice
 from yeoul.config.settings import Settings
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.transport.child_process import ChildProcess
@@ -16,6 +16,7 @@ def engine_settings(
     description: ModelDescription,
     max_model_len: int,
     link: EngineAddresses,
+    place: EnginePlace = ONLY_ENGINE,
 ) -> EngineSettings:
     """EngineCore's part of the settings, with the model as it was found."""
     return EngineSettings(
@@ -31,10 +32,11 @@ def engine_settings(
         time=settings.time,
         recovery=settings.recovery,
         fake=settings.fake,
+        place=place,
         log=LogChoice(settings.server.log_level, settings.server.log_format),
     )
 
 
 def spawn_engine(settings: EngineSettings) -> ChildProcess:
     """Starts EngineCore and returns at once; it dies with the calling thread."""
-    return ChildProcess.spawn("yeoul.engine_process.main", "yeoul::EngineCore", msgspec.msgpack.encode(settings))
+    return ChildProcess.spawn("yeoul.engine_process.main", f"yeoul::{settings.place.name}", msgspec.msgpack.encode(settings))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from yeoul.config.parts import EngineSettings
 from yeoul.engine_process.input_sockets import Arrival
 from yeoul.engine_process.output_sockets import OutputSockets
 from yeoul.engine_process.step_log import StepLog
@@ -32,6 +33,7 @@ class Looks:
         steps: the last ones.
         executor: the one of now.
         client_id: whom EngineCore serves now.
+        settings: have the name of its process.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class Looks:
         steps: StepLog,
         executor: Callable[[], Executor],
         client_id: Callable[[], bytes],
+        settings: EngineSettings,
     ) -> None:
+        self._name = settings.place.name
         self._output = output
         self._arrivals = arrivals
         self._steps = steps
@@ -77,11 +81,11 @@ class Looks:
 
     def _describe(self) -> Process:
         parts = [Part(name="EngineCoreProc"), Part(name=type(self._executor()).__name__)]
-        return describe_process("EngineCore", os.getpid(), parts=parts)
+        return describe_process(self._name, os.getpid(), parts=parts)
 
     def _describe_links(self) -> list[Link]:
         """What the client cannot know of them: what waits here."""
-        requests, outputs = "EngineCore/process_input_sockets", "EngineCore/process_output_sockets"
+        requests, outputs = f"{self._name}/process_input_sockets", f"{self._name}/process_output_sockets"
         client, waiting = "Web/AsyncMPClient", self._arrivals.qsize()
         return [
             Link(name="requests", kind="zmq", source=client, target=requests, queue_depth=waiting),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import queue
+from collections.abc import Callable
 
 from yeoul.engine_process.input_sockets import Arrival, CallAnswer, FromWorkers
 from yeoul.errors import InvalidRequestError, ProcessDeadError
@@ -24,8 +25,15 @@ class UtilityCalls:
     Compiling a grammar changes nothing, and steps go on beside it.
     """
 
-    def __init__(self, scheduler: Scheduler, cache: KVCacheManager, arrivals: queue.SimpleQueue[Arrival]) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        cache: KVCacheManager,
+        arrivals: queue.SimpleQueue[Arrival],
+        worker_name: Callable[[int], str],
+    ) -> None:
         self.num_under_way = 0
+        self._worker_name = worker_name
         self._scheduler = scheduler
         self._cache = cache
         self._arrivals = arrivals
@@ -70,7 +78,7 @@ class UtilityCalls:
             return UtilityResult(call_id, error=error.message)
         for rank, result in enumerate(results):
             if result.error is not None:
-                return UtilityResult(call_id, error=f"Worker_{rank}: {result.error}")
+                return UtilityResult(call_id, error=f"{self._worker_name(rank)}: {result.error}")
         return UtilityResult(call_id, "\n".join(result.value for result in results))
 
     def finish(self, answer: CallAnswer) -> None:

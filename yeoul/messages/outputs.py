@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -103,7 +104,7 @@ class StepFacts(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
 class StepOutputs(msgspec.Struct, frozen=True, omit_defaults=True, tag="outputs"):
     """Everything that ``steps`` made, for all requests; ``begun`` are those that the workers have got since the last one.
 
-    ``sent`` is when EngineCore said so, of its monotonic clock.
+    ``sent`` is when EngineCore said so, of its monotonic clock; ``engine`` is its number, where there are several.
     """
 
     outputs: list[RequestOutput] = []
@@ -111,10 +112,11 @@ class StepOutputs(msgspec.Struct, frozen=True, omit_defaults=True, tag="outputs"
     begun: list[str] = []
     steps: list[StepFacts] = []
     sent: _Seconds = 0.0
+    engine: _Count = 0
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
-    """A worker as the terminal and the live page show it."""
+    """A worker as the terminal and the live page show it; ``rank`` counts those of all engines."""
 
     rank: int
     pid: int
@@ -125,7 +127,8 @@ class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     """EngineCore takes requests from now on. ``num_blocks`` blocks of ``block_size`` tokens, ``cache_bytes`` in all.
 
     ``shape_digest`` names the model's description, which a client that found the model by itself compares with its own.
-    ``kv_events`` is where events about its blocks are read, if anywhere.
+    ``kv_events`` is where events about its blocks are read, if anywhere. ``pids`` are those of several engines that are told
+    as one.
     """
 
     version: str
@@ -138,6 +141,22 @@ class EngineReady(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     shape_digest: str = ""
     workers: list[WorkerInfo]
     kv_events: KVEventSource | None = None
+    pids: list[int] = []
+
+
+def join_ready(said: Sequence[EngineReady]) -> EngineReady:
+    """What several engines of one server said, as one: their caches added up, and the context that all of them have."""
+    first = said[0]
+    if len(said) == 1:
+        return first
+    return msgspec.structs.replace(
+        first,
+        num_blocks=sum(one.num_blocks for one in said),
+        cache_bytes=sum(one.cache_bytes for one in said),
+        max_model_len=min(one.max_model_len for one in said),
+        workers=[worker for one in said for worker in one.workers],
+        pids=[one.pid for one in said],
+    )
 
 
 class UtilityResult(msgspec.Struct, frozen=True, tag="result"):

@@ -13,7 +13,7 @@ class WorkerReady(msgspec.Struct, frozen=True, kw_only=True, tag="worker_ready")
     ``runner`` is the kind of runner that holds it.
     """
 
-    rank: int
+    number: int
     pid: int
     device: str
     max_num_blocks: int

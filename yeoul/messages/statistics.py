@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import msgspec
 
 OUTPUT_TOKEN_COST = 2  # of one prompt token: as in the paper
@@ -29,12 +32,24 @@ class EngineStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     total_prefix_hit_tokens: int = 0
 
 
+_NUMBERS = [name for name in EngineStatistics.__struct_fields__ if name != "tenant_costs"]
 _TOTALS = [name for name in EngineStatistics.__struct_fields__ if name.startswith("total_")]
 
 
 def totals_of(statistics: EngineStatistics) -> EngineStatistics:
     """The counters alone: what is left of an engine that is dead."""
     return EngineStatistics(**{name: getattr(statistics, name) for name in _TOTALS})
+
+
+def join_statistics(snapshots: Sequence[EngineStatistics]) -> EngineStatistics:
+    """Those of several engines as one: everything added up, tenants' costs as well."""
+    if len(snapshots) == 1:
+        return snapshots[0]
+    costs: Counter[str] = Counter()
+    for one in snapshots:
+        costs.update(one.tenant_costs)
+    sums = {name: sum(getattr(one, name) for one in snapshots) for name in _NUMBERS}
+    return EngineStatistics(**sums, tenant_costs=dict(costs))
 
 
 def add_totals(now: EngineStatistics, past: EngineStatistics) -> EngineStatistics:

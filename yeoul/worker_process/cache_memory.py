@@ -58,12 +58,12 @@ def bytes_a_block(num_layers: int, num_kv_heads: int, head_dim: int, block_size:
 def host_cache_bytes(settings: WorkerSettings, available: int | None) -> tuple[int, int | None]:
     """What a rank's cache takes of this host's memory if nobody says, and what it can take at most; of ``available`` bytes.
 
-    As much as the model's file, at least 512 MiB; at most half of what is available, for all ranks.
+    As much as the model's file, at least 512 MiB; at most half of what is available, for all workers of all engines together.
     """
     if available is not None:
-        available = int(_HOST_SHARE * available) // settings.tensor_parallel_size
+        available = int(_HOST_SHARE * available) // settings.num_on_machine
     wanted = max(MIN_DEFAULT_CACHE_BYTES, sum(file.num_bytes for file in identify(settings.files)))
-    return wanted // settings.tensor_parallel_size, available
+    return wanted // settings.num_on_machine, available
 
 
 def available_host_bytes(root: str = "/") -> int | None:

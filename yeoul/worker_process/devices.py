@@ -62,18 +62,24 @@ class Device(Protocol):
 
 
 def choose_device(settings: WorkerSettings) -> Device:
-    """``auto`` takes a CUDA device where there is one for this rank.
+    """``auto`` takes a CUDA device where there is one for each rank; several engines all have theirs, or none has.
 
     Raises:
-        ConfigError: CUDA was asked for, and this rank has no device.
+        ConfigError: CUDA was asked for, and this rank has no device; or there are devices for some of several engines.
     """
     num_devices = torch.cuda.device_count()
-    wanted = settings.model.device
-    if wanted == "cuda" and num_devices <= settings.rank:
+    wanted, num_needed, num_engines = settings.model.device, settings.num_on_machine, settings.engine.count
+    if num_engines > 1 and wanted != "cpu" and 0 < num_devices < num_needed:
+        raise ConfigError(
+            f"--data-parallel-size {num_engines} with tensor parallel size {settings.tensor_parallel_size} needs "
+            f"{num_needed} CUDA devices, one a worker, but torch {torch.__version__} sees {num_devices}; "
+            "ask for fewer engines, or use --device cpu"
+        )
+    if wanted == "cuda" and num_devices <= settings.number:
         raise ConfigError(
             f"--device cuda with tensor parallel size {settings.tensor_parallel_size} needs {settings.tensor_parallel_size} "
             f"CUDA devices, but torch {torch.__version__} sees {num_devices}; use --device cpu"
         )
-    if wanted == "cuda" or (wanted == "auto" and num_devices >= settings.tensor_parallel_size):
+    if wanted == "cuda" or (wanted == "auto" and num_devices >= num_needed):
         return GPUDevice(settings)
     return CPUDevice(settings)

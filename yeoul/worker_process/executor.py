@@ -165,7 +165,7 @@ class MultiprocExecutor:
             )
             worker = ChildProcess.spawn(
                 "yeoul.worker_process.main",
-                f"yeoul::Worker_{rank}",
+                f"yeoul::{settings.worker_name(rank)}",
                 self._encoder.encode(arguments),
                 pass_fds=[*step_handle.fds, *answer_handle.fds, *exchange_fds],
             )
@@ -194,7 +194,7 @@ class MultiprocExecutor:
         self._last_call_id += 1
         for rank, answer in enumerate(self._call(AllocateCache(self._last_call_id, num_blocks)).result()):
             if answer.error is not None:
-                raise MachineError(f"Worker_{rank}: {answer.error}")
+                raise MachineError(f"{self._settings.worker_name(rank)}: {answer.error}")
 
     def collective_rpc(self, method: str, arguments: list[str]) -> Future[list[CallResult]]:
         """Calls a method on every worker; the answers come in rank order, behind those to the steps in flight."""
@@ -209,7 +209,8 @@ class MultiprocExecutor:
 
     def look(self) -> WorkersReport:
         """The workers, and what crosses to and from them, as they are now; from any thread."""
-        return report_on(self._workers, self._ready, self._ready_at, self._writer, self._readers, self._exchange)
+        engine = self._settings.place.name
+        return report_on(engine, self._workers, self._ready, self._ready_at, self._writer, self._readers, self._exchange)
 
     def stop(self, *, at_once: bool = False) -> None:
         """Asks every worker to end, kills what is left, and closes the rings."""
@@ -281,7 +282,9 @@ class MultiprocExecutor:
                 question.future.set_result(answers[0] if question.is_step else answers)
         except Exception as error:
             is_known = isinstance(error, ProcessDeadError)
-            failure = error if is_known else ProcessDeadError("EngineCore", f"lost its thread mp_exec_io ({error!r})")
+            failure = (
+                error if is_known else ProcessDeadError(self._settings.place.name, f"lost its thread mp_exec_io ({error!r})")
+            )
             assert isinstance(failure, ProcessDeadError)
             self._failure = failure
             self._fail_all(failure)
@@ -310,7 +313,8 @@ class MultiprocExecutor:
                 raise self._death_or(f"damaged its ring: {error}", rank) from error
             if self._questions and self._questions[0].is_answered_by(answer):
                 return answer
-            logger.warning("Worker_%d: dropped an answer that nobody waits for: %s", rank, type(answer).__name__)
+            name = self._settings.worker_name(rank)
+            logger.warning("%s: dropped an answer that nobody waits for: %s", name, type(answer).__name__)
 
     def _decode(self, rank: int, payload: bytes) -> StepResult | CallResult:
         try:
@@ -342,7 +346,7 @@ class MultiprocExecutor:
             question.future.set_exception(error)
 
     def _death_or(self, cause: str, rank: int | None = None) -> ProcessDeadError:
-        return self._death or ProcessDeadError("Workers" if rank is None else f"Worker_{rank}", cause)
+        return self._death or ProcessDeadError("Workers" if rank is None else self._settings.worker_name(rank), cause)
 
     def _on_worker_death(self, error: ProcessDeadError, on_death: DeathCallback) -> None:
         """Runs in MultiprocWorkerMonitor: wakes whoever waits for the dead worker, then tells the engine."""
@@ -376,6 +380,7 @@ def _worker_settings(settings: EngineSettings, rank: int, folder: str, exchange_
         fake=settings.fake,
         folder=folder,
         log=settings.log,
+        engine=settings.place,
     )
 
 

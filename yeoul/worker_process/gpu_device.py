@@ -1,4 +1,4 @@
-"""GPUDevice: a CUDA device, one a rank: its number type, and the memory that a step leaves for the KV cache.
+"""GPUDevice: a CUDA device, one a worker: its number type, and the memory that a step leaves for the KV cache.
 
 Knows nothing of steps or models. ``devices.choose_device`` makes it.
 """
@@ -17,13 +17,13 @@ _MEMORY_SHARE = 0.9
 
 
 class GPUDevice:
-    """The CUDA device whose number is the rank. See ``devices.Device``."""
+    """The CUDA device that has the worker's number, counted over all engines. See ``devices.Device``."""
 
     max_num_logits = 64 << 20
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self.torch_device = torch.device("cuda", settings.rank)
+        self.torch_device = torch.device("cuda", settings.number)
 
     def prepare(self) -> None:
         """See ``Device.prepare``."""

@@ -33,16 +33,16 @@ class ThreadPlan:
 
 
 def plan_threads(topology: CpuTopology, settings: WorkerSettings) -> ThreadPlan:
-    """A thread for each physical core of this rank's share, as far as the control group's quota goes.
+    """A thread for each physical core of this worker's share, as far as the control group's quota goes.
 
-    Where there are as many ranks as memory nodes, or a multiple, each node has its ranks: processors and memory.
-    Otherwise ranks share the cores evenly. A worker is bound to its share where the kernel could do worse by itself: on
-    several nodes, or where two threads could meet on one core. Elsewhere binding was measured to cost: whoever else runs
-    on one of the cores stops the worker, which the kernel would have moved. For the same reason it is never bound where a
-    quota grants less than the cores that can be seen.
+    Where there are as many workers, of all engines, as memory nodes, or a multiple, each node has its workers: processors
+    and memory. Otherwise they share the cores evenly. A worker is bound to its share where the kernel could do worse by
+    itself: on several nodes, or where two threads could meet on one core. Elsewhere binding was measured to cost: whoever
+    else runs on one of the cores stops the worker, which the kernel would have moved. For the same reason it is never bound
+    where a quota grants less than the cores that can be seen.
 
     Raises:
-        ConfigError: the settings name processors that cannot be used, or not one group of them for each rank.
+        ConfigError: the settings name processors that cannot be used, or not one group of them for each worker.
     """
     wanted = settings.cpu_omp_threads_bind
     if wanted not in (AUTO, NO_BIND):
@@ -54,10 +54,10 @@ def plan_threads(topology: CpuTopology, settings: WorkerSettings) -> ThreadPlan:
     kept = cores[: max(1, len(cores) - num_reserved)]
     num_granted = len(kept)
     if topology.quota is not None:
-        num_granted = min(num_granted, max(1, int(topology.quota / settings.tensor_parallel_size)))
+        num_granted = min(num_granted, max(1, int(topology.quota / settings.num_on_machine)))
     num_threads = settings.num_compute_threads or num_granted
     has_siblings = any(len(core) > 1 for core in cores)
-    is_crowded = len(topology.cores()) < settings.tensor_parallel_size or num_granted < len(kept)
+    is_crowded = len(topology.cores()) < settings.num_on_machine or num_granted < len(kept)
     gains = len(topology.nodes) > 1 or has_siblings
     cpus = None
     if wanted == AUTO and gains and not is_crowded:
@@ -66,8 +66,8 @@ def plan_threads(topology: CpuTopology, settings: WorkerSettings) -> ThreadPlan:
 
 
 def _share(topology: CpuTopology, settings: WorkerSettings) -> tuple[list[list[int]], int | None]:
-    """This rank's cores; and their node, where it is one of several."""
-    rank, size = settings.rank, settings.tensor_parallel_size
+    """This worker's cores; and their node, where it is one of several."""
+    rank, size = settings.number, settings.num_on_machine
     nodes = topology.nodes
     node = None
     if len(nodes) > 1 and size % len(nodes) == 0:
@@ -91,13 +91,13 @@ def _cpus_for(cores: list[list[int]], num_threads: int) -> tuple[int, ...]:
 
 def _group_of_rank(text: str, topology: CpuTopology, settings: WorkerSettings) -> list[int]:
     groups = text.split("|")
-    if len(groups) != settings.tensor_parallel_size:
+    if len(groups) != settings.num_on_machine:
         raise ConfigError(
-            f"--cpu-omp-threads-bind {text!r} names {len(groups)} groups of CPUs for {settings.tensor_parallel_size} workers;"
+            f"--cpu-omp-threads-bind {text!r} names {len(groups)} groups of CPUs for {settings.num_on_machine} workers;"
             " write one a worker, such as 0-3|4-7, or auto, or nobind"
         )
     try:
-        numbers = parse_cpu_list(groups[settings.rank])
+        numbers = parse_cpu_list(groups[settings.number])
     except ConfigError as error:
         raise ConfigError(f"--cpu-omp-threads-bind: {error.message}, or auto, or nobind") from error
     usable = {cpu.number for cpu in topology.cpus}

@@ -52,7 +52,7 @@ class Worker:
         runner.load()
         START.mark("weights")
         ready = WorkerReady(
-            rank=self._settings.rank,
+            number=self._settings.number,
             pid=os.getpid(),
             device=runner.device_name,
             max_num_blocks=runner.max_num_blocks(),

@@ -24,6 +24,7 @@ class WorkersReport(NamedTuple):
 
 
 def report_on(
+    engine: str,
     workers: Sequence[ChildProcess],
     ready: Sequence[WorkerReady],
     ready_at: float,
@@ -34,6 +35,7 @@ def report_on(
     """The workers of one executor, from any thread: all may grow meanwhile.
 
     Args:
+        engine: the name of their parent.
         workers: in the order of ranks.
         ready: what they said when they were; empty while they start.
         ready_at: when they were, of the wall clock.
@@ -41,17 +43,18 @@ def report_on(
         exchange: the memory through which ranks exchange numbers, where they have one.
     """
     processes, steps, answers = [], [], []
+    names = [worker.role for worker in list(workers)]
     for rank, (worker, reader) in enumerate(zip(list(workers), list(readers), strict=False)):
-        processes.append(_describe(worker, ready_at, ready[rank].runner if ready else None))
+        processes.append(_describe(engine, worker, ready_at, ready[rank].runner if ready else None))
         steps.append(writer.count(rank) if writer is not None else ChannelCounts())
         answers.append(reader.count())
     parts = [process.parts[-1].name if process.parts else "Worker" for process in processes]
-    return WorkersReport(processes, [*_links(steps, answers), *_exchange_links(parts, exchange)])
+    return WorkersReport(processes, [*_links(engine, names, steps, answers), *_exchange_links(names, parts, exchange)])
 
 
-def _describe(worker: ChildProcess, ready_at: float, runner: str | None) -> Process:
+def _describe(engine: str, worker: ChildProcess, ready_at: float, runner: str | None) -> Process:
     """A worker as its parent sees it; ``runner`` is None while it starts."""
-    process = describe_process(worker.role, worker.pid, parent="EngineCore", parts=[] if runner is None else _parts(runner))
+    process = describe_process(worker.role, worker.pid, parent=engine, parts=[] if runner is None else _parts(runner))
     if process.state != "dead" and runner is None:
         process.state = "starting"
     elif process.state != "dead":
@@ -59,11 +62,11 @@ def _describe(worker: ChildProcess, ready_at: float, runner: str | None) -> Proc
     return process
 
 
-def _links(steps: Sequence[ChannelCounts], answers: Sequence[ChannelCounts]) -> list[Link]:
+def _links(engine: str, names: Sequence[str], steps: Sequence[ChannelCounts], answers: Sequence[ChannelCounts]) -> list[Link]:
     """Of each rank what EngineCore says to it, and what comes back."""
     links = []
-    for rank, (out, back) in enumerate(zip(steps, answers, strict=True)):
-        executor, worker = "EngineCore/MultiprocExecutor", f"Worker_{rank}"
+    for worker, out, back in zip(names, steps, answers, strict=False):
+        executor = f"{engine}/MultiprocExecutor"
         links += [
             Link(name=f"start of {worker}", kind="spawn", source=executor, target=worker),
             _ring(f"steps to {worker}", executor, f"{worker}/WorkerProc", out),
@@ -72,7 +75,7 @@ def _links(steps: Sequence[ChannelCounts], answers: Sequence[ChannelCounts]) -> 
     return links
 
 
-def _exchange_links(parts: Sequence[str], exchange: ExchangeMemory | None) -> list[Link]:
+def _exchange_links(names: Sequence[str], parts: Sequence[str], exchange: ExchangeMemory | None) -> list[Link]:
     """From each rank to the next, the last one's to the first; what a rank puts there all others read."""
     if len(parts) < 2:
         return []
@@ -80,10 +83,10 @@ def _exchange_links(parts: Sequence[str], exchange: ExchangeMemory | None) -> li
     for rank, part in enumerate(parts):
         after = (rank + 1) % len(parts)
         link = Link(
-            name=f"exchange of Worker_{rank}",
+            name=f"exchange of {names[rank]}",
             kind="exchange",
-            source=f"Worker_{rank}/{part}",
-            target=f"Worker_{after}/{parts[after]}",
+            source=f"{names[rank]}/{part}",
+            target=f"{names[after]}/{parts[after]}",
         )
         if exchange is not None and (counts := exchange.counts(rank)) is not None:
             link.messages, link.num_bytes = counts

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 
+import msgspec
 import pytest
 
 from yeoul.cli.banner import headless_banner, server_banner
@@ -40,6 +41,19 @@ def test_the_tree_names_every_process_with_its_pid():
 
 def test_one_worker_closes_the_tree():
     assert "     └─ yeoul::Worker_0  pid 102  cpu" in server_banner(Settings(), "m", ready(), URL).splitlines()
+
+
+def test_of_several_engines_each_has_its_workers_below_it():
+    several = msgspec.structs.replace(ready(4), pids=[101, 201])
+    assert server_banner(Settings(), "m", several, URL).splitlines()[2:9] == [
+        f"  yeoul::Web              pid {os.getpid()}",
+        "  ├─ yeoul::EngineCore_0  pid 101",
+        "  │  ├─ yeoul::Worker_0   pid 102  cpu",
+        "  │  └─ yeoul::Worker_1   pid 103  cpu",
+        "  └─ yeoul::EngineCore_1  pid 201",
+        "     ├─ yeoul::Worker_2   pid 104  cpu",
+        "     └─ yeoul::Worker_3   pid 105  cpu",
+    ]
 
 
 def test_model_memory_and_address_are_named():

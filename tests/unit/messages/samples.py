@@ -103,7 +103,7 @@ MESSAGES: dict[str, tuple[Any, list[Any]]] = {
         ChildReport,
         [
             READY,
-            WorkerReady(rank=0, pid=8, device="cpu", max_num_blocks=9, block_bytes=64, model_fingerprint="f"),
+            WorkerReady(number=0, pid=8, device="cpu", max_num_blocks=9, block_bytes=64, model_fingerprint="f"),
             ServerReady("http://127.0.0.1:1"),
             DeviceReport(torch="2", cuda="12", gpus=["one"], instruction_sets=["avx2"], kernels_fault="f", openmp="/x.so"),
             Failure("Worker_0", "cause", "details", True, True),

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from yeoul import __version__
+from yeoul.config.parts import ONLY_ENGINE, EnginePlace
 from yeoul.config.settings import (
     CacheSettings,
     ModelSettings,
@@ -60,8 +61,15 @@ class FakeEngineClient(AsyncMPClient):
     may_be_replaced = False
     engine_pid: int | None = None
 
-    def __init__(self, settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int) -> None:
-        super().__init__(settings, files, description, max_model_len)
+    def __init__(
+        self,
+        settings: Settings,
+        files: ModelFiles,
+        description: ModelDescription,
+        max_model_len: int,
+        place: EnginePlace = ONLY_ENGINE,
+    ) -> None:
+        super().__init__(settings, files, description, max_model_len, place)
         self.max_model_len = max_model_len
         self.sent: list[ClientMessage] = []
         self.faults: dict[str, RequestFault] = {}
@@ -282,17 +290,24 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class FakeEngine:
-    """An AsyncLLM on a FakeEngineClient: ``async with FakeEngine() as engine``; ``engine.llm``, ``engine.client``."""
+    """An AsyncLLM on a FakeEngineClient: ``async with FakeEngine() as engine``; ``engine.llm``, ``engine.client``.
+
+    Where the settings want several engines, ``engine.clients`` has all.
+    """
 
     def __init__(self, chosen: Settings | None = None, *, may_be_replaced: bool = False) -> None:
-        self.client: FakeEngineClient
+        self.clients: list[FakeEngineClient] = []
         self._may_be_replaced = may_be_replaced
         self.llm = AsyncLLM(chosen or settings(), connect=self._connect)
 
+    @property
+    def client(self) -> FakeEngineClient:
+        return self.clients[-1]
+
     def _connect(
-        self, chosen: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int
+        self, chosen: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int, place: EnginePlace
     ) -> FakeEngineClient:
-        self.client = FakeEngineClient(chosen, files, description, max_model_len)
+        self.clients.append(FakeEngineClient(chosen, files, description, max_model_len, place))
         self.client.may_be_replaced = self._may_be_replaced
         return self.client
 

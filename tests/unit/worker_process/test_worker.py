@@ -22,7 +22,7 @@ def one_step(worker: Worker):
 
 def test_ready_tells_the_device_and_the_room_for_blocks():
     ready = Worker(fake_settings()).load()
-    assert (ready.rank, ready.pid, ready.device) == (0, os.getpid(), "fake")
+    assert (ready.number, ready.pid, ready.device) == (0, os.getpid(), "fake")
     assert ready.block_bytes == 4 * 8
     assert ready.max_num_blocks == 8 * 64  # no more than eight requests of 256 tokens could use
     assert ready.model_fingerprint.startswith("fp_")

@@ -38,11 +38,13 @@ def _processors(subject: Subject) -> Iterator[Outcome]:
         f"{name}{': ' if name else ''}{topology.describe()}; threads of a worker: {plan.num_threads}",
     )
     yield from _held_back(subject, topology)
-    if len(topology.nodes) > 1 and subject.settings.parallel.tensor_parallel_size % len(topology.nodes):
+    num_workers = subject.worker_settings().num_on_machine
+    if len(topology.nodes) > 1 and num_workers % len(topology.nodes):
         yield Outcome(
             "note",
             f"memory is in {len(topology.nodes)} nodes, and one worker reaches over to what is not its own",
-            f"--tensor-parallel-size {len(topology.nodes)} gives each node a worker with its part of the model",
+            f"--tensor-parallel-size {len(topology.nodes)} gives each node a worker with its part of the model, "
+            f"--data-parallel-size {len(topology.nodes)} an engine",
         )
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from yeoul.config.parts import WorkerSettings
+from yeoul.config.parts import EnginePlace, WorkerSettings
 from yeoul.config.settings import Settings
 from yeoul.messages.reports import DeviceReport
 from yeoul.model_files.describe import fake_description
@@ -62,6 +62,7 @@ class Subject:
             folder="",
             cpu_omp_threads_bind=settings.parallel.cpu_omp_threads_bind,
             cpu_num_of_reserved_cpu=settings.parallel.cpu_num_of_reserved_cpu,
+            engine=EnginePlace(0, settings.parallel.data_parallel_size),
         )
 
     def clean(self, text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 
 import msgspec
@@ -19,7 +19,6 @@ from yeoul.errors import InvalidRequestError, ProcessDeadError, UnavailableError
 from yeoul.messages.outputs import EngineReady, RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
-from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.engine.admission import (
     Limits,
     check_grammar_copies,
@@ -28,7 +27,8 @@ from yeoul.web_process.engine.admission import (
     resolve_max_tokens,
 )
 from yeoul.web_process.engine.answer_grammars import AnswerForm, AnswerGrammars
-from yeoul.web_process.engine.engine_slot import EngineSlot, EngineState
+from yeoul.web_process.engine.engine_slot import EngineState
+from yeoul.web_process.engine.engine_slots import Connect, EngineSlots
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.model_text import ModelText, Prompt
 from yeoul.web_process.engine.new_requests import NewRequests, replay, unique_id
@@ -43,13 +43,12 @@ from yeoul.web_process.engine.service_terms import PLAIN_TERMS, ServiceTerms
 from yeoul.web_process.engine.ticket import Ticket, guess_num_tokens
 from yeoul.web_process.engine.waiting_room import WaitingRoom
 
-Connect = Callable[[Settings, ModelFiles, ModelDescription, int], AsyncMPClient]
-
 
 class AsyncLLM:
-    """One engine and the requests that are in it. The constructor starts nothing; ``start`` does. One event loop.
+    """Engines, one as a rule, and the requests in them. The constructor starts nothing; ``start`` does. One event loop.
 
-    ``served`` has what requests need before they are handed in, and stays when the engine goes.
+    ``engines`` are what belongs to each. ``served`` has what requests need before they are handed in, and stays when the
+    engine goes.
 
     ::
 
@@ -60,13 +59,12 @@ class AsyncLLM:
 
     def __init__(self, settings: Settings, *, on_progress: Progress | None = None, connect: Connect = AsyncMPClient) -> None:
         self.settings = settings
-        self._connect = connect
-        self._requests = RequestTable(WaitingRoom.for_server(settings), RequestObserver())
+        num_engines = settings.parallel.data_parallel_size
+        self._requests = RequestTable(WaitingRoom.for_server(settings), RequestObserver(), num_engines)
+        self.engines = EngineSlots(settings, self._requests, connect)
         self.token_gaps = self._requests.token_gaps
         self._new_requests = NewRequests(settings.model.seed)
         self.served = ServedText(settings.model, on_progress, self._call_workers)
-        self._slot: EngineSlot | None = None
-        self._died = asyncio.Event()
         self.fingerprint = ""  # of the model, as the engine reported it
         self.is_woken = False  # somebody starts the engine when requests wait for it: they are taken without one
         self.drain_is_announced = False  # ``state`` then says draining, while what comes is still taken
@@ -87,12 +85,8 @@ class AsyncLLM:
 
         Call it on the loop, in a thread that lives as long as the engine. Raises as ``resolve``.
         """
-        if self._slot is None:
-            self.resolve()
-            model = self.model
-            engine = self._connect(self.settings, model.files, model.description, model.limits.max_model_len)
-            self._slot = EngineSlot(engine, self._requests, self.settings, self._note_death)
-            engine.spawn()
+        self.resolve()
+        self.engines.spawn(self.model)
 
     def resolve(self) -> None:
         """Finds the model's files, and fetches them where they are missing: blocks as long as that takes.
@@ -112,29 +106,25 @@ class AsyncLLM:
         if not self.served.is_found:
             await asyncio.to_thread(self.resolve)
         self.spawn()
-        assert self._slot is not None
         loading = asyncio.create_task(self.served.load(), name="load_text")
-        starting = asyncio.create_task(self._slot.start(), name="start_engine")
+        starting = asyncio.create_task(self.engines.start(), name="start_engines")
         try:
             ready, _ = await asyncio.gather(starting, loading)
         except BaseException:
             starting.cancel()
             loading.cancel()
             await asyncio.gather(starting, loading, return_exceptions=True)
-            await self._slot.stop()
+            await self.engines.stop()
             raise
         self.fingerprint = ready.model_fingerprint
         self.served.note_context(ready.max_model_len)
-        self._slot.serve()
+        self.engines.serve()
         return ready
 
     async def rest(self) -> None:
         """Ends the engine and every process below it; the next ``start`` makes another, for which requests wait meanwhile."""
         self._requests.part()
-        if (slot := self._slot) is not None:
-            await slot.stop()
-            self._slot = None
-        self._died.clear()
+        await self.engines.rest()
 
     async def drain(self) -> None:
         """Takes no new requests from now on; returns when the last running one is finished and read."""
@@ -147,11 +137,10 @@ class AsyncLLM:
         ``at_once`` does not let the engine finish its step; it also hastens a shutdown that is under way.
         """
         self._requests.is_closed = True
-        if at_once and self._slot is not None:
-            self._slot.engine.kill("is ended at once, as the server is")
+        if at_once:
+            self.engines.kill("is ended at once, as the server is")
         self._requests.fail_all(UnavailableError("the server stops; send the request again"))
-        if self._slot is not None:
-            await self._slot.stop()
+        await self.engines.stop()
         self.served.close()
 
     # State
@@ -166,21 +155,19 @@ class AsyncLLM:
         self._requests.observer = observer
 
     @property
-    def slot(self) -> EngineSlot | None:
-        """What belongs to the engine; None before ``spawn``."""
-        return self._slot
-
-    @property
     def ready(self) -> EngineReady | None:
-        """What the engine said when it was ready; None before."""
-        return self._slot.engine.ready if self._slot is not None and self.served.is_loaded else None
+        """What the engine said when it was ready, several as one; None before."""
+        return self.engines.ready if self.served.is_loaded else None
 
     @property
     def state(self) -> EngineState:
-        """What the engine is doing. While it recovers requests are taken, and wait; while it drains only old ones go on."""
-        if self._slot is None or self.ready is None:
-            return "sleeping" if self._slot is None and self.is_woken else "starting"
-        if (state := self._slot.state) != "ready":
+        """What the engine is doing, of several the one that is best off.
+
+        While it recovers requests are taken, and wait; while it drains only old ones go on.
+        """
+        if self.ready is None:
+            return "sleeping" if not self.engines.slots and self.is_woken else "starting"
+        if (state := self.engines.state) != "ready":
             return state
         return "draining" if self._requests.is_closed or self.drain_is_announced else "ready"
 
@@ -222,12 +209,17 @@ class AsyncLLM:
     @property
     def num_unfinished(self) -> int:
         """Requests (choices) inside the engine as this process knows it."""
-        return len(self._requests.states)
+        return self._requests.num_unfinished
+
+    @property
+    def max_num_running(self) -> int:
+        """How many requests can be in the steps of all engines together."""
+        return len(self._requests.engines) * self.settings.scheduler.max_num_seqs
 
     @property
     def lost(self) -> str | None:
-        """Which process is missing and being replaced, as a sentence."""
-        return self._slot.recovery.lost if self._slot is not None else None
+        """Which process is missing and being replaced, as a sentence; None where an engine computes."""
+        return self.engines.lost
 
     @property
     def waiting_room(self) -> WaitingRoom:
@@ -236,26 +228,23 @@ class AsyncLLM:
 
     def check_health(self) -> None:
         """Raises ProcessDeadError for a dead engine, UnavailableError for one that is not ready yet, if nobody wakes it."""
-        if not self.is_woken or (self._slot is not None and self._slot.death is not None):
-            self._ready_slot()
+        self.engines.living()
+        if not self.is_woken:
+            self._check_ready()
 
-    def _ready_slot(self) -> EngineSlot:
-        if self._slot is not None and self._slot.death is not None:
-            raise self._slot.death
-        if self._slot is None or self.ready is None:
+    def _check_ready(self) -> None:
+        if self.ready is None:
             raise UnavailableError("the server is starting; try again in a few seconds")
-        return self._slot
 
     async def wait_for_death(self) -> ProcessDeadError:
-        """Returns when the engine has died: its error."""
-        await self._died.wait()
-        assert self._slot is not None
-        assert self._slot.death is not None
-        return self._slot.death
+        """Returns when the engine, of several the last one, has died: its error."""
+        return await self.engines.wait_for_death()
 
     async def call(self, method: str, arguments: list[str] | None = None) -> str:
-        """Calls a method of EngineCore by name (``ping``, ``reset_prefix_cache``, ``collective_rpc``)."""
-        return await self._ready_slot().engine.call(method, arguments)
+        """Calls a method of EngineCore (``ping``, ``reset_prefix_cache``, ``collective_rpc``), of each that computes."""
+        self.engines.living()
+        self._check_ready()
+        return await self.engines.call(method, arguments)
 
     async def _call_workers(self, method: str, arguments: list[str]) -> str:
         return await self.call("collective_rpc", [method, *arguments])
@@ -383,12 +372,6 @@ class AsyncLLM:
         """Ends a request; its reader sees ``finish_reason`` ``abort``. An unknown id is ignored."""
         if (stream := self._requests.find(request_id)) is not None:
             stream.close()
-
-    # Inside
-
-    def _note_death(self, error: ProcessDeadError) -> None:
-        self._requests.fail_all(error)
-        self._died.set()
 
 
 def _guess(prompts: Sequence[Prompt]) -> int:

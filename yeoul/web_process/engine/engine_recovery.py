@@ -1,6 +1,6 @@
 """EngineRecovery: puts another EngineCore in the place of a dead one, and gives it every unfinished request to go on with.
 
-Knows nothing of HTTP, text or sockets. ``AsyncLLM`` calls it; ``RequestTable`` holds the requests.
+Knows nothing of HTTP, text or sockets. ``AsyncLLM`` calls it; ``EngineRequests`` holds the requests.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from yeoul.messages.outputs import EngineReady, RequestOutput, WorkerInfo, Worke
 from yeoul.recovery.crash_inquiry import BLAMES_NOBODY, Verdict
 from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
+from yeoul.web_process.engine.engine_requests import EngineRequests
 from yeoul.web_process.engine.incidents import IncidentLog, cause_of_death
-from yeoul.web_process.engine.request_table import RequestTable
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +28,20 @@ logger = logging.getLogger(__name__)
 class EngineRecovery:
     """One engine's. ``lost`` tells, as a sentence, which process is missing; None where every one lives.
 
-    ``incidents`` has what happened.
+    ``incidents`` is told what happens.
     """
 
-    def __init__(self, requests: RequestTable, settings: Settings, on_end: Callable[[ProcessDeadError], None]) -> None:
+    def __init__(
+        self,
+        requests: EngineRequests,
+        settings: Settings,
+        incidents: IncidentLog,
+        on_end: Callable[[ProcessDeadError], None],
+    ) -> None:
         """``on_end`` is called when an engine has died that is not replaced."""
         self.lost: str | None = None
         self.is_replacing_workers = False  # the engine is, and answers nothing meanwhile
-        self.incidents = IncidentLog()
+        self.incidents = incidents
         self._requests = requests
         self._on_end = on_end
         self._settings = settings
@@ -69,35 +75,39 @@ class EngineRecovery:
         """
         if self._requests.is_closed and not self._requests.states:
             logger.info("%s; nothing was left for it to do", death.message)
+            self._requests.detach(death.message)
             return False
         start = time.monotonic()
         self.lost = death.message
         self.is_replacing_workers = False
         self._record(engine, death)
         verdict = self._requests.detach(death.message)
+        if num_moved := self._requests.hand_over():
+            self.incidents.note(engine.name, "recovery", f"{_go_on(num_moved)} in other engines", time.monotonic() - start)
+            logger.info("%s in other engines", _go_on(num_moved))
         try:
             await self._replace(engine, death, verdict)
         except ProcessDeadError as error:
             self._on_end(error)
             return False
         except ConfigError as error:  # what was right for the first engine: the machine has changed since
-            self._on_end(ProcessDeadError("EngineCore", f"could not be replaced: {error.message}"))
+            self._on_end(ProcessDeadError(engine.name, f"could not be replaced: {error.message}"))
             return False
         self.lost = None
         num_sent = self._requests.attach(engine)
         seconds = time.monotonic() - start
         self._requests.observer.replaced(seconds)
-        self.incidents.note("EngineCore", "recovery", _go_on(num_sent), seconds)
-        logger.info("EngineCore was replaced after %.1f s; %d requests go on", seconds, num_sent)
+        self.incidents.note(engine.name, "recovery", _go_on(num_sent), seconds)
+        logger.info("%s was replaced after %.1f s; %d requests go on", engine.name, seconds, num_sent)
         return True
 
     def _record(self, engine: AsyncMPClient, death: ProcessDeadError) -> None:
         """Of a death of workers EngineCore has written more than is known here."""
-        if death.role == "EngineCore" and engine.may_be_replaced and engine.ready is not None:
+        if death.role == engine.name and engine.may_be_replaced and engine.ready is not None:
             record_incident(self._settings, engine.ready.max_model_len, death, self._requests.unfinished())
 
-    def note_workers(self, message: WorkersLost | WorkersReplaced) -> None:
-        """EngineCore is replacing its workers, or has done so."""
+    def note_workers(self, engine: AsyncMPClient, message: WorkersLost | WorkersReplaced) -> None:
+        """The engine is replacing its workers, or has done so."""
         self.is_replacing_workers = isinstance(message, WorkersLost)
         if isinstance(message, WorkersLost):
             self.lost = f"{message.role} {message.cause}"
@@ -106,9 +116,10 @@ class EngineRecovery:
             logger.warning("%s; its requests wait for another one", self.lost)
         else:
             self.lost = None
+            self._requests.note_new_workers()
             self._requests.observer.replaced(message.seconds)
             self._note_new_workers(message.workers)
-            self.incidents.note("EngineCore", "recovery", _go_on(len(self._requests.states)), message.seconds)
+            self.incidents.note(engine.name, "recovery", _go_on(len(self._requests.states)), message.seconds)
             logger.info("the workers were replaced after %.1f s", message.seconds)
 
     def note_outputs(self, outputs: Iterable[RequestOutput]) -> None:
@@ -134,7 +145,7 @@ class EngineRecovery:
             if isinstance(death, GivenUpError) or not engine.may_be_replaced:
                 raise death
             pause = self._restarts.note_death(death, verdict)
-            logger.warning("EngineCore is replaced: %s", death.message)
+            logger.warning("%s is replaced: %s", engine.name, death.message)
             if death.details:
                 logger.warning("its last traceback:\n%s", death.details)
             start = time.monotonic()
@@ -145,7 +156,7 @@ class EngineRecovery:
                 death, verdict = error, BLAMES_NOBODY
                 continue
             words = f"another one, with the pid {ready.pid}, has taken its place"
-            self.incidents.note("EngineCore", "restart", words, time.monotonic() - start)
+            self.incidents.note(engine.name, "restart", words, time.monotonic() - start)
             self._note_new_workers(ready.workers)
             return ready
 

@@ -1,6 +1,6 @@
 """EngineSlot: everything in the web process that belongs to one engine; knows no HTTP and no text.
 
-Its client, the task that feeds its requests, the one that watches it, and its recovery. ``AsyncLLM`` holds one.
+Its client, the task that feeds its requests, the one that watches it, and its recovery. ``AsyncLLM`` holds one an engine.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import ProcessDeadError
 from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.engine.engine_recovery import EngineRecovery
+from yeoul.web_process.engine.engine_requests import EngineRequests
 from yeoul.web_process.engine.engine_watch import EngineWatch
+from yeoul.web_process.engine.incidents import IncidentLog
 from yeoul.web_process.engine.output_queue_loop import OutputQueueLoop
-from yeoul.web_process.engine.request_table import RequestTable
 
 logger = logging.getLogger(__name__)
 
@@ -30,17 +31,28 @@ class EngineSlot:
     """One engine, and whichever takes its place when it dies. ``on_end`` is called when none does any longer: ``death``."""
 
     def __init__(
-        self, engine: AsyncMPClient, requests: RequestTable, settings: Settings, on_end: Callable[[ProcessDeadError], None]
+        self,
+        engine: AsyncMPClient,
+        requests: EngineRequests,
+        settings: Settings,
+        incidents: IncidentLog,
+        on_end: Callable[[EngineSlot], None],
     ) -> None:
         self.engine = engine
         self.death: ProcessDeadError | None = None
         self.served_since: float | None = None  # of the wall clock
-        self.recovery = EngineRecovery(requests, settings, self._end)
+        self.recovery = EngineRecovery(requests, settings, incidents, self._end)
         self._loop = OutputQueueLoop(engine, requests, self.recovery)
         self._watch = EngineWatch(engine, self.recovery, lambda: self._loop.last_heard, settings.time)
         self._requests = requests
+        requests.is_well = lambda: self.state == "ready"
         self._on_end = on_end
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def name(self) -> str:
+        """Of its EngineCore."""
+        return self.engine.name
 
     @property
     def state(self) -> EngineState:
@@ -72,11 +84,19 @@ class EngineSlot:
 
     def _end(self, error: ProcessDeadError) -> None:
         if self.death is None:
-            logger.error("the engine is gone: %s", error.message)
+            logger.error("%s is gone: %s", "the engine" if self.engine.place.count == 1 else self.name, error.message)
             if error.details:
                 logger.error("its last traceback:\n%s", error.details)
             self.death = error
-            self._on_end(error)
+            self._requests.is_gone = True
+            self._on_end(self)
+
+    def hand_over(self) -> int:
+        """It is dead for good: its requests go on in other engines, if there are any: how many there are."""
+        assert self.death is not None
+        if self._requests.is_attached:
+            self._requests.detach(self.death.message)
+        return self._requests.hand_over(with_blamed=True)
 
     async def stop(self) -> None:
         """Ends the engine and every process below it. May be repeated."""

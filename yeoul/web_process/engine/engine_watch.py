@@ -93,7 +93,7 @@ class EngineWatch:
 
     def _note_stall(self) -> None:
         words = f"has said nothing for {self._silence():.1f} s, and gives no sign of life when it is asked"
-        self._recovery.incidents.note("EngineCore", "stall", words, self._silence())
+        self._recovery.incidents.note(self._engine.name, "stall", words, self._silence())
 
     async def _is_answered(self, asking: asyncio.Task[None], limit_seconds: float) -> bool:
         """Whether the answer comes in time; after a suspension of this process the limit begins anew."""
@@ -110,7 +110,7 @@ class EngineWatch:
                 is_told = True
                 self._note_stall()
         if is_told and asking.done():
-            self._recovery.incidents.note("EngineCore", "recovery", "gives a sign of life again")
+            self._recovery.incidents.note(self._engine.name, "recovery", "gives a sign of life again")
         try:
             return asking.done() and asking.result() is None
         except TimeoutError:

@@ -27,7 +27,10 @@ def cause_of_death(words: str, exit_code: int | None) -> DeathCause:
 
 
 class IncidentLog:
-    """Of one engine slot. ``listeners`` are told of each at once, on the event loop; ``num_restarts`` counts by process."""
+    """Of all engines of an ``AsyncLLM``. ``listeners`` are told of each at once, on the event loop.
+
+    ``num_restarts`` counts by process.
+    """
 
     def __init__(self) -> None:
         self.listeners: list[Callable[[Incident], None]] = []

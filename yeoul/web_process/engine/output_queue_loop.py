@@ -16,7 +16,7 @@ from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs, Worke
 from yeoul.messages.requests import AbortRequests
 from yeoul.spans import SPANS
 from yeoul.web_process.engine.engine_recovery import EngineRecovery
-from yeoul.web_process.engine.request_table import RequestTable
+from yeoul.web_process.engine.engine_requests import EngineRequests
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +25,9 @@ _NUM_OUTPUTS_AT_A_TIME = 32
 
 
 class OutputQueueLoop:
-    """Feeds the requests of the table and takes out those that are done; tells ``recovery`` of deaths, and of progress."""
+    """Feeds the requests of an engine and takes out those that are done; tells ``recovery`` of deaths, and of progress."""
 
-    def __init__(self, engine: AsyncMPClient, requests: RequestTable, recovery: EngineRecovery) -> None:
+    def __init__(self, engine: AsyncMPClient, requests: EngineRequests, recovery: EngineRecovery) -> None:
         self._engine = engine
         self._requests = requests
         self._recovery = recovery
@@ -46,7 +46,7 @@ class OutputQueueLoop:
                 death = error
             except Exception as error:
                 logger.exception("what the engine sent cannot be handled")
-                death = ProcessDeadError("EngineCore", f"sent something that cannot be handled: {error}")
+                death = ProcessDeadError(self._engine.name, f"sent something that cannot be handled: {error}")
             is_alive = await self._recovery.heal(self._engine, death)
 
     async def _feed(self) -> ProcessDeadError:
@@ -57,9 +57,10 @@ class OutputQueueLoop:
                 await self._take(message)
             elif isinstance(message, EngineDead):
                 kind = GivenUpError if message.is_final else ProcessDeadError
-                return kind(message.role, message.cause, exit_code=message.exit_code, details=message.details)
+                role = self._engine.name if message.role == "EngineCore" else message.role
+                return kind(role, message.cause, exit_code=message.exit_code, details=message.details)
             elif isinstance(message, WorkersLost | WorkersReplaced):
-                self._recovery.note_workers(message)
+                self._recovery.note_workers(self._engine, message)
 
     async def _take(self, message: StepOutputs) -> None:
         if message.statistics is not None:

@@ -32,7 +32,8 @@ class RequestState:
 
     ``output_token_ids`` are all tokens received, those that the detokenizer still holds back included: with them an
     engine that took the place of a dead one can go on where it was. ``num_losses`` is how often in a row the engine did not
-    know the request when it was asked. ``stream`` is what its reader reads.
+    know the request when it was asked. ``num_new_tokens`` of its prompt the engine has to compute, as the router thinks.
+    ``stream`` is what its reader reads.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class RequestState:
         self.place = RequestPlace.HELD
         self.output_token_ids: list[int] = []
         self.num_losses = 0
+        self.num_new_tokens = 0
         self._observer = observer
         self._who = who
         self._arrival = self._last_time = arrival
@@ -81,6 +83,11 @@ class RequestState:
             num_deaths=count.num_deaths,
             num_deaths_alone=count.num_alone,
         )
+
+    @property
+    def may_use_prefix(self) -> bool:
+        """False where each token of its prompt has to be computed for the answer's own sake."""
+        return self.add.sampling.prompt_logprobs is None and self.add.pooling != "mean"
 
     def age(self, now: float) -> float:
         """Seconds since it came in."""

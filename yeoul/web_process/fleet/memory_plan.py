@@ -48,7 +48,7 @@ def find_budget(settings: FleetSettings, root: str = "/") -> Budget:
 
 def memory_need(settings: Settings, model: ServedModel, budget: Budget, num_models: int) -> MemoryNeed:
     """What one of ``num_models`` takes. The fake model computes nothing, and takes nothing but its processes."""
-    num_workers = settings.parallel.tensor_parallel_size
+    num_workers = _num_workers(settings)
     processes = BYTES_OF_PROCESSES * num_workers
     if model.description.architecture == "fake":
         return MemoryNeed(0, 0, processes)
@@ -68,7 +68,7 @@ def with_planned_cache(settings: Settings, need: MemoryNeed) -> Settings:
     cache = settings.cache
     if not need.cache or cache.num_blocks_override is not None or cache.kv_cache_memory_bytes is not None:
         return settings
-    num_bytes = need.cache // settings.parallel.tensor_parallel_size
+    num_bytes = need.cache // _num_workers(settings)
     return msgspec.structs.replace(settings, cache=msgspec.structs.replace(cache, kv_cache_memory_bytes=num_bytes))
 
 
@@ -91,3 +91,8 @@ def _block_bytes(settings: Settings, model: ServedModel) -> int:
     shape = model.description
     a_token = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
     return a_token * settings.cache.block_size * _BYTES_OF_NUMBER.get(chosen, 2)
+
+
+def _num_workers(settings: Settings) -> int:
+    """Of all engines; they share the weights."""
+    return settings.parallel.data_parallel_size * settings.parallel.tensor_parallel_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import msgspec
 from fastapi import APIRouter, Response
 
 from yeoul import __version__
@@ -13,6 +14,7 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.http.openapi import answers_of
+from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.operations.answers import Seconds, Version
 from yeoul.web_process.operations.metrics import CONTENT_TYPE
 from yeoul.web_process.operations.system_metrics import SystemMetrics
@@ -28,10 +30,13 @@ def health_router(context: ServerContext) -> APIRouter:
     @router.head("/health", include_in_schema=False)
     @router.get("/health", response_class=Response, responses=answers_of(None, errors={503}))
     async def health() -> Response:
-        """200 while every process lives, drains included; an error with its cause otherwise."""
+        """200 while every process lives, drains included; an error with its cause otherwise.
+
+        Of several engines one that computes is enough; the answer then says of each what it is at.
+        """
         context.fleet.check_health()
         _check_lives(context)
-        return Response()
+        return _tell_engines(context)
 
     @router.head("/ready", include_in_schema=False)
     @router.get("/ready", response_class=Response, responses=answers_of(None, errors={503}))
@@ -81,6 +86,20 @@ async def _make_token(llm: AsyncLLM) -> float:
             f"no token was made within {_GENERATE_TIMEOUT_SECONDS:g} s; the engine is {llm.state}"
         ) from None
     return time.monotonic() - start
+
+
+def _tell_engines(context: ServerContext) -> Response:
+    """Of each of several; one alone is what the status says."""
+    told = []
+    for model in context.fleet.models:
+        slots = model.llm.engines.slots
+        for slot in slots if len(slots) > 1 else ():
+            cause = slot.death.message if slot.death is not None else slot.recovery.lost
+            about = {"model": model.name} if len(context.fleet.models) > 1 else {}
+            told.append({**about, "name": slot.name, "state": slot.state, **({} if cause is None else {"cause": cause})})
+    if not told:
+        return Response()
+    return json_response(msgspec.json.encode({"engines": told}))
 
 
 def _check_lives(context: ServerContext) -> None:

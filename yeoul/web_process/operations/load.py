@@ -86,7 +86,7 @@ def _entry(llm: AsyncLLM) -> dict[str, Any]:
         "num_waiting_reqs": now.num_waiting,
         "num_used_tokens": now.num_used_blocks * block_size,
         "max_total_num_tokens": (ready.num_blocks if ready is not None else 0) * block_size,
-        "max_running_requests": llm.settings.scheduler.max_num_seqs,
+        "max_running_requests": llm.max_num_running,
         "token_usage": now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0,
         "cache_hit_rate": now.total_prefix_hit_tokens / queried if queried else 0.0,
     }
@@ -109,11 +109,11 @@ def _info(shown: FleetModel) -> dict[str, Any]:
         "max_model_len": llm.limits.max_model_len,
         "context_length": llm.limits.max_model_len,
         "tp_size": settings.parallel.tensor_parallel_size,
-        "dp_size": 1,
+        "dp_size": settings.parallel.data_parallel_size,
         "page_size": ready.block_size,
         "block_size": ready.block_size,
         "max_total_num_tokens": ready.num_blocks * ready.block_size,
-        "max_running_requests": settings.scheduler.max_num_seqs,
+        "max_running_requests": llm.max_num_running,
         "devices": [worker.device for worker in ready.workers],
     }
 

@@ -53,8 +53,7 @@ class SystemMetrics:
     async def render(self) -> bytes:
         """The answer to a scrape, in Prometheus's text format."""
         for seen in self._collectors:
-            slot = seen.llm.slot
-            seen.report = await slot.engine.look() if slot is not None else EngineReport(clock=0.0)
+            seen.reports = await seen.llm.engines.look()
         with contextlib.suppress(UnavailableError, TimeoutError):
             self._collectors[0].kept = await asyncio.wait_for(self._context.database.run(count_kept), _STORE_SECONDS)
         if len(self._registries) == 1:
@@ -63,14 +62,14 @@ class SystemMetrics:
 
 
 class _Collector(Collector):
-    """``report`` and ``kept`` are what was looked at last."""
+    """``reports`` of all engines and ``kept`` are what was looked at last."""
 
     def __init__(self, context: ServerContext, model: FleetModel, *, is_first: bool) -> None:
         self._context = context
         self._model = model
         self._is_first = is_first
         self.llm = model.llm
-        self.report = EngineReport(clock=0.0)
+        self.reports: list[EngineReport] = []
         self.kept: Kept | None = None
 
     def collect(self) -> Iterable[Metric]:
@@ -86,11 +85,11 @@ class _Collector(Collector):
         yield from self._about()
 
     def _processes(self) -> Iterator[Metric]:
-        slot, own = self.llm.slot, [_own_process()] if self._is_first else []
-        living = [*own, *(one for one in self.report.processes if one.state != "dead")]
+        own = [_own_process()] if self._is_first else []
+        children = (one for report in self.reports for one in report.processes)
+        living = [*own, *(one for one in children if one.state != "dead")]
         memory = {one.name: one.resident_bytes for one in living}
-        restarts = dict(slot.recovery.incidents.num_restarts) if slot is not None else {}
-        restarts = {one.name: 0 for one in living} | restarts
+        restarts = {one.name: 0 for one in living} | dict(self.llm.engines.incidents.num_restarts)
         started = {one.name: one.started for one in living if one.started is not None}
         threads = {one.name: len(one.threads) for one in living}
         yield _gauges("process_memory_bytes", "Resident memory, with what is shared.", "process", memory)
@@ -102,7 +101,7 @@ class _Collector(Collector):
         yield _counters("process_restarts", "How often another one has taken its place.", "process", restarts)
 
     def _links(self) -> Iterator[Metric]:
-        links = self.report.links
+        links = [link for report in self.reports for link in report.links]
         depths = {link.name: link.queue_depth for link in links if link.queue_depth is not None}
         fills = {link.name: link.fill for link in links if link.fill is not None}
         messages = {link.name: link.messages for link in links if link.messages is not None}
@@ -124,12 +123,12 @@ class _Collector(Collector):
         yield HistogramMetricFamily("yeoul:event_loop_lag_seconds", text, buckets, traffic.total_lag_seconds)
 
     def _queue(self) -> Iterator[Metric]:
-        llm, scheduler = self.llm, self.llm.settings.scheduler
+        llm = self.llm
         now, room = llm.statistics, llm.waiting_room
         reason = "steps"
         if llm.lost is not None:
             reason = "recovery"
-        elif now.num_running >= scheduler.max_num_seqs:
+        elif now.num_running >= llm.max_num_running:
             reason = "places"
         elif now.num_used_blocks * 2 > now.num_blocks:
             reason = "blocks"
@@ -140,7 +139,7 @@ class _Collector(Collector):
         yield _gauge(
             "expected_wait_seconds", "What a request that came now would wait, by how fast others did.", expected or 0
         )
-        yield _gauge("max_requests_running", "Most requests in a step.", scheduler.max_num_seqs)
+        yield _gauge("max_requests_running", "Most requests in a step.", llm.max_num_running)
         yield _gauge("max_requests_waiting", "Most requests in the waiting queue.", llm.max_num_prompts)
 
     def _made_ready(self) -> Iterator[Metric]:

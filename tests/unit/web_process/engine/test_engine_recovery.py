@@ -266,14 +266,12 @@ def test_an_engine_that_gives_no_sign_of_life_is_killed(is_silent):
         if is_silent:
             await until(lambda: client.num_replaced == 1)
             assert "hangs" in (client.killed_because or "")
-            assert engine.llm.slot is not None
-            noted = [incident.kind for incident in engine.llm.slot.recovery.incidents.last]
+            noted = [incident.kind for incident in engine.llm.engines.incidents.last]
             assert noted[:2] == ["stall", "death"]
         else:
             await asyncio.sleep(0.5)
             assert client.killed_because is None
-            assert engine.llm.slot is not None
-            assert engine.llm.slot.recovery.incidents.last == []
+            assert engine.llm.engines.incidents.last == []
         client.is_silent = False
         client.gate.set()
         assert await text_of(stream) == "hello world"

@@ -124,13 +124,12 @@ def test_time_in_which_this_process_was_suspended_is_not_the_engines_silence(mon
         engine.client.gate.clear()
         engine.client.is_silent = True
         stream = await engine.llm.submit(["hi"], SamplingParams())
-        assert engine.llm._slot is not None
-        engine.llm._slot.recovery.is_replacing_workers = is_replacing_workers
+        engine.llm.engines.slots[0].recovery.is_replacing_workers = is_replacing_workers
         for _ in range(30):  # half of the limit at most between two of them
             clock.ahead += 10_000.0
             await asyncio.sleep(0.03)
         assert engine.client.killed_because is None
-        engine.llm._slot.recovery.is_replacing_workers = False
+        engine.llm.engines.slots[0].recovery.is_replacing_workers = False
         await until(lambda: engine.client.num_replaced == 1)  # it is found all the same
         assert "hangs" in (engine.client.killed_because or "")
         engine.client.is_silent = False
@@ -144,8 +143,7 @@ def test_an_engine_that_answers_late_has_stalled_and_goes_on(monkeypatch):
     monkeypatch.setattr(engine_watch, "_LOOK_SECONDS", 0.01)
 
     async def scene(engine: FakeEngine) -> None:
-        slot, answer = engine.llm.slot, asyncio.Event()
-        assert slot is not None
+        slot, answer = engine.llm.engines.slots[0], asyncio.Event()
         watch = engine_watch.EngineWatch(engine.client, slot.recovery, lambda: 0.0, TimeSettings())
         watch.is_asking = True
 

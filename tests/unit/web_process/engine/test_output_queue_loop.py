@@ -17,6 +17,8 @@ from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
 from yeoul.web_process.engine.engine_recovery import EngineRecovery
+from yeoul.web_process.engine.engine_requests import EngineRequests
+from yeoul.web_process.engine.incidents import IncidentLog
 from yeoul.web_process.engine.output_queue_loop import OutputQueueLoop
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.engine.request_state import RequestState
@@ -50,8 +52,8 @@ class Noted(RequestState):
 class Nurse(EngineRecovery):
     """Notes what it is told; the last of ``num_lives`` engines is not replaced."""
 
-    def __init__(self, requests: RequestTable, num_lives: int) -> None:
-        super().__init__(requests, settings(), lambda error: None)
+    def __init__(self, requests: EngineRequests, num_lives: int) -> None:
+        super().__init__(requests, settings(), IncidentLog(), lambda error: None)
         self.num_lives = num_lives
         self.deaths: list[ProcessDeadError] = []
         self.heard: list[WorkersLost | WorkersReplaced] = []
@@ -60,7 +62,7 @@ class Nurse(EngineRecovery):
         self.deaths.append(death)
         return len(self.deaths) < self.num_lives
 
-    def note_workers(self, message: WorkersLost | WorkersReplaced) -> None:
+    def note_workers(self, engine: AsyncMPClient, message: WorkersLost | WorkersReplaced) -> None:
         self.heard.append(message)
 
 
@@ -75,10 +77,11 @@ class Scene:
     def __init__(self, client: FakeEngineClient, num_requests: int = 0, num_lives: int = 1) -> None:
         self.client = client
         self.clock, self.turns = [0], list[int]()
-        self.requests = RequestTable(WaitingRoom(1000, 1000), RequestObserver())
+        table = RequestTable(WaitingRoom(1000, 1000), RequestObserver())
+        self.requests = table.engines[0]
         self.requests.attach(client)
         for number in range(num_requests):
-            self.requests.add(Noted(str(number), self.turns, self.clock))
+            table.add(Noted(str(number), self.turns, self.clock))
         client.sent.clear()
         self.nurse = Nurse(self.requests, num_lives)
         self.task = asyncio.create_task(OutputQueueLoop(client, self.requests, self.nurse).run())

@@ -15,6 +15,7 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
 from yeoul.recovery.crash_inquiry import CrashCount
+from yeoul.web_process.engine.engine_requests import EngineRequests
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.engine.request_place import MAY_FOLLOW, RequestPlace
 from yeoul.web_process.engine.request_state import RequestState
@@ -53,8 +54,9 @@ def fake_engine() -> FakeEngineClient:
     return FakeEngineClient(settings(), files, describe(files), 256)
 
 
-def table() -> RequestTable:
-    return RequestTable(WaitingRoom(1000, 1000), RequestObserver())
+def table() -> tuple[RequestTable, EngineRequests]:
+    requests = RequestTable(WaitingRoom(1000, 1000), RequestObserver())
+    return requests, requests.engines[0]
 
 
 def with_requests(requests: RequestTable, *names: str) -> list[Plain]:
@@ -80,14 +82,14 @@ def test_from_every_place_but_the_last_there_is_a_way_out_and_a_way_back_to_an_e
 
 def test_without_an_engine_requests_are_held_and_with_one_they_are_sent():
     async def play() -> None:
-        requests, engine = table(), fake_engine()
+        (requests, held), engine = table(), fake_engine()
         (early,) = with_requests(requests, "early")
         assert early.place is HELD
-        assert requests.attach(engine) == 1
+        assert held.attach(engine) == 1
         (late,) = with_requests(requests, "late")
         assert (early.place, late.place) == (SENT, SENT)
         assert [add.request_id for add in engine.added] == ["early", "late"]
-        requests.detach("it died")
+        held.detach("it died")
         requests.give_up(["late"])
         assert (early.place, late.place) == (HELD, GONE)
         assert not any(isinstance(message, AbortRequests) for message in engine.sent)
@@ -97,21 +99,21 @@ def test_without_an_engine_requests_are_held_and_with_one_they_are_sent():
 
 def test_a_death_counts_against_those_that_had_begun_and_made_nothing():
     async def play() -> None:
-        requests, engine = table(), fake_engine()
-        requests.attach(engine)
+        (requests, held), engine = table(), fake_engine()
+        held.attach(engine)
         waiting, begun, going = with_requests(requests, "waiting", "begun", "going")
-        requests.note_begun(["begun", "going", "nobody"])
+        held.note_begun(["begun", "going", "nobody"])
         give_token(going)
-        requests.detach("it died")
+        held.detach("it died")
         assert [state.crash_count for state in (waiting, begun, going)] == [(0, 0), (1, 0), (0, 0)]
         assert going.add.output_token_ids == [1]
-        requests.attach(engine)
-        requests.note_begun(["begun"])
-        requests.detach("it died")
+        held.attach(engine)
+        held.note_begun(["begun"])
+        held.detach("it died")
         assert begun.crash_count == CrashCount(2)
-        requests.attach(engine)
+        held.attach(engine)
         give_token(begun)
-        requests.detach("it died")
+        held.detach("it died")
         assert begun.crash_count == CrashCount(0)
 
     asyncio.run(play())
@@ -119,21 +121,21 @@ def test_a_death_counts_against_those_that_had_begun_and_made_nothing():
 
 def test_who_begins_alone_and_dies_twice_as_a_suspect_fails():
     async def play() -> None:
-        requests, engine = table(), fake_engine()
+        (requests, held), engine = table(), fake_engine()
         guilty, innocent = with_requests(requests, "guilty", "innocent")
         for _ in range(2):
-            requests.attach(engine)
-            requests.note_begun(["guilty", "innocent"])
-            assert requests.detach("it died").culprit is None
-        requests.attach(engine)
+            held.attach(engine)
+            held.note_begun(["guilty", "innocent"])
+            assert held.detach("it died").culprit is None
+        held.attach(engine)
         give_token(innocent)
         for culprit in (None, None, "guilty"):
-            requests.note_begun(["guilty"])
-            assert requests.detach("it died").culprit == culprit
-            requests.attach(engine)
+            held.note_begun(["guilty"])
+            assert held.detach("it died").culprit == culprit
+            held.attach(engine)
         assert guilty.ends == ["failed"]
         assert (guilty.place, innocent.place) == (GONE, SENT)
-        assert list(requests.states) == ["innocent"]
+        assert list(held.states) == ["innocent"]
 
     asyncio.run(play())
 
@@ -143,7 +145,7 @@ def test_whatever_happens_in_whatever_order_every_request_is_in_one_place(seed):
     draw = random.Random(seed)
 
     async def play() -> None:
-        requests, engine, has_engine = table(), fake_engine(), False
+        (requests, held), engine, has_engine = table(), fake_engine(), False
         everybody: list[Plain] = []
         for number in range(300):
             alive = [state for state in everybody if state.place is not GONE]
@@ -153,21 +155,21 @@ def test_whatever_happens_in_whatever_order_every_request_is_in_one_place(seed):
             if what == "add":
                 everybody += with_requests(requests, f"r{number}")
             elif what == "engine":
-                requests.detach("it died") if has_engine else requests.attach(engine)
+                held.detach("it died") if has_engine else held.attach(engine)
                 has_engine = not has_engine
             elif what == "give up":
                 requests.give_up([*names, "nobody"])
             elif what == "fail":
                 for name in names:
-                    requests.fail(name, ValueError())
+                    held.fail(name, ValueError())
             elif has_engine and what == "begin":
-                requests.note_begun(names)
+                held.note_begun(names)
             elif has_engine and what == "token":
                 for state in some:
                     give_token(state)
             elif has_engine and what == "ask":
-                requests.send_again(requests.sent, set(requests.states) - set(names))
-            assert set(requests.states) == {state.add.request_id for state in everybody if state.place is not GONE}
+                held.send_again(held.sent, set(held.states) - set(names))
+            assert set(held.states) == {state.add.request_id for state in everybody if state.place is not GONE}
             assert all((state.place is HELD) != has_engine for state in everybody if state.place is not GONE)
             assert all(len(state.ends) == (state.place is GONE) for state in everybody)
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.unit.web_process.fake_engine_client import LIMIT_SECONDS, FakeEngine, FakeEngineClient, settings, until
+from yeoul.config.parts import EnginePlace
 from yeoul.config.settings import FleetSettings, Settings
 from yeoul.errors import InvalidRequestError, NotFoundError, ProcessDeadError, UnavailableError
 from yeoul.messages.outputs import EngineReady
@@ -43,15 +44,13 @@ class Model(FakeEngine):
         self.gate.set()
         self.may_start.set()
         self.errors: list[Exception] = []
-        self.clients: list[Client] = []
         super().__init__(chosen)
         self.model = FleetModel(self.llm, [name], loads_at_start=False)
 
     def _connect(
-        self, chosen: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int
+        self, chosen: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int, place: EnginePlace
     ) -> FakeEngineClient:
-        self.clients.append(Client(self, chosen, files, description, max_model_len))
-        self.client = self.clients[-1]
+        self.clients.append(Client(self, chosen, files, description, max_model_len, place))
         return self.client
 
     async def ask(self) -> str:

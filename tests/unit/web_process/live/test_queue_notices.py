@@ -156,7 +156,9 @@ def test_of_several_keys_who_has_had_the_least_is_next():
             return sorted((one["tenant"], one["place"]) for one in waiting)
 
         def had(*costs: int) -> list[int]:
-            server.engine.llm._requests.statistics = EngineStatistics(tenant_costs=dict(zip(tenants, costs, strict=True)))
+            server.engine.llm._requests.engines[0].statistics = EngineStatistics(
+                tenant_costs=dict(zip(tenants, costs, strict=True))
+            )
             return []
 
         had(100, 0)

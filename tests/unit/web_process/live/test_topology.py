@@ -115,8 +115,7 @@ def test_what_happens_to_workers_is_told_at_once_and_counted():
     async def scene(server: FakeServer) -> None:
         server.client.report = report()
         heard: list[str] = []
-        assert server.engine.llm.slot is not None
-        server.engine.llm.slot.recovery.incidents.listeners.append(lambda incident: heard.append(incident.kind))
+        server.engine.llm.engines.incidents.listeners.append(lambda incident: heard.append(incident.kind))
         assert (await look(server)).incidents == []
         server.client.emit(WorkersLost("Worker_0", "was killed by signal 9 (SIGKILL)", -9))
         await until(lambda: heard == ["death"])
@@ -210,7 +209,7 @@ def test_threads_have_whole_names_and_what_a_library_started_is_told_apart():
     worker = process("Worker_1", threads=[
         thread("yeoul::Worker_1", 4, "stopped"), thread("yeoul::Worker_1", 6, "running"), thread("Worker_1 omp 1"),
     ])  # fmt: skip
-    tell_doings([core, worker], EngineNow(), 0)
+    tell_doings([core, worker], {}, 0)
     assert [(one.name, one.is_library, one.part, one.doing) for one in core.threads] == [
         ("run_busy_loop", False, "EngineCoreProc", "waits for requests"),
         ("process_input_sockets", False, "EngineCoreProc", "waits for what the web process says"),

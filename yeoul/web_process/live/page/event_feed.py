@@ -15,7 +15,6 @@ import msgspec
 from yeoul.errors import UnavailableError
 from yeoul.messages.topology import Incident
 from yeoul.web_process.engine.async_llm import AsyncLLM
-from yeoul.web_process.engine.incidents import IncidentLog
 from yeoul.web_process.live.page.number_history import NumberHistory, NumberPoints
 from yeoul.web_process.live.requests.request_follower import RequestFollower
 from yeoul.web_process.live.requests.request_log import RequestLog
@@ -58,15 +57,12 @@ class EventFeed:
             incidents.append(incident)
             happened.set()
 
-        followed: IncidentLog | None = None
+        self._llm.engines.incidents.listeners.append(note)
         self._num_watchers += 1
         told_until = 0
         follower = RequestFollower(self._requests, sight)
         try:
             while not self._is_over():
-                if (slot := self._llm.slot) is not None and followed is None:
-                    followed = slot.recovery.incidents
-                    followed.listeners.append(note)
                 happened.clear()
                 events = [_event("incident", incident) for incident in incidents]
                 incidents.clear()
@@ -82,8 +78,7 @@ class EventFeed:
         finally:
             self._num_watchers -= 1
             follower.close()
-            if followed is not None:
-                followed.listeners.remove(note)
+            self._llm.engines.incidents.listeners.remove(note)
 
     def _is_over(self) -> bool:
         """Whether the server is about to end, which waits for its streams."""

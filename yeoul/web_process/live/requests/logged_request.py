@@ -16,12 +16,14 @@ from yeoul.web_process.live.requests.request_record import ONE_TOKEN, RecordedSt
 class LoggedStep(msgspec.Struct, eq=False, gc=False):
     """A step, with the requests of which it made a token, by their ids, which outlive them: most steps share one list.
 
-    ``parts`` is what its time went to, which a record has once somebody needs one.
+    ``parts`` is what its time went to, which a record has once somebody needs one. It was the ``place``-th of its ``engine``.
     """
 
     record: RecordedStep
     decodes: list[str]
     parts: StepParts
+    engine: int = 0
+    place: int = 0
 
     def split(self) -> None:
         """From any thread: the record gets its parts, of all requests that share it at once."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
+from collections import Counter, defaultdict, deque
 
 from yeoul.messages.outputs import RequestOutput, StepFacts, StepOutputs
 from yeoul.web_process.engine.async_llm import AsyncLLM
@@ -50,7 +50,8 @@ class RequestLog(RequestObserver):
         self._recent: deque[tuple[str, float]] = deque(maxlen=_NUM_RECENT)
         self._decode_seconds: dict[int, float] = {}
         self._last_decodes: list[str] = []
-        self._last_end = 0.0
+        self._last_end: dict[int, float] = defaultdict(float)  # of each engine's last step, and how many it has made
+        self._num_steps_of: Counter[int] = Counter()
         self._num_steps = 0
         self._followers: list[deque[RequestSummary]] = []
         self._num_waiting = 0
@@ -83,27 +84,28 @@ class RequestLog(RequestObserver):
         outputs, start, find = message.outputs, 0, self._by_engine_id.get
         for facts in message.steps:
             end = start + facts.num_outputs
-            self._note_step(facts, outputs[start:end], now)
+            self._note_step(facts, outputs[start:end], now, message.engine)
             start = end
         for engine_id in message.begun:
             if (request := find(engine_id)) is not None:
                 self._note_begun(request, engine_id)
 
-    def _note_step(self, facts: StepFacts, outputs: list[RequestOutput], now: float) -> None:
+    def _note_step(self, facts: StepFacts, outputs: list[RequestOutput], now: float, engine: int) -> None:
         find = self._by_engine_id.get
         end = self._engine_clock.here(facts.started) + facts.seconds
         at = end - facts.seconds
-        if at < self._last_end:  # one that was handed out ahead began when the last one ended
-            at = min(end, self._last_end)
-        self._last_end = end
+        if at < (last_end := self._last_end[engine]):  # one that was handed out ahead began when the last one ended
+            at = min(end, last_end)
+        self._last_end[engine] = end
         self._num_steps += 1
+        self._num_steps_of[engine] += 1
         of_prompts, num_tokens = dict(facts.prompts), facts.num_tokens
         num_decodes, num_of_prompts = max(0, facts.num_requests - len(of_prompts)), sum(of_prompts.values())
         record = RecordedStep(
             self._num_steps, facts.number, at, end - at, num_tokens, facts.num_requests, num_decodes, num_of_prompts
         )
         decodes: list[str] = []
-        step = LoggedStep(record, decodes, facts.parts)
+        step = LoggedStep(record, decodes, facts.parts, engine, self._num_steps_of[engine])
         for engine_id, num_tokens in of_prompts.items():
             if (request := find(engine_id)) is not None:
                 record.prompts.append((request.id, num_tokens))
@@ -231,7 +233,7 @@ class RequestLog(RequestObserver):
         self._followers = [one for one in self._followers if one is not ended]
 
     def _places(self) -> WaitingPlaces:
-        return WaitingPlaces(self._llm, self.live.values(), self._num_steps)
+        return WaitingPlaces(self._llm, self.live.values(), self._num_steps_of)
 
     async def find(self, name: str) -> RequestRecord | None:
         """What is known of the request of this id, or of the last one that its client calls so."""

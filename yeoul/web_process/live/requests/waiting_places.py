@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from yeoul.messages.statistics import OUTPUT_TOKEN_COST
 from yeoul.web_process.engine.async_llm import AsyncLLM
@@ -23,14 +23,14 @@ _FEW_STEPS = 3  # that one in the batch may be left out of: a step that was full
 
 def taken_seats(llm: AsyncLLM) -> int | None:
     """The places in the steps, where all are taken: then who waits needs one to be left."""
-    most = llm.settings.scheduler.max_num_seqs
+    most = llm.max_num_running
     return most if llm.statistics.num_running >= most else None
 
 
 class WaitingPlaces:
-    """``num_steps`` have come back until now."""
+    """``num_steps`` of each engine have come back until now."""
 
-    def __init__(self, llm: AsyncLLM, requests: Collection[LoggedRequest], num_steps: int) -> None:
+    def __init__(self, llm: AsyncLLM, requests: Collection[LoggedRequest], num_steps: Mapping[int, int]) -> None:
         self._llm = llm
         self._num_steps = num_steps
         self._by_priority = llm.settings.scheduler.scheduling_policy == "priority"
@@ -80,7 +80,10 @@ class WaitingPlaces:
         return not request.begun or self._llm.lost is not None or self._has_fallen_out(request)
 
     def _has_fallen_out(self, request: LoggedRequest) -> bool:
-        return bool(request.steps) and self._num_steps - request.steps[-1].record.serial > _FEW_STEPS
+        if not request.steps:
+            return False
+        last = request.steps[-1]
+        return self._num_steps[last.engine] - last.place > _FEW_STEPS
 
     def _order(self, request: LoggedRequest) -> tuple[bool, int, bool, float]:
         priority = request.terms.priority if self._by_priority else 0
@@ -131,7 +134,7 @@ class WaitingPlaces:
 
     def _lack(self, request: LoggedRequest) -> str:
         """What there is too little of."""
-        now, ready, most = self._llm.statistics, self._llm.ready, self._llm.settings.scheduler.max_num_seqs
+        now, ready, most = self._llm.statistics, self._llm.ready, self._llm.max_num_running
         if now.num_running >= most:
             return f"all {most} places of a step are taken (--max-num-seqs)"
         num_free = now.num_blocks - now.num_used_blocks

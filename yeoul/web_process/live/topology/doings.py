@@ -5,16 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from yeoul.messages.topology import EngineNow, Process, Thread
-from yeoul.web_process.live.topology.known_names import KERNEL_NAME_LENGTH, THREADS, about_library, main_thread_of, whole_name
+from yeoul.web_process.live.topology.known_names import (
+    ENGINE_CORE,
+    KERNEL_NAME_LENGTH,
+    THREADS,
+    about_library,
+    main_thread_of,
+    whole_name,
+)
 
 
-def tell_doings(processes: Sequence[Process], engine: EngineNow, num_unfinished: int) -> None:
-    """Fills in what they do, and whole names and parts of their threads."""
-    starts_workers = any(process.state == "starting" for process in processes if process.name.startswith("Worker_"))
+def tell_doings(processes: Sequence[Process], engines: Mapping[str, EngineNow], num_unfinished: int) -> None:
+    """Fills in what they do, and whole names and parts of their threads; ``engines`` by the name of their EngineCore."""
+    starting = {process.parent for process in processes if process.name.startswith("Worker_") and process.state == "starting"}
+    only = next(iter(engines.values()), EngineNow()) if len(engines) < 2 else EngineNow()
     for process in processes:
+        engine = engines.get(process.name) or engines.get(process.parent or "") or only
+        starts_workers = process.name in starting
         process.doing = _doing_of(process, engine, num_unfinished, starts_workers=starts_workers)
         for thread in process.threads:
             _tell_thread(thread, process)
@@ -30,7 +40,7 @@ def _doing_of(process: Process, engine: EngineNow, num_unfinished: int, *, start
     step = (
         f"step {engine.step_number}: {_count(engine.step_num_requests, 'request')}, {_count(engine.step_num_tokens, 'token')}"
     )
-    if process.name == "EngineCore":
+    if process.name.startswith(ENGINE_CORE):
         if process.state == "starting" or starts_workers:
             return "starts its workers"
         return f"waits for {step}" if engine.is_computing else "waits for requests"

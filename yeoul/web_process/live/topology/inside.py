@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Path, Query, Response
 
+from yeoul.config.parts import EnginePlace
 from yeoul.errors import ForbiddenError, InvalidRequestError, NotFoundError, UnavailableError
 from yeoul.messages.questions import (
     MAX_NUM_LINES,
@@ -41,10 +42,12 @@ from yeoul.web_process.live.topology.inside_answers import (
 )
 from yeoul.web_process.server_context import ServerContext
 
-_WEB, _ENGINE_CORE = "Web", "EngineCore"
+_WEB = "Web"
 _MAX_NUM_TASKS = 100
 
-ProcessName = Annotated[str, Path(description="`Web`, `EngineCore`, or a worker such as `Worker_0`.")]
+ProcessName = Annotated[
+    str, Path(description="`Web`, `EngineCore` (of several, `EngineCore_0`), or a worker such as `Worker_0`.")
+]
 
 
 class Inside:
@@ -58,8 +61,11 @@ class Inside:
     @property
     def names(self) -> list[str]:
         """All processes, from the root."""
-        num_workers = self._llm.settings.parallel.tensor_parallel_size
-        return [_WEB, _ENGINE_CORE, *(f"Worker_{rank}" for rank in range(num_workers))]
+        parallel = self._llm.settings.parallel
+        num_engines, num_ranks = parallel.data_parallel_size, parallel.tensor_parallel_size
+        engines = [EnginePlace(index, num_engines) for index in range(num_engines)]
+        workers = [f"Worker_{engine.number_of(rank, num_ranks)}" for engine in engines for rank in range(num_ranks)]
+        return [_WEB, *(engine.name for engine in engines), *workers]
 
     async def ask(self, question: Question) -> Answer:
         """What the process of the question says, or why it says nothing.
@@ -77,9 +83,12 @@ class Inside:
         """The same of a process that there is, from another thread; blocks for some seconds at most."""
         if question.process == _WEB:
             return self._own.answer(question)
-        if (slot := self._llm.slot) is None:
+        if not (slots := self._llm.engines.slots):
             return NoAnswer("EngineCore is being started; try again in a few seconds")
-        return slot.engine.ask(question)
+        place = self.names.index(question.process) - 1
+        if place >= len(slots):
+            place = (place - len(slots)) // self._llm.settings.parallel.tensor_parallel_size
+        return slots[place].engine.ask(question)
 
 
 def inside_router(context: ServerContext, inside: Inside) -> APIRouter:

@@ -22,7 +22,8 @@ class Known(NamedTuple):
 
 WEB_PARTS = (Part(name="API router"), Part(name="AsyncLLM"), Part(name="AsyncMPClient", inside="AsyncLLM"))
 
-MAIN_THREADS = {"Web": "asyncio loop", "EngineCore": "run_busy_loop"}
+ENGINE_CORE = "EngineCore"  # of several, with the number of each behind it
+MAIN_THREADS = {"Web": "asyncio loop", ENGINE_CORE: "run_busy_loop"}
 WORKER_MAIN_THREAD = "WorkerProc.run"
 
 THREADS = {
@@ -68,7 +69,7 @@ def whole_name(kernel_name: str) -> str:
 
 def main_thread_of(process: str) -> str:
     """What the first thread of a process runs."""
-    return MAIN_THREADS.get(process, WORKER_MAIN_THREAD)
+    return MAIN_THREADS.get(ENGINE_CORE if process.startswith(ENGINE_CORE) else process, WORKER_MAIN_THREAD)
 
 
 def about_library(kernel_name: str, *, is_busy: bool) -> str:

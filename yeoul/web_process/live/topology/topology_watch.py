@@ -9,14 +9,14 @@ import asyncio
 import os
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 
 from yeoul import __version__
-from yeoul.messages.topology import EngineNow, EngineReport, Incident, Link, Process, ProcessState, Task, Thread, Topology
+from yeoul.messages.topology import EngineNow, Incident, Link, Process, ProcessState, Task, Thread, Topology
 from yeoul.process_sample import describe_process
 from yeoul.web_process.engine.async_llm import AsyncLLM
-from yeoul.web_process.engine.incidents import IncidentLog
 from yeoul.web_process.live.topology.doings import tell_doings
 from yeoul.web_process.live.topology.known_names import TASKS, WEB_PARTS
 from yeoul.web_process.live.topology.rates import Rates
@@ -35,7 +35,7 @@ class TopologyWatch:
         self._looked_at = 0.0
         self._is_stale = False
         self._turn = asyncio.Lock()
-        self._followed: IncidentLog | None = None
+        llm.engines.incidents.listeners.append(self._note_incident)
 
     async def look(self) -> Topology:
         """What runs now; of an engine that does not answer what can be seen from outside. Not to be changed."""
@@ -51,23 +51,21 @@ class TopologyWatch:
 
     async def _look(self) -> Topology:
         llm = self._llm
-        slot = llm.slot
-        incidents = slot.recovery.incidents if slot is not None else IncidentLog()
-        if slot is not None and self._followed is not incidents:
-            self._followed = incidents
-            incidents.listeners.append(self._note_incident)
-        report = await slot.engine.look() if slot is not None else EngineReport(clock=0.0)
+        reports = await llm.engines.look()
         web = self._describe_web()
-        processes = [web, *self._with_missing(report.processes)]
+        found = [process for report in reports for process in report.processes]
+        clocks = {process.name: report.clock for report in reports for process in report.processes}
+        processes = [web, *self._with_missing(found)]
         self._rates.begin()
         for process in processes:
-            process.num_restarts = incidents.num_restarts[process.name]
-            self._tell_shares(process, time.monotonic() if process is web else report.clock)
+            process.num_restarts = llm.engines.incidents.num_restarts[process.name]
+            self._tell_shares(process, time.monotonic() if process is web else clocks.get(process.name, 0.0))
         calls = Link(name="calls", kind="call", source="Web/API router", target="Web/AsyncLLM")
-        links = [calls, *(self._with_rates(link) for link in report.links)]
+        links = [calls, *(self._with_rates(link) for report in reports for link in report.links)]
         self._rates.end()
-        engine = self._with_requests(report.engine)
-        tell_doings(processes, engine, llm.num_unfinished)
+        engines = {slot.name: report.engine for slot, report in zip(llm.engines.slots, reports, strict=True)}
+        tell_doings(processes, engines, llm.num_unfinished)
+        engine = self._with_requests(_busiest(list(engines.values())))
         return Topology(
             at=time.time(),
             version=__version__,
@@ -75,7 +73,7 @@ class TopologyWatch:
             processes=processes,
             links=links,
             engine=engine,
-            incidents=incidents.last,
+            incidents=llm.engines.incidents.last,
         )
 
     def _describe_web(self) -> Process:
@@ -83,8 +81,8 @@ class TopologyWatch:
         web = describe_process("Web", os.getpid(), parts=WEB_PARTS)
         states: dict[str, ProcessState] = {"starting": "starting", "draining": "draining"}
         web.state = states.get(llm.state, "running")
-        if web.state == "running" and llm.slot is not None:
-            web.since = llm.slot.served_since or web.since
+        if web.state == "running" and llm.engines.slots:
+            web.since = llm.engines.slots[0].served_since or web.since
         web.tasks = _tasks_of_now()
         self._keep_since(web)
         return web
@@ -132,6 +130,11 @@ class TopologyWatch:
         usage = now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0
         counted = {"num_running": now.num_running, "num_waiting": now.num_waiting, "kv_usage": min(1.0, round(usage, 4))}
         return msgspec.structs.replace(engine, **counted)
+
+
+def _busiest(engines: Sequence[EngineNow]) -> EngineNow:
+    """Of several the one that has most in its step; what each is at is told of its processes."""
+    return max(engines, key=lambda one: (one.is_computing, one.step_num_requests), default=EngineNow())
 
 
 def _rounded(rate: float | None) -> float | None:

@@ -132,4 +132,4 @@ def _write_request(writer: TraceWriter, track: _Track, number: int, request: See
 
 
 def _place_of(name: str) -> tuple[int, str]:
-    return (("Web", "EngineCore").index(name) if name in ("Web", "EngineCore") else 2, name)
+    return (0 if name == "Web" else 1 if name.startswith("EngineCore") else 2, name)

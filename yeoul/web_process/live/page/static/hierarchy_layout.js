@@ -93,7 +93,7 @@ function place(box, x, y, width) {
 export function layOut(topology, width) {
   const processes = topology.processes.map(boxesOf);
   const tiers = [[], [], []];
-  for (const box of processes) tiers[box.key === "Web" ? 0 : box.key === "EngineCore" ? 1 : 2].push(box);
+  for (const box of processes) tiers[box.key === "Web" ? 0 : box.key.startsWith("EngineCore") ? 1 : 2].push(box);
   const hasExchange = topology.links.some((link) => link.kind === "exchange");
   const height = width < NARROW ? stack(tiers, width, topology.links, hasExchange) : sideBySide(tiers, width, hasExchange);
   const boxes = new Map();
