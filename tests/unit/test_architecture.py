@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "kernels", "layers",
         "start_parts", "models", "descriptors", "grammars", "text", "process_sample", "self_report", "spans",
+        "kv_cache.tier_file",
     },
     "engine_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "scheduler", "kv_cache",

@@ -230,6 +230,13 @@ def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
             param="data_parallel_size",
         )
     _check_kv_events(settings, written)
+    cache = settings.cache
+    if cache.kv_disk_bytes is not None and cache.kv_memory_bytes is not None:
+        raise ConfigError(
+            f"{written('kv_memory_bytes')} and {written('kv_disk_bytes')} are two places for the same blocks; "
+            "give one of them: what lies on the disk is in memory as well, as far as there is room",
+            param="kv_memory_bytes",
+        )
     _check_pages(settings.server, written)
     server = settings.server
     if server.max_total_body_bytes < server.max_body_bytes:

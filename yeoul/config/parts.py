@@ -52,7 +52,8 @@ ONLY_ENGINE = EnginePlace()
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """EngineCore's part. ``max_model_len`` is resolved."""
+    """EngineCore's part. ``max_model_len`` is resolved. Blocks of the cache that outlive it lie in ``tier_folder``;
+    those of requests without a salt are ``tier_owner``'s, who has the only API key."""
 
     place: EnginePlace = ONLY_ENGINE
 
@@ -68,6 +69,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
     time: TimeSettings
     recovery: RecoverySettings
     fake: FakeSettings
+    tier_folder: str = ""
+    tier_owner: str = ""
     log: LogChoice = LogChoice()
 
     def worker_name(self, rank: int) -> str:

@@ -6,6 +6,7 @@ holds a flag's help text and range, and the ``Meta`` in ``Settings`` holds the t
 built from them and says nothing of its own.
 """
 
+# size: every setting, in one place and in the order of the help
 from __future__ import annotations
 
 from typing import Annotated, Literal
@@ -94,6 +95,14 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     enable_prefix_caching: Annotated[
         bool, Meta(description="Reuse the cached blocks of prompts that begin in the same way.")
     ] = True
+    kv_disk_bytes: Annotated[
+        Count | None,
+        Meta(description="Most disk space for cache blocks that outlive the server, such as 10GiB. Default: none is used."),
+    ] = None
+    kv_memory_bytes: Annotated[
+        Count | None,
+        Meta(description="Most memory for cache blocks that outlive workers, where none lie on the disk."),
+    ] = None
     prefix_lease_share: Annotated[
         float,
         Meta(
@@ -108,6 +117,11 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
             description="Tell routers over ZeroMQ which prefixes are cached: a JSON object, as vLLM spells it. Default: no."
         ),
     ] = None
+
+    @property
+    def has_tier(self) -> bool:
+        """Whether there is anything below the cache."""
+        return self.enable_prefix_caching and (self.kv_disk_bytes is not None or self.kv_memory_bytes is not None)
 
 
 class SchedulerSettings(msgspec.Struct, frozen=True, kw_only=True):

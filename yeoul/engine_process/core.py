@@ -4,6 +4,7 @@ The main thread runs ``run_busy_loop`` and never touches a socket: ``process_inp
 do. Knows nothing of text, HTTP or torch. ``yeoul.engine_process.main`` runs it.
 """
 
+# size: the busy loop, and what it hears and says, in one place
 from __future__ import annotations
 
 import logging
@@ -25,6 +26,7 @@ from yeoul.engine_process.kv_events import KVEvents
 from yeoul.engine_process.looks import Looks
 from yeoul.engine_process.output_sockets import OutputSockets
 from yeoul.engine_process.step_log import StepLog
+from yeoul.engine_process.tier_place import NOWHERE
 from yeoul.engine_process.utility_calls import UtilityCalls
 from yeoul.engine_process.warm_up import warm_up
 from yeoul.errors import ConfigError, GivenUpError, InvalidRequestError, ProcessDeadError
@@ -92,6 +94,7 @@ class EngineCoreProc:
         self._begun: list[str] = []
         self._steps: list[StepFacts] = []
         self._kv_events = KVEvents(settings.cache)
+        self._tier = NOWHERE
         self._calls: UtilityCalls
         self._cache: KVCacheManager
         self._scheduler: Scheduler
@@ -136,13 +139,14 @@ class EngineCoreProc:
                 START.mark("waiting for workers")
                 cache, num_blocks = settings.cache, min(worker.max_num_blocks for worker in workers)
                 settings = self._fit_context(num_blocks)
+                self._tier = self._tier.opened(settings, workers)
                 step_budget = self._try_workers(num_blocks)
                 num_leased = int(cache.prefix_lease_share * num_blocks)
                 prefixes, events = cache.enable_prefix_caching, self._kv_events.of_new_cache()
                 self._cache = KVCacheManager(num_blocks, cache.block_size, prefixes, num_leased, events)
-                most, size = settings.max_model_len, settings.description.vocab_size
-                self._scheduler = Scheduler(settings.scheduler, self._cache, most, size, step_budget=step_budget)
-                self._calls = UtilityCalls(self._scheduler, self._cache, self._arrivals, settings.worker_name)
+                sizes, moves = (settings.max_model_len, settings.description.vocab_size), self._tier.moves(self._cache)
+                self._scheduler = Scheduler(settings.scheduler, self._cache, *sizes, step_budget=step_budget, moves=moves)
+                self._calls = UtilityCalls(self._scheduler, self._arrivals, settings.worker_name)
                 return workers
             except ProcessDeadError as error:
                 if error.exit_code is None or error.exit_code >= 0:
@@ -152,12 +156,14 @@ class EngineCoreProc:
 
     def _await_workers(self) -> list[WorkerReady]:
         executor = self._executor
-        return executor.start(on_death=lambda error: self._arrivals.put((b"", FromWorkers(executor, error))))
+        workers = executor.start(on_death=lambda error: self._arrivals.put((b"", FromWorkers(executor, error))))
+        self._tier.check(workers)
+        return workers
 
     def _try_workers(self, num_blocks: int) -> StepBudget:
         """Gives new workers their cache, and lets them compute something."""
         settings = self._settings
-        self._executor.allocate_cache(num_blocks)
+        self._executor.allocate_cache(num_blocks, self._tier.files)
         START.mark("cache")
         limit, block_size = settings.time.step_timeout_seconds, settings.cache.block_size
         budget = warm_up(self._executor, settings.scheduler, settings.max_model_len, block_size, limit)
@@ -238,6 +244,7 @@ class EngineCoreProc:
     def stop(self) -> None:
         """Ends the workers, sends what is still to be sent, and closes the sockets."""
         self._executor.stop()
+        self._tier.close()
         self._kv_events.stop()
         self._input.stop()
         self._output.stop()
@@ -295,10 +302,12 @@ class EngineCoreProc:
             self._calls.finish(event)
             return
         result, returned_at = event.result(), time.monotonic()
-        self._last_step_seconds = result.compute_seconds
         step = self._in_flight.popleft()
         gains = self._scheduler.update(step, result)
-        self._steps.append(self._step_log.note_result(step, result, len(gains), returned_at))
+        facts = self._step_log.note_result(step, result, len(gains), returned_at)
+        if step.scheduled:  # others only move blocks
+            self._last_step_seconds = result.compute_seconds
+            self._steps.append(facts)
         if gains and (gains[0].fault is None or any(gain.fault is None for gain in gains)):
             self._restarts.note_progress()
         self._gains += gains

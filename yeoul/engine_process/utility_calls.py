@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from yeoul.engine_process.input_sockets import Arrival, CallAnswer, FromWorkers
 from yeoul.errors import InvalidRequestError, ProcessDeadError
-from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.messages.outputs import UtilityResult
 from yeoul.messages.requests import UtilityCall
 from yeoul.scheduler.scheduler import Scheduler
@@ -25,17 +24,10 @@ class UtilityCalls:
     Compiling a grammar changes nothing, and steps go on beside it.
     """
 
-    def __init__(
-        self,
-        scheduler: Scheduler,
-        cache: KVCacheManager,
-        arrivals: queue.SimpleQueue[Arrival],
-        worker_name: Callable[[int], str],
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, arrivals: queue.SimpleQueue[Arrival], worker_name: Callable[[int], str]) -> None:
         self.num_under_way = 0
         self._worker_name = worker_name
         self._scheduler = scheduler
-        self._cache = cache
         self._arrivals = arrivals
 
     def answer(self, client_id: bytes, call: UtilityCall, executor: Executor) -> UtilityResult | None:
@@ -50,7 +42,7 @@ class UtilityCalls:
             if call.method == "unfinished_request_ids":
                 return UtilityResult(call.call_id, json.dumps(self._scheduler.unfinished_request_ids))
             if call.method == "reset_prefix_cache":
-                self._cache.reset()
+                self._scheduler.forget_prefixes()
                 return UtilityResult(call.call_id)
             if call.method == "collective_rpc":
                 self._ask_workers(client_id, call, executor)

@@ -10,7 +10,8 @@ from yeoul.messages.outputs import EngineReady
 class WorkerReady(msgspec.Struct, frozen=True, kw_only=True, tag="worker_ready"):
     """The model is loaded. ``max_num_blocks`` is what this device has room for, at ``block_bytes`` each.
 
-    ``runner`` is the kind of runner that holds it.
+    ``runner`` is the kind of runner that holds it. ``cache_key`` names all that the bytes of its cache blocks depend on
+    beside their tokens; empty: they cannot be kept.
     """
 
     number: int
@@ -20,6 +21,7 @@ class WorkerReady(msgspec.Struct, frozen=True, kw_only=True, tag="worker_ready")
     block_bytes: int
     model_fingerprint: str
     runner: str = ""
+    cache_key: str = ""
 
 
 class ServerReady(msgspec.Struct, frozen=True, tag="server_ready"):

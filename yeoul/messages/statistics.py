@@ -14,7 +14,9 @@ class EngineStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """A snapshot after a step. Gauges are as of now; counters (``total_*``) grow from the engine's start.
 
     Requests that fill gaps are counted in ``num_in_gaps`` alone, whether they run or wait: they are in nobody's way.
-    ``tenant_costs`` is what each tenant that waits has had, of which the least is next; empty where fewer than two wait.
+    ``num_tier_blocks`` are in the tier below the cache, of at most ``max_num_tier_blocks``; those that failed were not stored
+    or not loaded. ``tenant_costs`` is what each tenant that waits has had, of which the least is next; empty where fewer than
+    two wait.
     """
 
     num_running: int = 0
@@ -23,6 +25,8 @@ class EngineStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     num_used_blocks: int = 0
     num_leased_blocks: int = 0
     num_blocks: int = 0
+    num_tier_blocks: int = 0
+    max_num_tier_blocks: int = 0
     tenant_costs: dict[str, int] = {}
     total_steps: int = 0
     total_prompt_tokens: int = 0
@@ -30,6 +34,10 @@ class EngineStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     total_preemptions: int = 0
     total_prefix_queried_tokens: int = 0
     total_prefix_hit_tokens: int = 0
+    total_tier_stored_blocks: int = 0
+    total_tier_loaded_blocks: int = 0
+    total_tier_failed_blocks: int = 0
+    total_tier_hit_tokens: int = 0
 
 
 _NUMBERS = [name for name in EngineStatistics.__struct_fields__ if name != "tenant_costs"]

@@ -7,6 +7,7 @@ back as a ``NewRequest`` with its output so far.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -45,13 +46,40 @@ class ScheduledRequest(msgspec.Struct, frozen=True, array_like=True):
     new_block_ids: list[int]
 
 
+class BlockMove(msgspec.Struct, frozen=True, array_like=True):
+    """A block of the cache and its ``slot`` in the tier below; ``name`` is its hash, ``stamp`` grows from use to use."""
+
+    block_id: int
+    slot: int
+    name: bytes
+    stamp: int
+
+
 class StepInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step"):
-    """One step. ``finished_request_ids`` (finished, aborted or preempted) are forgotten before new ones are added."""
+    """One step. ``finished_request_ids`` (finished, aborted or preempted) are forgotten before new ones are added.
+
+    What is in the blocks of ``stores`` before the step goes to their slots, after ``emptied_slots`` are empty; the slots of
+    ``loads`` go to blocks that no step touches meanwhile. Nobody waits for that, but a step of no requests, for a moment.
+    """
 
     step_number: int
     new_requests: list[NewRequest] = []
     scheduled: list[ScheduledRequest] = []
     finished_request_ids: list[str] = []
+    stores: list[BlockMove] = []
+    loads: list[BlockMove] = []
+    emptied_slots: list[int] = []
+
+
+class TierFiles(msgspec.Struct, frozen=True):
+    """Where the tier below the cache lies: of each rank the file of its slots, and of what is in them.
+
+    At most ``max_num_stores`` blocks are on their way to it at a time.
+    """
+
+    slot_paths: list[str]
+    entry_paths: list[str]
+    max_num_stores: int
 
 
 class AllocateCache(msgspec.Struct, frozen=True, tag="allocate"):
@@ -59,6 +87,7 @@ class AllocateCache(msgspec.Struct, frozen=True, tag="allocate"):
 
     call_id: int
     num_blocks: int
+    tier: TierFiles | None = None
 
 
 class WorkerCall(msgspec.Struct, frozen=True, tag="call"):
@@ -87,12 +116,20 @@ class RequestResult(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
     embedding: bytes | None = None
 
 
+class MoveResult(msgspec.Struct, frozen=True, array_like=True):
+    """A block has come to its slot, or from it, on one rank; or it has not, and why."""
+
+    slot: int
+    failure: str | None = None
+
+
 class StepResult(msgspec.Struct, frozen=True, tag="step"):
     """The answer to ``StepInput`` of the same number: an entry for each request that sampled, embedded or failed.
 
     Every rank answers; only rank 0 fills ``results``. ``digest`` is of the tokens and faults that the rank found, which have
     to be the same on all. The rank ``began`` at that time of its host's monotonic clock; the last ``sample_seconds`` of its
-    ``compute_seconds`` went by behind the model: tokens were drawn, prompts scored, vectors pooled.
+    ``compute_seconds`` went by behind the model: tokens were drawn, prompts scored, vectors pooled. ``moves`` have ended
+    since the last answer, whichever step they were of; the executor joins those of all ranks.
     """
 
     step_number: int
@@ -101,6 +138,7 @@ class StepResult(msgspec.Struct, frozen=True, tag="step"):
     digest: int = 0
     began: _Clock = 0.0
     sample_seconds: StepSeconds = 0.0
+    moves: list[MoveResult] = []
 
 
 class CallResult(msgspec.Struct, frozen=True, tag="result"):
@@ -112,3 +150,10 @@ class CallResult(msgspec.Struct, frozen=True, tag="result"):
 
 
 WorkerMessage = StepResult | CallResult
+
+
+def join_results(results: Sequence[WorkerMessage]) -> StepResult:
+    """What rank 0 answers, with the moves of all ranks."""
+    first, *others = (result for result in results if isinstance(result, StepResult))
+    moves = [move for other in others for move in other.moves]
+    return msgspec.structs.replace(first, moves=[*first.moves, *moves]) if moves else first

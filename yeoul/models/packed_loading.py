@@ -52,7 +52,7 @@ def packed_key(
         dtype=str(dtype).removeprefix("torch."),
         rank=parallel.rank,
         size=parallel.size,
-        packing=f"{quantization} {_code_digest()}",
+        packing=f"{quantization} {code_digest()}",
     )
 
 
@@ -96,8 +96,8 @@ def load_packed(
 
 
 @functools.cache
-def _code_digest() -> str:
-    """A name for the code that decides what is asked of a file and how it is packed: a change of it cannot be forgotten."""
+def code_digest() -> str:
+    """A name for the code that packs and computes: a change of it cannot be forgotten by what is kept."""
     hasher = xxhash.xxh3_128(f"{torch.__version__} {instruction_set_in_use()}".encode())
     folders = [folder for room in (yeoul.kernels, yeoul.layers, yeoul.model_files, yeoul.models) for folder in room.__path__]
     for path in sorted(path for folder in folders for path in Path(folder).rglob("*") if path.suffix in (".py", ".so")):

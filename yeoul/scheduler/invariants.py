@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.scheduler.queue import WaitingQueue, order_key
 from yeoul.scheduler.request import Request, RequestStatus
+from yeoul.scheduler.tier_moves import TierMoves
 
 
 def check_invariants(
@@ -16,6 +17,7 @@ def check_invariants(
     held: Sequence[Request],
     cache: KVCacheManager,
     num_in_flight: int,
+    moves: TierMoves | None = None,
 ) -> None:
     """Raises AssertionError unless each request is in one place, its counters fit its blocks, and the blocks add up."""
     assert len(requests) == len(running) + len(waiting) + len(held), "a request is in no queue, or in two"
@@ -31,7 +33,11 @@ def check_invariants(
         assert request.num_computed_tokens == 0, f"{request.request_id} waits and has computed tokens"
     for request in running:
         _check_running(request, cache, num_in_flight)
-    cache.check_invariants({request.request_id: request.block_ids for request in running})
+    tables = {request.request_id: request.block_ids for request in running}
+    if moves is not None:
+        moves.check_invariants()
+        tables |= moves.tables
+    cache.check_invariants(tables)
     _check_sharing(running, cache)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
 from yeoul.scheduler.request import Request, RequestStatus
+from yeoul.scheduler.tier_moves import TierMoves
 
 _RUNNING = RequestStatus.RUNNING
 
@@ -63,11 +64,15 @@ class StepPlan:
         """Whether this step's answer is for ``request``: not if it came, or left and came back, after this step."""
         return request.status is _RUNNING and request.admitted_step <= self.step_number
 
-    def as_message(self, finished_request_ids: list[str]) -> StepInput:
-        """The step as the workers get it."""
+    def as_message(self, finished_request_ids: list[str], moves: TierMoves | None) -> StepInput:
+        """The step as the workers get it, with what is to be moved between the cache and the tier below it."""
+        stores, loads, emptied_slots = moves.take() if moves is not None else ([], [], [])
         return StepInput(
             step_number=self.step_number,
             new_requests=self.new_requests,
             scheduled=self.scheduled,
             finished_request_ids=finished_request_ids,
+            stores=stores,
+            loads=loads,
+            emptied_slots=emptied_slots,
         )

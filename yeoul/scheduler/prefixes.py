@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.scheduler.plan import StepPlan
 from yeoul.scheduler.request import Request
+from yeoul.scheduler.tier_moves import TierMoves
 
 
 class PrefixHit(NamedTuple):
-    """Blocks that hold the beginning of a prompt. ``is_coming``: one of the given steps computes the next one too."""
+    """Blocks that hold the beginning of a prompt. ``is_coming``: the next one is just being computed or loaded;
+    ``names_below``: those that follow and are in the tier below."""
 
     block_ids: list[int]
     is_coming: bool
+    names_below: Sequence[bytes] = ()
 
 
 class Prefixes:
-    """Of one cache; does nothing where its prefix caching is off."""
+    """Of one cache, and the tier below it where there is one; does nothing where its prefix caching is off."""
 
-    def __init__(self, cache: KVCacheManager) -> None:
+    def __init__(self, cache: KVCacheManager, moves: TierMoves | None = None) -> None:
         self._cache = cache
+        self._moves = moves
         self.block_size = cache.block_size
         self._last_found: Request | None = None
 
@@ -33,12 +38,33 @@ class Prefixes:
         """The blocks that ``request`` need not compute; at least its last token is always computed."""
         if not (self._cache.enable_prefix_caching and request.may_use_known_prefix):
             return PrefixHit([], is_coming=False)
-        if request.awaited_hash is not None and any(request.awaited_hash in plan.coming for plan in plans):
+        moves = self._moves
+        if request.awaited_hash is not None and self._is_coming(request.awaited_hash, plans):
             return PrefixHit([], is_coming=True)
         hashes = self._hashes_of(request)
         block_ids = self._cache.find_prefix(hashes)
-        request.awaited_hash = hashes[len(block_ids)] if len(block_ids) < len(hashes) else None
-        return PrefixHit(block_ids, any(request.awaited_hash in plan.coming for plan in plans))
+        num_known = len(block_ids)
+        request.awaited_hash = hashes[num_known] if num_known < len(hashes) else None
+        if request.awaited_hash is None or self._is_coming(request.awaited_hash, plans):
+            return PrefixHit(block_ids, is_coming=request.awaited_hash is not None)
+        num_below = 0 if moves is None or request.has_loaded else moves.find(hashes[num_known:])
+        return PrefixHit(block_ids, False, hashes[num_known : num_known + num_below])
+
+    def _is_coming(self, block_hash: bytes, plans: Sequence[StepPlan]) -> bool:
+        if any(block_hash in plan.coming for plan in plans):
+            return True
+        return self._moves is not None and block_hash in self._moves.coming
+
+    def load(self, request: Request, table: list[int], hit: PrefixHit) -> None:
+        """Fills the rest of ``table``, whose beginning ``hit`` has found, with what it has found below."""
+        assert self._moves is not None, "nothing is below"
+        num_known = len(hit.block_ids)
+        hashes, events, tell = request.block_hashes[: len(table)], self._cache.events, None
+        if events is not None and not request.message.cache_salt:
+            token_ids = request.token_ids[: len(table) * self.block_size]
+            tell = partial(events.note_stored, hashes, token_ids, num_known)
+        self._moves.load(table, num_known, hit.names_below, tell)
+        request.has_loaded = True
 
     def announce(self, request: Request, plan: StepPlan, start: int, end: int) -> None:
         """``plan`` computes the known tokens from ``start`` to ``end``: who needs the same may wait for it."""
@@ -53,6 +79,8 @@ class Prefixes:
             hashes = request.hashes_of(num_full, self._cache.block_size)
             first, name_block = request.num_named_blocks, self._cache.name_block
             is_new = [name_block(request.block_ids[index], hashes[index]) for index in range(first, len(hashes))]
+            if self._moves is not None:
+                self._moves.note_named(hashes[first:])
             request.num_named_blocks = len(hashes)
             if self._cache.events is not None and not request.message.cache_salt:  # of a tenant's own nobody hears
                 self._cache.events.note_stored(hashes, request.token_ids, first, is_new)
@@ -60,6 +88,8 @@ class Prefixes:
     def forget(self, request: Request) -> None:
         """Something in this request's context is wrong, nobody knows where: nothing of it is found from now on."""
         self._cache.forget(request.block_hashes)
+        if self._moves is not None:
+            self._moves.forget(request.block_hashes)
 
     def lease(self, request: Request, now: float) -> None:
         """Keeps what ``request``, which leaves its blocks ``now``, has leases for and has computed.

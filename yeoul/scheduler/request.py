@@ -40,7 +40,8 @@ class Request:
     when it was admitted, ``num_named_blocks`` those that others may find. ``awaited_hash`` names the first block that was
     not known when the request was last to be admitted. ``admitted_step`` is the step that (last) brought the request to the
     workers: answers of earlier steps are no longer its own. ``queue_seconds`` is None until the first admission;
-    ``has_answered`` becomes True with the first output, ``has_progressed`` with the first since the workers (last) started.
+    ``has_answered`` becomes True with the first output, ``has_progressed`` with the first since the workers (last) started;
+    ``has_loaded`` is whether its prefix was loaded from below since it last began to wait.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class Request:
         "block_ids",
         "can_be_named",
         "has_answered",
+        "has_loaded",
         "has_progressed",
         "in_gaps",
         "message",
@@ -91,6 +93,7 @@ class Request:
         self.admitted_step = -1
         self.has_answered = bool(message.output_token_ids)  # by an earlier engine
         self.has_progressed = False
+        self.has_loaded = False
         self.arrival_seconds = arrival_seconds
         self.queue_seconds: float | None = None
         self.num_cached_tokens = 0
@@ -135,6 +138,7 @@ class Request:
         self.block_ids = []
         self.num_computed_tokens = 0
         self.num_named_blocks = 0
+        self.has_loaded = False
         self.prompt_logprobs = []
 
     def as_message(self) -> AddRequest:

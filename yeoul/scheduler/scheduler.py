@@ -32,6 +32,7 @@ from yeoul.scheduler.queue import WaitingQueue, order_key, order_of
 from yeoul.scheduler.refusal import find_flaw
 from yeoul.scheduler.request import Request, RequestStatus
 from yeoul.scheduler.step_budget import StepBudget
+from yeoul.scheduler.tier_moves import TierMoves
 from yeoul.scheduler.trials import Trials
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Scheduler:
         vocab_size: how many tokens there are.
         step_budget: what is known of the time that steps take; None: nothing.
         forecast: what is known of the lengths of answers; None: nothing.
+        moves: between the cache and the tier below it; None: there is none.
         clock: seconds that never go back.
     """
 
@@ -66,6 +68,7 @@ class Scheduler:
         *,
         step_budget: StepBudget | None = None,
         forecast: GrowthForecast | None = None,
+        moves: TierMoves | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -75,7 +78,8 @@ class Scheduler:
         self._max_num_tokens = min(max_model_len, cache.num_blocks * cache.block_size)
         self._requests: dict[str, Request] = {}
         self._forecast = forecast or GrowthForecast(cache.block_size)
-        self._prefixes = Prefixes(cache)
+        self._moves = moves
+        self._prefixes = Prefixes(cache, moves)
         self._shares = FairShares()
         self._waiting = WaitingQueue(self._shares.cost_of)
         self._running: list[Request] = []  # sorted by order
@@ -166,6 +170,8 @@ class Scheduler:
             self._take_out(request)
             self._release(request, RequestStatus.WAITING)
             self._trials.put_back(request)
+        if self._moves is not None:
+            self._moves.prepare(self._clock())  # first of all: what is reused in this step is stored before
         plan = StepPlan(self._next_step_number, self._settings.max_num_batched_tokens)
         plan.in_gaps = self._is_gap()
         prefills = self._schedule_decodes(plan)
@@ -174,8 +180,8 @@ class Scheduler:
         if not plan.has_preempted:
             self._admit(plan)
         step = None
-        if plan.scheduled:
-            step = plan.as_message(self.drain_finished())
+        if plan.scheduled or self._has_moves():
+            step = plan.as_message(self.drain_finished(), self._moves)
             self._in_flight[plan.step_number] = plan
             self._next_step_number += 1
         if self._settings.check_invariants:
@@ -191,7 +197,10 @@ class Scheduler:
         plan = self._in_flight.pop(step.step_number, None)
         if plan is None:
             return []  # the workers were replaced since
-        self.step_budget.learn(plan, result.compute_seconds)
+        if plan.scheduled:
+            self.step_budget.learn(plan, result.compute_seconds)
+        if self._moves is not None:
+            self._moves.note(result.moves)
         gains = self._answers.read(plan, result)
         if gains.finished:
             self._running = [request for request in self._running if request.status is RequestStatus.RUNNING]
@@ -212,10 +221,18 @@ class Scheduler:
             self._release(request, RequestStatus.WAITING)
             self._trials.put_back(request)
         for request in self._requests.values():
-            request.has_progressed = False
+            request.has_progressed = request.has_loaded = False
         self._in_flight.clear()
         self._finished_ids.clear()
         self._cache.reset()
+        if self._moves is not None:
+            self._moves.reset()
+
+    def forget_prefixes(self) -> None:
+        """A caller wants to start from nothing: no prefix is known from now on, here or in the tier below."""
+        self._cache.reset()
+        if self._moves is not None:
+            self._moves.forget_all()
 
     def note_crash(self, cause: str) -> tuple[list[RequestOutput], Verdict]:
         """The workers died of ``cause``: as ``requeue_all``, and if a request is found to be to blame, that one fails.
@@ -233,6 +250,7 @@ class Scheduler:
             self._take_out(culprit)
             fault = RequestFault(f"the workers died each time when they computed this request, alone at last: {cause}")
             outputs = [fail(culprit, fault)]
+            self._prefixes.forget(culprit)
             self._finish(culprit)
         return outputs, verdict
 
@@ -267,12 +285,18 @@ class Scheduler:
             total_preemptions=self._total_preemptions,
             total_prefix_queried_tokens=self._total_prefix_queried_tokens,
             total_prefix_hit_tokens=self._total_prefix_hit_tokens,
+            **({} if self._moves is None else self._moves.counts()),
         )
 
     def check_invariants(self) -> None:
         """Raises AssertionError unless queues, tables and counters agree; the check_invariants setting runs it each step."""
         requests, held = list(self._requests.values()), self._trials.held
-        check_invariants(requests, self._running, self._waiting, held, self._cache, self.num_in_flight)
+        check_invariants(requests, self._running, self._waiting, held, self._cache, self.num_in_flight, self._moves)
+
+    def _has_moves(self) -> bool:
+        """Whether a step is needed that computes nothing: to move blocks, or to hear of those that are moved."""
+        moves = self._moves
+        return moves is not None and (moves.has_news or (moves.is_waiting and not self._in_flight))
 
     def _is_gap(self) -> bool:
         """Whether all that run or wait (nobody who is held back) fill gaps: the others come first in their order."""
@@ -339,19 +363,26 @@ class Scheduler:
                 self._waiting.remove(request)
                 deferred.append(request)
                 continue
-            num_tokens = self._chunk(plan, len(prefix.block_ids) * self._cache.block_size, len(request.token_ids))
-            if num_tokens == 0:
+            num_known, num_below = len(prefix.block_ids), len(prefix.names_below)
+            num_tokens = self._chunk(plan, num_known * self._cache.block_size, len(request.token_ids))
+            if num_tokens == 0 and not num_below:
                 break
             num_blocks = self._cache.num_blocks_for(len(request.token_ids))
-            request.num_own_blocks = num_blocks - len(prefix.block_ids)
+            request.num_own_blocks = num_blocks - num_known
             num_to_spare = max(crowd.num_blocks_to_spare_with(request), num_kept)
-            while (table := self._cache.allocate_table(prefix.block_ids, num_blocks, num_to_spare)) is None:
+            num_now = num_known + num_below if num_below else num_blocks
+            num_to_spare += num_blocks - num_now
+            while (table := self._cache.allocate_table(prefix.block_ids, num_now, num_to_spare)) is None:
                 if not self._give_way(plan):
                     break
             if table is None:
                 break
             self._waiting.remove(request)
-            self._start(plan, request, table, len(prefix.block_ids))
+            if num_below:
+                self._prefixes.load(request, table, prefix)
+                deferred.append(request)
+                continue
+            self._start(plan, request, table, num_known)
             self._take_chunk(plan, request, num_tokens, list(table))
         for request in deferred:
             self._waiting.push(request)
@@ -369,6 +400,8 @@ class Scheduler:
             request.num_cached_tokens = min(request.num_computed_tokens, request.num_prompt_tokens)
             self._total_prefix_queried_tokens += request.num_prompt_tokens
             self._total_prefix_hit_tokens += request.num_cached_tokens
+        if self._moves is not None:
+            self._moves.index.touch(request.block_hashes[:num_known_blocks])
         insort(self._running, request, key=order_key)
         plan.new_requests.append(request.for_workers())
 

@@ -26,8 +26,10 @@ from yeoul.messages.steps import (
     EndWorker,
     StepInput,
     StepResult,
+    TierFiles,
     WorkerCall,
     WorkerMessage,
+    join_results,
 )
 from yeoul.transport.channel import ChannelReader, ChannelWriter, open_broadcast, open_inbound
 from yeoul.transport.child_process import ChildProcess
@@ -64,8 +66,8 @@ class Executor(Protocol):
         """Waits until every worker is ready; later, ``on_death`` is called from another thread if one dies."""
         ...
 
-    def allocate_cache(self, num_blocks: int) -> None:
-        """Allocates a KV cache of ``num_blocks`` blocks on every worker."""
+    def allocate_cache(self, num_blocks: int, tier: TierFiles | None) -> None:
+        """Allocates a KV cache of ``num_blocks`` blocks on every worker, over this tier."""
         ...
 
     def execute(self, step: StepInput, limit_seconds: float) -> Future[StepResult]:
@@ -189,10 +191,10 @@ class MultiprocExecutor:
         self._ready, self._ready_at = ready, time.time()
         return ready
 
-    def allocate_cache(self, num_blocks: int) -> None:
+    def allocate_cache(self, num_blocks: int, tier: TierFiles | None = None) -> None:
         """Allocates a KV cache of ``num_blocks`` blocks on every worker; MachineError where there is no memory for it."""
         self._last_call_id += 1
-        for rank, answer in enumerate(self._call(AllocateCache(self._last_call_id, num_blocks)).result()):
+        for rank, answer in enumerate(self._call(AllocateCache(self._last_call_id, num_blocks, tier)).result()):
             if answer.error is not None:
                 raise MachineError(f"{self._settings.worker_name(rank)}: {answer.error}")
 
@@ -279,7 +281,7 @@ class MultiprocExecutor:
                 _check_agreement(self._questions[0], answers)
                 question = self._questions.popleft()
                 self._last_answer_time = time.monotonic()
-                question.future.set_result(answers[0] if question.is_step else answers)
+                question.future.set_result(join_results(answers) if question.is_step else answers)
         except Exception as error:
             is_known = isinstance(error, ProcessDeadError)
             failure = (

@@ -69,6 +69,14 @@ class FakeModelRunner:
         """The same for every fake model of this version."""
         return model_fingerprint(self._settings, "uint64")
 
+    def cache_key(self) -> str:
+        """The same for every fake model of this version and block size."""
+        return f"{self.fingerprint()} {self._settings.cache.block_size}"
+
+    def cache_blocks(self) -> npt.NDArray[np.uint8]:
+        """See ``ModelRunner.cache_blocks``."""
+        return self._cache.view(np.uint8).reshape(-1, self.block_bytes)
+
     def allocate_cache(self, num_blocks: int) -> None:
         """Makes an empty cache and forgets all requests."""
         block_size = self._settings.cache.block_size
@@ -83,7 +91,7 @@ class FakeModelRunner:
         num_tokens = sum(entry.num_new_tokens for entry in step.scheduled)
         self.prepared_at = time.monotonic()
         seconds = self._settings.fake.fake_step_seconds + num_tokens * self._settings.fake.fake_token_seconds
-        if seconds > 0:
+        if seconds > 0 and num_tokens > 0:
             time.sleep(seconds)
         layout, faults, new_states = batch.begin_step(step)
         for state in new_states:

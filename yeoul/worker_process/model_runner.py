@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -28,9 +29,11 @@ from yeoul.messages.outputs import RequestFault, TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, RequestResult, ScheduledRequest, StepInput
 from yeoul.model_files.cache_folder import CacheFolder
+from yeoul.model_files.file_identity import are_settled, identify
 from yeoul.model_files.packed_folder import PackedFolder
 from yeoul.models.decoder import Decoder
 from yeoul.models.loading import load_model
+from yeoul.models.packed_loading import code_digest
 from yeoul.start_parts import START
 from yeoul.worker_process.cache_memory import bytes_a_block, plan_num_blocks
 from yeoul.worker_process.devices import Device
@@ -58,6 +61,7 @@ class GPUModelRunner:
         self._parallel = TensorParallel()
         self._loaded_model: Decoder | None = None
         self._batch: InputBatch | None = None
+        self._blocks = torch.zeros(0)
         self._kv_caches: list[Tensor] = []
 
     @property
@@ -120,6 +124,18 @@ class GPUModelRunner:
             number_type += f" {self._settings.model.quantization}"
         return model_fingerprint(self._settings, number_type)
 
+    def cache_key(self) -> str:
+        """See ``ModelRunner.cache_key``. Only memory of the host is kept, and of model files that a change would show in."""
+        identities = identify(self._settings.files)
+        if self._device.torch_device.type != "cpu" or not are_settled(identities):
+            return ""
+        return f"{self.fingerprint()} {code_digest()} {self._settings.cache.block_size} {identities}"
+
+    def cache_blocks(self) -> npt.NDArray[np.uint8]:
+        """See ``ModelRunner.cache_blocks``."""
+        numbers: npt.NDArray[np.uint8] = self._blocks.view(torch.uint8).view(len(self._blocks), -1).numpy()
+        return numbers
+
     def allocate_cache(self, num_blocks: int) -> None:
         """See ``ModelRunner.allocate_cache``. Raises MachineError where the device has no room for it."""
         model, block_size = self._model, self._settings.cache.block_size
@@ -128,7 +144,7 @@ class GPUModelRunner:
         shape = (num_blocks, model.num_layers, 2, model.num_local_kv_heads, block_size, model.head_dim)
         self._forget_cache()
         try:
-            blocks = self._device.zeros(shape, self._cache_dtype)
+            self._blocks = blocks = self._device.zeros(shape, self._cache_dtype)
         except (RuntimeError, OSError) as error:
             raise MachineError(
                 f"{self._device.torch_device} has no room for a KV cache of {num_blocks} blocks of {self.block_bytes} bytes; "
@@ -170,6 +186,7 @@ class GPUModelRunner:
 
     def _forget_cache(self) -> None:
         self._kv_caches = []
+        self._blocks = torch.zeros(0)
         self._batch = None
         self._model.forget_cache()
 

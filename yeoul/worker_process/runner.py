@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from yeoul.messages.steps import RequestResult, StepInput
 
 
@@ -39,6 +42,14 @@ class ModelRunner(Protocol):
 
     def fingerprint(self) -> str:
         """Names the model, its weights and its number type: equal fingerprints promise equal answers."""
+        ...
+
+    def cache_key(self) -> str:
+        """Names all that the bytes of a block depend on beside its tokens and ranks; empty: they cannot be kept."""
+        ...
+
+    def cache_blocks(self) -> npt.NDArray[np.uint8]:
+        """The memory of the cache, a row a block, until it is allocated again; only where blocks can be kept."""
         ...
 
     def allocate_cache(self, num_blocks: int) -> None:

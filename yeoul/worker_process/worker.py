@@ -18,10 +18,11 @@ from yeoul.config.parts import WorkerSettings
 from yeoul.errors import InvalidRequestError, MachineError
 from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.messages.reports import WorkerReady
-from yeoul.messages.steps import RequestResult, StepInput, StepResult
+from yeoul.messages.steps import RequestResult, StepInput, StepResult, TierFiles
 from yeoul.model_files.tokenizer_files import load_tokenizer_source
 from yeoul.start_parts import START
 from yeoul.worker_process.runner import ModelRunner
+from yeoul.worker_process.tier_thread import TierThread
 
 if TYPE_CHECKING:
     from yeoul.text.tokenizer import Tokenizer
@@ -34,6 +35,8 @@ class Worker:
         self._settings = settings
         self._runner: ModelRunner | None = None
         self._num_blocks = 0
+        self._tier_files: TierFiles | None = None
+        self._tier: TierThread | None = None
         self._grammars = GrammarCompiler(self._load_tokenizer, settings.description.vocab_size)
         self._callable_from_outside: dict[str, Callable[[list[str]], str]] = {
             "echo": self._echo,
@@ -59,17 +62,21 @@ class Worker:
             block_bytes=runner.block_bytes,
             model_fingerprint=runner.fingerprint(),
             runner=type(runner).__name__,
+            cache_key=runner.cache_key() if self._settings.cache.has_tier else "",
         )
         START.mark("room for the cache, fingerprint")
         self._runner = runner
         return ready
 
-    def allocate_cache(self, num_blocks: int) -> None:
-        """Makes an empty KV cache of ``num_blocks`` blocks and forgets all requests.
+    def allocate_cache(self, num_blocks: int, tier: TierFiles | None = None) -> None:
+        """Makes an empty KV cache of ``num_blocks`` blocks, with this tier below it, and forgets all requests.
 
         Raises:
             MachineError: there is no memory for so many blocks, or so many requests.
         """
+        if self._tier is not None:
+            self._tier.stop()
+            self._tier = None
         try:
             self._loaded_runner.allocate_cache(num_blocks)
         except MemoryError as error:
@@ -77,16 +84,21 @@ class Worker:
                 f"no memory for {num_blocks} cache blocks and {self._settings.max_num_seqs} requests of"
                 f" {self._settings.max_model_len} tokens ({error}); lower --kv-cache-memory-bytes or --max-num-seqs"
             ) from error
-        self._num_blocks = num_blocks
+        self._num_blocks, self._tier_files = num_blocks, tier
+        if tier is not None:
+            self._tier = TierThread(tier, self._settings.rank, self._loaded_runner.cache_blocks())
 
     def execute(self, step: StepInput) -> StepResult:
         """Computes a step. What is wrong with one request is a fault in its result; an exception here is a bug of ours."""
-        runner, began = self._loaded_runner, time.monotonic()
+        runner, began, tier = self._loaded_runner, time.monotonic(), self._tier
+        if tier is not None:
+            tier.begin(step)
         results = runner.execute(step)
+        moves = tier.ended(waits=not step.scheduled) if tier is not None else []
         seconds = time.monotonic() - began
         digest = _digest_of(results) if self._settings.tensor_parallel_size > 1 else 0
         told = results if self._settings.rank == 0 else []
-        return StepResult(step.step_number, told, seconds, digest, began, runner.sample_seconds)
+        return StepResult(step.step_number, told, seconds, digest, began, runner.sample_seconds, moves)
 
     @property
     def prepared_at(self) -> float:
@@ -131,7 +143,7 @@ class Worker:
     def _reset_cache(self, arguments: list[str]) -> str:
         if arguments:
             raise InvalidRequestError(f"reset_cache takes no arguments, but got {len(arguments)}", param="arguments")
-        self.allocate_cache(self._num_blocks)
+        self.allocate_cache(self._num_blocks, self._tier_files)
         return f"{self._num_blocks} blocks are empty"
 
 

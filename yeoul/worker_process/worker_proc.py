@@ -71,7 +71,7 @@ class WorkerProc:
         """A call that fails is answered with its error; the worker goes on."""
         try:
             if isinstance(message, AllocateCache):
-                self._worker.allocate_cache(message.num_blocks)
+                self._worker.allocate_cache(message.num_blocks, message.tier)
                 return CallResult(message.call_id)
             return CallResult(message.call_id, self._worker.call(message.method, message.arguments))
         except YeoulError as error:

@@ -55,8 +55,8 @@ class InPlaceExecutor:
         self.on_death = on_death
         return [self.worker.load()]
 
-    def allocate_cache(self, num_blocks):
-        self.worker.allocate_cache(num_blocks)
+    def allocate_cache(self, num_blocks, tier):
+        self.worker.allocate_cache(num_blocks, tier)
 
     def execute(self, step, limit_seconds):
         self.limits.append(limit_seconds)

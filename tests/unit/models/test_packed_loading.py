@@ -175,10 +175,10 @@ def test_code_that_changed_packs_again_though_nobody_thought_of_it(tmp_path, fol
     room = tmp_path / "room"
     shutil.copytree(models.__path__[0], room)
     (room / "weights.py").write_text((room / "weights.py").read_text() + "# changed")
-    packed_loading._code_digest.cache_clear()
+    packed_loading.code_digest.cache_clear()
     monkeypatch.setattr(models, "__path__", [str(room)])
     changed = packed_key(files, describe(files), torch.bfloat16, TensorParallel())
-    packed_loading._code_digest.cache_clear()
+    packed_loading.code_digest.cache_clear()
     assert changed == msgspec.structs.replace(key, packing=changed.packing) != key
     assert folder.open(changed) is None
 

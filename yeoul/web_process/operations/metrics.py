@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from yeoul.messages.outputs import FinishReason, StepOutputs
+from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.engine_slot import EngineState
 from yeoul.web_process.engine.generation_output import AnswerTimes
@@ -202,6 +203,20 @@ class _EngineCollector(Collector):
             "prefix_cache_queries", "Prompt tokens looked up in the prefix cache.", now.total_prefix_queried_tokens
         )
         yield _counter("prefix_cache_hits", "Prompt tokens found in the prefix cache.", now.total_prefix_hit_tokens)
+        yield from _tier(now)
+
+
+def _tier(now: EngineStatistics) -> Iterable[Metric]:
+    """What lies below the cache; what is found there counts as found in the cache, too."""
+    not_above = now.total_prefix_queried_tokens - now.total_prefix_hit_tokens + now.total_tier_hit_tokens
+    usage = now.num_tier_blocks / now.max_num_tier_blocks if now.max_num_tier_blocks else 0.0
+    yield _gauge("num_kv_tier_blocks", "Blocks that are kept below the KV cache.", now.num_tier_blocks)
+    yield _gauge("kv_tier_usage_ratio", "The same as a share of those that there is room for.", usage)
+    yield _counter("kv_tier_stored_blocks", "Blocks that were stored there.", now.total_tier_stored_blocks)
+    yield _counter("kv_tier_loaded_blocks", "Blocks that were loaded from there.", now.total_tier_loaded_blocks)
+    yield _counter("kv_tier_failed_blocks", "Blocks that could not be stored or loaded.", now.total_tier_failed_blocks)
+    yield _counter("external_prefix_cache_queries", "Prompt tokens looked up there, since the cache had them not.", not_above)
+    yield _counter("external_prefix_cache_hits", "Prompt tokens found there.", now.total_tier_hit_tokens)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

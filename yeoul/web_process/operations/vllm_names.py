@@ -23,7 +23,7 @@ _SAME = frozenset(
         "prefix_cache_queries", "prefix_cache_hits", "request_success", "time_to_first_token_seconds",
         "inter_token_latency_seconds", "e2e_request_latency_seconds", "request_queue_time_seconds",
         "request_prefill_time_seconds", "request_decode_time_seconds", "request_inference_time_seconds",
-        "request_prompt_tokens", "request_generation_tokens",
+        "request_prompt_tokens", "request_generation_tokens", "external_prefix_cache_queries", "external_prefix_cache_hits",
     }
 )  # fmt: skip
 

@@ -1,0 +1,90 @@
+"""Kept blocks as users see them: found after a restart, after a kill, and by new workers; the answer is the same."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.patience import until
+from tests.running_server import RunningServer
+
+PROMPT = "".join(random.Random(7).choice("abcdefgh ") for _ in range(1500))  # 93 full blocks of 16
+NUM_CACHED = 1488
+
+
+def serve(folder: Path, *flags: str, size: str = "8MiB") -> RunningServer:
+    return RunningServer("--data-dir", str(folder), "--kv-disk-bytes", size, "--max-model-len", "4096", *flags)
+
+
+def ask(server: RunningServer, prompt: str = PROMPT, **fields: Any) -> Any:
+    body = {"prompt": prompt, "max_tokens": 24, "temperature": 1.0, "seed": 5, "logprobs": 2, "ignore_eos": True} | fields
+    answer = httpx.post(f"{server.url}/v1/completions", json=body, timeout=60.0)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def said(answer: Any) -> Any:
+    return answer["choices"][0]["text"], answer["choices"][0]["logprobs"]
+
+
+def cached(answer: Any) -> int:
+    return int((answer["usage"].get("prompt_tokens_details") or {}).get("cached_tokens", 0))
+
+
+def await_stored(server: RunningServer, num_blocks: int) -> None:
+    assert until(lambda: server.metrics()["yeoul:num_kv_tier_blocks"] >= num_blocks, 20.0), server.log()
+
+
+def test_a_prompt_is_found_again_after_a_restart_and_after_a_kill(tmp_path):
+    with serve(tmp_path) as server:
+        first = ask(server)
+        assert cached(first) == 0
+        await_stored(server, 94)
+        server.process.send_signal(signal.SIGTERM)
+        server.process.wait(20)
+    with serve(tmp_path) as server:
+        second = ask(server)
+        assert said(second) == said(first)
+        assert cached(second) == NUM_CACHED
+        metrics = server.metrics()
+        assert metrics["yeoul:kv_tier_loaded_blocks_total"] == 93
+        assert metrics["vllm:external_prefix_cache_hits_total"] == NUM_CACHED
+        assert metrics["yeoul:kv_tier_failed_blocks_total"] == 0
+        for pid in server.tree():
+            os.kill(pid, signal.SIGKILL)
+        server.process.wait(20)
+    (slots,) = (tmp_path / "kv").glob("*.slots")
+    with slots.open("r+b") as file:  # and one block is damaged meanwhile
+        file.seek(40 * 4096 + 3)
+        file.write(b"!")
+    with serve(tmp_path) as server:
+        third = ask(server)
+        assert said(third) == said(first)
+        assert 0 < cached(third) < NUM_CACHED
+        assert server.metrics()["yeoul:kv_tier_failed_blocks_total"] == 1
+        assert "could not be read (it is not what was written), and is computed anew" in server.log()
+
+
+@pytest.mark.parametrize("ranks", ["1", pytest.param("2", marks=pytest.mark.long)])
+def test_a_worker_that_is_killed_costs_no_prefill(tmp_path, ranks):
+    flags = ["--kv-memory-bytes", "8MiB", "--max-model-len", "4096", "--tensor-parallel-size", ranks]
+    with RunningServer(*flags, "--fake-step-seconds", "0.002", "--fake-token-seconds", "0.0002") as server:
+        undisturbed = ask(server, max_tokens=200, cache_salt="other")
+        answers: list[Any] = []
+        thread = threading.Thread(target=lambda: answers.append(ask(server, max_tokens=200)))
+        before = server.metrics()["yeoul:num_kv_tier_blocks"]
+        thread.start()
+        await_stored(server, int(before) + 95)
+        os.kill(server.by_title()[f"yeoul::Worker_{int(ranks) - 1}"], signal.SIGKILL)
+        thread.join(60)
+        assert said(answers[0]) == said(undisturbed)
+        metrics = server.metrics()
+        assert metrics["yeoul:kv_tier_loaded_blocks_total"] >= 93
+        assert metrics["yeoul:kv_tier_failed_blocks_total"] == 0

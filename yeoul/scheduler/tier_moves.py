@@ -1,0 +1,250 @@
+"""TierMoves: what goes from the cache to the tier below it, and comes back; knows no file and no request.
+
+Called by Scheduler and Prefixes. A block is stored when it is named, so that it outlives its worker: the next step takes
+along what it then holds. A load fills blocks that nobody else uses; they get their names when all ranks have them all, and
+whoever waits for them is admitted as with any known prefix.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.kv_cache.tier_index import TierIndex
+from yeoul.messages.steps import BlockMove, MoveResult
+
+logger = logging.getLogger(__name__)
+
+_MAX_NUM_QUEUED = 8192  # blocks that are to be stored; those that wait longest are passed over
+_MIN_LOADED_TOKENS = 64  # fewer are computed as fast
+_MAX_LOAD_SECONDS = 10.0  # a disk that hangs keeps nobody longer
+
+
+@dataclass
+class Load:
+    """The blocks of ``names``, which are behind the first ``num_known`` of the table, come from ``slots``, of which some are
+    ``left`` and some have ``failed``. ``is_wanted``: nobody has
+    forgotten them since, and it is not later than ``until``. ``tell`` hears which are new to the cache."""
+
+    table: list[int]
+    num_known: int
+    names: list[bytes]
+    slots: list[int]
+    left: set[int]
+    failed: set[int]
+    until: float
+    tell: Callable[[list[bool]], None] | None
+    is_wanted: bool = True
+
+
+class TierMoves:
+    """Of one cache and one index.
+
+    Args:
+        index: of the slots.
+        cache: the blocks above.
+        num_ranks: that each have a part of every block.
+        max_num_stores: blocks that may be on their way down at a time.
+    """
+
+    def __init__(self, index: TierIndex, cache: KVCacheManager, num_ranks: int, max_num_stores: int) -> None:
+        self.index = index
+        self.coming: set[bytes] = set()  # what loads bring
+        self.stores: list[BlockMove] = []  # of the next step, as the following two
+        self.loads: list[BlockMove] = []
+        self.emptied_slots: list[int] = []
+        self.total_stored = self.total_loaded = self.total_failed = 0
+        self._cache = cache
+        self._num_ranks = num_ranks
+        self._max_num_stores = max_num_stores
+        self._queue: deque[bytes] = deque(maxlen=_MAX_NUM_QUEUED)
+        self._answers_left: dict[int, int] = {}  # by slot: ranks that have not answered
+        self._failures: dict[int, str] = {}
+        self._loads: dict[int, Load] = {}  # by the first of their slots
+        self._load_of: dict[int, Load] = {}  # by slot
+        self._has_told = False
+        self._now = 0.0
+
+    @property
+    def tables(self) -> dict[str, list[int]]:
+        """The blocks that loads hold, as if each were a request."""
+        return {f"load of slot {slot}": load.table for slot, load in self._loads.items()}
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anything is on its way, in either direction."""
+        return bool(self._answers_left)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the next step has to take something along."""
+        return bool(self.stores or self.loads or self.emptied_slots)
+
+    def note_named(self, names: Iterable[bytes]) -> None:
+        """These blocks of the cache can be found from now on: they are to be stored."""
+        has = self.index.has
+        self._queue += [name for name in names if not has(name)]
+
+    def prepare(self, now: float) -> None:
+        """Before a step is put together, and blocks are reused for it: those of the queue that are still where their name
+        says, as many as may be on their way."""
+        self._now = now
+        for load in self._loads.values():
+            if load.until < now and load.is_wanted:
+                self._give_up(load)
+        while self._queue and self.index.num_filling < self._max_num_stores:
+            name = self._queue.popleft()
+            if not (block_ids := self._cache.find_prefix([name])) or self.index.has(name):
+                continue
+            if (slot := self.index.begin_filling(name)) is None:
+                return
+            self.stores.append(BlockMove(block_ids[0], slot, name, self.index.next_stamp()))
+            self._answers_left[slot] = self._num_ranks
+
+    def take(self) -> tuple[list[BlockMove], list[BlockMove], list[int]]:
+        """What was prepared: stores, loads, emptied slots. A step has them now."""
+        taken = self.stores, self.loads, self.emptied_slots
+        self.stores, self.loads, self.emptied_slots = [], [], []
+        return taken
+
+    def find(self, names: Sequence[bytes]) -> int:
+        """How many of these blocks, from the first on, are to be loaded: those that are there, and not above or on their way.
+
+        0 where it would not be worth it.
+        """
+        count = len(self.index.find(names))
+        if count * self._cache.block_size < _MIN_LOADED_TOKENS:
+            return 0
+        find_prefix, coming = self._cache.find_prefix, self.coming
+        return next(
+            (place for place in range(count) if names[place] in coming or find_prefix(names[place : place + 1])), count
+        )
+
+    def load(
+        self, table: list[int], num_known: int, names: Sequence[bytes], tell: Callable[[list[bool]], None] | None = None
+    ) -> None:
+        """Fills the blocks of ``table`` behind the first ``num_known`` with those of ``names``; gives the table back then.
+
+        ``tell`` is called with which of them are new to the cache, up to the first that has not come.
+        """
+        slots = [self.index.begin_reading(name) for name in names]
+        load = Load(table, num_known, list(names), slots, set(slots), set(), self._now + _MAX_LOAD_SECONDS, tell)
+        for block_id, slot, name in zip(table[num_known:], slots, names, strict=True):
+            self.loads.append(BlockMove(block_id, slot, name, self.index.next_stamp()))
+            self._answers_left[slot] = self._num_ranks
+            self._load_of[slot] = load
+        self._loads[slots[0]] = load
+        self.coming.update(names)
+
+    def note(self, results: Iterable[MoveResult]) -> None:
+        """What has ended on some rank."""
+        for result in results:
+            left = self._answers_left.get(result.slot, 0) - 1
+            if left < 0:
+                continue  # of workers that were replaced since
+            if result.failure is not None:
+                self._failures[result.slot] = result.failure
+            if left > 0:
+                self._answers_left[result.slot] = left
+            else:
+                del self._answers_left[result.slot]
+                self._end(result.slot, self._failures.pop(result.slot, None))
+
+    def forget(self, names: Iterable[bytes]) -> None:
+        """None of these is found from now on, here or after another start."""
+        names = list(names)
+        self.emptied_slots += self.index.forget(names)
+        if self._loads:
+            unwanted = set(names)
+            for load in self._loads.values():
+                load.is_wanted = load.is_wanted and unwanted.isdisjoint(load.names)
+
+    def forget_all(self) -> None:
+        """As if nothing had ever been stored."""
+        self._queue.clear()
+        self.forget(self.index.names())
+        for load in self._loads.values():
+            load.is_wanted = False
+
+    def reset(self) -> None:
+        """The workers were replaced: nothing is on its way any longer, and what was stored is still there.
+
+        What was on its way is not trusted: it may be what they died of.
+        """
+        for load in self._loads.values():
+            self.emptied_slots += self.index.forget(load.names)
+            self._cache.free(load.table)
+        for slot in self._answers_left:
+            self.index.end(slot, is_good=False)
+        self.emptied_slots += [slot for slot in self._answers_left if slot not in self._load_of]
+        for gone in (self._queue, self._answers_left, self._failures, self._loads, self._load_of, self.coming):
+            gone.clear()
+        self.stores, self.loads = [], []
+
+    def counts(self) -> dict[str, int]:
+        """For EngineStatistics."""
+        return {
+            "num_tier_blocks": len(self.index),
+            "max_num_tier_blocks": self.index.num_slots,
+            "total_tier_stored_blocks": self.total_stored,
+            "total_tier_loaded_blocks": self.total_loaded,
+            "total_tier_failed_blocks": self.total_failed,
+            "total_tier_hit_tokens": self.total_loaded * self._cache.block_size,
+        }
+
+    def check_invariants(self) -> None:
+        """Raises AssertionError unless moves, loads and slots agree."""
+        self.index.check_invariants()
+        assert self._load_of.keys() <= self._answers_left.keys(), "a load waits for nothing"
+        assert {name for load in self._loads.values() for name in load.names} == self.coming, "who waits, waits for nothing"
+        assert len(self._answers_left) - len(self._load_of) == self.index.num_filling, "a store is lost"
+
+    def _end(self, slot: int, failure: str | None) -> None:
+        load = self._load_of.pop(slot, None)
+        if not self.index.end(slot, is_good=failure is None) and failure is None:
+            self.emptied_slots.append(slot)  # it was forgotten meanwhile
+        if failure is not None:
+            self._tell(failure, is_load=load is not None)
+            self.total_failed += 1
+        elif load is None:
+            self.total_stored += 1
+        else:
+            self.total_loaded += 1
+        if load is not None:
+            load.left.remove(slot)
+            if failure is not None:
+                load.failed.add(slot)
+            if not load.left:
+                self._finish(load)
+
+    def _finish(self, load: Load) -> None:
+        """Names what has come, up to the first block that has not."""
+        del self._loads[load.slots[0]]
+        self.coming.difference_update(load.names)
+        is_new: list[bool] = []
+        if load.is_wanted:
+            for block_id, slot, name in zip(load.table[load.num_known :], load.slots, load.names, strict=True):
+                if slot in load.failed:
+                    break
+                is_new.append(self._cache.name_block(block_id, name))
+        if load.tell is not None:
+            load.tell(is_new)
+        self._cache.free(load.table)
+
+    def _give_up(self, load: Load) -> None:
+        """Whoever waits for it computes what it should bring. Its blocks stay as they are: they may still be written to."""
+        self._tell("the disk does not answer", is_load=True)
+        self.index.forget(load.names)
+        self.coming.difference_update(load.names)
+        load.names, load.is_wanted = [], False
+
+    def _tell(self, failure: str, *, is_load: bool) -> None:
+        done, instead = ("read", "computed anew") if is_load else ("stored", "not kept")
+        if not self._has_told:
+            logger.warning(
+                "a block below the cache could not be %s (%s), and is %s; this is said once", done, failure, instead
+            )
+            self._has_told = True

@@ -1,0 +1,149 @@
+"""TierThread: moves blocks between a rank's cache and its files beside the steps; knows no index, no request and no model.
+
+``Worker`` hands it what a step takes along. What is to be stored is copied at once, so that the step may write over it, and
+written by the thread; what is to be loaded the thread reads into blocks that no step touches meanwhile. Whatever goes wrong
+with a block is that block's failure. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from yeoul.kv_cache.tier_file import DamagedBlockError, TierFile
+from yeoul.messages.steps import BlockMove, MoveResult, StepInput, TierFiles
+from yeoul.transport.thread_names import set_thread_name
+
+Blocks = npt.NDArray[np.uint8]
+"""The memory of a cache: a row a block."""
+
+_WAIT_SECONDS = 0.005  # that a step of no requests waits for what is on its way; one of requests does not
+
+
+class _Outgoing(NamedTuple):
+    """``place`` is where the copy is."""
+
+    slot: int
+    name: bytes
+    stamp: int
+    place: int
+
+
+class TierThread:
+    """Of one cache. A file that cannot be opened is the failure of each block.
+
+    Args:
+        files: where this rank's files are.
+        rank: which of them they are.
+        blocks: the cache.
+    """
+
+    def __init__(self, files: TierFiles, rank: int, blocks: Blocks) -> None:
+        self._blocks = blocks
+        self._copies: Blocks = np.empty((files.max_num_stores, blocks.shape[1]), dtype=np.uint8)  # taken as it is filled
+        self._places = deque(range(files.max_num_stores))
+        self._changed = threading.Condition()
+        self._stores: deque[_Outgoing] = deque()
+        self._loads: deque[BlockMove] = deque()
+        self._results: list[MoveResult] = []
+        self._num_left = 0
+        self._is_stopping = False
+        self._file: TierFile | None = None
+        self._flaw = ""
+        try:
+            self._file = TierFile.open(files.slot_paths[rank], files.entry_paths[rank], blocks.shape[1])
+        except OSError as error:
+            self._flaw = _describe(error)
+        self._thread = threading.Thread(target=self._run, name="KVTier", daemon=True)
+        self._thread.start()
+
+    def begin(self, step: StepInput) -> None:
+        """Takes along what the step says, before it is computed."""
+        if not (step.stores or step.loads or step.emptied_slots):
+            return
+        for slot in step.emptied_slots:
+            self._empty(slot)
+        stores = []
+        for move in step.stores:
+            place = self._places.popleft()
+            self._copies[place] = self._blocks[move.block_id]
+            stores.append(_Outgoing(move.slot, move.name, move.stamp, place))
+        with self._changed:
+            self._stores += stores
+            self._loads += step.loads
+            self._num_left += len(step.stores) + len(step.loads)
+            self._changed.notify_all()
+
+    def ended(self, *, waits: bool) -> list[MoveResult]:
+        """What has ended since this was called last; ``waits`` a moment for all that is on its way."""
+        with self._changed:
+            if waits:
+                self._changed.wait_for(lambda: self._num_left == 0, _WAIT_SECONDS)
+            results, self._results = self._results, []
+        return results
+
+    def stop(self) -> None:
+        """What has not begun is not done; the memory of the cache is not touched any longer."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+        if self._file is not None:
+            self._file.close()
+
+    def _run(self) -> None:
+        set_thread_name("KVTier")
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_stopping or self._stores or self._loads)
+                if self._is_stopping:
+                    return
+                move = self._loads.popleft() if self._loads else self._stores.popleft()
+            try:
+                result = self._load(move) if isinstance(move, BlockMove) else self._store(move)
+            except Exception as error:  # a bug of ours; whoever waits for the block is to hear of it
+                result = MoveResult(move.slot, f"{type(error).__name__}: {error}")
+            with self._changed:
+                self._results.append(result)
+                self._num_left -= 1
+                if self._num_left == 0:
+                    self._changed.notify_all()
+
+    def _load(self, move: BlockMove) -> MoveResult:
+        try:
+            self._opened.read(move.slot, move.name, memoryview(self._blocks[move.block_id]), move.stamp)
+        except DamagedBlockError as error:
+            self._empty(move.slot)
+            return MoveResult(move.slot, str(error))
+        except OSError as error:
+            return MoveResult(move.slot, _describe(error))
+        return MoveResult(move.slot)
+
+    def _store(self, move: _Outgoing) -> MoveResult:
+        try:
+            self._opened.write(move.slot, move.name, memoryview(self._copies[move.place]), move.stamp)
+        except OSError as error:
+            return MoveResult(move.slot, _describe(error))
+        finally:
+            self._places.append(move.place)
+        return MoveResult(move.slot)
+
+    def _empty(self, slot: int) -> None:
+        """Few bytes, rarely: it is done at once, so that whoever is told that something is forgotten can rely on it."""
+        with contextlib.suppress(OSError):
+            self._opened.empty(slot)
+
+    @property
+    def _opened(self) -> TierFile:
+        if self._file is None:
+            raise OSError(0, self._flaw)
+        return self._file
+
+
+def _describe(error: OSError) -> str:
+    return error.strerror or str(error)
