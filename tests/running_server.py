@@ -47,7 +47,7 @@ class RunningServer:
     def __init__(
         self,
         *arguments: str,
-        model: str = "fake",
+        model: str | None = "fake",
         wait: bool = True,
         ready_line: str | None = None,
         timeout_seconds: float = 60.0,
@@ -55,7 +55,7 @@ class RunningServer:
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.command = [str(YEOUL), "serve", model, "--port", str(self.port), *arguments]
+        self.command = [str(YEOUL), "serve", *filter(None, [model]), "--port", str(self.port), *arguments]
         self._wait = wait
         self._ready_line = ready_line
         self._timeout_seconds = timeout_seconds

@@ -240,6 +240,32 @@ const SCENES = {
     return { cards: await textsOf(page, ".story .card h2") };
   },
 
+  // A model is loaded and unloaded by its button, and looked at; its playground asks that one.
+  async models() {
+    const page = await open(new URL("#/models", address).href);
+    const row = (name) => `tr[data-model="${name}"]`;
+    const becomes = async (name, state) => {
+      await until(page, (selector, wanted) => document.querySelector(`${selector} .state`)?.textContent === wanted, row(name), state);
+    };
+    await becomes("second", "unloaded");
+    const before = await textsOf(page, "tbody .state");
+    await page.click(`${row("second")} button`);
+    await becomes("second", "loaded");
+    await page.select("#model", "second");
+    await view(page, "hierarchy");
+    await page.waitForSelector('.box[data-key="Worker_0"]', LIMIT);
+    const boxes = await boxesOf(page);
+    await view(page, "playground");
+    const greeting = await textOf(page, ".conversation .empty");
+    await view(page, "models");
+    await becomes("second", "loaded");
+    await page.evaluate(AXE);
+    const faults = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+    await page.click(`${row("second")} button`);
+    await becomes("second", "unloaded");
+    return { before, boxes, greeting, faults: faults.violations.map(({ id, nodes }) => `${id} at ${nodes[0].html.slice(0, 200)}`) };
+  },
+
   // Each view, narrow and wide, light and dark: what axe says, and whether something stands out of the window.
   async looks() {
     const found = [];

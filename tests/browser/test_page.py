@@ -158,5 +158,16 @@ def test_a_worker_is_seen_to_die_and_the_answer_goes_on_to_the_same_last_byte(br
     assert seen["verdicts"][0].startswith("the same, byte for byte")
 
 
+def test_models_are_loaded_and_unloaded_by_their_buttons(browser: Browser, tmp_path: Path):
+    tables = tmp_path / "models.toml"
+    tables.write_text('[second]\nmodel = "fake"\n')
+    with RunningServer("--models-file", str(tables)) as server:
+        seen = browser.play("models", server.url)
+    assert seen["before"] == ["unloaded", "unloaded"]
+    assert {"Web", "EngineCore", "Worker_0"} <= set(seen["boxes"])
+    assert "Talk to second" in seen["greeting"]
+    assert seen["faults"] == []
+
+
 def test_every_view_is_without_faults_narrow_and_wide_light_and_dark(browser: Browser, slow: RunningServer):
     assert browser.play("looks", slow.url)["found"] == []

@@ -24,7 +24,7 @@ def make_fleet(settings: Settings, choices: Sequence[ModelChoice], on_progress: 
         llm = AsyncLLM(settings, on_progress=on_progress)
         START.mark("set-up")
         llm.resolve()
-        model = FleetModel(llm, settings.server.served_model_name)
+        model = FleetModel(llm, choices[0].names if choices else settings.server.served_model_name)
         return ModelFleet(settings, [model], find_budget(settings.fleet) if model.ttl_seconds is not None else None)
     START.mark("set-up")
     models = [_make_model(choice) for choice in choices]

@@ -82,7 +82,8 @@ class EventFeed:
 
     def _is_over(self) -> bool:
         """Whether the server is about to end, which waits for its streams."""
-        return self._llm.state == "dead" or (self._llm.state == "draining" and self._llm.num_unfinished == 0)
+        is_ending = self._llm.requests.is_closed or self._llm.drain_is_announced  # also of a model that sleeps
+        return self._llm.state == "dead" or (is_ending and self._llm.num_unfinished == 0)
 
 
 def _event(name: str, data: msgspec.Struct) -> bytes:

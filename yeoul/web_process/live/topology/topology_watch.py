@@ -51,6 +51,8 @@ class TopologyWatch:
 
     async def _look(self) -> Topology:
         llm = self._llm
+        if not llm.engines.slots:  # nobody is missing of an engine that was ended in order
+            self._seen.clear()
         reports = await llm.engines.look()
         web = self._describe_web()
         found = [process for report in reports for process in report.processes]

@@ -25,6 +25,16 @@ class Feed extends EventTarget {
     this.#run(this.#abort.signal);
   }
 
+  // What there is of another model.
+  restart() {
+    this.stop();
+    this.topology = null;
+    this.points = [];
+    this.requests = new Map();
+    this.olderThan = null;
+    this.start();
+  }
+
   stop() {
     this.#abort?.abort();
     this.#abort = null;

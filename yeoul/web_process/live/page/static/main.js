@@ -4,10 +4,11 @@ import { element } from "./elements.js";
 import { feed } from "./feed.js";
 import { hierarchy } from "./hierarchy.js";
 import { logInWithCode, logOut, loginForm, takeCode } from "./login.js";
+import { models as modelList } from "./models.js";
 import { playground } from "./playground.js";
 import { plots } from "./plots.js";
 import { requests } from "./requests.js";
-import { askJson, whenAKeyIsNeeded } from "./server.js";
+import { askJson, lookAt, whenAKeyIsNeeded } from "./server.js";
 
 // Name in the address -> what its link says, and what makes it: a node that may have close() for when it is left.
 const VIEWS = {
@@ -17,16 +18,22 @@ const VIEWS = {
   playground: ["Playground", playground],
 };
 
+// Where models come and go.
+const FLEET_VIEWS = { models: ["Models", modelList] };
+
 const place = document.getElementById("view");
 const status = document.getElementById("status");
 const logoutButton = document.getElementById("logout");
+const modelChoice = document.getElementById("model");
 let models = [];
+let model = null;
+let views = VIEWS;
 let shown = null;
 let isAskingForKey = false;
 
 function chosenView() {
   const name = location.hash.replace(/^#\/?/, "").split("/")[0];
-  return name in VIEWS ? name : Object.keys(VIEWS)[0];
+  return name in views ? name : Object.keys(views)[0];
 }
 
 function show() {
@@ -37,9 +44,9 @@ function show() {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  document.title = `${VIEWS[name][0]} · Yeoul`;
+  document.title = `${views[name][0]} · Yeoul`;
   shown?.close?.();
-  shown = VIEWS[name][1]({ models, rest });
+  shown = views[name][1]({ model, rest });
   place.replaceChildren(shown.node);
 }
 
@@ -47,6 +54,7 @@ async function begin(problem = "") {
   isAskingForKey = false;
   try {
     models = (await askJson("v1/models")).data;
+    showModels();
     feed.start();
     tellStatus();
   } catch (error) {
@@ -59,6 +67,31 @@ async function begin(problem = "") {
     return;
   }
   show();
+}
+
+// Where there are several, one of them is looked at; the first that is loaded until another is chosen.
+function showModels() {
+  model = models.find((one) => one.id === model?.id) ?? models.find((one) => one.status?.value === "loaded") ?? models[0];
+  if (models.some((one) => one.status !== undefined)) views = { ...VIEWS, ...FLEET_VIEWS };
+  linkViews();
+  const isChoice = views !== VIEWS && models.length > 1;
+  modelChoice.hidden = !isChoice;
+  if (!isChoice) return;
+  lookAt(model.id);
+  modelChoice.replaceChildren(...models.map(({ id }) => element("option", { value: id, selected: id === model.id }, id)));
+}
+
+function chooseModel() {
+  model = models.find((one) => one.id === modelChoice.value);
+  lookAt(model.id);
+  feed.restart();
+  show();
+}
+
+function linkViews() {
+  const links = Object.entries(views).map(([name, [title]]) =>
+    element("li", {}, element("a", { href: `#/${name}`, "data-view": name }, title)));
+  document.getElementById("views").replaceChildren(...links);
 }
 
 function askForKey(problem = "") {
@@ -85,10 +118,10 @@ function noteCookie(isThere) {
 function tellStatus() {
   const { topology, isConnected, problem } = feed;
   const missing = topology?.processes.filter((process) => process.state !== "running") ?? [];
-  let words = models[0]?.id ?? "";
+  let words = model?.id ?? "";
   if (!isConnected && problem) words = problem;
   else if (missing.length) words += ` · ${missing.map((process) => `${process.name} is ${process.state}`).join(", ")}`;
-  else if (isConnected) words += topology?.is_ready ? " · all is well" : " · not ready";
+  else if (isConnected) words += topology?.is_ready ? " · all is well" : views === VIEWS ? " · not ready" : " · not in memory";
   if (isAskingForKey || status.textContent === words) return;
   status.textContent = words;
   status.classList.toggle("is-bad", !isConnected && problem !== "" || missing.length > 0);
@@ -117,9 +150,8 @@ async function start() {
     event.preventDefault();
     place.focus();
   });
-  const links = Object.entries(VIEWS).map(([name, [title]]) =>
-    element("li", {}, element("a", { href: `#/${name}`, "data-view": name }, title)));
-  document.getElementById("views").append(...links);
+  linkViews();
+  modelChoice.addEventListener("change", chooseModel);
   logoutButton.addEventListener("click", async () => {
     await logOut();
     askForKey();

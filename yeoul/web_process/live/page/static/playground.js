@@ -4,11 +4,11 @@ import { button, element, newId } from "./elements.js";
 import { SamplingForm } from "./sampling_form.js";
 import { Turn } from "./turn.js";
 
-let kept = null;
+const kept = new Map(); // a model's, by its name
 
-export function playground({ models }) {
-  kept ??= new Playground(models[0]);
-  return { node: kept.node };
+export function playground({ model }) {
+  if (!kept.has(model.id)) kept.set(model.id, new Playground(model));
+  return { node: kept.get(model.id).node };
 }
 
 class Playground {

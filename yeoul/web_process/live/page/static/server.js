@@ -17,12 +17,25 @@ export function whenAKeyIsNeeded(action) {
   onStranger = action;
 }
 
+// Of several models the one that is looked at: what shows processes and requests is asked of it.
+let model = null;
+
+export function lookAt(name) {
+  model = name;
+}
+
+function addressOf(path) {
+  const address = new URL(path, BASE);
+  if (model !== null && /^(debug\/|topology)/.test(path)) address.searchParams.set("model", model);
+  return address;
+}
+
 // The answer to a request, once its headers have come; an error has the server's own words.
 export async function ask(path, { method = "GET", body = undefined, signal = undefined } = {}) {
   const headers = body === undefined ? {} : { "content-type": "application/json" };
   let response;
   try {
-    response = await fetch(new URL(path, BASE), {
+    response = await fetch(addressOf(path), {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
