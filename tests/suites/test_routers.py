@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -13,9 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
+from tests.patience import until
 from tests.python_packages import install_environment
 from tests.running_server import RunningServer, free_port
 
@@ -39,10 +42,22 @@ def commands() -> dict[str, list[str]]:
 
 
 @contextlib.contextmanager
-def routed(begin: list[str], policy: str, *servers: RunningServer) -> Iterator[openai.OpenAI]:
+def routed(
+    begin: list[str], policy: str, *servers: RunningServer, prometheus_port: int | None = None
+) -> Iterator[openai.OpenAI]:
     """A client of a router in front of these; ``begin`` is how it is started."""
-    port = free_port()
-    place = ["--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(free_port()), "--policy", policy, *HEALTH]
+    port, prometheus_port = free_port(), prometheus_port or free_port()
+    place = [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--prometheus-port",
+        str(prometheus_port),
+        "--policy",
+        policy,
+        *HEALTH,
+    ]
     command = [*begin, *place, "--worker-urls", *(server.url for server in servers)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -116,6 +131,110 @@ def test_every_kind_of_request_is_answered(commands, name, policy):
             assert min(server.metrics()["vllm:request_success_total"] for server in (one, other)) >= 8
         for server in (one, other):
             assert "Traceback" not in server.log()
+
+
+# What a router says of requests whose beginning it took to be cached somewhere, and of those whose was not.
+HITS_AND_MISSES = {
+    ("vllm-router", "kv_aware"): (
+        'vllm_router_kv_placement_lookups_total{result="hit"}',
+        'vllm_router_kv_placement_lookups_total{result="miss"}',
+    ),
+    ("vllm-router", "cache_aware"): (
+        'vllm_router_prefix_routing_decisions_total{policy="cache_aware",stage="regular",outcome="prefix_hit"}',
+        'vllm_router_prefix_routing_decisions_total{policy="cache_aware",stage="regular",outcome="prefix_miss"}',
+    ),
+    ("smg", "cache_aware"): (
+        'smg_cache_aware_policy_branch_total{branch="tree_match"}',
+        'smg_cache_aware_policy_branch_total{branch="expected_wait_fallback"}',
+    ),
+}
+NUM_AGENTS = 8
+
+
+class Agents:
+    """Conversations that have nothing in common but that all of a conversation so far is in each of its requests."""
+
+    def __init__(self, client: openai.OpenAI, prometheus_port: int, names: tuple[str, str]) -> None:
+        self._client = client
+        self._names = names
+        self._prometheus_url = f"http://127.0.0.1:{prometheus_port}/metrics"
+        self._talks: list[Any] = [
+            [{"role": "user", "content": f"{letter} is my name. " * 20}] for letter in "abcdefghijkl"[:NUM_AGENTS]
+        ]
+
+    def take_turns(self) -> tuple[float, float]:
+        """Each one's next turn; how many of them the router counted as hits and as misses."""
+        before = self.counted()
+        for talk in self._talks:
+            self._client.chat.completions.create(model="fake", messages=talk, max_tokens=4, seed=1)
+            talk += [{"role": "assistant", "content": "I know."}, {"role": "user", "content": "And what then, and why? " * 3}]
+        hits, misses = (after - now for after, now in zip(self.counted(), before, strict=True))
+        return hits, misses
+
+    def counted(self) -> tuple[float, float]:
+        samples = dict(
+            line.rsplit(" ", 1) for line in httpx.get(self._prometheus_url, timeout=10.0).text.splitlines() if line
+        )
+        hits, misses = (float(samples.get(name, 0)) for name in self._names)
+        return hits, misses
+
+
+def share_of_hits(*servers: RunningServer) -> float:
+    counted = [server.metrics() for server in servers]
+    hits, asked = (sum(one[f"vllm:prefix_cache_{what}_total"] for one in counted) for what in ("hits", "queries"))
+    return hits / asked
+
+
+@contextlib.contextmanager
+def two_that_tell() -> Iterator[tuple[RunningServer, RunningServer]]:
+    """Two servers with KV events."""
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for _ in range(2):
+            live, replay = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+            config = {"enable_kv_cache_events": True, "endpoint": live, "replay_endpoint": replay}
+            servers.append(stack.enter_context(RunningServer("--kv-events-config", json.dumps(config))))
+        yield servers[0], servers[1]
+
+
+@pytest.mark.parametrize(("name", "policy"), HITS_AND_MISSES)
+def test_a_conversation_goes_on_where_it_is_cached(commands, name, policy):
+    port = free_port()
+    with two_that_tell() as servers, routed(commands[name], policy, *servers, prometheus_port=port) as client:
+        agents = Agents(client, port, HITS_AND_MISSES[name, policy])
+        assert agents.take_turns() == (0, NUM_AGENTS)
+        for _ in range(3):
+            assert agents.take_turns() == (NUM_AGENTS, 0)
+        print(f"{name} {policy}: {share_of_hits(*servers):.0%} of the tokens of prompts were cached")
+        assert share_of_hits(*servers) > 0.6
+
+
+def test_a_router_that_is_told_knows_when_an_engine_has_lost_its_cache(commands):
+    """It hears it of the engine that took the dead one's place, and looks for nothing there that is gone."""
+    port, names = free_port(), HITS_AND_MISSES["vllm-router", "kv_aware"]
+    with two_that_tell() as servers, routed(commands["vllm-router"], "kv_aware", *servers, prometheus_port=port) as client:
+        agents = Agents(client, port, names)
+        assert agents.take_turns() == (0, NUM_AGENTS)
+        assert agents.take_turns() == (NUM_AGENTS, 0)
+        for server in servers:
+            os.kill(server.by_title()["yeoul::EngineCore"], signal.SIGKILL)
+        for server in servers:
+            assert until(lambda server=server: "EngineCore was replaced" in server.log(), 30.0)
+        # Whether it follows the new engines: what one of them computes now is found.
+        for number, server in enumerate(servers):
+            prompt = f"{number} is a number. " * 10
+
+            def is_found(prompt=prompt, server=server) -> bool:
+                body = {"prompt": prompt, "max_tokens": 1}
+                httpx.post(f"{server.url}/v1/completions", json=body, timeout=10.0).raise_for_status()
+                before = agents.counted()[0]
+                with contextlib.suppress(openai.APIError):  # it has not seen yet that the server is ready again
+                    client.completions.create(model="fake", prompt=prompt, max_tokens=1)
+                return agents.counted()[0] > before
+
+            assert until(is_found, 30.0)
+        assert agents.take_turns() == (0, NUM_AGENTS)
+        assert agents.take_turns() == (NUM_AGENTS, 0)
 
 
 def drain(server: RunningServer) -> None:
