@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
+import openai
 import pytest
+import yaml
 
-from tests.running_server import YEOUL
+from tests.running_server import YEOUL, RunningServer
 from yeoul.config.fields import setting_fields
 
 ROOT = Path(__file__).parents[2]
@@ -75,3 +79,28 @@ def test_the_image_serves():
     subprocess.run([tool, "build", "-t", "yeoul-test", str(ROOT)], check=True, timeout=280)
     command = [tool, "run", "--rm", "--read-only", "--tmpfs", "/tmp", "yeoul-test", "--help"]
     assert b"Usage: yeoul serve" in subprocess.run(command, check=True, timeout=60, capture_output=True).stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, for mounts of its own")
+def test_a_pod_writes_only_where_the_manifest_lets_it():
+    """Its volumes are folders in /mnt here; everything else is read-only, and there are no capabilities."""
+    manifest = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "base" / "stateful-set.yaml").read_text())
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    places = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
+    assert places == {"/cache", "/data", "/tmp"}
+    volumes = "mount -t tmpfs none /mnt && mkdir /mnt/cache /mnt/data /mnt/tmp"
+    reports = 'mount -t tmpfs none "${@: -1}"'  # which RunningServer puts elsewhere than in the cache, as its last argument
+    inside = f'mount --make-rprivate / && {volumes} && {reports} && mount -o remount,bind,ro / && exec "$@"'
+    can_do_nothing = ["setpriv", "--no-new-privs", "--bounding-set", "-all", "--inh-caps", "-all"]
+    environment = ["env", "-i", f"PATH={os.environ['PATH']}", "XDG_CACHE_HOME=/mnt/cache", "TMPDIR=/mnt/tmp"]
+    server = RunningServer("--data-dir", "/mnt/data")
+    server.command = ["unshare", "-m", "bash", "-c", inside, "pod", *can_do_nothing, *environment, *server.command]
+    with server:
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+            file = client.files.create(file=("lines.jsonl", b"{}\n" * 100_000), purpose="batch")
+            kept = client.responses.create(model="fake", input="hi", max_output_tokens=9)
+            os.kill(server.by_title()["yeoul::Worker_0"], signal.SIGKILL)
+            client.completions.create(model="fake", prompt="x", max_tokens=9)
+            assert client.files.content(file.id).read().startswith(b"{}\n")
+            assert client.responses.retrieve(kept.id).output == kept.output
+        assert not re.search("Read-only|Permission denied|cannot be written|not kept|Traceback", server.log()), server.log()

@@ -218,8 +218,7 @@ def test_a_router_that_is_told_knows_when_an_engine_has_lost_its_cache(commands)
         assert agents.take_turns() == (NUM_AGENTS, 0)
         for server in servers:
             os.kill(server.by_title()["yeoul::EngineCore"], signal.SIGKILL)
-        for server in servers:
-            assert until(lambda server=server: "EngineCore was replaced" in server.log(), 30.0)
+        assert until(lambda: all("EngineCore was replaced" in server.log() for server in servers), 30.0)
         # Whether it follows the new engines: what one of them computes now is found.
         for number, server in enumerate(servers):
             prompt = f"{number} is a number. " * 10
