@@ -206,7 +206,7 @@ class FakeEngineClient(AsyncMPClient):
                 now = time.monotonic()
                 step = StepFacts(self.num_steps, started, now - started, num_tokens, len(outputs), len(outputs), prompts)
                 self.num_steps += 1
-                self._messages.put_nowait(StepOutputs(outputs, statistics, steps=[step], sent=now))
+                self._messages.put_nowait(StepOutputs(outputs, statistics, steps=[step], sent=now, engine=self.place.index))
                 await asyncio.sleep(0)
 
     def _next(self, add: AddRequest, reply: list[int]) -> RequestOutput:

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Awaitable, Callable
 
 import httpx
+import msgspec
 import openai
 
 from tests.documented_answers import Document, Recorder
@@ -18,7 +19,7 @@ from tests.unit.web_process.fake_engine_client import (
     settings,
 )
 from tests.unit.web_process.fake_engine_client import until as until
-from yeoul.config.settings import Settings
+from yeoul.config.settings import ParallelSettings, Settings
 from yeoul.web_process.app import build_routes
 from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.http.listening import bind_listeners, url_of
@@ -30,9 +31,9 @@ from yeoul.web_process.store.tables import TABLES
 
 
 @functools.cache
-def documented() -> Document:
-    """What all servers say of their routes."""
-    chosen = settings()
+def documented(num_engines: int = 1) -> Document:
+    """What all servers with so many engines say of their routes."""
+    chosen = msgspec.structs.replace(settings(), parallel=ParallelSettings(data_parallel_size=num_engines))
     llm = FakeEngine(chosen).llm
     llm.resolve()
     with contextlib.closing(Database(chosen.store.data_dir, TABLES)) as database:
@@ -66,7 +67,9 @@ class FakeServer:
         self._database = Database(self.settings.store.data_dir, TABLES)
         self.context = ServerContext(fleet, self.settings, self._database, metrics.render)
         self._server = HttpServer(self.context, listeners)
-        self._recorder = Recorder(self._server.config.loaded_app, documented())
+        num_engines = self.settings.parallel.data_parallel_size
+        judge = documented(num_engines) if num_engines > 1 else documented()
+        self._recorder = Recorder(self._server.config.loaded_app, judge)
         self._server.config.loaded_app = self._recorder
         self._serving = self._server.start()
         self.http = httpx.AsyncClient(base_url=self.url, timeout=LIMIT_SECONDS)

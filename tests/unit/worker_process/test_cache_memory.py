@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 
 from tests.unit.worker_process.fake_worker import fake_settings
+from yeoul.config.parts import EnginePlace
 from yeoul.config.settings import CacheSettings, ModelSettings
 from yeoul.errors import ConfigError
-from yeoul.worker_process.cache_memory import available_host_bytes, plan_num_blocks
+from yeoul.worker_process.cache_memory import (
+    MIN_DEFAULT_CACHE_BYTES,
+    available_host_bytes,
+    host_cache_bytes,
+    plan_num_blocks,
+)
 
 BLOCK_BYTES = 1000
 
@@ -90,3 +96,19 @@ def test_the_least_of_host_group_and_ulimit_is_available(tmp_path, monkeypatch):
 def test_this_machine_has_memory():
     available = available_host_bytes()
     assert available is None or available > 1 << 20
+
+
+@pytest.mark.parametrize(("num_engines", "size"), [(1, 1), (1, 4), (4, 1), (2, 3)])
+def test_the_caches_of_all_workers_of_all_engines_take_no_more_than_one_would(num_engines, size):
+    parts = [
+        host_cache_bytes(
+            fake_settings(rank=rank, tensor_parallel_size=size, engine=EnginePlace(engine, num_engines)), 8 << 30
+        )
+        for engine in range(num_engines)
+        for rank in range(size)
+    ]
+    assert len(set(parts)) == 1
+    wanted, most = parts[0]
+    assert wanted * len(parts) <= MIN_DEFAULT_CACHE_BYTES < (wanted + 1) * len(parts)
+    assert most is not None
+    assert most * len(parts) <= 4 << 30

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.worker_process.fake_worker import fake_settings
 from tests.unit.worker_process.machines import make_machine
+from yeoul.config.parts import EnginePlace
 from yeoul.errors import ConfigError
 from yeoul.worker_process.cpu_topology import CpuTopology, read_topology
 from yeoul.worker_process.thread_plan import ThreadPlan, plan_threads
@@ -61,6 +62,39 @@ def test_a_worker_a_node_has_its_processors_and_its_memory(machine, num_nodes):
     for node, plan in enumerate(found):
         assert plan.num_threads == cores_a_node - 1
         assert plan.cpus == tuple(range(node * cores_a_node, (node + 1) * cores_a_node - 1))
+
+
+@pytest.mark.parametrize(("num_engines", "size"), [(2, 1), (4, 1), (2, 2), (3, 2)])
+def test_workers_of_several_engines_share_the_machine_as_ranks_of_one_do(machine, num_engines, size):
+    for topology in (machine(12, num_nodes=2, num_threads=2), machine(16), machine(2)):
+        found = [
+            plan_threads(
+                topology,
+                fake_settings(
+                    rank=rank,
+                    tensor_parallel_size=size,
+                    engine=EnginePlace(engine, num_engines),
+                    num_compute_threads=None,
+                ),
+            )
+            for engine in range(num_engines)
+            for rank in range(size)
+        ]
+        assert found == plans(topology, size=num_engines * size)
+
+
+def test_of_two_engines_each_has_a_node(machine):
+    topology = machine(16, num_nodes=2)
+    engines = [fake_settings(engine=EnginePlace(index, 2), num_compute_threads=None) for index in range(2)]
+    assert [plan_threads(topology, one).node for one in engines] == [0, 1]
+
+
+def test_cpus_are_named_for_the_workers_of_all_engines(machine):
+    chosen = {"cpu_omp_threads_bind": "0-1|2-3", "num_compute_threads": None}
+    second = fake_settings(engine=EnginePlace(1, 2), **chosen)
+    assert plan_threads(machine(4), second).cpus == (2, 3)
+    with pytest.raises(ConfigError, match="2 groups of CPUs for 4 workers"):
+        plan_threads(machine(4), fake_settings(engine=EnginePlace(1, 4), **chosen))
 
 
 def test_two_workers_a_node_share_it(machine):

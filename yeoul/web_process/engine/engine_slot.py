@@ -16,6 +16,7 @@ from yeoul.config.settings import Settings
 from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import ProcessDeadError
 from yeoul.messages.outputs import EngineReady
+from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.engine_recovery import EngineRecovery
 from yeoul.web_process.engine.engine_requests import EngineRequests
 from yeoul.web_process.engine.engine_watch import EngineWatch
@@ -53,6 +54,16 @@ class EngineSlot:
     def name(self) -> str:
         """Of its EngineCore."""
         return self.engine.name
+
+    @property
+    def statistics(self) -> EngineStatistics:
+        """The engine's last snapshot."""
+        return self._requests.statistics
+
+    @property
+    def num_unfinished(self) -> int:
+        """Requests that it has, or that wait for it."""
+        return len(self._requests.states)
 
     @property
     def state(self) -> EngineState:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from yeoul.config.parts import EnginePlace
 from yeoul.config.settings import Settings
@@ -101,6 +101,10 @@ class EngineSlots:
         """Which process is missing and being replaced, as a sentence; None where an engine computes."""
         missing = [slot.recovery.lost for slot in self.slots if slot.death is None or self._died.is_set()]
         return None if not missing or None in missing else missing[0]
+
+    def of_requests(self, request_ids: Iterable[str]) -> list[EngineSlot]:
+        """Those of several that have any of these unfinished requests; one alone is not told."""
+        return [self.slots[number] for number in self._requests.numbers_of(request_ids)] if len(self.slots) > 1 else []
 
     def living(self) -> list[EngineSlot]:
         """Those that serve, or will again. Raises ProcessDeadError, of the last one, where there are none."""

@@ -56,6 +56,10 @@ class RequestTable:
         """Unfinished requests that somebody waits for: all but those that fill gaps."""
         return self.num_unfinished - self._num_in_gaps
 
+    def numbers_of(self, request_ids: Iterable[str]) -> list[int]:
+        """Of the engines that have any of these."""
+        return sorted({engine.number for name in request_ids for engine in self.engines if name in engine.states})
+
     @property
     def is_busy(self) -> bool:
         """Whether an engine has to do with any of these."""

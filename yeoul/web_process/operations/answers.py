@@ -22,6 +22,21 @@ class Version(msgspec.Struct, kw_only=True):
     version: Annotated[str, says("Of the package.")]
 
 
+class EngineHealth(msgspec.Struct, kw_only=True):
+    """One of several engines."""
+
+    model: Annotated[str, says("The first name of what it serves.")]
+    name: Annotated[str, says("Of its process, such as `EngineCore_1`.")]
+    state: Annotated[str, says("What it is at: `ready`, `stalled`, `recovering`, `starting`, or `dead` for good.")]
+    cause: Annotated[str | None, says("Which process is missing and why; null where none is.")] = None
+
+
+class EnginesHealth(msgspec.Struct, kw_only=True):
+    """That requests are computed, and what each engine is at."""
+
+    engines: Annotated[list[EngineHealth], says("All of them.")]
+
+
 class ServerLoad(msgspec.Struct, kw_only=True):
     """How much is going on, as vLLM tells it."""
 
@@ -31,7 +46,7 @@ class ServerLoad(msgspec.Struct, kw_only=True):
 class OldLoad(msgspec.Struct, kw_only=True):
     """How much is going on, as SGLang told it."""
 
-    dp_rank: Annotated[Count, says("Of the engine: there is one.")]
+    dp_rank: Annotated[Count, says("Which engine, from 0.")]
     num_reqs: Annotated[Count, says("How many requests run or wait.")]
     num_waiting_reqs: Annotated[Count, says("How many of them wait.")]
     num_tokens: Annotated[Count, says("How many tokens the used blocks of the cache have room for.")]
@@ -40,7 +55,7 @@ class OldLoad(msgspec.Struct, kw_only=True):
 class EngineLoad(msgspec.Struct, kw_only=True):
     """What an engine is at, as SGLang tells it."""
 
-    dp_rank: Annotated[Count, says("Of the engine: there is one.")]
+    dp_rank: Annotated[Count, says("Which engine, from 0.")]
     num_running_reqs: Annotated[Count, says("How many requests run.")]
     num_waiting_reqs: Annotated[Count, says("How many wait.")]
     num_used_tokens: Annotated[Count, says("How many tokens the used blocks of the cache have room for.")]
@@ -55,7 +70,7 @@ class Loads(msgspec.Struct, kw_only=True):
 
     timestamp: Annotated[str, says("When it was so, in UTC.")]
     version: Annotated[str, says("Of the package.")]
-    dp_rank_count: Annotated[Count, says("How many engines there are: one.")]
+    dp_rank_count: Annotated[Count, says("How many engines there are.")]
     loads: Annotated[list[EngineLoad], says("What each is at.")]
 
 
@@ -74,7 +89,7 @@ class ServerInfo(msgspec.Struct, kw_only=True):
     max_model_len: Annotated[Count, says("How many tokens prompt and answer may have together.")]
     context_length: Annotated[Count, says("The same.")]
     tp_size: Annotated[Count, says("Into how many parts the model is divided.")]
-    dp_size: Annotated[Count, says("How many engines there are: one.")]
+    dp_size: Annotated[Count, says("How many engines there are.")]
     page_size: Annotated[Count, says("How many tokens a block of the cache has.")]
     block_size: Annotated[Count, says("The same.")]
     max_total_num_tokens: Annotated[Count, says("How many tokens the whole cache has room for.")]

@@ -15,7 +15,7 @@ from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.http.openapi import answers_of
 from yeoul.web_process.http.writing import json_response
-from yeoul.web_process.operations.answers import Seconds, Version
+from yeoul.web_process.operations.answers import EngineHealth, EnginesHealth, Seconds, Version
 from yeoul.web_process.operations.metrics import CONTENT_TYPE
 from yeoul.web_process.operations.system_metrics import SystemMetrics
 from yeoul.web_process.server_context import AskedModel, ServerContext
@@ -26,9 +26,11 @@ _GENERATE_TIMEOUT_SECONDS = 30.0
 def health_router(context: ServerContext) -> APIRouter:
     """The routes, bound to the engine."""
     router, system = APIRouter(), SystemMetrics(context)
+    has_several = any(model.llm.settings.parallel.data_parallel_size > 1 for model in context.fleet.models)
+    of_engines = answers_of(EnginesHealth if has_several else None, errors={503})
 
     @router.head("/health", include_in_schema=False)
-    @router.get("/health", response_class=Response, responses=answers_of(None, errors={503}))
+    @router.get("/health", response_class=Response, responses=of_engines)
     async def health() -> Response:
         """200 while every process lives, drains included; an error with its cause otherwise.
 
@@ -36,7 +38,7 @@ def health_router(context: ServerContext) -> APIRouter:
         """
         context.fleet.check_health()
         _check_lives(context)
-        return _tell_engines(context)
+        return _tell_engines(context) if has_several else Response()
 
     @router.head("/ready", include_in_schema=False)
     @router.get("/ready", response_class=Response, responses=answers_of(None, errors={503}))
@@ -89,17 +91,17 @@ async def _make_token(llm: AsyncLLM) -> float:
 
 
 def _tell_engines(context: ServerContext) -> Response:
-    """Of each of several; one alone is what the status says."""
-    told = []
-    for model in context.fleet.models:
-        slots = model.llm.engines.slots
-        for slot in slots if len(slots) > 1 else ():
-            cause = slot.death.message if slot.death is not None else slot.recovery.lost
-            about = {"model": model.name} if len(context.fleet.models) > 1 else {}
-            told.append({**about, "name": slot.name, "state": slot.state, **({} if cause is None else {"cause": cause})})
-    if not told:
-        return Response()
-    return json_response(msgspec.json.encode({"engines": told}))
+    told = [
+        EngineHealth(
+            model=model.name,
+            name=slot.name,
+            state=slot.state,
+            cause=slot.death.message if slot.death is not None else slot.recovery.lost,
+        )
+        for model in context.fleet.models
+        for slot in model.llm.engines.slots
+    ]
+    return json_response(msgspec.json.encode(EnginesHealth(engines=told)))
 
 
 def _check_lives(context: ServerContext) -> None:

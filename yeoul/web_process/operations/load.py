@@ -11,6 +11,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from yeoul import __version__
+from yeoul.messages.outputs import EngineReady
+from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.fleet.fleet_model import FleetModel
 from yeoul.web_process.http.openapi import answers_of, array_of
@@ -42,21 +44,18 @@ def load_router(context: ServerContext) -> APIRouter:
     @router.get("/get_load", response_model=None, deprecated=True, responses=answers_of(array_of(OldLoad), errors={404}))
     async def get_load(model: AskedModel = None) -> list[dict[str, int]]:
         """SGLang's older form of the same."""
-        entry = _entry(context.fleet.shown(model).llm)
-        waiting, running = entry["num_waiting_reqs"], entry["num_running_reqs"]
-        return [{
-            "dp_rank": 0, "num_reqs": waiting + running, "num_waiting_reqs": waiting, "num_tokens": entry["num_used_tokens"],
-        }]  # fmt: skip
+        return [_old_form(entry) for entry in _entries(context.fleet.shown(model).llm)]
 
     @router.get("/v1/loads", response_model=None, responses=answers_of(Loads, errors={404}))
     async def loads(model: AskedModel = None) -> dict[str, Any]:
-        """SGLang's: what the engine of a model is at."""
+        """SGLang's: what the engines of a model are at."""
+        entries = _entries(context.fleet.shown(model).llm)
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         return {
             "timestamp": now,
             "version": __version__,
-            "dp_rank_count": 1,
-            "loads": [_entry(context.fleet.shown(model).llm)],
+            "dp_rank_count": len(entries),
+            "loads": entries,
         }
 
     @router.get("/get_server_info", response_model=None, deprecated=True, responses=answers_of(ServerInfo, errors={404, 503}))
@@ -76,17 +75,32 @@ def load_router(context: ServerContext) -> APIRouter:
     return router
 
 
-def _entry(llm: AsyncLLM) -> dict[str, Any]:
-    now, ready = llm.statistics, llm.ready
+def _old_form(entry: dict[str, Any]) -> dict[str, int]:
+    return {
+        "dp_rank": entry["dp_rank"],
+        "num_reqs": entry["num_waiting_reqs"] + entry["num_running_reqs"],
+        "num_waiting_reqs": entry["num_waiting_reqs"],
+        "num_tokens": entry["num_used_tokens"],
+    }
+
+
+def _entries(llm: AsyncLLM) -> list[dict[str, Any]]:
+    if len(slots := llm.engines.slots) < 2:
+        return [_entry(0, llm.statistics, llm.ready, llm.max_num_running)]
+    most = llm.settings.scheduler.max_num_seqs
+    return [_entry(number, slot.statistics, slot.engine.ready, most) for number, slot in enumerate(slots)]
+
+
+def _entry(number: int, now: EngineStatistics, ready: EngineReady | None, max_num_running: int) -> dict[str, Any]:
     block_size = ready.block_size if ready is not None else 0
     queried = now.total_prefix_queried_tokens
     return {
-        "dp_rank": 0,
+        "dp_rank": number,
         "num_running_reqs": now.num_running,
         "num_waiting_reqs": now.num_waiting,
         "num_used_tokens": now.num_used_blocks * block_size,
         "max_total_num_tokens": (ready.num_blocks if ready is not None else 0) * block_size,
-        "max_running_requests": llm.max_num_running,
+        "max_running_requests": max_num_running,
         "token_usage": now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0,
         "cache_hit_rate": now.total_prefix_hit_tokens / queried if queried else 0.0,
     }

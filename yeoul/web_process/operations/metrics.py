@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import get_args
+from typing import TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from yeoul.messages.outputs import FinishReason, StepOutputs
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.async_llm import AsyncLLM
-from yeoul.web_process.engine.engine_slot import EngineState
+from yeoul.web_process.engine.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.engine.generation_output import AnswerTimes
 from yeoul.web_process.engine.incidents import DeathCause
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
@@ -204,6 +204,8 @@ class _EngineCollector(Collector):
         )
         yield _counter("prefix_cache_hits", "Prompt tokens found in the prefix cache.", now.total_prefix_hit_tokens)
         yield from _tier(now)
+        if len(slots := self._llm.engines.slots) > 1:
+            yield from _of_each(slots)
 
 
 def _tier(now: EngineStatistics) -> Iterable[Metric]:
@@ -217,6 +219,36 @@ def _tier(now: EngineStatistics) -> Iterable[Metric]:
     yield _counter("kv_tier_failed_blocks", "Blocks that could not be stored or loaded.", now.total_tier_failed_blocks)
     yield _counter("external_prefix_cache_queries", "Prompt tokens looked up there, since the cache had them not.", not_above)
     yield _counter("external_prefix_cache_hits", "Prompt tokens found there.", now.total_tier_hit_tokens)
+
+
+def _of_each(slots: Sequence[EngineSlot]) -> Iterable[Metric]:
+    """What is worth telling apart of several engines; what they have together has the names of one."""
+    up = _by_engine(GaugeMetricFamily, "up", "1 where it computes, 0 where it is missing or stalls.")
+    unfinished = _by_engine(GaugeMetricFamily, "num_requests", "Requests that it has, or that wait for it.")
+    running = _by_engine(GaugeMetricFamily, "num_requests_running", "Requests in its running batch.")
+    waiting = _by_engine(GaugeMetricFamily, "num_requests_waiting", "Requests in its waiting queue.")
+    usage = _by_engine(GaugeMetricFamily, "kv_cache_usage_ratio", "Share of its KV-cache blocks in use; 1 is all.")
+    tokens = _by_engine(CounterMetricFamily, "generation_tokens", "Tokens made in it.")
+    queries = _by_engine(CounterMetricFamily, "prefix_cache_queries", "Prompt tokens looked up in its prefix cache.")
+    hits = _by_engine(CounterMetricFamily, "prefix_cache_hits", "Prompt tokens found in its prefix cache.")
+    for number, slot in enumerate(slots):
+        now, label = slot.statistics, [str(number)]
+        up.add_metric(label, slot.state == "ready")
+        unfinished.add_metric(label, slot.num_unfinished)
+        running.add_metric(label, now.num_running)
+        waiting.add_metric(label, now.num_waiting)
+        usage.add_metric(label, now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0)
+        tokens.add_metric(label, now.total_output_tokens)
+        queries.add_metric(label, now.total_prefix_queried_tokens)
+        hits.add_metric(label, now.total_prefix_hit_tokens)
+    return up, unfinished, running, waiting, usage, tokens, queries, hits
+
+
+Family = TypeVar("Family", GaugeMetricFamily, CounterMetricFamily)
+
+
+def _by_engine(kind: type[Family], name: str, text: str) -> Family:
+    return kind(f"yeoul:each_engine_{name}", text, labels=["engine"])
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

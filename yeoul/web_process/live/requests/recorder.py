@@ -58,7 +58,7 @@ class Recorder:
 
     def ended_summary(self, request: LoggedRequest) -> RequestSummary:
         """What a list says of one that is closed."""
-        return summarize(request, state_of_ended(request), request.closed or request.arrival)
+        return summarize(self._llm, request, state_of_ended(request), request.closed or request.arrival)
 
     def ended(self, request: LoggedRequest) -> RequestRecord:
         """The record of one that is closed."""
@@ -76,7 +76,7 @@ class Recorder:
     def seconds_by_cause(self, request: LoggedRequest, since: float, until: float) -> dict[str, float]:
         """What the time between two moments of the monotonic clock went to, of a request that came then or before."""
         state = "running" if request.stream.ended_at is None else state_of_ended(request)
-        summary = summarize(request, state, self.wall_time(until))
+        summary = summarize(self._llm, request, state, self.wall_time(until))
         summary.arrived = self.wall_time(since)
         walk = CauseWalk(record := self._with_seen(request, self._plain(request, summary, len(request.steps))))
         walk.take(record.steps)
@@ -94,7 +94,7 @@ class Recorder:
 
     def fold(self, request: LoggedRequest, num_steps: int) -> None:
         """The first steps of a long answer are kept as what they add up to."""
-        record = self._plain(request, summarize(request, "running", request.entered), num_steps)
+        record = self._plain(request, summarize(self._llm, request, "running", request.entered), num_steps)
         walk = CauseWalk(record)
         walk.take(record.steps)
         request.forget_steps(num_steps, walk.walked)

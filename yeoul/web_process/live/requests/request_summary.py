@@ -35,6 +35,9 @@ class RequestSummary(msgspec.Struct, kw_only=True):
     ttft_seconds: Annotated[SecondsOf | None, says("From its arrival to its first token.")]
     seconds: Annotated[SecondsOf, says("From its arrival until its answer was read, or until now.")]
     finish_reason: Annotated[FinishReason | None, says("Why its last choice ended; null while there are others.")]
+    engine: Annotated[
+        str | msgspec.UnsetType, says("The engines that have it, or that had its last step; only where there are several.")
+    ] = msgspec.UNSET
 
 
 class RequestList(msgspec.Struct, kw_only=True):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from yeoul.messages.outputs import FinishReason
+from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.live.requests.logged_request import LoggedRequest
 from yeoul.web_process.live.requests.request_summary import RequestSummary, State
 
 _STATES: dict[FinishReason, State] = {"stop": "finished", "length": "finished", "abort": "aborted", "error": "failed"}
 
 
-def summarize(request: LoggedRequest, state: State, until: float) -> RequestSummary:
+def summarize(llm: AsyncLLM, request: LoggedRequest, state: State, until: float) -> RequestSummary:
     """A request that does not wait, as of ``until``."""
     stream, terms = request.stream, request.terms
     first = request.first_token_at
@@ -26,7 +29,17 @@ def summarize(request: LoggedRequest, state: State, until: float) -> RequestSumm
         ttft_seconds=None if first is None else round(max(0.0, first - request.arrival), 6),
         seconds=round(max(0.0, until - request.arrival), 6),
         finish_reason=stream.finish_reason if stream.ended_at is not None else None,
+        engine=_engine_of(llm, request),
     )
+
+
+def _engine_of(llm: AsyncLLM, request: LoggedRequest) -> str | msgspec.UnsetType:
+    if len(llm.engines.slots) < 2:
+        return msgspec.UNSET
+    names = [slot.name for slot in llm.engines.of_requests(request.stream.engine_request_ids)]
+    if not names and request.steps:
+        names = [llm.engines.slots[request.steps[-1].engine].name]
+    return ", ".join(names)
 
 
 def state_of_ended(request: LoggedRequest) -> State:

@@ -50,9 +50,9 @@ class WaitingPlaces:
     def summary(self, request: LoggedRequest, now: float) -> RequestSummary:
         """A request that is unfinished or still read."""
         if request.stream.ended_at is not None:
-            return summarize(request, state_of_ended(request), now)
+            return summarize(self._llm, request, state_of_ended(request), now)
         place = self._places.get(request)
-        summary = summarize(request, "running" if place is None else "waiting", now)
+        summary = summarize(self._llm, request, "running" if place is None else "waiting", now)
         if place is not None:
             expected = (
                 None if self._llm.lost is not None else self._llm.waiting_room.expected_wait(place, taken_seats(self._llm))
@@ -77,7 +77,14 @@ class WaitingPlaces:
     def _waits(self, request: LoggedRequest) -> bool:
         if request.stream.ended_at is not None:
             return False
-        return not request.begun or self._llm.lost is not None or self._has_fallen_out(request)
+        return not request.begun or self._lost(request) is not None or self._has_fallen_out(request)
+
+    def _lost(self, request: LoggedRequest) -> str | None:
+        """Which process is missing that it needs; of several engines, of all that have it."""
+        if (slots := self._llm.engines.of_requests(request.stream.engine_request_ids)) and self._llm.lost is None:
+            missing = [slot.recovery.lost for slot in slots]
+            return None if None in missing else missing[0]
+        return self._llm.lost
 
     def _has_fallen_out(self, request: LoggedRequest) -> bool:
         if not request.steps:
@@ -123,7 +130,7 @@ class WaitingPlaces:
         return request.stream.num_prompt_tokens + OUTPUT_TOKEN_COST * round(min(mean, most or mean))
 
     def _why(self, request: LoggedRequest, place: int) -> str:
-        if (lost := self._llm.lost) is not None:
+        if (lost := self._lost(request)) is not None:
             return f"the engine recovers ({lost}); it goes on where it was as soon as there are new processes"
         if request.terms.in_gaps:
             return "it is of a batch, which is computed while nobody else runs or waits"
