@@ -48,8 +48,15 @@ _answers = msgspec.msgpack.Decoder(Answer)
 class Child(Protocol):
     """What is needed of ``transport.ChildProcess``."""
 
-    role: str
-    pid: int
+    @property
+    def role(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        ...
 
     def ask(self, question: bytes, timeout_seconds: float) -> bytes:
         """The answer of the process; TransportError where there is none."""

@@ -17,7 +17,7 @@ from yeoul.config.settings import CacheSettings, ParallelSettings, Settings, Tim
 from yeoul.errors import ProcessDeadError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
-from yeoul.worker_process.executor import MultiprocExecutor
+from yeoul.worker_process.executor import make_executor
 
 LIMIT = 10.0  # seconds of a step
 LINK = EngineAddresses(input_address="ipc://unused", output_address="ipc://unused")
@@ -41,7 +41,7 @@ def executor_with(size=2, **time_settings):
         time=TimeSettings(**time_settings),
         cache=CacheSettings(num_blocks_override=64),
     )
-    return MultiprocExecutor(fake_engine_settings(LINK, settings))
+    return make_executor(fake_engine_settings(LINK, settings))
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_stop_ends_a_stopped_worker_too(deaths):
 def test_a_worker_that_is_killed_while_it_starts_fails_the_start(deaths):
     executor = executor_with()
     executor.spawn()
-    os.kill(executor._workers[1].pid, signal.SIGKILL)
+    os.kill(executor.workers[1].pid, signal.SIGKILL)
     with pytest.raises(ProcessDeadError, match="Worker_1 was killed by signal 9"):
         executor.start(deaths)
     executor.stop()
@@ -181,7 +181,7 @@ def test_a_worker_that_is_killed_while_it_starts_fails_the_start(deaths):
 def test_a_worker_that_is_not_ready_in_time_fails_the_start(deaths):
     executor = executor_with(worker_ready_timeout_seconds=0.2, stop_timeout_seconds=0.2)
     executor.spawn()
-    for worker in executor._workers:
+    for worker in executor.workers:
         os.kill(worker.pid, signal.SIGSTOP)
     with pytest.raises(ProcessDeadError, match="not ready within"):
         executor.start(deaths)

@@ -100,7 +100,18 @@ BELONGS_TO: dict[str, set[str]] = {
     "transformers": set(),
     "gguf": set(),
 }
-RUNS_IN_ENGINE_CORE = {"worker_process.executor", "worker_process.arguments", "worker_process.workers_report"}
+RUNS_IN_ENGINE_CORE = {
+    f"worker_process.{name}"
+    for name in (
+        "executor",
+        "worker_link",
+        "local_crew",
+        "loopback_crew",
+        "tcp_links",
+        "arguments",
+        "workers_report",
+    )
+}
 
 
 def room_of(path: Path) -> str:

@@ -20,7 +20,8 @@ from yeoul.engine_process.output_sockets import OutputSockets
 from yeoul.errors import ProcessDeadError
 from yeoul.transport import authenticator, child_side
 from yeoul.transport.link_watch import LinkWatch
-from yeoul.worker_process.executor import MultiprocWorkerMonitor
+from yeoul.worker_process.local_crew import MultiprocWorkerMonitor
+from yeoul.worker_process.tcp_links import WorkerPeerWatch
 
 PACKAGE = Path(yeoul.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "recovery.md"
@@ -98,6 +99,11 @@ def link_watch(monkeypatch: pytest.MonkeyPatch, on_death: Callable[[ProcessDeadE
     LinkWatch([], on_death).start()
 
 
+def peer_watch(monkeypatch: pytest.MonkeyPatch, on_death: Callable[[ProcessDeadError], None]) -> None:
+    monkeypatch.setattr(zmq, "Poller", stumble)
+    WorkerPeerWatch([], on_death).start()
+
+
 def curve(monkeypatch: pytest.MonkeyPatch, on_death: Callable[[ProcessDeadError], None]) -> None:
     monkeypatch.setattr(authenticator, "_decide", stumble)
     with zmq.Context() as context:
@@ -127,6 +133,7 @@ THREADS = {
     "MPClientEngineMonitor of an engine apart": link_watch,
     "MultiprocWorkerMonitor": monitor(MultiprocWorkerMonitor),
     "curve_authenticator": curve,
+    "WorkerPeerWatch": peer_watch,
     "process_input_sockets": socket_thread(InputSockets),
     "process_output_sockets": socket_thread(OutputSockets),
 }

@@ -78,6 +78,17 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Worker_{self.place.number_of(rank, self.parallel.tensor_parallel_size)}"
 
 
+class ElsewhereSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker needs besides that runs on another host than EngineCore, or as if it did: it finds its model by itself.
+
+    It is ``number_on_machine`` of the ``num_on_machine`` workers that share its host's processors and memory, or see the same
+    GPUs.
+    """
+
+    number_on_machine: int
+    num_on_machine: int
+
+
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's part.
 
@@ -100,6 +111,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_omp_threads_bind: str = "auto"
     cpu_num_of_reserved_cpu: int | None = None
     exchange_fd: int | None = None
+    elsewhere: ElsewhereSettings | None = None
     log: LogChoice = LogChoice()
     engine: EnginePlace = ONLY_ENGINE
 
@@ -110,5 +122,12 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def num_on_machine(self) -> int:
-        """Workers of all engines together."""
+        """Workers of all engines together, on this worker's machine."""
+        if self.elsewhere is not None:
+            return self.elsewhere.num_on_machine
         return self.engine.count * self.tensor_parallel_size
+
+    @property
+    def number_on_machine(self) -> int:
+        """Of this worker among those on its machine."""
+        return self.number if self.elsewhere is None else self.elsewhere.number_on_machine

@@ -19,6 +19,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 CacheDtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["int8"]
 Policy = Literal["fcfs", "priority"]
+ExecutorBackend = Literal["mp", "loopback"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
@@ -164,6 +165,7 @@ class ParallelSettings(msgspec.Struct, frozen=True, kw_only=True):
     tensor_parallel_size: Annotated[
         int, Meta(ge=1, le=256, description="Number of worker processes that share each layer.")
     ] = 1
+    distributed_executor_backend: Annotated[ExecutorBackend, Meta(description="Where workers run (docs/scaling.md).")] = "mp"
     num_compute_threads: Annotated[
         Count | None, Meta(description="Compute threads of one worker. Default: one a physical core of its share.")
     ] = None

@@ -13,7 +13,7 @@ import queue
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -26,6 +26,7 @@ from yeoul.engine_process.kv_events import KVEvents
 from yeoul.engine_process.looks import Looks
 from yeoul.engine_process.output_sockets import OutputSockets
 from yeoul.engine_process.step_log import StepLog
+from yeoul.engine_process.successors import check_same_answers, infos_of
 from yeoul.engine_process.tier_place import NOWHERE
 from yeoul.engine_process.utility_calls import UtilityCalls
 from yeoul.engine_process.warm_up import warm_up
@@ -40,7 +41,6 @@ from yeoul.messages.outputs import (
     RequestOutput,
     StepFacts,
     StepOutputs,
-    WorkerInfo,
     WorkersLost,
     WorkersReplaced,
 )
@@ -53,8 +53,8 @@ from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
 from yeoul.scheduler.scheduler import Scheduler
 from yeoul.scheduler.step_budget import StepBudget
+from yeoul.self_report import Child
 from yeoul.start_parts import START
-from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.curve_keys import load_or_create_keys
 from yeoul.transport.sockets import EngineContext
 from yeoul.worker_process.executor import Executor
@@ -101,7 +101,7 @@ class EngineCoreProc:
         self._ready: EngineReady
 
     @property
-    def workers(self) -> list[ChildProcess]:
+    def workers(self) -> Sequence[Child]:
         """The workers of now, for whoever asks them something beside their work."""
         return self._executor.workers
 
@@ -124,7 +124,7 @@ class EngineCoreProc:
             max_model_len=self._settings.max_model_len,
             model_fingerprint=workers[0].model_fingerprint,
             shape_digest=shape_digest(self._settings.description),
-            workers=_infos_of(workers),
+            workers=infos_of(workers),
             kv_events=self._kv_events.source,
         )
         self._open_sockets()
@@ -230,6 +230,7 @@ class EngineCoreProc:
             self._take_new_executor(death)
             try:
                 workers = self._await_workers()
+                check_same_answers(self._ready.model_fingerprint, workers)
                 self._try_workers(self._cache.num_blocks)
                 break
             except ProcessDeadError as error:
@@ -238,7 +239,7 @@ class EngineCoreProc:
                 death = ProcessDeadError("Workers", f"could not be replaced: {error.message}")
         seconds = time.monotonic() - start
         logger.info("new workers have taken over after %.1f s", seconds)
-        self._ready = msgspec.structs.replace(self._ready, workers=_infos_of(workers))
+        self._ready = msgspec.structs.replace(self._ready, workers=infos_of(workers))
         self._emit(WorkersReplaced(self._ready.workers, seconds))
 
     def stop(self) -> None:
@@ -395,10 +396,6 @@ class EngineCoreProc:
     def _emit(self, message: EngineMessage) -> None:
         if self._client_id:
             self._output.put(self._client_id, message)
-
-
-def _infos_of(workers: list[WorkerReady]) -> list[WorkerInfo]:
-    return [WorkerInfo(worker.number, worker.pid, worker.device) for worker in workers]
 
 
 def _last_words(error: Exception) -> EngineDead:

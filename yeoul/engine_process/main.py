@@ -13,7 +13,7 @@ from yeoul.self_report import Respondent
 from yeoul.start_parts import START
 from yeoul.transport.child_process import enter_child
 from yeoul.transport.injected_faults import raise_on_signals
-from yeoul.worker_process.executor import MultiprocExecutor
+from yeoul.worker_process.executor import Executor, make_executor
 
 if TYPE_CHECKING:
     from yeoul.engine_process.core import EngineCoreProc
@@ -28,7 +28,7 @@ def main() -> None:
     if settings.fake.fake_poison:
         raise_on_signals()
     START.mark("imports")
-    executor = MultiprocExecutor(settings)
+    executor = make_executor(settings)
     side.answer_with(Respondent(side.role, lambda: executor.workers))
     try:
         executor.spawn()
@@ -49,7 +49,7 @@ def main() -> None:
         core.stop()
 
 
-def _make_core(settings: EngineSettings, executor: MultiprocExecutor) -> EngineCoreProc:
+def _make_core(settings: EngineSettings, executor: Executor) -> EngineCoreProc:
     from yeoul.engine_process.core import EngineCoreProc
 
-    return EngineCoreProc(settings, executor, lambda: MultiprocExecutor(settings))
+    return EngineCoreProc(settings, executor, lambda: make_executor(settings))

@@ -5,9 +5,14 @@ Built by the worker, handed to ``models.loading``, used by the layers. Everythin
 
 from __future__ import annotations
 
+import fcntl
+import ipaddress
 import os
+import socket
+import struct
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -20,6 +25,18 @@ from yeoul.kernels.exchange.reference import sum_parts
 STORE_NAME = "tensor_parallel_store"
 EXCHANGE_TIMEOUT_SECONDS = 600.0
 LOOPBACK = "lo"
+_SIOCGIFADDR = 0x8915
+
+
+class Meeting(NamedTuple):
+    """Where ranks on several hosts find each other: a store of torch's, and a host that all of them reach.
+
+    Whoever may use the store is its own matter. What gloo and NCCL exchange afterwards knows no keys, and belongs into a
+    network of its own: whoever can connect to a rank there could read it, or take part.
+    """
+
+    host: str
+    store: Any
 
 
 class TensorParallel:
@@ -100,11 +117,13 @@ def create_tensor_parallel(
     *,
     device: torch.device | None = None,
     shared_fd: int | None = None,
+    meeting: Meeting | None = None,
     timeout_seconds: float = EXCHANGE_TIMEOUT_SECONDS,
 ) -> TensorParallel:
     """Join the other ranks: through shared memory where the executor made some; else by gloo on the CPU, NCCL on a GPU.
 
-    Without shared memory they find each other through a file, on loopback, and wait here until all ``size`` have come.
+    Without shared memory they find each other through a file, on loopback, or at a ``meeting``; and wait here until all
+    ``size`` have come.
 
     Args:
         rank: this process's place, from 0.
@@ -112,6 +131,7 @@ def create_tensor_parallel(
         folder: a private folder, the same for all ranks of a group and new for each group: the file of a group whose
             ranks were killed would mislead the next.
         device: where the ranks compute; None is the CPU.
+        meeting: for ranks on several hosts.
         shared_fd: memory for ``SharedExchange``, for ranks on the CPUs of one host; closed here, whether it is used or not.
         timeout_seconds: how long to wait for the others, here and in each exchange.
 
@@ -126,10 +146,11 @@ def create_tensor_parallel(
         os.close(shared_fd)
         if shared is not None:
             return TensorParallel(rank, size, shared=shared)
-    os.putenv("NCCL_SOCKET_IFNAME" if on_gpu else "GLOO_SOCKET_IFNAME", LOOPBACK)  # no argument of torch's says it
+    interface = LOOPBACK if meeting is None else interface_towards(meeting.host)
+    os.putenv("NCCL_SOCKET_IFNAME" if on_gpu else "GLOO_SOCKET_IFNAME", interface)  # no argument of torch's says it
     timeout = timedelta(seconds=timeout_seconds)
     try:
-        store = dist.FileStore(str(Path(folder) / STORE_NAME), size)  # type: ignore[attr-defined]
+        store = dist.FileStore(str(Path(folder) / STORE_NAME), size) if meeting is None else meeting.store  # type: ignore[attr-defined]
         store.set_timeout(timeout)
         dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=timeout)
     except RuntimeError as error:
@@ -137,3 +158,39 @@ def create_tensor_parallel(
     group = dist.group.WORLD
     assert group is not None
     return TensorParallel(rank, size, group)
+
+
+def interface_towards(host: str) -> str:
+    """The network interface by which this host reaches ``host``, which may be itself.
+
+    Raises:
+        TransportError: there is none.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, 1, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)  # sends nothing
+            own = ipaddress.ip_address(probe.getsockname()[0].partition("%")[0])
+    except OSError as error:
+        raise TransportError(f"this host does not reach {host}: {error.strerror}") from error
+    for _, name in socket.if_nameindex():
+        if own in _addresses_of(name):
+            return name
+    raise TransportError(f"this host has no network interface with its address {own}, by which it reaches {host}")
+
+
+def _addresses_of(interface: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """The main address of each kind that an interface has."""
+    found: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            answer = fcntl.ioctl(asking, _SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
+            found.append(ipaddress.IPv4Address(answer[20:24]))
+        except OSError:  # it has none of this kind
+            pass
+    try:
+        lines = Path("/proc/net/if_inet6").read_text().splitlines()
+    except OSError:
+        lines = []
+    found += [ipaddress.IPv6Address(bytes.fromhex(line.split()[0])) for line in lines if line.split()[-1] == interface]
+    return found

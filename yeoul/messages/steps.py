@@ -127,9 +127,10 @@ class StepResult(msgspec.Struct, frozen=True, tag="step"):
     """The answer to ``StepInput`` of the same number: an entry for each request that sampled, embedded or failed.
 
     Every rank answers; only rank 0 fills ``results``. ``digest`` is of the tokens and faults that the rank found, which have
-    to be the same on all. The rank ``began`` at that time of its host's monotonic clock; the last ``sample_seconds`` of its
-    ``compute_seconds`` went by behind the model: tokens were drawn, prompts scored, vectors pooled. ``moves`` have ended
-    since the last answer, whichever step they were of; the executor joins those of all ranks.
+    to be the same on all. The rank ``began`` at that time of its host's monotonic clock, or 0 where EngineCore has another
+    one; the last ``sample_seconds`` of its ``compute_seconds`` went by behind the model: tokens were drawn, prompts scored,
+    vectors pooled. ``moves`` have ended since the last answer, whichever step they were of; the executor joins those of all
+    ranks.
     """
 
     step_number: int

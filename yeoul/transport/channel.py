@@ -39,7 +39,7 @@ class RingGeometry(msgspec.Struct, frozen=True):
     num_readers: int
 
 
-class ChannelHandle(msgspec.Struct, frozen=True):
+class ChannelHandle(msgspec.Struct, frozen=True, tag="ring"):
     """What one end needs to attach. ``reader_index`` is -1 for a writer, which has an overflow address for each reader."""
 
     ring: RingGeometry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import Protocol
 
 import msgspec
 
@@ -16,10 +17,23 @@ LOOK_SECONDS = 0.5
 _NUM_LOOKS = 4  # in a row that find a child stopped: it is not about to go on
 
 
+class Stoppable(Protocol):
+    """What is needed of whoever may have been stopped."""
+
+    @property
+    def role(self) -> str:
+        """Its name."""
+        ...
+
+    def is_stopped(self) -> bool:
+        """Whether a signal has stopped it."""
+        ...
+
+
 class StopLook:
     """Finds out whether a child that is waited for has been stopped for good."""
 
-    def __init__(self, child: ChildProcess) -> None:
+    def __init__(self, child: Stoppable) -> None:
         self._child = child
         self._num_found = 0
 

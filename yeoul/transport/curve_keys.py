@@ -25,6 +25,12 @@ class CurveKeys(msgspec.Struct, frozen=True):
     client_secret: str
 
 
+def new_keys() -> CurveKeys:
+    """Keys that nobody has used."""
+    (server_public, server_secret), (client_public, client_secret) = zmq.curve_keypair(), zmq.curve_keypair()
+    return CurveKeys(server_public.decode(), server_secret.decode(), client_public.decode(), client_secret.decode())
+
+
 def load_or_create_keys(path: str) -> CurveKeys:
     """Read the key file at ``path``; make it, with mode 0600, if there is none. The other host needs a copy of it.
 
@@ -62,8 +68,7 @@ def load_keys(path: str) -> CurveKeys:
 
 def _create(path: str) -> None:
     """Write new keys whole under another name, then give them theirs, so that of two processes starting at once one wins."""
-    (server_public, server_secret), (client_public, client_secret) = zmq.curve_keypair(), zmq.curve_keypair()
-    keys = CurveKeys(server_public.decode(), server_secret.decode(), client_public.decode(), client_secret.decode())
+    keys = new_keys()
     draft = f"{path}.{secrets.token_hex(4)}"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

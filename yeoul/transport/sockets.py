@@ -50,6 +50,7 @@ class ClientSockets:
         self.client_id = b"web-" + secrets.token_hex(8).encode()
         self.addresses = (input_address, output_address)
         self._inbox: deque[bytes] = deque()
+        self._monitors: list[zmq.Socket[bytes]] = []
         self._waiter: asyncio.Future[None] | None = None
         self._is_closed = False
         self.num_sent = self.num_sent_bytes = self.num_received = self.num_received_bytes = 0
@@ -57,10 +58,10 @@ class ClientSockets:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             self._input = self._context.socket(zmq.PUSH)
-            _open(self._input, input_address, keys, is_engine=False)
+            open_link(self._input, input_address, keys, is_engine=False)
             self._output = self._context.socket(zmq.DEALER)
             self._output.setsockopt(zmq.ROUTING_ID, self.client_id)
-            _open(self._output, output_address, keys, is_engine=False)
+            open_link(self._output, output_address, keys, is_engine=False)
             self._output_fd = int(self._output.getsockopt(zmq.FD))
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._output_fd, self._take_all)
@@ -101,8 +102,9 @@ class ClientSockets:
         return len(self._inbox)
 
     def monitors(self) -> list[zmq.Socket[bytes]]:
-        """A socket for each link, readable once the link has broken; another thread may wait on them, and closes them."""
-        return [link.get_monitor_socket(zmq.EVENT_DISCONNECTED) for link in (self._input, self._output)]
+        """A socket for each link, readable once the link has broken; another thread may wait on them until ``close()``."""
+        self._monitors = [link.get_monitor_socket(zmq.EVENT_DISCONNECTED) for link in (self._input, self._output)]
+        return self._monitors
 
     def close(self, linger_seconds: float = 0.0) -> None:
         """Close both sockets; what is unsent gets ``linger_seconds``, what came can be received. May be called twice."""
@@ -112,6 +114,9 @@ class ClientSockets:
         self._is_closed = True
         self._wake()
         self._loop.remove_reader(self._output_fd)
+        for link, events in zip((self._input, self._output), self._monitors, strict=False):
+            link.disable_monitor()  # first: ZeroMQ waits for ever for the reader of an event
+            events.close(linger=0)
         self._output.close(linger=0)
         self._input.close(linger=int(linger_seconds * 1000))
         self._context.term()
@@ -242,13 +247,13 @@ class EngineOutput:
 
 def _open_or_close(socket: zmq.Socket[bytes], address: str, keys: CurveKeys | None) -> None:
     try:
-        _open(socket, address, keys, is_engine=True)
+        open_link(socket, address, keys, is_engine=True)
     except BaseException:
         socket.close(linger=0)
         raise
 
 
-def _open(socket: zmq.Socket[bytes], address: str, keys: CurveKeys | None, *, is_engine: bool) -> None:
+def open_link(socket: zmq.Socket[bytes], address: str, keys: CurveKeys | None, *, is_engine: bool) -> None:
     """Set the options of a link and bind or connect it. Queues have no limit: what is in flight is bounded by requests."""
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)

@@ -75,7 +75,7 @@ def choose_device(settings: WorkerSettings) -> Device:
             f"{num_needed} CUDA devices, one a worker, but torch {torch.__version__} sees {num_devices}; "
             "ask for fewer engines, or use --device cpu"
         )
-    if wanted == "cuda" and num_devices <= settings.number:
+    if wanted == "cuda" and num_devices <= settings.number_on_machine:
         raise ConfigError(
             f"--device cuda with tensor parallel size {settings.tensor_parallel_size} needs {settings.tensor_parallel_size} "
             f"CUDA devices, but torch {torch.__version__} sees {num_devices}; use --device cpu"

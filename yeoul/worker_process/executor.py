@@ -1,6 +1,7 @@
-"""The executor: what EngineCore holds of its workers; it starts them, hands every step to all, and collects the answers.
+"""The executor: what EngineCore holds of its workers; it hands every step to all of them, is patient, collects the answers.
 
-Imports no torch: it runs in EngineCore. ``EngineCoreProc`` is its only caller.
+Knows no ring, socket or process: those are of ``worker_link.Crew``. Imports no torch: it runs in EngineCore.
+``EngineCoreProc`` is its only caller.
 """
 
 from __future__ import annotations
@@ -9,16 +10,22 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
 
-from yeoul.config.parts import EngineSettings, WorkerSettings
-from yeoul.descriptors import allow_descriptors
-from yeoul.errors import MachineError, ProcessDeadError, TransportClosedError, TransportError, TransportTimeoutError
+from yeoul.config.parts import EngineSettings
+from yeoul.errors import (
+    ConfigError,
+    MachineError,
+    ProcessDeadError,
+    TransportClosedError,
+    TransportError,
+    TransportTimeoutError,
+)
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import (
     AllocateCache,
@@ -31,31 +38,25 @@ from yeoul.messages.steps import (
     WorkerMessage,
     join_results,
 )
-from yeoul.transport.channel import ChannelReader, ChannelWriter, open_broadcast, open_inbound
-from yeoul.transport.child_process import ChildProcess
-from yeoul.transport.child_reports import LOOK_SECONDS, StopLook, read_ready
-from yeoul.transport.death_watch import DeathWatch
-from yeoul.transport.private_folder import PrivateFolder
+from yeoul.transport.child_reports import LOOK_SECONDS, StopLook
 from yeoul.transport.thread_names import set_thread_name
-from yeoul.worker_process.arguments import WorkerArguments
-from yeoul.worker_process.exchange_memory import ExchangeMemory
-from yeoul.worker_process.workers_report import WorkersReport, report_on
+from yeoul.worker_process.local_crew import LocalCrew
+from yeoul.worker_process.loopback_crew import LoopbackCrew
+from yeoul.worker_process.worker_link import Crew, DeathCallback, WorkerLink
+from yeoul.worker_process.workers_report import WorkersReport
 
 logger = logging.getLogger(__name__)
 
-_NUM_OWN_DESCRIPTORS = 256
-_NUM_DESCRIPTORS_A_WORKER = 24  # rings, overflow sockets, pipes, a pidfd; and what a start needs besides
 _OVERSLEPT_SECONDS = 1.0  # a wait that takes so much longer than it was to: this process itself was stopped meanwhile
 _IDLE_LOOK_SECONDS = 1.0  # after so long a rest it is looked whether a question has been asked meanwhile
-DeathCallback = Callable[[ProcessDeadError], None]
 
 
 class Executor(Protocol):
     """What EngineCoreProc needs of whatever computes: workers on this machine, or on many."""
 
     @property
-    def workers(self) -> list[ChildProcess]:
-        """Those that run on this machine, as their parent holds them, for questions beside their work."""
+    def workers(self) -> Sequence[WorkerLink]:
+        """As EngineCore holds them, for questions beside their work."""
         ...
 
     def spawn(self) -> None:
@@ -87,12 +88,6 @@ class Executor(Protocol):
         ...
 
 
-class MultiprocWorkerMonitor(DeathWatch):
-    """The thread in EngineCore that sleeps on the workers' sentinels."""
-
-    thread_name = "MultiprocWorkerMonitor"
-
-
 @dataclass(frozen=True, slots=True)
 class _Question:
     """A step or a call of this number that the workers are to answer, ``limit_seconds`` after it is the oldest.
@@ -117,25 +112,19 @@ class _Question:
 
 
 class MultiprocExecutor:
-    """One worker process a rank on this machine: a broadcast ring out, and one ring a worker back.
+    """Asks the workers of a ``crew``, and is patient with them; whatever lies between is the crew's.
 
     Questions (steps and calls) are answered in the order in which they were asked. The thread of ``mp_exec_io`` waits for
     answers from start to stop, rather than being woken for each.
     """
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, crew: Crew) -> None:
         self._settings = settings
+        self._crew = crew
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(WorkerMessage)
-        self._workers: list[ChildProcess] = []
-        self._ready: list[WorkerReady] = []
-        self._ready_at = 0.0  # of the wall clock
-        self._readers: list[ChannelReader] = []
-        self._writer: ChannelWriter | None = None
-        self._folder: PrivateFolder | None = None
-        self._exchange: ExchangeMemory | None = None
         self._pool = ThreadPoolExecutor(1, "mp_exec_io", initializer=lambda: set_thread_name("mp_exec_io_0"))
-        self._monitor: MultiprocWorkerMonitor | None = None
+        self._has_started = False
         self._questions: deque[_Question] = deque()
         self._last_call_id = 0
         self._last_answer_time = 0.0
@@ -143,36 +132,13 @@ class MultiprocExecutor:
         self._failure: ProcessDeadError | None = None
 
     @property
-    def workers(self) -> list[ChildProcess]:
+    def workers(self) -> Sequence[WorkerLink]:
         """All of them, dead ones as well."""
-        return self._workers
+        return self._crew.links
 
     def spawn(self) -> None:
-        """Starts the worker processes and returns at once. Call it from a thread that lives as long as the process."""
-        settings, size = self._settings, self._settings.parallel.tensor_parallel_size
-        num_slots, slot_bytes = settings.transport.ring_num_slots, settings.transport.ring_slot_bytes
-        allow_descriptors(_NUM_OWN_DESCRIPTORS + size * _NUM_DESCRIPTORS_A_WORKER, "--tensor-parallel-size")
-        self._folder = PrivateFolder.create()
-        folder = self._folder.path
-        self._writer, step_handles = open_broadcast(folder, size, num_slots=num_slots, slot_bytes=slot_bytes)
-        self._exchange = exchange = ExchangeMemory(settings)
-        exchange_fds = [exchange.fd] if exchange.fd is not None else []
-        for rank, step_handle in enumerate(step_handles):
-            reader, answer_handle = open_inbound(folder, num_slots=num_slots, slot_bytes=slot_bytes)
-            self._readers.append(reader)
-            arguments = WorkerArguments(
-                settings=_worker_settings(settings, rank, folder, exchange.fd),
-                step_channel=step_handle,
-                answer_channel=answer_handle,
-            )
-            worker = ChildProcess.spawn(
-                "yeoul.worker_process.main",
-                f"yeoul::{settings.worker_name(rank)}",
-                self._encoder.encode(arguments),
-                pass_fds=[*step_handle.fds, *answer_handle.fds, *exchange_fds],
-            )
-            self._workers.append(worker)
-        exchange.give_away()
+        """Starts the workers and returns at once. Call it from a thread that lives as long as the process."""
+        self._crew.spawn()
 
     def start(self, on_death: DeathCallback) -> list[WorkerReady]:
         """Waits until every worker is ready, then watches them.
@@ -181,14 +147,13 @@ class MultiprocExecutor:
             ConfigError: a worker ended because of the user's mistake.
             ProcessDeadError: a worker died, or was not ready in time.
         """
-        if not self._workers:
+        if not self._crew.links:
             self.spawn()
-        ready = asyncio.run(_await_ready(self._workers, self._settings.time.worker_ready_timeout_seconds))
-        self._remove_folder()  # everybody has met: nothing needs its name any longer
-        self._monitor = MultiprocWorkerMonitor(self._workers, lambda error: self._on_worker_death(error, on_death))
-        self._monitor.start()
+        ready = asyncio.run(self._crew.wait_until_ready(self._settings.time.worker_ready_timeout_seconds))
+        _check_same_model(ready)
+        self._has_started = True
+        self._crew.watch(lambda error: self._on_worker_death(error, on_death))
         self._pool.submit(self._collect_answers)
-        self._ready, self._ready_at = ready, time.time()
         return ready
 
     def allocate_cache(self, num_blocks: int, tier: TierFiles | None = None) -> None:
@@ -211,39 +176,28 @@ class MultiprocExecutor:
 
     def look(self) -> WorkersReport:
         """The workers, and what crosses to and from them, as they are now; from any thread."""
-        engine = self._settings.place.name
-        return report_on(engine, self._workers, self._ready, self._ready_at, self._writer, self._readers, self._exchange)
+        return self._crew.look()
 
     def stop(self, *, at_once: bool = False) -> None:
-        """Asks every worker to end, kills what is left, and closes the rings."""
-        if self._monitor is not None:
-            self._monitor.stop()
-        if at_once or self._monitor is None or self._death is not None:
-            for worker in self._workers:  # the others wait for a dead one in a collective: no word would reach them
-                worker.kill()
+        """Asks every worker to end, kills what is left, and closes all links."""
+        self._crew.unwatch()
+        links = self._crew.links
+        if at_once or not self._has_started or self._death is not None:
+            for link in links:  # the others wait for a dead one in a collective: no word would reach them
+                link.kill()
         else:
             self._ask_to_end()
-        deadline = time.monotonic() + (self._settings.time.stop_timeout_seconds if self._monitor else 0.0)
-        for worker in self._workers:
-            worker.wait(timeout_seconds=max(0.0, deadline - time.monotonic()))
-            worker.close()  # kills it, and waits for its end but for a time: a driver may hold a dead process
-            if worker.poll() is None:
-                logger.error("%s (pid %d) was killed and does not end; it is left behind", worker.role, worker.pid)
-        for channel in (*self._readers, *filter(None, [self._writer])):
-            channel.close()
+        deadline = time.monotonic() + (self._settings.time.stop_timeout_seconds if self._has_started else 0.0)
+        for link in links:
+            link.wait(max(0.0, deadline - time.monotonic()))
+            if not link.close():
+                logger.error("%s (pid %d) was killed and does not end; it is left behind", link.role, link.pid)
+        self._crew.close()
         self._pool.shutdown()
-        self._exchange = None
-        self._remove_folder()
-
-    def _remove_folder(self) -> None:
-        if self._folder is not None:
-            self._folder.remove()
-            self._folder = None
 
     def _ask_to_end(self) -> None:
-        assert self._writer is not None
         try:
-            self._writer.send(self._encoder.encode(EndWorker()), timeout_seconds=0.5)
+            self._crew.send(self._encoder.encode(EndWorker()), 0.5)
         except TransportError as error:
             logger.warning("the workers did not take the word to end and are killed: %s", error)
 
@@ -257,27 +211,27 @@ class MultiprocExecutor:
         try:
             self._send(self._encoder.encode(message), question)
         except TransportClosedError:
-            raise self._death_or("closed a ring") from None
+            raise self._death_or(f"closed a {self._crew.links[0].way}") from None
         except TransportError as error:
-            raise self._death_or(f"damaged a ring: {error}") from error
+            raise self._death_or(f"damaged a {self._crew.links[0].way}: {error}") from error
         if self._failure is not None:  # the thread of mp_exec_io may have ended before it saw this question
             self._fail_all(self._failure)
 
     def _send(self, payload: bytes, question: _Question) -> None:
-        assert self._writer is not None
         while True:
             start = time.monotonic()
             try:
-                return self._writer.send(payload, timeout_seconds=question.limit_seconds)
+                return self._crew.send(payload, question.limit_seconds)
             except TransportTimeoutError:
                 if not _has_overslept(start, question.limit_seconds):
                     raise self._death_or(f"took no message for {question.limit_seconds:.1f} s: {question} waits") from None
 
     def _collect_answers(self) -> None:
-        """The life of the ``mp_exec_io`` thread: until the rings are closed, or a worker dies or hangs."""
+        """The life of the ``mp_exec_io`` thread: until the links are closed, or a worker dies or hangs."""
+        links = self._crew.links
         try:
             while True:
-                answers = [self._receive(rank) for rank in range(len(self._readers))]
+                answers = [self._receive(link) for link in links]
                 _check_agreement(self._questions[0], answers)
                 question = self._questions.popleft()
                 self._last_answer_time = time.monotonic()
@@ -291,38 +245,37 @@ class MultiprocExecutor:
             self._failure = failure
             self._fail_all(failure)
 
-    def _receive(self, rank: int) -> StepResult | CallResult:
+    def _receive(self, link: WorkerLink) -> StepResult | CallResult:
         """One worker's answer to the oldest question; what an abandoned question left behind is dropped."""
         stop_looks: list[StopLook] = []
         while True:
             patience = min(self._patience(), LOOK_SECONDS) if self._questions else self._patience()
             start = time.monotonic()
             try:
-                answer = self._decode(rank, self._readers[rank].receive(patience))
+                answer = self._decode(link, link.receive(patience))
             except TransportClosedError:
-                raise self._death_or("closed its ring", rank) from None
+                raise self._death_or(f"closed its {link.way}", link) from None
             except TransportTimeoutError:
                 if _has_overslept(start, patience):
                     self._last_answer_time = time.monotonic()  # the workers were stopped as well, or may have been
                 if self._patience() <= 0:
-                    raise self._death_or(self._describe_silence(), rank) from None
+                    raise self._death_or(self._describe_silence(), link) from None
                 if self._questions:
-                    stop_looks = stop_looks or [StopLook(worker) for worker in self._workers]
+                    stop_looks = stop_looks or [StopLook(each) for each in self._crew.links]
                     for stop_look in stop_looks:
                         stop_look.look()
                 continue
             except TransportError as error:
-                raise self._death_or(f"damaged its ring: {error}", rank) from error
+                raise self._death_or(f"damaged its {link.way}: {error}", link) from error
             if self._questions and self._questions[0].is_answered_by(answer):
                 return answer
-            name = self._settings.worker_name(rank)
-            logger.warning("%s: dropped an answer that nobody waits for: %s", name, type(answer).__name__)
+            logger.warning("%s: dropped an answer that nobody waits for: %s", link.role, type(answer).__name__)
 
-    def _decode(self, rank: int, payload: bytes) -> StepResult | CallResult:
+    def _decode(self, link: WorkerLink, payload: bytes) -> StepResult | CallResult:
         try:
             answer: StepResult | CallResult = self._decoder.decode(payload)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise self._death_or(f"sent {len(payload)} bytes that are no answer: {error}", rank) from error
+            raise self._death_or(f"sent {len(payload)} bytes that are no answer: {error}", link) from error
         return answer
 
     def _patience(self) -> float:
@@ -335,7 +288,7 @@ class MultiprocExecutor:
     def _describe_silence(self) -> str:
         question = self._questions[0]
         seconds = time.monotonic() - max(question.time, self._last_answer_time)
-        stopped = ", ".join(worker.role for worker in self._workers if worker.is_stopped())
+        stopped = ", ".join(worker.role for worker in self._crew.links if worker.is_stopped())
         hint = f" ({stopped} was stopped by a signal)" if stopped else ""
         return f"hangs: EngineCore waits for its answer to {question} since {seconds:.1f} s{hint}"
 
@@ -347,43 +300,31 @@ class MultiprocExecutor:
                 return
             question.future.set_exception(error)
 
-    def _death_or(self, cause: str, rank: int | None = None) -> ProcessDeadError:
-        return self._death or ProcessDeadError("Workers" if rank is None else self._settings.worker_name(rank), cause)
+    def _death_or(self, cause: str, link: WorkerLink | None = None) -> ProcessDeadError:
+        return self._death or ProcessDeadError("Workers" if link is None else link.role, cause)
 
     def _on_worker_death(self, error: ProcessDeadError, on_death: DeathCallback) -> None:
-        """Runs in MultiprocWorkerMonitor: wakes whoever waits for the dead worker, then tells the engine."""
+        """Runs in the thread that watches: wakes whoever waits for the dead worker, then tells the engine."""
         self._death = error
-        for channel in (*self._readers, *filter(None, [self._writer])):
-            channel.interrupt()
+        self._crew.interrupt()
         on_death(error)
 
 
-async def _await_ready(workers: list[ChildProcess], timeout_seconds: float) -> list[WorkerReady]:
-    """READY of every worker in rank order; the first failure ends the wait, whoever else is still loading."""
-    reports = await asyncio.gather(*(read_ready(worker, timeout_seconds) for worker in workers))
-    return [report for report in reports if isinstance(report, WorkerReady)]
+def make_executor(settings: EngineSettings) -> MultiprocExecutor:
+    """An executor over workers that are started where the settings say; nothing is started yet."""
+    crews: dict[str, Callable[[EngineSettings], Crew]] = {"mp": LocalCrew, "loopback": LoopbackCrew}
+    return MultiprocExecutor(settings, crews[settings.parallel.distributed_executor_backend](settings))
 
 
-def _worker_settings(settings: EngineSettings, rank: int, folder: str, exchange_fd: int | None) -> WorkerSettings:
-    return WorkerSettings(
-        rank=rank,
-        tensor_parallel_size=settings.parallel.tensor_parallel_size,
-        num_compute_threads=settings.parallel.num_compute_threads,
-        cpu_omp_threads_bind=settings.parallel.cpu_omp_threads_bind,
-        cpu_num_of_reserved_cpu=settings.parallel.cpu_num_of_reserved_cpu,
-        exchange_fd=exchange_fd,
-        model=settings.model,
-        files=settings.files,
-        description=settings.description,
-        max_model_len=settings.max_model_len,
-        max_num_seqs=settings.scheduler.max_num_seqs,
-        max_num_batched_tokens=settings.scheduler.max_num_batched_tokens,
-        cache=settings.cache,
-        fake=settings.fake,
-        folder=folder,
-        log=settings.log,
-        engine=settings.place,
-    )
+def _check_same_model(ready: list[WorkerReady]) -> None:
+    """Ranks on several hosts find the model by themselves, and each computes with what it has."""
+    for one in ready[1:]:
+        if one.model_fingerprint != ready[0].model_fingerprint:
+            raise ConfigError(
+                f"Worker_{one.number} ({one.device}) and Worker_{ready[0].number} ({ready[0].device}) would compute different"
+                f" things ({one.model_fingerprint} and {ready[0].model_fingerprint}); expected the same weights, number"
+                " types, kind of processor and version of Yeoul and torch on every host"
+            )
 
 
 def _check_agreement(question: _Question, answers: list[StepResult | CallResult]) -> None:

@@ -17,13 +17,13 @@ _MEMORY_SHARE = 0.9
 
 
 class GPUDevice:
-    """The CUDA device that has the worker's number, counted over all engines. See ``devices.Device``."""
+    """The CUDA device that has the worker's number on its machine, counted over all engines. See ``devices.Device``."""
 
     max_num_logits = 64 << 20
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self.torch_device = torch.device("cuda", settings.number)
+        self.torch_device = torch.device("cuda", settings.number_on_machine)
 
     def prepare(self) -> None:
         """See ``Device.prepare``."""

@@ -25,11 +25,15 @@ def main() -> None:
         raise_on_signals()
 
     keep_openmp_from_spinning()
+    from yeoul.worker_process.own_model import find_own_model
     from yeoul.worker_process.worker import Worker
     from yeoul.worker_process.worker_proc import WorkerProc
 
     START.mark("imports")
-    worker = Worker(arguments.settings)
+    settings = arguments.settings
+    if settings.elsewhere is not None:
+        settings = find_own_model(settings)
+    worker = Worker(settings, arguments.meeting)
     process = WorkerProc(arguments, worker)
     side.report(msgspec.msgpack.encode(worker.load()))
     START.tell()

@@ -22,7 +22,7 @@ from yeoul.grammars.compiler import GrammarCompiler
 from yeoul.kernels.native.cache_layout import check_cache_shape
 from yeoul.layers.attention_metadata import AttentionMetadata
 from yeoul.layers.logprobs import token_logprobs
-from yeoul.layers.parallel import TensorParallel, create_tensor_parallel
+from yeoul.layers.parallel import Meeting, TensorParallel, create_tensor_parallel
 from yeoul.layers.request_sampling import RequestSampling
 from yeoul.layers.sampler import sample_tokens
 from yeoul.messages.outputs import RequestFault, TokenLogprobs
@@ -51,7 +51,10 @@ _NUM_TRIAL_TOKENS = 32
 class GPUModelRunner:
     """Implements ``worker_process.runner.ModelRunner`` with a real model."""
 
-    def __init__(self, settings: WorkerSettings, device: Device, grammars: GrammarCompiler) -> None:
+    def __init__(
+        self, settings: WorkerSettings, device: Device, grammars: GrammarCompiler, meeting: Meeting | None = None
+    ) -> None:
+        self._meeting = meeting
         self.prepared_at = self.sample_seconds = 0.0
         self._settings = settings
         self._grammars = grammars
@@ -90,6 +93,7 @@ class GPUModelRunner:
             settings.folder,
             device=self._device.torch_device,
             shared_fd=settings.exchange_fd,
+            meeting=self._meeting,
         )
         START.mark("link between ranks")
         keeps_packed = settings.model.packed_weights_cache

@@ -67,7 +67,7 @@ def plan_threads(topology: CpuTopology, settings: WorkerSettings) -> ThreadPlan:
 
 def _share(topology: CpuTopology, settings: WorkerSettings) -> tuple[list[list[int]], int | None]:
     """This worker's cores; and their node, where it is one of several."""
-    rank, size = settings.number, settings.num_on_machine
+    rank, size = settings.number_on_machine, settings.num_on_machine
     nodes = topology.nodes
     node = None
     if len(nodes) > 1 and size % len(nodes) == 0:
@@ -97,7 +97,7 @@ def _group_of_rank(text: str, topology: CpuTopology, settings: WorkerSettings) -
             " write one a worker, such as 0-3|4-7, or auto, or nobind"
         )
     try:
-        numbers = parse_cpu_list(groups[settings.number])
+        numbers = parse_cpu_list(groups[settings.number_on_machine])
     except ConfigError as error:
         raise ConfigError(f"--cpu-omp-threads-bind: {error.message}, or auto, or nobind") from error
     usable = {cpu.number for cpu in topology.cpus}

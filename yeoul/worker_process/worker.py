@@ -21,6 +21,7 @@ from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import RequestResult, StepInput, StepResult, TierFiles
 from yeoul.model_files.tokenizer_files import load_tokenizer_source
 from yeoul.start_parts import START
+from yeoul.transport.tcp_channel import TcpHandle
 from yeoul.worker_process.runner import ModelRunner
 from yeoul.worker_process.tier_thread import TierThread
 
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 class Worker:
     """Rank ``settings.rank`` of the workers that share a model. Every rank computes; rank 0 alone reports results."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, settings: WorkerSettings, meeting: TcpHandle | None = None) -> None:
         self._settings = settings
+        self._meeting = meeting
         self._runner: ModelRunner | None = None
         self._num_blocks = 0
         self._tier_files: TierFiles | None = None
@@ -50,7 +52,7 @@ class Worker:
         Raises:
             ConfigError: a setting that cannot work on this machine; ModelFileError: a model that cannot be loaded.
         """
-        runner = _make_runner(self._settings, self._grammars)
+        runner = _make_runner(self._settings, self._grammars, self._meeting)
         START.mark("imports")
         runner.load()
         START.mark("weights")
@@ -153,7 +155,7 @@ def _digest_of(results: list[RequestResult]) -> int:
     return zlib.crc32(msgspec.msgpack.encode(found))
 
 
-def _make_runner(settings: WorkerSettings, grammars: GrammarCompiler) -> ModelRunner:
+def _make_runner(settings: WorkerSettings, grammars: GrammarCompiler, meeting: TcpHandle | None) -> ModelRunner:
     if settings.description.architecture == "fake":
         from yeoul.worker_process.fake_model_runner import FakeModelRunner
 
@@ -164,4 +166,9 @@ def _make_runner(settings: WorkerSettings, grammars: GrammarCompiler) -> ModelRu
     from yeoul.worker_process.devices import choose_device
     from yeoul.worker_process.model_runner import GPUModelRunner
 
-    return GPUModelRunner(settings, choose_device(settings), grammars)
+    if meeting is None or settings.tensor_parallel_size == 1:
+        return GPUModelRunner(settings, choose_device(settings), grammars)
+    from yeoul.layers.parallel import EXCHANGE_TIMEOUT_SECONDS
+    from yeoul.worker_process.meeting_store import join_meeting
+
+    return GPUModelRunner(settings, choose_device(settings), grammars, join_meeting(meeting, EXCHANGE_TIMEOUT_SECONDS))

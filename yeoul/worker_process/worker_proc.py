@@ -1,4 +1,4 @@
-"""WorkerProc: the loop of a worker process; takes messages from the step ring, lets the Worker act, answers on its own ring.
+"""WorkerProc: the loop of a worker process; takes messages from the one channel, lets the Worker act, answers on the other.
 
 Knows nothing of models or devices. ``yeoul.worker_process.main`` runs it.
 """
@@ -14,8 +14,8 @@ from yeoul.errors import YeoulError
 from yeoul.messages.encoding import encode_results
 from yeoul.messages.steps import AllocateCache, CallResult, EndWorker, ExecutorMessage, StepInput, StepResult, WorkerCall
 from yeoul.spans import SPANS
-from yeoul.transport.channel import ChannelReader, ChannelWriter
 from yeoul.worker_process.arguments import WorkerArguments
+from yeoul.worker_process.attachment import attach
 from yeoul.worker_process.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ class WorkerProc:
 
     def __init__(self, arguments: WorkerArguments, worker: Worker) -> None:
         self._worker = worker
-        self._steps = ChannelReader(arguments.step_channel)
-        self._answers = ChannelWriter(arguments.answer_channel)
+        self._steps, self._answers = attach(arguments)
+        self._shares_clock = arguments.settings.elsewhere is None
         self._decoder = msgspec.msgpack.Decoder(ExecutorMessage)
         self._encoder = msgspec.msgpack.Encoder()
         self._spans = SPANS.row("WorkerProc")
@@ -44,7 +44,8 @@ class WorkerProc:
                 return
             if isinstance(message, StepInput):
                 result = self._worker.execute(message)
-                self._answers.send(encode_results(self._encoder, result))
+                told = result if self._shares_clock else msgspec.structs.replace(result, began=0.0)
+                self._answers.send(encode_results(self._encoder, told))
                 if received_at:
                     self._note(message, result, received_at)
             else:

@@ -1,4 +1,4 @@
-"""What the executor tells of its workers and of what crosses to and from them; runs in EngineCore, and asks no worker.
+"""What a crew tells of its workers and of what crosses to and from them; runs in EngineCore, and asks no worker.
 
 A worker that computes a long step, hangs or is stopped could not answer: the kernel tells of each, and the rings count.
 """
@@ -6,14 +6,22 @@ A worker that computes a long step, hangs or is stopped could not answer: the ke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from yeoul.messages.reports import WorkerReady
-from yeoul.messages.topology import Link, Part, Process
+from yeoul.messages.topology import Link, LinkKind, Part, Process
 from yeoul.process_sample import describe_process
-from yeoul.transport.channel import ChannelCounts, ChannelReader, ChannelWriter
+from yeoul.transport.channel import ChannelCounts, ChannelWriter
 from yeoul.transport.child_process import ChildProcess
+from yeoul.transport.tcp_channel import TcpReader, TcpWriter
 from yeoul.worker_process.exchange_memory import ExchangeMemory
+
+
+class Counted(Protocol):
+    """An end of a channel that counts what crosses it."""
+
+    def count(self) -> ChannelCounts:
+        """What has crossed until now."""
+        ...
 
 
 class WorkersReport(NamedTuple):
@@ -23,38 +31,23 @@ class WorkersReport(NamedTuple):
     links: list[Link]
 
 
-def report_on(
-    engine: str,
-    workers: Sequence[ChildProcess],
-    ready: Sequence[WorkerReady],
-    ready_at: float,
-    writer: ChannelWriter | None,
-    readers: Sequence[ChannelReader],
-    exchange: ExchangeMemory | None = None,
-) -> WorkersReport:
-    """The workers of one executor, from any thread: all may grow meanwhile.
+def report_on(processes: Sequence[Process], links: Sequence[Link], exchange: ExchangeMemory | None = None) -> WorkersReport:
+    """The workers of one crew, from any thread.
 
     Args:
-        engine: the name of their parent.
-        workers: in the order of ranks.
-        ready: what they said when they were; empty while they start.
-        ready_at: when they were, of the wall clock.
-        writer: of the steps; ``readers`` of the answers.
+        processes: the workers, in the order of ranks.
+        links: those to and from them.
         exchange: the memory through which ranks exchange numbers, where they have one.
     """
-    processes, steps, answers = [], [], []
-    names = [worker.role for worker in list(workers)]
-    for rank, (worker, reader) in enumerate(zip(list(workers), list(readers), strict=False)):
-        processes.append(_describe(engine, worker, ready_at, ready[rank].runner if ready else None))
-        steps.append(writer.count(rank) if writer is not None else ChannelCounts())
-        answers.append(reader.count())
     parts = [process.parts[-1].name if process.parts else "Worker" for process in processes]
-    return WorkersReport(processes, [*_links(engine, names, steps, answers), *_exchange_links(names, parts, exchange)])
+    names = [process.name for process in processes]
+    return WorkersReport(list(processes), [*links, *_exchange_links(names, parts, exchange)])
 
 
-def _describe(engine: str, worker: ChildProcess, ready_at: float, runner: str | None) -> Process:
-    """A worker as its parent sees it; ``runner`` is None while it starts."""
-    process = describe_process(worker.role, worker.pid, parent=engine, parts=[] if runner is None else _parts(runner))
+def describe_child(engine: str, worker: ChildProcess, ready_at: float, runner: str | None) -> Process:
+    """A worker as its parent sees it, ``engine``; ``runner`` is None while it starts, ``ready_at`` is of the wall clock."""
+    parts = [] if runner is None else parts_of(runner)
+    process = describe_process(worker.role, worker.pid, parent=engine, parts=parts)
     if process.state != "dead" and runner is None:
         process.state = "starting"
     elif process.state != "dead":
@@ -62,17 +55,42 @@ def _describe(engine: str, worker: ChildProcess, ready_at: float, runner: str | 
     return process
 
 
-def _links(engine: str, names: Sequence[str], steps: Sequence[ChannelCounts], answers: Sequence[ChannelCounts]) -> list[Link]:
-    """Of each rank what EngineCore says to it, and what comes back."""
+def parts_of(runner: str) -> list[Part]:
+    """What a worker is made of."""
+    return [Part(name="WorkerProc"), Part(name="Worker", inside="WorkerProc"), Part(name=runner, inside="Worker")]
+
+
+def ring_links(engine: str, names: Sequence[str], steps: ChannelWriter | None, answers: Sequence[Counted]) -> list[Link]:
+    """Of each rank what EngineCore says to it, on the ring of all, and what comes back on its own."""
     links = []
-    for worker, out, back in zip(names, steps, answers, strict=False):
-        executor = f"{engine}/MultiprocExecutor"
-        links += [
-            Link(name=f"start of {worker}", kind="spawn", source=executor, target=worker),
-            _ring(f"steps to {worker}", executor, f"{worker}/WorkerProc", out),
-            _ring(f"answers of {worker}", f"{worker}/WorkerProc", executor, back),
-        ]
+    for rank, (name, reader) in enumerate(zip(names, answers, strict=True)):
+        out = steps.count(rank) if steps is not None else ChannelCounts()
+        links += _links_of(engine, name, "ring", out, reader.count())
     return links
+
+
+def tcp_links_of(engine: str, names: Sequence[str], steps: Sequence[TcpWriter], answers: Sequence[TcpReader]) -> list[Link]:
+    """The same of workers elsewhere."""
+    links = []
+    for name, writer, reader in zip(names, steps, answers, strict=False):
+        links += _links_of(engine, name, "zmq", writer.count(), reader.count(), (writer.address, reader.address))
+    return links
+
+
+def _links_of(
+    engine: str,
+    worker: str,
+    kind: LinkKind,
+    out: ChannelCounts,
+    back: ChannelCounts,
+    addresses: tuple[str | None, str | None] = (None, None),
+) -> list[Link]:
+    executor = f"{engine}/MultiprocExecutor"
+    return [
+        Link(name=f"start of {worker}", kind="spawn", source=executor, target=worker),
+        _channel(f"steps to {worker}", kind, executor, f"{worker}/WorkerProc", out, addresses[0]),
+        _channel(f"answers of {worker}", kind, f"{worker}/WorkerProc", executor, back, addresses[1]),
+    ]
 
 
 def _exchange_links(names: Sequence[str], parts: Sequence[str], exchange: ExchangeMemory | None) -> list[Link]:
@@ -94,18 +112,10 @@ def _exchange_links(names: Sequence[str], parts: Sequence[str], exchange: Exchan
     return links
 
 
-def _ring(name: str, source: str, target: str, counts: ChannelCounts) -> Link:
-    return Link(
-        name=name,
-        kind="ring",
-        source=source,
-        target=target,
-        queue_depth=counts.num_waiting,
-        fill=counts.num_waiting / counts.num_slots,
-        messages=counts.num_messages,
-        num_bytes=counts.num_bytes,
-    )
-
-
-def _parts(runner: str) -> list[Part]:
-    return [Part(name="WorkerProc"), Part(name="Worker", inside="WorkerProc"), Part(name=runner, inside="Worker")]
+def _channel(name: str, kind: LinkKind, source: str, target: str, counts: ChannelCounts, address: str | None) -> Link:
+    link = Link(name=name, kind=kind, source=source, target=target, messages=counts.num_messages, num_bytes=counts.num_bytes)
+    if kind == "ring":  # what waits in a socket nobody can count
+        link.queue_depth, link.fill = counts.num_waiting, counts.num_waiting / counts.num_slots
+    else:
+        link.address = address
+    return link

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 import msgspec
 
 from tests.processes.fake_engine import fake_engine_settings
-from yeoul.config.parts import EngineAddresses, WorkerSettings
+from yeoul.config.parts import EngineAddresses
 from yeoul.config.settings import CacheSettings, RecoverySettings, SchedulerSettings, Settings
 from yeoul.engine_process.core import EngineCoreProc
 from yeoul.errors import YeoulError
@@ -23,10 +23,10 @@ from yeoul.messages.requests import AddRequest, Shutdown
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import CallResult, StepInput, StepResult
 from yeoul.transport.addresses import ipc_addresses
-from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.sockets import ClientSockets
-from yeoul.worker_process.executor import _worker_settings
+from yeoul.worker_process.arguments import worker_settings
 from yeoul.worker_process.worker import Worker
+from yeoul.worker_process.worker_link import WorkerLink
 from yeoul.worker_process.workers_report import WorkersReport
 
 
@@ -37,8 +37,7 @@ class InPlaceExecutor:
     """
 
     def __init__(self, settings) -> None:
-        worker_settings: WorkerSettings = _worker_settings(settings, 0, "", None)
-        self.worker = Worker(worker_settings)
+        self.worker = Worker(worker_settings(settings, 0, "", None))
         self.error: Exception | None = None
         self.holds = False
         self.held: deque[tuple[Future[StepResult], StepInput]] = deque()
@@ -46,7 +45,7 @@ class InPlaceExecutor:
         self.limits: list[float] = []
         self.calls: list[Future[list[CallResult]]] = []
         self.successors: list[InPlaceExecutor] = []  # itself first
-        self.workers: list[ChildProcess] = []
+        self.workers: list[WorkerLink] = []
 
     def spawn(self) -> None:
         """Nothing to start."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from tests.unit.layers.rank_threads import on_ranks
 from yeoul.errors import TransportError
 from yeoul.layers.embedding import VocabularyMatrix
 from yeoul.layers.linear import RowParallelLinear
-from yeoul.layers.parallel import TensorParallel, create_tensor_parallel
+from yeoul.layers.parallel import LOOPBACK, TensorParallel, create_tensor_parallel, interface_towards
 from yeoul.model_files.tensor_parallel_split import deal_vocabulary
 
 
@@ -78,3 +80,19 @@ def test_a_rank_outside_its_group_is_our_own_bug():
 def test_a_rank_whose_others_never_come_says_so(tmp_path):
     with pytest.raises(TransportError, match="rank 1 of 2 could not join the others"):
         create_tensor_parallel(1, 2, str(tmp_path), timeout_seconds=0.2)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_this_host_is_reached_by_loopback(host):
+    try:
+        socket.getaddrinfo(host, 1)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host if host != "localhost" else "127.0.0.1", 1))
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    assert interface_towards(host) == LOOPBACK
+
+
+def test_a_host_that_nobody_knows_is_told():
+    with pytest.raises(TransportError, match=r"does not reach no-such-host\.invalid"):
+        interface_towards("no-such-host.invalid")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import cast
 
 import msgspec
 import pytest
@@ -12,9 +14,11 @@ import pytest
 from tests.processes.fake_engine import fake_engine_settings
 from yeoul.config.parts import EngineAddresses
 from yeoul.config.settings import ParallelSettings, Settings
-from yeoul.errors import ProcessDeadError, TransportClosedError, TransportTimeoutError
+from yeoul.errors import ConfigError, ProcessDeadError, TransportClosedError, TransportTimeoutError
+from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import StepInput, StepResult
 from yeoul.worker_process.executor import MultiprocExecutor
+from yeoul.worker_process.worker_link import Crew, DeathCallback
 
 LINK = EngineAddresses(input_address="ipc://unused", output_address="ipc://unused")
 
@@ -52,17 +56,16 @@ class Ring:
         if self._events:
             self.receive(timeout_seconds)
 
-    def close(self) -> None:
-        pass
 
-
-class Worker:
+class Link:
     """A worker that is never found stopped, and does not end when it is killed."""
 
-    role = "Worker_0"
     pid = 1
+    way = "ring"
 
-    def __init__(self) -> None:
+    def __init__(self, rank: int, ring: Ring) -> None:
+        self.role = f"Worker_{rank}"
+        self.receive = ring.receive
         self.calls: list[str] = []
 
     def is_stopped(self) -> bool:
@@ -74,11 +77,31 @@ class Worker:
     def wait(self, timeout_seconds: float | None) -> None:
         assert timeout_seconds is not None, "nobody waits for ever for a process that a driver may hold"
 
-    def close(self) -> None:
+    def close(self) -> bool:
         self.calls.append("close")
+        return False
 
-    def poll(self) -> None:
-        return None
+
+class FakeCrew:
+    """Links that lead to no process."""
+
+    def __init__(self, rings: Sequence[Ring], out: Ring) -> None:
+        self.links = [Link(rank, ring) for rank, ring in enumerate(rings)]
+        self.send = out.send
+        self.is_closed = self.is_watched = False
+        self.ready: list[WorkerReady] = []
+
+    async def wait_until_ready(self, timeout_seconds: float) -> list[WorkerReady]:
+        return self.ready
+
+    def watch(self, on_death: DeathCallback) -> None:
+        self.is_watched = True
+
+    def unwatch(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 @pytest.fixture
@@ -90,11 +113,7 @@ def clock(monkeypatch):
 
 def executor_on(*rings: Ring, out: Ring | None = None) -> MultiprocExecutor:
     settings = Settings(parallel=ParallelSettings(tensor_parallel_size=len(rings)))
-    executor = MultiprocExecutor(fake_engine_settings(LINK, settings))
-    executor._readers = list(rings)  # type: ignore[arg-type]
-    executor._workers = [Worker() for _ in rings]  # type: ignore[misc]
-    executor._writer = out or Ring(Clock())  # type: ignore[assignment]
-    return executor
+    return MultiprocExecutor(fake_engine_settings(LINK, settings), cast("Crew", FakeCrew(rings, out or Ring(Clock()))))
 
 
 def outcome_of(executor: MultiprocExecutor, limit_seconds: float) -> StepResult:
@@ -139,5 +158,21 @@ def test_a_ring_that_stayed_full_while_everything_stood_still_is_waited_for_once
 def test_a_worker_that_does_not_end_when_it_is_killed_is_left_behind(caplog):
     executor = executor_on(Ring(Clock()))
     executor.stop(at_once=True)
-    assert executor._workers[0].calls == ["kill", "close"]  # type: ignore[attr-defined]
+    assert cast("Link", executor.workers[0]).calls == ["kill", "close"]
+    assert cast("FakeCrew", executor._crew).is_closed
     assert "does not end; it is left behind" in caplog.text
+
+
+def ready(rank: int, fingerprint: str) -> WorkerReady:
+    return WorkerReady(number=rank, pid=1, device="cpu", max_num_blocks=1, block_bytes=1, model_fingerprint=fingerprint)
+
+
+def test_ranks_that_would_compute_different_things_are_refused():
+    executor = executor_on(Ring(Clock()), Ring(Clock()))
+    crew = cast("FakeCrew", executor._crew)
+    crew.ready = [ready(0, "fp_a"), ready(1, "fp_b")]
+    with pytest.raises(ConfigError, match=r"Worker_1 .* and Worker_0 .* would compute different things \(fp_b and fp_a\)"):
+        executor.start(lambda _: None)
+    assert not crew.is_watched
+    executor.stop()
+    assert [link.calls for link in crew.links] == [["kill", "close"]] * 2
