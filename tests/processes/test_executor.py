@@ -64,7 +64,7 @@ def step(number, *, new=True, num_new_tokens=3):
 
 
 def test_every_rank_becomes_ready_and_is_a_process_of_its_own(executor):
-    assert [worker.rank for worker in executor.ready] == [0, 1]
+    assert [worker.number for worker in executor.ready] == [0, 1]
     assert len({worker.pid for worker in executor.ready} | {os.getpid()}) == 3
 
 
