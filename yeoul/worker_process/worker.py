@@ -56,6 +56,9 @@ class Worker:
         START.mark("imports")
         runner.load()
         START.mark("weights")
+        keeps_blocks = (
+            self._settings.cache.has_tier and self._settings.elsewhere is None
+        )  # the files are on EngineCore's host
         ready = WorkerReady(
             number=self._settings.number,
             pid=os.getpid(),
@@ -64,7 +67,7 @@ class Worker:
             block_bytes=runner.block_bytes,
             model_fingerprint=runner.fingerprint(),
             runner=type(runner).__name__,
-            cache_key=runner.cache_key() if self._settings.cache.has_tier else "",
+            cache_key=runner.cache_key() if keeps_blocks else "",
         )
         START.mark("room for the cache, fingerprint")
         self._runner = runner
