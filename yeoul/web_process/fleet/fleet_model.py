@@ -142,6 +142,8 @@ class FleetModel:
         """Its engine was ended."""
         self.status, self.is_asked_to_go = "unloaded", False
         self.llm.requests.holds_new = False
+        if self.llm.requests.num_held:
+            self.want()
         self.ttl_seconds = self.llm.settings.fleet.model_ttl_seconds
         logger.info("the model %s has left memory", self.name)
 

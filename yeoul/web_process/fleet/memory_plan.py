@@ -23,16 +23,17 @@ _BYTES_OF_NUMBER = {"float32": 4}
 
 
 class MemoryNeed(msgspec.Struct, frozen=True):
-    """What a model takes while it is loaded: its weights, its KV cache when it is full, and its processes."""
+    """What a model takes while it is loaded: weights, its KV caches and what is below them when they are full, processes."""
 
     weights: int
     cache: int
     processes: int
+    tier: int = 0
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.weights + self.cache + self.processes
+        return self.weights + self.cache + self.processes + self.tier
 
 
 def find_budget(settings: FleetSettings, root: str = "/") -> Budget:
@@ -60,7 +61,8 @@ def memory_need(settings: Settings, model: ServedModel, budget: Budget, num_mode
         cache = settings.cache.kv_cache_memory_bytes * num_workers
     else:
         cache = _default_cache(settings, model, block_bytes, weights + processes, weights, budget, num_models)
-    return MemoryNeed(weights, cache, processes)
+    tier = (settings.cache.kv_memory_bytes or 0) * settings.parallel.data_parallel_size
+    return MemoryNeed(weights, cache, processes, tier)
 
 
 def with_planned_cache(settings: Settings, need: MemoryNeed) -> Settings:

@@ -253,7 +253,7 @@ class ModelFleet:
         return model.need.total
 
     def _begin_to_leave(self, model: FleetModel) -> None:
-        model.status = "unloading"
+        model.status, model.llm.requests.holds_new = "unloading", True
         self._keep(asyncio.create_task(self._leave(model), name="unload_model"))
 
     def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:

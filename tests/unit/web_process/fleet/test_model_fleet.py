@@ -219,6 +219,20 @@ def test_an_idle_model_goes_after_its_time_and_the_next_request_brings_it_back()
     play(scene, FleetSettings(model_ttl_seconds=0.02))
 
 
+def test_what_comes_just_as_a_model_leaves_waits_for_its_next_time():
+    async def scene(models: Fleet) -> None:
+        await models.a.ask()
+        models.fleet.unload(models.a.model)
+        while models.a.model.status == "loaded":  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert models.a.model.status == "unloading"
+        assert not models.a.client.is_stopped  # what leaves has not begun to
+        assert await models.a.ask() == "hello world"
+        assert len(models.a.clients) == 2
+
+    play(scene)
+
+
 def test_a_model_is_loaded_and_unloaded_by_order_once_it_has_finished():
     async def scene(models: Fleet) -> None:
         models.fleet.load(models.a.model)

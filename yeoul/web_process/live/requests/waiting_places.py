@@ -54,9 +54,7 @@ class WaitingPlaces:
         place = self._places.get(request)
         summary = summarize(self._llm, request, "running" if place is None else "waiting", now)
         if place is not None:
-            expected = (
-                None if self._llm.lost is not None else self._llm.waiting_room.expected_wait(place, taken_seats(self._llm))
-            )
+            expected = self._expected(place)
             summary.place = place
             summary.expected_wait_seconds = None if expected is None else round(expected, 3)
             summary.why_it_waits = self._why(request, place)
@@ -70,9 +68,11 @@ class WaitingPlaces:
         return QueuePlace(place, None if expected is None else round(expected, 1))
 
     def _expected(self, place: int) -> float | None:
-        """While the engine recovers nothing is."""
+        """While the engine recovers, or is not there, nothing is."""
         llm = self._llm
-        return None if llm.lost is not None else llm.waiting_room.expected_wait(place, taken_seats(llm))
+        if llm.lost is not None or llm.ready is None:
+            return None
+        return llm.waiting_room.expected_wait(place, taken_seats(llm))
 
     def _waits(self, request: LoggedRequest) -> bool:
         if request.stream.ended_at is not None:
@@ -132,6 +132,8 @@ class WaitingPlaces:
     def _why(self, request: LoggedRequest, place: int) -> str:
         if (lost := self._lost(request)) is not None:
             return f"the engine recovers ({lost}); it goes on where it was as soon as there are new processes"
+        if self._llm.ready is None or (self._llm.requests.holds_new and request.stream.ended_at is None):
+            return "its model is not in memory: it is being loaded, or waits until others have made room"
         if request.terms.in_gaps:
             return "it is of a batch, which is computed while nobody else runs or waits"
         if request.steps:
