@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 from tests.running_server import RunningServer, cpu_seconds
 
+_KINDS = ("Web", "EngineCore", "Worker_")
+
 
 def request_bytes(max_tokens: int) -> bytes:
     """One streamed completion of exactly ``max_tokens`` tokens."""
@@ -82,7 +84,7 @@ def main() -> None:
 
 
 class Row(NamedTuple):
-    """What one load took; ``cpu_seconds`` are those of web, engine, worker and client."""
+    """What one load took; ``cpu_seconds`` are those of web, engines, workers and client."""
 
     seconds: float
     num_events: int
@@ -92,12 +94,12 @@ class Row(NamedTuple):
 
 def measure(server: RunningServer, num_streams: int, max_tokens: int) -> Row:
     """One load on one server."""
-    names = ("yeoul::Web", "yeoul::EngineCore", "yeoul::Worker_0")
-    pids = server.by_title()
-    before, steps_before = [cpu_seconds([pids[name]]) for name in names], server.metrics()["yeoul:engine_steps_total"]
+    titles = server.by_title()
+    pids = [[pid for title, pid in titles.items() if title.startswith(f"yeoul::{kind}")] for kind in _KINDS]
+    before, steps_before = [cpu_seconds(each) for each in pids], server.metrics()["yeoul:engine_steps_total"]
     command = [sys.executable, "-m", "benchmarks.hierarchy", "--client", *map(str, (server.port, num_streams, max_tokens))]
     seconds, num_events, client_cpu = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    spent = [cpu_seconds([pids[name]]) - old for name, old in zip(names, before, strict=True)] + [client_cpu]
+    spent = [cpu_seconds(each) - old for each, old in zip(pids, before, strict=True)] + [client_cpu]
     return Row(seconds, num_events, server.metrics()["yeoul:engine_steps_total"] - steps_before, spent)
 
 

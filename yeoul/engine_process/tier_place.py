@@ -83,7 +83,7 @@ def open_tier(settings: EngineSettings, workers: list[WorkerReady]) -> TierPlace
     cache = settings.cache
     if not cache.has_tier:
         return NOWHERE
-    key, block_bytes = key_of(workers, settings.tier_owner), workers[0].block_bytes
+    key, block_bytes, num_engines = key_of(workers, settings.tier_owner), workers[0].block_bytes, settings.place.count
     if key is None:
         raise MachineError(
             "blocks of the KV cache can be kept (--kv-disk-bytes, --kv-memory-bytes) only of a model on a CPU, whose files "
@@ -91,9 +91,9 @@ def open_tier(settings: EngineSettings, workers: list[WorkerReady]) -> TierPlace
         )
     try:
         if cache.kv_disk_bytes is not None:
-            place = _open_on_disk(settings.tier_folder, key, block_bytes, len(workers), cache.kv_disk_bytes)
+            place = _open_on_disk(settings.tier_folder, key, block_bytes, len(workers), cache.kv_disk_bytes, num_engines)
         else:
-            place = _open_in_memory(key, block_bytes, len(workers), cache.kv_memory_bytes or 0)
+            place = _open_in_memory(key, block_bytes, len(workers), (cache.kv_memory_bytes or 0) // num_engines)
         return NOWHERE if place is NOWHERE else replace(place, owner=settings.tier_owner)
     except OSError as error:
         logger.warning("no blocks of the cache are kept: %s", f"{error.strerror}: {error.filename or settings.tier_folder}")
@@ -108,7 +108,10 @@ def key_of(workers: list[WorkerReady], owner: str = "") -> bytes | None:
     return hashlib.sha256(f"{workers[0].cache_key} {workers[0].block_bytes} of {len(workers)} {owner}".encode()).digest()
 
 
-def _open_on_disk(folder: str, key: bytes, block_bytes: int, num_ranks: int, max_bytes: int) -> TierPlace:
+def _open_on_disk(
+    folder: str, key: bytes, block_bytes: int, num_ranks: int, max_bytes: int, num_engines: int = 1
+) -> TierPlace:
+    """Engines of one server have equal parts of ``max_bytes``, and leave the others theirs, as the next start finds them."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     status = os.stat(folder)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
@@ -128,7 +131,8 @@ def _open_on_disk(folder: str, key: bytes, block_bytes: int, num_ranks: int, max
             return NOWHERE
         stem, lock_fd = held
         opened.callback(os.close, lock_fd)
-        room = max_bytes - _sweep(folder, stem, max_bytes // 2)
+        own = max_bytes // num_engines
+        room = min(own, max_bytes - _sweep(folder, stem, max(max_bytes // 2, max_bytes - own)))
         num_slots = _num_slots_in(room, block_bytes, num_ranks)
         if num_slots < _MIN_NUM_SLOTS:
             logger.warning("no blocks of the cache are kept: %d bytes of disk have no room for any", max_bytes)

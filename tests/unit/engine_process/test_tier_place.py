@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tests.processes.fake_engine import fake_engine_settings
-from yeoul.config.parts import EngineAddresses
+from yeoul.config.parts import ONLY_ENGINE, EngineAddresses, EnginePlace
 from yeoul.config.settings import CacheSettings, Settings
 from yeoul.engine_process.tier_place import NOWHERE, TierPlace, key_of, open_tier
 from yeoul.errors import MachineError
@@ -40,11 +40,14 @@ class Opener:
         self.folder = folder
         self.opened: list[TierPlace] = []
 
-    def open(self, *workers, disk=1 << 20, memory=None, owner="") -> TierPlace | None:
+    def open(self, *workers, disk=1 << 20, memory=None, owner="", engine=ONLY_ENGINE) -> TierPlace | None:
         addresses = EngineAddresses(input_address="ipc://in", output_address="ipc://out")
         cache = CacheSettings(kv_disk_bytes=disk, kv_memory_bytes=memory)
         settings = msgspec.structs.replace(
-            fake_engine_settings(addresses, Settings(cache=cache)), tier_folder=str(self.folder), tier_owner=owner
+            fake_engine_settings(addresses, Settings(cache=cache)),
+            tier_folder=str(self.folder),
+            tier_owner=owner,
+            place=engine,
         )
         place = open_tier(settings, list(workers or [ready()]))
         if place is NOWHERE:
@@ -129,6 +132,21 @@ def test_another_configuration_never_finds_it(opener, worker):
     store(opener.again(), 0, 3)
     assert len(opener.again(worker).index) == 0
     assert len(opener.again().index) == 2
+
+
+def test_engines_of_one_server_share_what_there_is_for_all_and_find_their_parts_again(opener):
+    whole = opener.again()
+    two = [EnginePlace(index, 2) for index in range(2)]
+    opener.close()
+    for found in (0, 2):
+        places = [opener.open(engine=engine) for engine in two]
+        assert places[0] is not None
+        assert places[1] is not None
+        assert [len(place.index) for place in places if place] == [found, found]
+        assert places[0].index.num_slots == places[1].index.num_slots <= whole.index.num_slots // 2
+        for place in opener.opened:
+            store(place, 0, 3)
+        opener.close()
 
 
 def test_a_key_that_is_alone_finds_nothing_that_others_left(opener):
