@@ -102,6 +102,28 @@ def test_steps_are_followed_from_where_they_are_planned_to_where_they_are_comput
     with_llm(scene)
 
 
+def test_of_several_engines_each_has_steps_of_its_own_whose_numbers_are_alike():
+    def scene(server: FakeServer, watch: TraceWatch) -> None:
+        now = time.monotonic() + 1
+
+        def answer(question: SpansQuestion) -> Answer:
+            if question.seconds:
+                return SpansAnswer(1, CORE, [])
+            number = int(question.process[-1])
+            if question.process.startswith("EngineCore"):
+                return SpansAnswer(200 + number, CORE, steps_of_core(now + number / 100, 7, 8))
+            return SpansAnswer(300 + number, WORKER, steps_of_worker(now + number // 2 / 100, 7, 8))
+
+        names = ["EngineCore_0", "EngineCore_1", "Worker_0", "Worker_1", "Worker_2", "Worker_3"]
+        trace = parsed(record(answer, names), watch)
+        ends = {event["id"]: event["pid"] for event in trace.events if event["ph"] == "f"}
+        arrows = {(event["pid"], ends[event["id"]]) for event in trace.events if event["ph"] == "s"}
+        there = {(200, 300), (200, 301), (201, 302), (201, 303)}
+        assert arrows == there | {(worker, core) for core, worker in there}
+
+    with_llm(scene)
+
+
 def test_another_process_in_the_place_of_a_dead_one_has_rows_of_its_own():
     def scene(server: FakeServer, watch: TraceWatch) -> None:
         now = time.monotonic() + 1

@@ -38,9 +38,11 @@ class ServerTraceWriter:
         recording = self._recording
         for place, process in enumerate(sorted(recording.processes, key=lambda one: _place_of(one.name))):
             self._write_process(process, place)
-        self._write_arrows("send step", "step", is_to_all=True)
-        self._write_arrows("send", "apply")
-        self._write_arrows("encode and send", "hand out")
+        for pids in (engines := self._engines()):
+            self._write_arrows("send step", "step", pids, is_to_all=True)
+            self._write_arrows("send", "apply", pids)
+            if len(engines) == 1:  # of several nothing in the web process says whose step it is
+                self._write_arrows("encode and send", "hand out", None)
         self.events = self._writer.take_events()
         self.about = {
             "seconds": round(recording.ended - recording.began, 6),
@@ -89,19 +91,38 @@ class ServerTraceWriter:
         for at, words in self._watch.incidents:
             self._writer.moment(track, words, at)
 
-    def _write_arrows(self, source: str, target: str, *, is_to_all: bool = False) -> None:
-        """From each ``source`` to the next ``target`` of the same step, or to one of each row.
+    def _steps_of(self, name: str, pids: set[int] | None) -> list[tuple[int, float, _Track]]:
+        return [one for one in self._of_steps.get(name, []) if pids is None or one[2][0] in pids]
+
+    def _engines(self) -> list[set[int] | None]:
+        """The pids of each engine's processes, of those before a replaced one as well; None where there is one engine."""
+        cores: dict[int, set[int]] = {}
+        workers: dict[int, set[int]] = {}
+        for process in self._recording.processes:
+            kind, _, number = process.name.partition("_")
+            if number and kind in ("EngineCore", "Worker"):
+                (cores if kind == "EngineCore" else workers).setdefault(int(number), set()).add(process.pid)
+        if not cores:
+            return [None]
+        num_ranks = -(-(max(workers, default=0) + 1) // (max(cores) + 1))  # they are numbered through
+        return [
+            core.union(*(pids for number, pids in workers.items() if number // num_ranks == engine))
+            for engine, core in sorted(cores.items())
+        ]
+
+    def _write_arrows(self, source: str, target: str, pids: set[int] | None, *, is_to_all: bool = False) -> None:
+        """From each ``source`` to the next ``target`` of the same step, or to one of each row, in these processes.
 
         Numbers come again: new workers are tried with the first ones, another engine counts from the beginning. But two
         steps at most are under way.
         """
         targets: dict[int, list[tuple[float, _Track]]] = {}
-        for step, at, track in self._of_steps.get(target, []):
+        for step, at, track in self._steps_of(target, pids):
             targets.setdefault(step, []).append((at, track))
         for entries in targets.values():
             entries.sort()
         next_at: dict[_Track, tuple[float, float]] = {}  # of the row's next source, and of that behind it
-        for step, at, track in sorted(self._of_steps.get(source, []), key=lambda one: -one[1])[-_MAX_NUM_ARROWS:]:
+        for step, at, track in sorted(self._steps_of(source, pids), key=lambda one: -one[1])[-_MAX_NUM_ARROWS:]:
             following, until = next_at.get(track, (inf, inf))
             next_at[track] = (at, following)
             coming = targets.get(step, [])
