@@ -4,6 +4,7 @@
 # make wheel   builds what people install into dist/
 # make agents    runs real agents, clients, routers and a browser from npm and PyPI on servers (skipped where there are none)
 # make agents-long  the same, and load clients that are large to install
+# make ray       puts Ray into the environment, and runs the tests that need it: two nodes on this machine
 # make sanitize  builds the native parts with ASan and UBSan and runs their tests
 # make fuzz     sends thousands of made-up requests to a running server
 # make oracle  compares with transformers on every model and schedule (an hour)
@@ -26,7 +27,7 @@ SANITIZED_TESTS := tests/unit/kernels tests/unit/models/test_same_answer.py test
 SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CC) -print-file-name=lib$(name).so))" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 
-.PHONY: install install-dev serve check test test-computing test-waiting test-long wheel oracle chaos fuzz agents agents-long sanitize fix clean
+.PHONY: install install-dev serve check test test-computing test-waiting test-long wheel oracle chaos fuzz agents agents-long ray sanitize fix clean
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
@@ -86,6 +87,10 @@ agents: install-dev
 
 agents-long: install-dev
 	$(BIN)/pytest -q -s -m agents tests/agents tests/suites tests/browser
+
+ray: install-dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/pytest -q -m long tests/processes/test_ray.py
 
 # An environment of its own that shares the packages of the ordinary one; an import takes libraries from the environment.
 sanitize: install-dev

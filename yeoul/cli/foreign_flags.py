@@ -103,7 +103,7 @@ _NOT_BUILT = {
     "several web processes": "-asc --api-server-count",
     "attention apart from the rest of the model": "--enable-dp-attention",
     "mixtures of experts": "--enable-expert-parallel --ep --ep-size --enable-eplb --moe-runner-backend -cmoe --cpu-moe",
-    "one model on several hosts": """--nnodes --node-rank --dist-init-addr --master-addr
+    "hosts that find each other without Ray": """--nnodes --node-rank --dist-init-addr --master-addr
         --master-port --rpc""",
     "weights or caches apart from the device that computes": """-nkvo --no-kv-offload --kv-offload --cpu-offload-gb
         --kv-offloading-size --enable-hierarchical-cache""",

@@ -19,7 +19,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 CacheDtype = Literal["auto", "float32", "bfloat16", "float16"]
 Quantization = Literal["int8"]
 Policy = Literal["fcfs", "priority"]
-ExecutorBackend = Literal["mp", "loopback"]
+ExecutorBackend = Literal["mp", "ray", "loopback"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 

@@ -42,6 +42,7 @@ from yeoul.transport.child_reports import LOOK_SECONDS, StopLook
 from yeoul.transport.thread_names import set_thread_name
 from yeoul.worker_process.local_crew import LocalCrew
 from yeoul.worker_process.loopback_crew import LoopbackCrew
+from yeoul.worker_process.ray_crew import RayCrew
 from yeoul.worker_process.worker_link import Crew, DeathCallback, WorkerLink
 from yeoul.worker_process.workers_report import WorkersReport
 
@@ -312,7 +313,7 @@ class MultiprocExecutor:
 
 def make_executor(settings: EngineSettings) -> MultiprocExecutor:
     """An executor over workers that are started where the settings say; nothing is started yet."""
-    crews: dict[str, Callable[[EngineSettings], Crew]] = {"mp": LocalCrew, "loopback": LoopbackCrew}
+    crews: dict[str, Callable[[EngineSettings], Crew]] = {"mp": LocalCrew, "loopback": LoopbackCrew, "ray": RayCrew}
     return MultiprocExecutor(settings, crews[settings.parallel.distributed_executor_backend](settings))
 
 
