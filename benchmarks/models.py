@@ -26,8 +26,8 @@ _PROMPTS = ("A river is", "The sea is", "Once upon a time", "Numbers: 1, 2, 3,")
 _MAX_TOKENS = 8
 
 
-def request_of(name: str, rng: random.Random) -> tuple[str, dict[str, Any]]:
-    """A path and its body."""
+def request_of(name: str, rng: random.Random, *, has_chats: bool) -> tuple[str, dict[str, Any]]:
+    """A path and its body; chats where the model has a template for them."""
     prompt, seed = rng.choice(_PROMPTS), rng.randrange(2)
     sampled = {"model": name, "max_tokens": _MAX_TOKENS, "seed": seed}
     options = {"num_predict": _MAX_TOKENS, "seed": seed}
@@ -39,7 +39,7 @@ def request_of(name: str, rng: random.Random) -> tuple[str, dict[str, Any]]:
         ("/api/generate", {"model": name, "prompt": prompt, "raw": True, "stream": False, "options": options}),
         ("/tokenize", {"model": name, "prompt": prompt}),
     ]
-    return rng.choice(bodies)
+    return rng.choice([body for body in bodies if has_chats or body[0] != "/v1/messages"])
 
 
 class Crowd:
@@ -49,6 +49,7 @@ class Crowd:
         self._url = url
         self._names = names
         self._left = num_requests
+        self._has_chats: dict[str, bool] = {}
         self.failures: Counter[str] = Counter()
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.texts: dict[str, set[str]] = defaultdict(set)
@@ -56,13 +57,16 @@ class Crowd:
     async def run(self, num_clients: int) -> None:
         """Returns when nothing is left to be asked."""
         async with httpx.AsyncClient(base_url=self._url, timeout=600.0, limits=httpx.Limits(max_connections=None)) as client:
+            for name in self._names:
+                chat = {"model": name, "messages": [{"role": "user", "content": "hi"}]}
+                self._has_chats[name] = (await client.post("/apply-template", json=chat)).status_code == 200
             await asyncio.gather(*(self._ask(client, random.Random(seed)) for seed in range(num_clients)))
 
     async def _ask(self, client: httpx.AsyncClient, rng: random.Random) -> None:
         while self._left > 0:
             self._left -= 1
             name = rng.choice(self._names)
-            path, body = request_of(name, rng)
+            path, body = request_of(name, rng, has_chats=self._has_chats[name])
             began = time.perf_counter()
             try:
                 answer = await client.post(path, json=body)

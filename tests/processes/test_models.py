@@ -108,7 +108,8 @@ def test_a_crowd_of_all_models_is_answered_whole(server: RunningServer) -> None:
         assert len(set(pool.map(ask, range(60)))) == 1
 
 
-def test_a_killed_engine_is_one_models_and_its_stream_goes_on_with_the_same_text(server: RunningServer) -> None:
+@pytest.mark.parametrize("victim", ["EngineCore", pytest.param("Worker_0", marks=pytest.mark.long)])
+def test_a_killed_engine_is_one_models_and_its_stream_goes_on_with_the_same_text(server: RunningServer, victim: str) -> None:
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=120)
 
     def stream(name: str, begun: threading.Event | None = None) -> str:
@@ -124,20 +125,48 @@ def test_a_killed_engine_is_one_models_and_its_stream_goes_on_with_the_same_text
 
     whole = {name: stream(name) for name in NAMES[:2]}
     assert (statuses(server)["fake"], statuses(server)["second"]) == ("loaded", "loaded")
-    pids = {name: engine_pid(server, name) for name in NAMES[:2]}
+    pids = {name: pid_of(server, name, victim) for name in NAMES[:2]}
     begun = [threading.Event() for _ in NAMES[:2]]
     with ThreadPoolExecutor(2) as pool:
         streams = [pool.submit(stream, name, one) for name, one in zip(NAMES[:2], begun, strict=True)]
         assert all(one.wait(60) for one in begun)
         os.kill(pids["fake"], signal.SIGKILL)
         assert [one.result() for one in streams] == [whole["fake"], whole["second"]]
-    assert engine_pid(server, "second") == pids["second"]
-    assert engine_pid(server, "fake") != pids["fake"]
+    assert pid_of(server, "second", victim) == pids["second"]
+    assert pid_of(server, "fake", victim) != pids["fake"]
 
 
-def engine_pid(server: RunningServer, name: str) -> int:
+def pid_of(server: RunningServer, name: str, process: str) -> int:
     processes = httpx.get(f"{server.url}/topology", params={"model": name}).json()["processes"]
-    return next(int(one["pid"]) for one in processes if one["name"] == "EngineCore")
+    return next(int(one["pid"]) for one in processes if one["name"] == process)
+
+
+@pytest.mark.long
+def test_an_engine_that_is_given_up_ends_nothing_but_its_requests_and_who_waits_is_told_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text('[second]\nmodel = "fake"\n')
+    flags = ("--models-file", str(path), "--models-max", "1", "--max-restarts", "0", "--queue-notice-seconds", "0.05")
+    with RunningServer(*flags, "--fake-step-seconds", "0.02", "--model-turn-seconds", "0.1") as server:
+        body = {"prompt": "hi", "max_tokens": 100, "ignore_eos": True, "stream": True}
+
+        def stream(name: str) -> str:
+            headers = {"accept": "text/event-stream"}
+            return httpx.post(f"{server.url}/v1/completions", json={**body, "model": name}, headers=headers, timeout=120).text
+
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(stream, "fake")
+            assert until(lambda: statuses(server)["fake"] == "loaded", 60)
+            behind = pool.submit(stream, "second")
+            assert behind.result().startswith(": queued place=1\n")
+            assert all(one.result().endswith("data: [DONE]\n\n") for one in (first, behind))
+            lost = pool.submit(stream, "second")
+            assert until(lambda: httpx.get(f"{server.url}/load").json()["server_load"] == 1, 60)
+            os.kill(pid_of(server, "second", "EngineCore"), signal.SIGKILL)
+            assert '"error"' in lost.result()
+        wait_for(server, "second", "unloaded")
+        assert httpx.get(f"{server.url}/health").status_code == 200
+        assert stream("fake").endswith("data: [DONE]\n\n")
+        assert stream("second").endswith("data: [DONE]\n\n")
 
 
 def test_metrics_have_the_name_of_their_model_and_an_end_leaves_nothing(server: RunningServer, tmp_path: Path) -> None:

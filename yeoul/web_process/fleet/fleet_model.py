@@ -168,4 +168,6 @@ class FleetModel:
 def unloadable(name: str, error: YeoulError) -> UnavailableError:
     """What a request is told whose model could not be loaded."""
     advice = "" if isinstance(error, ConfigError) else "; the server's log tells more"
-    return UnavailableError(f"the model {name!r} cannot be loaded: {error.message}{advice}", retry_after_seconds=10)
+    told = UnavailableError(f"the model {name!r} cannot be loaded: {error.message}{advice}", retry_after_seconds=10)
+    told.is_final = isinstance(error, ConfigError)  # another try would only find the same
+    return told

@@ -115,7 +115,10 @@ class ModelFleet:
             )
         if not model.is_found:
             self.load(model)
-            raise UnavailableError(f"the model {model.name!r} is being fetched{_so_far(model)}", retry_after_seconds=5)
+            before = "" if model.failure is None else f"; the last time it could not be: {model.failure.message}"
+            raise UnavailableError(
+                f"the model {model.name!r} is being fetched{_so_far(model)}{before}", retry_after_seconds=5
+            )
         try:
             await model.llm.served.load()
         except YeoulError as error:
