@@ -138,7 +138,7 @@ def imported() -> set[str]:
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
     extras = {
-        re.split(r"[<>=]", line)[0]
+        re.split(r"[<>=\[]", line)[0]
         for name, lines in PROJECT["optional-dependencies"].items()
         if name != "dev"
         for line in lines
