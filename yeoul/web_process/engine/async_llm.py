@@ -228,7 +228,7 @@ class AsyncLLM:
 
     def check_health(self) -> None:
         """Raises ProcessDeadError for a dead engine, UnavailableError for one that is not ready yet, if nobody wakes it."""
-        self.engines.living()
+        self.engines.check_alive()
         if not self.is_woken:
             self._check_ready()
 
@@ -242,7 +242,7 @@ class AsyncLLM:
 
     async def call(self, method: str, arguments: list[str] | None = None) -> str:
         """Calls a method of EngineCore (``ping``, ``reset_prefix_cache``, ``collective_rpc``), of each that computes."""
-        self.engines.living()
+        self.engines.check_alive()
         self._check_ready()
         return await self.engines.call(method, arguments)
 

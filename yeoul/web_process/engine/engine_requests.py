@@ -17,7 +17,7 @@ import msgspec
 from yeoul.engine_process.client import AsyncMPClient
 from yeoul.errors import RequestFailedError, TransportError
 from yeoul.log import of_request
-from yeoul.messages.outputs import EngineReady, RequestOutput
+from yeoul.messages.outputs import EngineReady
 from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.statistics import EngineStatistics, add_totals, totals_of
 from yeoul.recovery.crash_inquiry import Verdict, judge
@@ -25,7 +25,6 @@ from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_place import RequestPlace
 from yeoul.web_process.engine.request_state import RequestState
 from yeoul.web_process.engine.router import REQUEST_COST
-from yeoul.web_process.engine.token_gaps import TokenGaps
 
 if TYPE_CHECKING:
     from yeoul.web_process.engine.request_table import RequestTable
@@ -48,6 +47,8 @@ class EngineRequests:
         self.number = number
         self.is_well: Callable[[], bool] = lambda: True
         self.is_gone = False
+        self.token_gaps = table.token_gaps
+        self.note_outputs = table.note_outputs  # what was handed out, and which requests came to an end with it
         self._table = table
         self._engine: AsyncMPClient | None = None
         self._past = EngineStatistics()  # of engines that are dead
@@ -57,11 +58,6 @@ class EngineRequests:
     def observer(self) -> RequestObserver:
         """Whoever counts and times requests."""
         return self._table.observer
-
-    @property
-    def token_gaps(self) -> TokenGaps:
-        """Of all engines' requests."""
-        return self._table.token_gaps
 
     @property
     def is_closed(self) -> bool:
@@ -254,10 +250,6 @@ class EngineRequests:
     def take_statistics(self, statistics: EngineStatistics) -> None:
         """Notes the engine's snapshot; its counters go on where a dead engine's ended."""
         self.statistics = statistics if self._past.total_steps == 0 else add_totals(statistics, self._past)
-
-    def note_outputs(self, outputs: Iterable[RequestOutput], finished: Sequence[RequestState]) -> None:
-        """These were handed out, and with them these requests came to an end."""
-        self._table.note_outputs(outputs, finished)
 
 
 def _send(engine: AsyncMPClient, state: RequestState) -> None:

@@ -88,6 +88,8 @@ class EngineSlots:
     @property
     def ready(self) -> EngineReady | None:
         """What they said when they were, as one; None before."""
+        if len(self.slots) == 1:
+            return self.slots[0].engine.ready
         said = [slot.engine.ready for slot in self.slots if slot.engine.ready is not None]
         return join_ready(said) if said and len(said) == len(self.slots) else None
 
@@ -106,16 +108,14 @@ class EngineSlots:
         """Those of several that have any of these unfinished requests; one alone is not told."""
         return [self.slots[number] for number in self._requests.numbers_of(request_ids)] if len(self.slots) > 1 else []
 
-    def living(self) -> list[EngineSlot]:
-        """Those that serve, or will again. Raises ProcessDeadError, of the last one, where there are none."""
-        living = [slot for slot in self.slots if slot.death is None]
-        if self.slots and not living:
+    def check_alive(self) -> None:
+        """Raises ProcessDeadError, of the last one, where all are dead for good."""
+        if self._died.is_set():
             raise self._last_death()
-        return living
 
     async def call(self, method: str, arguments: list[str] | None) -> str:
         """Calls a method of each that computes; their answers follow each other, unless they are all the same."""
-        living = self.living()
+        living = [slot for slot in self.slots if slot.death is None]
         called = [slot for slot in living if slot.recovery.lost is None] or living
         answers = await asyncio.gather(*(slot.engine.call(method, arguments) for slot in called), return_exceptions=True)
         if method == "reset_prefix_cache":

@@ -28,15 +28,16 @@ class RequestTable:
     """``engines`` hold the unfinished requests, ``_streams`` has unclosed streams by the user's id.
 
     ``observer`` is whoever counts and times requests, but for the times between tokens, ``token_gaps``.
-    ``is_closed``: no more may come. ``holds_new``: what comes is held, and what the engines have goes on. ``on_held`` is
-    called when a request is held that has just come, ``on_less`` when one has ended.
+    ``num_unfinished`` requests are in all engines together. ``is_closed``: no more may come. ``holds_new``: what comes is
+    held, and what the engines have goes on. ``on_held`` is called when a request is held that has just come, ``on_less``
+    when one has ended.
     """
 
     def __init__(self, room: WaitingRoom, observer: RequestObserver, num_engines: int = 1) -> None:
-        self.engines = [EngineRequests(self, number) for number in range(num_engines)]
         self.room = room
         self.observer = observer
         self.token_gaps = TokenGaps()
+        self.engines = [EngineRequests(self, number) for number in range(num_engines)]
         self.is_closed = False
         self.holds_new = False
         self.on_held: Callable[[], None] = _ignore
@@ -44,12 +45,8 @@ class RequestTable:
         self._router = Router(num_engines)
         self._streams: dict[str, RequestStream] = {}
         self._change = asyncio.Event()
+        self.num_unfinished = 0
         self._num_in_gaps = 0
-
-    @property
-    def num_unfinished(self) -> int:
-        """Requests of all engines together."""
-        return sum(len(engine.states) for engine in self.engines)
 
     @property
     def num_live(self) -> int:
@@ -105,7 +102,11 @@ class RequestTable:
         """Sends all requests of a stream, which came at ``arrival``, to the engines, or none."""
         stream.entered_at = time.monotonic()
         try:
-            for engine, state in self._routed(states):
+            for engine, state in (
+                self._routed(states)
+                if len(self.engines) > 1
+                else zip(itertools.repeat(self.engines[0]), states, strict=False)
+            ):
                 stream.engine_request_ids.append(state.add.request_id)
                 self.add(state, engine)
         except BaseException:
@@ -117,10 +118,12 @@ class RequestTable:
         """Sends a request to an engine, the first one if none is named, and waits for its outputs."""
         request_id = state.add.request_id
         if state.add.in_gaps:
+            self.num_unfinished += 1
             self._num_in_gaps += 1
         else:
             num_tokens = len(state.add.prompt_token_ids)
             self.room.enter(request_id, state.add.tenant, num_tokens, is_alone=self.num_live == 0)
+            self.num_unfinished += 1
         (engine or self.engines[0]).put(state)
 
     def close(self, stream: RequestStream) -> None:
@@ -145,21 +148,22 @@ class RequestTable:
 
     def _withdraw(self, request_ids: list[str]) -> list[RequestState]:
         """Takes out those of these requests that are unfinished, and lets the engines forget them."""
-        states = []
+        states: list[RequestState] = []
         for engine in self.engines:
             if unfinished := [request_id for request_id in request_ids if request_id in engine.states]:
-                states += self.end(unfinished)
+                self._note_gone(unfinished)
+                states += map(engine.take_out, unfinished)
                 engine.forget(unfinished)
         return states
 
     def end(self, request_ids: list[str]) -> list[RequestState]:
         """Nothing more will come of these, and whoever waits for room or for the end learns of it."""
-        self.room.note_gone(request_ids)
-        self._note_less()
+        self._note_gone(request_ids)
         return [self._holder_of(request_id).take_out(request_id) for request_id in request_ids]
 
     def note_end(self, state: RequestState) -> None:
         """This one has been taken out of its engine's."""
+        self.num_unfinished -= 1
         self._num_in_gaps -= state.add.in_gaps
 
     def _holder_of(self, request_id: str) -> EngineRequests:
@@ -180,6 +184,10 @@ class RequestTable:
                 seconds = sum(state.seconds_computed(now) for state in awaited)
                 self.room.note_answers([max(1, len(state.output_token_ids)) for state in awaited], seconds)
             self._note_less()
+
+    def _note_gone(self, request_ids: list[str]) -> None:
+        self.room.note_gone(request_ids)
+        self._note_less()
 
     def _note_less(self) -> None:
         self._change.set()
@@ -221,7 +229,7 @@ class RequestTable:
 
     def _routed(self, states: Sequence[RequestState]) -> Iterable[tuple[EngineRequests, RequestState]]:
         """Each with its engine, the choices of a prompt together."""
-        if len(self.engines) == 1 or not (candidates := self._candidates()):
+        if not (candidates := self._candidates()):
             return ((self.engines[0], state) for state in states)
         return self._spread(states, candidates)
 

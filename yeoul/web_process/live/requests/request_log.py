@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 
 from yeoul.messages.outputs import RequestOutput, StepFacts, StepOutputs
 from yeoul.web_process.engine.async_llm import AsyncLLM
@@ -33,6 +33,16 @@ _NUM_STEPS_TO_FOLD = 256
 _NEW = 0.2  # the weight of the last step in what steps of its size take
 
 
+class _Lane:
+    """When an engine's last step ended, and how many there were."""
+
+    __slots__ = ("last_end", "num_steps")
+
+    def __init__(self) -> None:
+        self.last_end = 0.0
+        self.num_steps = 0
+
+
 class RequestLog(RequestObserver):
     """Of one ``AsyncLLM``, on its event loop.
 
@@ -50,8 +60,7 @@ class RequestLog(RequestObserver):
         self._recent: deque[tuple[str, float]] = deque(maxlen=_NUM_RECENT)
         self._decode_seconds: dict[int, float] = {}
         self._last_decodes: list[str] = []
-        self._last_end: dict[int, float] = defaultdict(float)  # of each engine's last step, and how many it has made
-        self._num_steps_of: Counter[int] = Counter()
+        self._lanes: defaultdict[int, _Lane] = defaultdict(_Lane)  # of each engine
         self._num_steps = 0
         self._followers: list[deque[RequestSummary]] = []
         self._num_waiting = 0
@@ -94,18 +103,19 @@ class RequestLog(RequestObserver):
         find = self._by_engine_id.get
         end = self._engine_clock.here(facts.started) + facts.seconds
         at = end - facts.seconds
-        if at < (last_end := self._last_end[engine]):  # one that was handed out ahead began when the last one ended
-            at = min(end, last_end)
-        self._last_end[engine] = end
+        lane = self._lanes[engine]
+        if at < lane.last_end:  # one that was handed out ahead began when the last one ended
+            at = min(end, lane.last_end)
+        lane.last_end = end
+        lane.num_steps += 1
         self._num_steps += 1
-        self._num_steps_of[engine] += 1
         of_prompts, num_tokens = dict(facts.prompts), facts.num_tokens
         num_decodes, num_of_prompts = max(0, facts.num_requests - len(of_prompts)), sum(of_prompts.values())
         record = RecordedStep(
             self._num_steps, facts.number, at, end - at, num_tokens, facts.num_requests, num_decodes, num_of_prompts
         )
         decodes: list[str] = []
-        step = LoggedStep(record, decodes, facts.parts, engine, self._num_steps_of[engine])
+        step = LoggedStep(record, decodes, facts.parts, engine, lane.num_steps)
         for engine_id, num_tokens in of_prompts.items():
             if (request := find(engine_id)) is not None:
                 record.prompts.append((request.id, num_tokens))
@@ -233,7 +243,7 @@ class RequestLog(RequestObserver):
         self._followers = [one for one in self._followers if one is not ended]
 
     def _places(self) -> WaitingPlaces:
-        return WaitingPlaces(self._llm, self.live.values(), self._num_steps_of)
+        return WaitingPlaces(self._llm, self.live.values(), {engine: lane.num_steps for engine, lane in self._lanes.items()})
 
     async def find(self, name: str) -> RequestRecord | None:
         """What is known of the request of this id, or of the last one that its client calls so."""
