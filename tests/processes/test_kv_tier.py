@@ -38,6 +38,13 @@ def cached(answer: Any) -> int:
     return int((answer["usage"].get("prompt_tokens_details") or {}).get("cached_tokens", 0))
 
 
+def causes_of_last(server: RunningServer) -> dict[str, float]:
+    (last,) = httpx.get(f"{server.url}/debug/requests?limit=1", timeout=10.0).json()["data"]
+    story = httpx.get(f"{server.url}/debug/requests/{last['id']}", timeout=10.0).json()
+    assert sum(cause["seconds"] for cause in story["causes"]) == pytest.approx(story["seconds"], abs=1e-4)
+    return {cause["cause"]: cause["seconds"] for cause in story["causes"]}
+
+
 def await_stored(server: RunningServer, num_blocks: int) -> None:
     assert until(lambda: server.metrics()["yeoul:num_kv_tier_blocks"] >= num_blocks, 20.0), server.log()
 
@@ -57,6 +64,9 @@ def test_a_prompt_is_found_again_after_a_restart_and_after_a_kill(tmp_path):
         assert metrics["yeoul:kv_tier_loaded_blocks_total"] == 93
         assert metrics["vllm:external_prefix_cache_hits_total"] == NUM_CACHED
         assert metrics["yeoul:kv_tier_failed_blocks_total"] == 0
+        causes = causes_of_last(server)
+        assert causes["loading"] > 0
+        assert "cold_prefix" not in causes
         for pid in server.tree():
             os.kill(pid, signal.SIGKILL)
         server.process.wait(20)

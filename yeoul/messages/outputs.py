@@ -43,9 +43,9 @@ class RequestOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """What one request gained in a step.
 
     ``stop_reason`` is the token id that ended it, if one of ``stop_token_ids`` did. ``num_cached_tokens`` (prompt tokens
-    that came from the prefix cache), ``num_leased_tokens`` (that leases will keep) and ``queue_seconds`` come with the first
-    output. ``prompt_logprobs`` has an entry a prompt token, the first one None. ``embedding`` holds float32 values, little
-    endian.
+    that came from the prefix cache), ``num_leased_tokens`` (that leases will keep), ``queue_seconds`` and of these
+    ``load_seconds`` (in which its blocks were read) come with the first output. ``prompt_logprobs`` has an entry a prompt
+    token, the first one None. ``embedding`` holds float32 values, little endian.
     """
 
     request_id: str
@@ -58,6 +58,7 @@ class RequestOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     num_cached_tokens: int = 0
     num_leased_tokens: int = 0
     queue_seconds: float | None = None
+    load_seconds: float = 0.0
     embedding: bytes | None = None
 
 

@@ -134,6 +134,7 @@ class AnswerReader:
             num_cached_tokens=request.num_cached_tokens,
             num_leased_tokens=self._prefixes.num_leased_tokens(request),
             queue_seconds=request.queue_seconds,
+            load_seconds=request.load_seconds,
         )
 
 

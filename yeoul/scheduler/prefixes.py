@@ -39,21 +39,25 @@ class Prefixes:
         if not (self._cache.enable_prefix_caching and request.may_use_known_prefix):
             return PrefixHit([], is_coming=False)
         moves = self._moves
-        if request.awaited_hash is not None and self._is_coming(request.awaited_hash, plans):
+        if request.awaited_hash is not None and self._is_coming(request, request.awaited_hash, plans):
             return PrefixHit([], is_coming=True)
         hashes = self._hashes_of(request)
         block_ids = self._cache.find_prefix(hashes)
         num_known = len(block_ids)
         request.awaited_hash = hashes[num_known] if num_known < len(hashes) else None
-        if request.awaited_hash is None or self._is_coming(request.awaited_hash, plans):
+        if request.awaited_hash is None or self._is_coming(request, request.awaited_hash, plans):
             return PrefixHit(block_ids, is_coming=request.awaited_hash is not None)
         num_below = 0 if moves is None or request.has_loaded else moves.find(hashes[num_known:])
         return PrefixHit(block_ids, False, hashes[num_known : num_known + num_below])
 
-    def _is_coming(self, block_hash: bytes, plans: Sequence[StepPlan]) -> bool:
+    def _is_coming(self, request: Request, block_hash: bytes, plans: Sequence[StepPlan]) -> bool:
         if any(block_hash in plan.coming for plan in plans):
             return True
-        return self._moves is not None and block_hash in self._moves.coming
+        if self._moves is None or block_hash not in self._moves.coming:
+            return False
+        if request.load_began is None:
+            request.load_began = self._moves.now
+        return True
 
     def load(self, request: Request, table: list[int], hit: PrefixHit) -> None:
         """Fills the rest of ``table``, whose beginning ``hit`` has found, with what it has found below."""
@@ -65,6 +69,8 @@ class Prefixes:
             tell = partial(events.note_stored, hashes, token_ids, num_known)
         self._moves.load(table, num_known, hit.names_below, tell)
         request.has_loaded = True
+        if request.load_began is None:
+            request.load_began = self._moves.now
 
     def announce(self, request: Request, plan: StepPlan, start: int, end: int) -> None:
         """``plan`` computes the known tokens from ``start`` to ``end``: who needs the same may wait for it."""

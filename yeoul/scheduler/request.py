@@ -41,7 +41,8 @@ class Request:
     not known when the request was last to be admitted. ``admitted_step`` is the step that (last) brought the request to the
     workers: answers of earlier steps are no longer its own. ``queue_seconds`` is None until the first admission;
     ``has_answered`` becomes True with the first output, ``has_progressed`` with the first since the workers (last) started;
-    ``has_loaded`` is whether its prefix was loaded from below since it last began to wait.
+    ``has_loaded`` is whether its prefix was loaded from below since it last began to wait, ``load_began`` when it
+    first had to wait for that, ``load_seconds`` how long it did before its first admission.
     """
 
     __slots__ = (
@@ -55,6 +56,8 @@ class Request:
         "has_loaded",
         "has_progressed",
         "in_gaps",
+        "load_began",
+        "load_seconds",
         "message",
         "num_cached_tokens",
         "num_charged_tokens",
@@ -94,6 +97,8 @@ class Request:
         self.has_answered = bool(message.output_token_ids)  # by an earlier engine
         self.has_progressed = False
         self.has_loaded = False
+        self.load_began: float | None = None
+        self.load_seconds = 0.0
         self.arrival_seconds = arrival_seconds
         self.queue_seconds: float | None = None
         self.num_cached_tokens = 0

@@ -396,7 +396,10 @@ class Scheduler:
         request.num_computed_tokens = num_known_blocks * self._cache.block_size
         request.num_charged_tokens = max(request.num_charged_tokens, request.num_computed_tokens)
         if request.queue_seconds is None:
-            request.queue_seconds = max(0.0, self._clock() - request.arrival_seconds)
+            now = self._clock()
+            request.queue_seconds = max(0.0, now - request.arrival_seconds)
+            if request.load_began is not None:
+                request.load_seconds = max(0.0, now - request.load_began)
             request.num_cached_tokens = min(request.num_computed_tokens, request.num_prompt_tokens)
             self._total_prefix_queried_tokens += request.num_prompt_tokens
             self._total_prefix_hit_tokens += request.num_cached_tokens

@@ -52,6 +52,7 @@ class TierMoves:
 
     def __init__(self, index: TierIndex, cache: KVCacheManager, num_ranks: int, max_num_stores: int) -> None:
         self.index = index
+        self.now = 0.0  # of the step that is put together
         self.coming: set[bytes] = set()  # what loads bring
         self.stores: list[BlockMove] = []  # of the next step, as the following two
         self.loads: list[BlockMove] = []
@@ -66,7 +67,6 @@ class TierMoves:
         self._loads: dict[int, Load] = {}  # by the first of their slots
         self._load_of: dict[int, Load] = {}  # by slot
         self._has_told = False
-        self._now = 0.0
 
     @property
     def tables(self) -> dict[str, list[int]]:
@@ -91,7 +91,7 @@ class TierMoves:
     def prepare(self, now: float) -> None:
         """Before a step is put together, and blocks are reused for it: those of the queue that are still where their name
         says, as many as may be on their way."""
-        self._now = now
+        self.now = now
         for load in self._loads.values():
             if load.until < now and load.is_wanted:
                 self._give_up(load)
@@ -131,7 +131,7 @@ class TierMoves:
         ``tell`` is called with which of them are new to the cache, up to the first that has not come.
         """
         slots = [self.index.begin_reading(name) for name in names]
-        load = Load(table, num_known, list(names), slots, set(slots), set(), self._now + _MAX_LOAD_SECONDS, tell)
+        load = Load(table, num_known, list(names), slots, set(slots), set(), self.now + _MAX_LOAD_SECONDS, tell)
         for block_id, slot, name in zip(table[num_known:], slots, names, strict=True):
             self.loads.append(BlockMove(block_id, slot, name, self.index.next_stamp()))
             self._answers_left[slot] = self._num_ranks

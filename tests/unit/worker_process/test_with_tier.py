@@ -12,7 +12,9 @@ from tests.unit.worker_process.fake_worker import fake_worker
 from tests.unit.worker_process.test_with_scheduler import Engine, expected_of, messages
 from yeoul.config.settings import SchedulerSettings
 from yeoul.engine_process.tier_place import _open_on_disk
+from yeoul.kv_cache.block_events import BlockEvents
 from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.messages.kv_events import BlockStored
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.steps import TierFiles
 from yeoul.scheduler.growth import GrowthForecast
@@ -36,7 +38,7 @@ class TieredEngine(Engine):
         self.place, self.files = place, place.files
         self._new_worker()
         settings = SchedulerSettings(**{"max_num_seqs": 8, "max_num_batched_tokens": 512, "check_invariants": True} | budgets)
-        self.cache = KVCacheManager(num_blocks, 4, True)
+        self.cache = KVCacheManager(num_blocks, 4, True, events=BlockEvents(4))
         self.moves = TierMoves(self.place.index, self.cache, 1, 64)
         forecast = GrowthForecast(4, first_guess_tokens=1)
         self.scheduler = Scheduler(settings, self.cache, max_model_len=256, forecast=forecast, moves=self.moves)
@@ -122,6 +124,24 @@ def test_a_prefix_survives_a_restart(make):
     engine.run_all([long_message()])
     assert engine.statistics.total_tier_loaded_blocks == 45  # of 181 tokens all full blocks but the last, which is computed
     assert engine.statistics.total_prefix_hit_tokens == 45 * 4
+
+
+def test_routers_hear_of_what_was_loaded_as_of_what_was_computed(make):
+    """A prefix in the cache is one, wherever it came from; with the tokens that it is of."""
+    told = []
+    for _ in range(2):
+        engine = make()
+        engine.run_all([long_message()])
+        assert engine.cache.events is not None
+        stored = [event for event in engine.cache.events.take() if isinstance(event, BlockStored)]
+        told.append(
+            (
+                [name for event in stored for name in event.block_hashes],
+                [token for event in stored for token in event.token_ids],
+                stored[0].parent_block_hash,
+            )
+        )
+    assert told[0] == told[1]
 
 
 def test_workers_that_die_leave_what_they_had_computed(make):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yeoul.web_process.live.requests.causes import CauseWalk
+from yeoul.web_process.live.requests.causes import CauseSpans, CauseWalk
 from yeoul.web_process.live.requests.request_record import (
     ONE_TOKEN,
     CauseSeconds,
@@ -68,6 +68,17 @@ def test_each_part_of_an_undisturbed_request_is_its_own():
         "reading": 0.1, "queued": 0.9, "own_prefill": 2, "own_decode": 2, "between_steps": 5.0, "slow_reader": 1,
     }  # fmt: skip
     assert list(causes["queued"].others) == ["before"]
+
+
+def test_the_end_of_a_wait_in_which_blocks_were_read_counts_apart():
+    steps = [step(1, 1, 2, prompt=8)]
+    parts = seconds_of(record(steps, load_seconds=0.25))
+    assert (parts["queued"], parts["loading"], parts["own_prefill"]) == (0.65, 0.25, 2)
+    assert seconds_of(record(steps, load_seconds=5.0))["loading"] == 0.9
+    walk = CauseSpans(one := record(steps, load_seconds=0.25))
+    walk.take(one.steps)
+    walk.finish(ARRIVED + 11)
+    assert [name for name, _ in walk.spans][:4] == ["reading", "queued", "loading", "own_prefill"]
 
 
 def test_a_step_that_prompts_of_others_lengthen_is_divided_by_what_decodes_take_alone():
@@ -153,6 +164,7 @@ def records(draw: st.DrawFn) -> RequestRecord:
         closed=None,
         resumed=resumed,
         outages=outages,
+        load_seconds=draw(st.just(0.0) | pauses),
         num_seen_tokens=draw(st.integers(0, 30)),
         seen_in="a",
     )

@@ -20,6 +20,8 @@ def words_of(name: str, cause: CauseSeconds, record: RequestRecord) -> str:
     if name == "queued":
         meanwhile = f", while {whom} had the steps" if num_others else ""
         return f"it waited for its turn{meanwhile}"
+    if name == "loading":
+        return "blocks of its prompt were read from below the cache"
     if name == "cold_prefix":
         return f"{tokens} of its prompt had been computed for an earlier request, and were no longer in the cache"
     if name == "own_prefill":

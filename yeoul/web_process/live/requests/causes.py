@@ -14,8 +14,8 @@ from typing import Literal
 from yeoul.web_process.live.requests.request_record import CauseSeconds, Outage, RecordedStep, RequestRecord, Walked
 
 Cause = Literal[
-    "reading", "tokenizing", "queued", "cold_prefix", "own_prefill", "prefill_of_others", "own_decode", "preempted",
-    "recovery", "between_steps", "slow_reader",
+    "reading", "tokenizing", "queued", "loading", "cold_prefix", "own_prefill", "prefill_of_others", "own_decode",
+    "preempted", "recovery", "between_steps", "slow_reader",
 ]  # fmt: skip
 
 _MAX_NUM_OTHERS = 256
@@ -94,6 +94,7 @@ class CauseWalk:
             self._pass("own_decode" if record.summary.num_output_tokens else "own_prefill", ended)
         self._pass("slow_reader", until)
         _split_cold(walked, record)
+        _split_loading(walked, record)
         return walked.causes
 
     def _pass_gap(self, step: RecordedStep, own_prompt: int) -> None:
@@ -190,14 +191,18 @@ class CauseSpans(CauseWalk):
         self.spans: list[tuple[str, float]] = [(name, cause.seconds) for name, cause in self.walked.causes.items()]
 
     def finish(self, until: float) -> dict[str, CauseSeconds]:
-        """See ``CauseWalk``. Of the prompt's tokens the first are those that were no longer in the cache."""
+        """See ``CauseWalk``. Of the prompt's tokens the first are those that were no longer in the cache; what was read from
+        below was so at the end of the wait."""
         causes = super().finish(until)
         cold = causes["cold_prefix"].seconds if "cold_prefix" in causes else 0.0
+        loading = causes["loading"].seconds if "loading" in causes else 0.0
         divided: list[tuple[str, float]] = []
         for name, seconds in self.spans:
             part = min(cold, seconds) if name == "own_prefill" else 0.0
             cold -= part
-            divided += [("cold_prefix", part), (name, seconds - part)]
+            read = min(loading, seconds) if name == "queued" else 0.0
+            loading -= read
+            divided += [("cold_prefix", part), (name, seconds - part - read), ("loading", read)]
         self.spans = [span for span in divided if span[1] > 0]
         return causes
 
@@ -219,6 +224,14 @@ class CauseSpans(CauseWalk):
             self.spans[-1] = (cause, self.spans[-1][1] + seconds)
         else:
             self.spans.append((cause, seconds))
+
+
+def _split_loading(walked: Walked, record: RequestRecord) -> None:
+    """What of the wait went by while blocks were read counts apart."""
+    queued = walked.causes.get("queued")
+    if queued is not None and (seconds := min(record.load_seconds, queued.seconds)) > 0:
+        queued.seconds -= seconds
+        walked.causes["loading"] = CauseSeconds(seconds, record.summary.num_cached_tokens)
 
 
 def _split_cold(walked: Walked, record: RequestRecord) -> None:

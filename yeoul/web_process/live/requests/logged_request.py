@@ -41,11 +41,13 @@ class LoggedRequest:
     serial number. ``begun`` are the choices that the workers have got; ``behind`` who was computed while the first one
     waited. ``resumed`` are the steps with which it went on after it had been put back into the queue, and who was computed
     meanwhile; ``resumes_after`` is the same of a step that is not back yet, and ``is_plain`` that there is no such thing.
+    ``load_seconds`` are those of its wait in which blocks were read.
     """
 
     __slots__ = (
-        "arrival", "begun", "behind", "closed", "entered", "first_token_at", "id", "is_plain", "num_cached_tokens",
-        "num_output_tokens", "parts", "read", "resumed", "resumes_after", "steps", "stream", "terms", "walked",
+        "arrival", "begun", "behind", "closed", "entered", "first_token_at", "id", "is_plain", "load_seconds",
+        "num_cached_tokens", "num_output_tokens", "parts", "read", "resumed", "resumes_after", "steps", "stream",
+        "terms", "walked",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +61,7 @@ class LoggedRequest:
         self.read = read
         self.closed: float | None = None
         self.first_token_at: float | None = None
+        self.load_seconds = 0.0
         self.num_cached_tokens = 0
         self.num_output_tokens = 0
         self.begun: set[str] = set()
@@ -105,5 +108,6 @@ class LoggedRequest:
         """The first output of one of its choices. The prompt's cached tokens count once, of the first choice."""
         if self.first_token_at is None and (output.new_token_ids or output.embedding is not None):
             self.first_token_at = now
+            self.load_seconds = output.load_seconds
         if output.num_cached_tokens and ".0#" in output.request_id:
             self.num_cached_tokens += output.num_cached_tokens

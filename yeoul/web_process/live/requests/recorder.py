@@ -130,4 +130,5 @@ class Recorder:
             behind=request.behind,
             outages=[one for one in list(self._outages) if one.until is None or one.until > request.arrival],
             walked=request.walked,
+            load_seconds=request.load_seconds,
         )

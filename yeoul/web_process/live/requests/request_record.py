@@ -78,7 +78,8 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     the next, these decoded.
 
     ``resumed`` are the steps, by their serial number, with which it went on after it had been put back into the queue, and
-    who was computed meanwhile; ``behind`` who was before its first one. ``num_seen_tokens`` tokens of its prompt had been
+    who was computed meanwhile; ``behind`` who was before its first one. At the end of its wait for that, blocks were read
+    for ``load_seconds`` from below the cache. ``num_seen_tokens`` tokens of its prompt had been
     computed before, for ``seen_in``, and were no longer there. ``body`` sends it again, but for the fields ``left_out``.
     """
 
@@ -96,6 +97,7 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     behind: list[str] = []
     outages: list[Outage] = []
     walked: Walked | None = None
+    load_seconds: float = 0.0
     num_seen_tokens: int = 0
     seen_in: str = ""
     body: str = ""

@@ -7,7 +7,7 @@ import { ask, askJson } from "./server.js";
 import { count, number, percent, seconds } from "./words.js";
 
 const NAMES = {
-  reading: "reading it", tokenizing: "making it tokens", queued: "queued", cold_prefix: "a prefix that was no longer known",
+  reading: "reading it", tokenizing: "making it tokens", queued: "queued", loading: "kept blocks were read", cold_prefix: "a prefix that was no longer known",
   own_prefill: "its own prompt", prefill_of_others: "prompts of others", own_decode: "its own answer", preempted: "preempted", recovery: "a recovery",
   between_steps: "between steps", slow_reader: "a slow reader",
 };
