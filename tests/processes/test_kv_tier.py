@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,56 @@ def test_a_worker_that_is_killed_costs_no_prefill(tmp_path, ranks):
         metrics = server.metrics()
         assert metrics["yeoul:kv_tier_loaded_blocks_total"] >= 93
         assert metrics["yeoul:kv_tier_failed_blocks_total"] == 0
+
+
+def crowd() -> list[tuple[str, int]]:
+    """Prompts that begin in few ways and end in many, more than the cache has room for."""
+    chooser = random.Random(11)
+    heads = ["".join(chooser.choice("abcdefgh ") for _ in range(480)) for _ in range(5)]
+    return [(chooser.choice(heads) + f"{number} " * chooser.randrange(1, 60), number) for number in range(40)]
+
+
+def ask_crowd(server: RunningServer) -> list[Any]:
+    def one(asked: tuple[str, int]) -> Any:
+        return said(ask(server, asked[0], seed=asked[1], max_tokens=60))
+
+    with ThreadPoolExecutor(20) as pool:
+        return list(pool.map(one, crowd()))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ranks", ["1", "2"])
+def test_a_crowd_in_a_small_cache_is_answered_the_same_whoever_dies(tmp_path, ranks):
+    """Blocks leave for lack of room and come back; workers and EngineCore are killed meanwhile, and at last the server."""
+    with RunningServer("--max-model-len", "4096") as server:
+        undisturbed = ask_crowd(server)
+    few = ["--num-blocks-override", "280", "--fake-step-seconds", "0.005", "--check-invariants", "--max-restarts", "20"]
+    flags = [*few, "--tensor-parallel-size", ranks, "--async-scheduling"]
+    with serve(tmp_path, *flags, size="16MiB") as server:
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(ask_crowd, server)
+            for role in ["Worker_0", "EngineCore", f"Worker_{int(ranks) - 1}"]:
+                await_steps(server, 25, asking)
+                os.kill(server.by_title()[f"yeoul::{role}"], signal.SIGKILL)
+            assert asking.result(120) == undisturbed
+        assert ask_crowd(server) == undisturbed
+        assert server.metrics()["yeoul:kv_tier_loaded_blocks_total"] > 0
+        for pid in server.tree():
+            os.kill(pid, signal.SIGKILL)
+        server.process.wait(20)
+    with serve(tmp_path, *flags, size="16MiB") as server:
+        assert ask_crowd(server) == undisturbed
+        assert server.metrics()["yeoul:kv_tier_loaded_blocks_total"] > 0
+
+
+def await_steps(server: RunningServer, num_steps: int, asking: Future[Any]) -> None:
+    """Until that many more have been computed than now, or nothing is left to compute."""
+
+    def total() -> float:
+        try:
+            return server.metrics()["yeoul:engine_steps_total"]
+        except httpx.HTTPError:
+            return 0.0
+
+    start = total()
+    assert until(lambda: asking.done() or total() >= start + num_steps, 60.0), server.log()
