@@ -9,6 +9,7 @@ Nothing here waits for a subscriber: who does not read loses messages, and sees 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from bisect import bisect_left
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 _END = (-1).to_bytes(8, "big", signed=True)
 _MAX_KEPT_BYTES = 64 << 20
 _MAX_NUM_REPLAYS = 32
-_NUM_SENT_AT_ONCE = 64  # of a replay, before live messages have their turn again
+_NUM_AT_ONCE = 64  # requests that are taken, and messages of a replay, before live messages have their turn again
 _PAUSE_MILLISECONDS = 1  # between two such portions: others of this process need the interpreter, too
 _MAX_REQUEST_BYTES = 1024
 _KEEPALIVE = ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 30), (zmq.TCP_KEEPALIVE_INTVL, 10), (zmq.TCP_KEEPALIVE_CNT, 3))
@@ -127,24 +128,24 @@ class EventSockets:
 
     def _has_new_subscriber(self) -> bool:
         is_new = False
-        while True:
-            try:
+        with contextlib.suppress(zmq.Again):
+            for _ in range(_NUM_AT_ONCE):
                 is_new = self._live.recv(zmq.NOBLOCK).startswith(b"\1") or is_new
-            except zmq.Again:
-                return is_new
+        return is_new
 
     def _take_requests(self, socket: zmq.Socket[bytes]) -> None:
-        while True:
-            try:
+        """What is no request, or one too many, is dropped; who asks asks again."""
+        with contextlib.suppress(zmq.Again):
+            for _ in range(_NUM_AT_ONCE):
                 frames = socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            if len(frames) != 3 or frames[1] or len(frames[2]) != 8:
-                logger.warning("dropped a request for a replay of %d frames; expected an empty one and a number", len(frames))
-            elif frames[0] in self._replays or len(self._replays) < _MAX_NUM_REPLAYS:
-                self._replays[frames[0]] = int.from_bytes(frames[2], "big")
-            else:
-                logger.warning("dropped a request for a replay: %d others are under way", len(self._replays))
+                if len(frames) != 3 or frames[1] or len(frames[2]) != 8:
+                    logger.debug(
+                        "dropped a request for a replay of %d frames; expected an empty one and a number", len(frames)
+                    )
+                elif frames[0] in self._replays or len(self._replays) < _MAX_NUM_REPLAYS:
+                    self._replays[frames[0]] = int.from_bytes(frames[2], "big")
+                else:
+                    logger.debug("dropped a request for a replay: %d others are under way", len(self._replays))
 
     def _go_on_with_replays(self, socket: zmq.Socket[bytes]) -> None:
         for name in list(self._replays):
@@ -155,7 +156,7 @@ class EventSockets:
 
     def _send_some(self, socket: zmq.Socket[bytes], name: bytes) -> None:
         first = bisect_left(self._kept, self._replays[name], key=itemgetter(0))
-        for number, frame in islice(self._kept, first, first + _NUM_SENT_AT_ONCE):
+        for number, frame in islice(self._kept, first, first + _NUM_AT_ONCE):
             socket.send_multipart([name, b"", self._topic, number.to_bytes(8, "big"), frame], zmq.NOBLOCK)
             self._replays[name] = number + 1
         if self._replays[name] >= self._number:
