@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.chaos.test_kill_matrix import assert_drains, assert_same, serve
@@ -36,11 +40,37 @@ def undisturbed() -> list[Answer]:
         return finish(send(server.url, MIXED))
 
 
-def test_streams_go_on_to_the_same_last_character_when_a_node_is_killed(cluster, undisturbed):
+def hit(server: RunningServer, victim: str, cluster: Any) -> None:
+    """Ends it as hardly as can be."""
+    if victim == "node":
+        cluster.remove_node(cluster.nodes[1], allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+        return
+    processes = httpx.get(f"{server.url}/topology").json()["processes"]
+    (pid,) = [process["pid"] for process in processes if process["name"] == victim.removeprefix("actor of ")]
+    if victim.startswith("actor"):
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("victim", ["node", "Worker_1", "actor of Worker_0", "EngineCore"])
+def test_streams_go_on_to_the_same_last_character(victim, cluster, undisturbed):
     with serve(2, "--distributed-executor-backend", "ray") as server:
         clients = send(server.url, MIXED)
         assert all(client.started.wait(20.0) for client in clients)
-        cluster.remove_node(cluster.nodes[1], allow_graceful=False)
-        cluster.add_node(num_cpus=1)
+        hit(server, victim, cluster)
         assert_same(finish(clients), undisturbed, server)
         assert_drains(server)
+
+
+def test_a_cluster_without_room_is_told_with_what_is_free(cluster):
+    flags = ("--tensor-parallel-size", "3", "--distributed-executor-backend", "ray", "--worker-ready-timeout-seconds", "5")
+    with RunningServer(*flags, wait=False) as server:
+        assert server.wait_exit(60.0) == 1
+        assert "room for 3 workers with CPU 1 each; free on its nodes: CPU 2" in server.log()
+
+
+def test_several_engines_on_a_cluster_are_refused_in_words(cluster):
+    with RunningServer("--data-parallel-size", "2", "--distributed-executor-backend", "ray", wait=False) as server:
+        assert server.wait_exit(60.0) == 2
+        assert "do not go together" in server.log()
