@@ -169,13 +169,17 @@ def test_an_engine_that_is_given_up_ends_nothing_but_its_requests_and_who_waits_
         assert stream("second").endswith("data: [DONE]\n\n")
 
 
-def test_metrics_have_the_name_of_their_model_and_an_end_leaves_nothing(server: RunningServer, tmp_path: Path) -> None:
+def test_metrics_have_the_name_of_their_model_and_a_strange_name_is_told(server: RunningServer) -> None:
     lines = httpx.get(f"{server.url}/metrics").text.splitlines()
     for name in NAMES:
         assert any(line.startswith(f'vllm:num_requests_running{{engine="0",model_name="{name}"}}') for line in lines)
         assert any(line.startswith("yeoul:generation_tokens_total") and f'model_name="{name}"' in line for line in lines)
     assert sum(line.startswith("# TYPE yeoul:num_requests_running ") for line in lines) == 1
     assert sum(line.startswith("yeoul:http_connections") for line in lines) == 1
+    asked = {
+        name: httpx.get(f"{server.url}/topology", params={"model": name}).status_code for name in ("third", "", "fourth")
+    }
+    assert asked == {"third": 200, "": 400, "fourth": 404}
 
 
 def test_ollamas_clients_say_how_long_a_model_stays(server: RunningServer) -> None:

@@ -228,8 +228,8 @@ class AsyncLLM:
 
     def check_health(self) -> None:
         """Raises ProcessDeadError for a dead engine, UnavailableError for one that is not ready yet, if nobody wakes it."""
-        self.engines.check_alive()
         if not self.is_woken:
+            self.engines.check_alive()
             self._check_ready()
 
     def _check_ready(self) -> None:

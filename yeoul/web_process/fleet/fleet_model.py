@@ -25,11 +25,12 @@ ModelStatus = Literal["unloaded", "downloading", "loading", "loaded", "unloading
 
 
 class FleetModel:
-    """``llm`` is there whether its engine is or not. ``wanted_since`` is set while it is to be loaded: because it
-    ``is_asked_to_come``, or requests wait. ``watch`` is the task that waits for its engine to be given up.
+    """One model, in memory or not; ``llm`` is there in any case.
 
-    ``failure`` says why it could not be loaded the last time. ``ttl_seconds``: how long it may be idle; None is for ever.
-    ``need`` is known once its files are found. Times are of the monotonic clock.
+    ``wanted_since`` is set while it is to be loaded: because it ``is_asked_to_come``, or requests wait. ``is_asked_to_go``:
+    it leaves once it has finished what it has. ``watch`` is the task that waits for its engine to be given up. ``failure``
+    says why it could not be loaded the last time. ``ttl_seconds``: how long it may be idle; None is for ever. ``need`` is
+    known once its files are found. Times are of the monotonic clock.
     """
 
     def __init__(self, llm: AsyncLLM, names: Sequence[str] = (), *, loads_at_start: bool = True) -> None:

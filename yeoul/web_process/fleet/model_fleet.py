@@ -235,9 +235,10 @@ class ModelFleet:
                 continue
             if model.status == "unloading":
                 return Room()
-            need = self._need_of(model)
-            if (why := self.budget.why_never(need)) is not None:
-                model.fail(ConfigError(why))
+            try:
+                need = self._need_of(model)
+            except Exception as error:  # its files are gone
+                model.fail(_told(error))
                 continue
             others = {one.name: one for one in self.models if one.is_resident}
             room = make_room(self.budget, [one.as_resident() for one in others.values()], need, now)
@@ -253,6 +254,8 @@ class ModelFleet:
         if model.need is None:
             model.need = memory_need(model.llm.settings, model.llm.model, self.budget, len(self.models))
             model.llm.settings = with_planned_cache(model.llm.settings, model.need)
+        if (why := self.budget.why_never(model.need.total)) is not None:
+            raise ConfigError(why)
         return model.need.total
 
     def _begin_to_leave(self, model: FleetModel) -> None:
@@ -278,9 +281,12 @@ class ModelFleet:
         try:
             await model.llm.start()
         except Exception as error:
-            await model.llm.rest()
-            model.status = "unloaded"
-            model.fail(_told(error))
+            try:
+                await model.llm.rest()
+            finally:
+                model.status = "unloaded"
+                model.fail(_told(error))
+                self._changed.set()
         else:
             model.note_loaded(time.monotonic() - began)
             model.watch = self._keep(asyncio.create_task(self._watch(model), name="watch_model"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from yeoul.errors import NotFoundError
+from yeoul.errors import UserError
 from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.http.error_responses import ErrorResponse
 
@@ -29,11 +29,11 @@ class ByModel:
         self._fleet = fleet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, or answers 404 itself."""
-        if scope["type"] == "http" and scope["path"].split("/", 2)[1:2] and scope["path"].split("/", 2)[1] in _FIRST_PARTS:
+        """Passes the request on, or answers 400 or 404 itself."""
+        if scope["type"] == "http" and scope["path"].partition("/")[2].partition("/")[0] in _FIRST_PARTS:
             try:
                 model = self._fleet.shown(QueryParams(scope["query_string"]).get("model"))
-            except NotFoundError as error:
+            except UserError as error:
                 await ErrorResponse(error)(scope, receive, send)
                 return
             prefix = prefix_of(self._fleet.models.index(model))

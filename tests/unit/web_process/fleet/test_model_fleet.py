@@ -11,11 +11,12 @@ import pytest
 from tests.unit.web_process.fake_engine_client import LIMIT_SECONDS, FakeEngine, FakeEngineClient, settings, until
 from yeoul.config.parts import EnginePlace
 from yeoul.config.settings import FleetSettings, Settings
-from yeoul.errors import InvalidRequestError, NotFoundError, ProcessDeadError, UnavailableError
+from yeoul.errors import InvalidRequestError, ModelFileError, NotFoundError, ProcessDeadError, UnavailableError
 from yeoul.messages.outputs import EngineReady
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.fleet import model_fleet
 from yeoul.web_process.fleet.fleet_model import FleetModel
 from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.fleet.policy import Budget
@@ -267,6 +268,20 @@ def test_a_model_that_can_never_fit_fails_its_requests_and_no_others():
             await models.a.ask()
 
     play(scene, budget=Budget(2, 1000))
+
+
+def test_a_model_whose_files_are_gone_keeps_nobody_waiting_behind_it(monkeypatch):
+    def find_nothing(*_: object) -> None:
+        raise ModelFileError("the file is gone")
+
+    async def scene(models: Fleet) -> None:
+        monkeypatch.setattr(model_fleet, "memory_need", find_nothing)
+        with pytest.raises(UnavailableError, match="the file is gone"):
+            await models.a.ask()
+        monkeypatch.undo()
+        assert await models.b.ask() == "hello world"
+
+    play(scene)
 
 
 def test_a_name_that_nobody_has_and_none_at_all_are_told_what_there_is():
