@@ -1,25 +1,40 @@
 """Measures what kept blocks are worth, and what keeping them costs: a chat's second turn after a restart, and steps.
 
-``python -m benchmarks.kv_tier --model MODEL`` starts servers of its own on a folder of its own. ``--steps`` measures steps.
+``python -m benchmarks.kv_tier --model MODEL`` starts servers of its own on a folder of its own; further flags are theirs.
+``--costs`` starts none.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+
+from yeoul.config.settings import SchedulerSettings
+from yeoul.engine_process.tier_place import _open_on_disk as open_on_disk
+from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.kv_cache.tier_file import TierFile
+from yeoul.kv_cache.tier_index import TierIndex
+from yeoul.messages.requests import AddRequest
+from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.steps import BlockMove, MoveResult, RequestResult, StepInput, StepResult, TierFiles
+from yeoul.scheduler.scheduler import Scheduler
+from yeoul.scheduler.tier_moves import TierMoves
+from yeoul.worker_process.tier_thread import TierThread
 
 YEOUL = Path(sys.executable).parent / "yeoul"
 PORT = 18431
 URL = f"http://127.0.0.1:{PORT}"
+BLOCK_BYTES = 368_640  # SmolLM2-135M: 16 tokens
 WORDS = ["the", "river", "runs", "fast", "where", "stones", "lie", "under", "water", "and", "nobody", "hears", "the", "rain"]
 
 
@@ -111,24 +126,81 @@ def turns(model: str | None, num_tokens: int, flags: list[str]) -> None:
         print("both answers and their log probabilities are equal")
 
 
-def steps(model: str | None, flags: list[str], rounds: int) -> None:
-    """A prompt's tokens a second, and the time of a token: without a tier, and with one that stores all of it."""
+def costs() -> None:
+    """What the scheduler does more a step, what a worker does in a step and beside it, and what a start reads."""
+    for name in ("off", "on", "off", "on", "off", "on"):
+        print(f"the scheduler, 64 decodes, {name}: {_scheduler_seconds(has_tier=name == 'on') * 1e6:.1f} µs a step")
     with tempfile.TemporaryDirectory(prefix="yeoul-kv-tier-") as folder:
-        kinds = {"off": [], "on": ["--data-dir", folder, "--kv-disk-bytes", "16GiB"]}
-        for number in range(rounds):
-            for name, more in kinds.items():
-                with Server(model, [*flags, *more]):
-                    chooser = random.Random(number if name == "on" else -1 - number)
-                    prompts = [tokens_of(" ".join(chooser.choice(WORDS) for _ in range(2000)))[:1800] for _ in range(3)]
-                    rates = [len(prompt) / ask(prompt)[0] for prompt in prompts]
-                    decode = []
-                    for prompt in prompts:
-                        short, long = ask(prompt[:512], 8)[0], ask(prompt[:512], 264)[0]
-                        decode.append((long - short) / 256 * 1000)
-                    print(
-                        f"round {number} {name}: prompts {statistics.median(rates):.0f} tokens/s; "
-                        f"a token {statistics.median(decode):.3f} ms"
-                    )
+        _measure_moves(folder)
+        _measure_start(folder)
+
+
+def _scheduler_seconds(*, has_tier: bool) -> float:
+    """Processor time of ``schedule`` and ``update``, over 600 steps; every block is stored at once."""
+    cache = KVCacheManager(8192, 16)
+    moves = TierMoves(TierIndex(20000), cache, 1, 182) if has_tier else None
+    scheduler = Scheduler(SchedulerSettings(), cache, 8192, moves=moves)
+    for number in range(64):
+        prompt = [(number * 7919 + place) % 4000 for place in range(256)]
+        sampling = SamplingParams(max_tokens=700, ignore_eos=True, seed=1)
+        scheduler.add(AddRequest(request_id=f"r{number}", prompt_token_ids=prompt, sampling=sampling))
+    seconds = 0.0
+    for count in range(640):
+        began = time.process_time()
+        step = scheduler.schedule()
+        scheduled = time.process_time()
+        assert step is not None
+        ready = [one for one in step.scheduled if one.num_computed_tokens + one.num_new_tokens >= 256]
+        results = [RequestResult(one.request_id, [count]) for one in ready]
+        answer = StepResult(step.step_number, results, 0.01, moves=[MoveResult(move.slot) for move in step.stores])
+        answered = time.process_time()
+        scheduler.update(step, answer)
+        if count >= 40:
+            seconds += scheduled - began + time.process_time() - answered
+    return seconds / 600
+
+
+def _measure_moves(folder: str) -> None:
+    paths = [f"{folder}/slots", f"{folder}/entries"]
+    for path in paths:
+        Path(path).touch()
+    blocks = np.random.default_rng(1).integers(0, 255, (128, BLOCK_BYTES), dtype=np.uint8)
+    thread = TierThread(TierFiles(paths[:1], paths[1:], 182), 0, blocks)
+    time.sleep(3.0)  # its memory is there
+
+    def move(step: StepInput) -> tuple[float, float]:
+        began, left = time.perf_counter(), 128
+        thread.begin(step)
+        copied = time.perf_counter() - began
+        while left:
+            left -= len(thread.ended(waits=True))
+        return copied, time.perf_counter() - began
+
+    every = [BlockMove(place, place, bytes([place + 1]) * 32, 1) for place in range(128)]
+    for number in range(5):
+        copied, written = move(StepInput(step_number=number, stores=every))
+        _, loaded = move(StepInput(step_number=number, loads=every))
+        print(
+            f"128 blocks: copied in {copied * 1e3:.1f} ms, written after {written * 1e3:.0f}, loaded in {loaded * 1e3:.0f} ms"
+        )
+    thread.stop()
+
+
+def _measure_start(folder: str) -> None:
+    """10 GiB of SmolLM2's blocks, as entries; slots are not read."""
+    place = open_on_disk(f"{folder}/kv", bytes(32), BLOCK_BYTES, 1, 10 << 30, 1)
+    assert place.files is not None
+    file = TierFile.open(place.files.slot_paths[0], place.files.entry_paths[0], 1)
+    for slot in range(place.index.num_slots):
+        file.write(slot, sha256(str(slot).encode()).digest(), memoryview(b"x"), slot)
+    place.close()
+    for _ in range(5):
+        began = time.perf_counter()
+        place = open_on_disk(f"{folder}/kv", bytes(32), BLOCK_BYTES, 1, 10 << 30, 1)
+        print(
+            f"{len(place.index)} blocks of {BLOCK_BYTES} bytes are known after {(time.perf_counter() - began) * 1e3:.0f} ms"
+        )
+        place.close()
 
 
 def main() -> None:
@@ -136,10 +208,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model")
     parser.add_argument("--tokens", type=int, default=8000)
-    parser.add_argument("--steps", type=int, default=0, help="rounds")
+    parser.add_argument("--costs", action="store_true")
     arguments, flags = parser.parse_known_args()
-    if arguments.steps:
-        steps(arguments.model, flags, arguments.steps)
+    if arguments.costs:
+        costs()
     else:
         turns(arguments.model, arguments.tokens, flags)
 

@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 _ENTRIES, _SLOTS = ".entries", ".slots"
 _MAX_NUM_FILES = 64  # of engines that run at the same time with the same model
 _MIN_NUM_SLOTS = 16
-_BYTES_ON_THE_WAY = 128 << 20  # copies of blocks that wait to be written
-_LEAST_ON_THE_WAY = 4
+_BYTES_ON_THE_WAY = 64 << 20  # copies of blocks that wait to be written
+_LEAST_ON_THE_WAY, _MOST_ON_THE_WAY = 4, 1024
 _MEMORY_NAME = "yeoul-kv-tier"
 
 
@@ -174,7 +174,7 @@ def _num_slots_in(num_bytes: int, block_bytes: int, num_ranks: int) -> int:
 
 
 def _num_on_the_way(block_bytes: int) -> int:
-    return max(_LEAST_ON_THE_WAY, _BYTES_ON_THE_WAY // block_bytes)
+    return min(_MOST_ON_THE_WAY, max(_LEAST_ON_THE_WAY, _BYTES_ON_THE_WAY // block_bytes))
 
 
 def _hold_stem(folder: str, name: str) -> tuple[str, int] | None:

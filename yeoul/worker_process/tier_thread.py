@@ -8,6 +8,7 @@ with a block is that block's failure. Imports no torch.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import threading
 from collections import deque
 from typing import NamedTuple
@@ -45,8 +46,8 @@ class TierThread:
 
     def __init__(self, files: TierFiles, rank: int, blocks: Blocks) -> None:
         self._blocks = blocks
-        self._copies: Blocks = np.empty((files.max_num_stores, blocks.shape[1]), dtype=np.uint8)  # taken as it is filled
-        self._places = deque(range(files.max_num_stores))
+        self._copies = _memory(files.max_num_stores, blocks.shape[1])
+        self._places = list(range(files.max_num_stores))  # the last is taken next: its pages are there
         self._changed = threading.Condition()
         self._stores: deque[_Outgoing] = deque()
         self._loads: deque[BlockMove] = deque()
@@ -70,7 +71,7 @@ class TierThread:
             self._empty(slot)
         stores = []
         for move in step.stores:
-            place = self._places.popleft()
+            place = self._places.pop()
             self._copies[place] = self._blocks[move.block_id]
             stores.append(_Outgoing(move.slot, move.name, move.stamp, place))
         with self._changed:
@@ -98,6 +99,7 @@ class TierThread:
 
     def _run(self) -> None:
         set_thread_name("KVTier")
+        self._copies.reshape(-1)[:: mmap.PAGESIZE] = 0  # the kernel hands the pages out now, and not within a step
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_stopping or self._stores or self._loads)
@@ -143,6 +145,14 @@ class TierThread:
         if self._file is None:
             raise OSError(0, self._flaw)
         return self._file
+
+
+def _memory(num_blocks: int, block_bytes: int) -> Blocks:
+    """Room for so many blocks, in huge pages where the kernel has them."""
+    memory = mmap.mmap(-1, num_blocks * block_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, dtype=np.uint8).reshape(num_blocks, block_bytes)
 
 
 def _describe(error: OSError) -> str:
