@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.worker_process.fake_worker import fake_settings
 from tests.unit.worker_process.machines import make_machine
-from yeoul.config.parts import EnginePlace
+from yeoul.config.parts import ElsewhereSettings, EnginePlace
 from yeoul.errors import ConfigError
 from yeoul.worker_process.cpu_topology import CpuTopology, read_topology
 from yeoul.worker_process.thread_plan import ThreadPlan, plan_threads
@@ -193,3 +193,13 @@ def test_the_log_line_tells_threads_place_memory_and_why(machine):
     assert plan.describe() == "2 compute threads, not bound to CPUs (2 CPUs on 2 cores)"
     _, plan = plans(machine(8, num_nodes=2, num_threads=2), size=2)
     assert plan.describe() == ("4 compute threads, bound to CPUs 4-7, memory of node 1 (16 CPUs on 8 cores in 2 nodes)")
+
+
+def test_a_rank_alone_on_its_host_takes_all_of_it_and_two_share_it(machine):
+    def plan(number: int, count: int) -> ThreadPlan:
+        elsewhere = ElsewhereSettings(number_on_machine=number, num_on_machine=count)
+        settings = fake_settings(rank=1, tensor_parallel_size=2, num_compute_threads=None, elsewhere=elsewhere)
+        return plan_threads(machine(4, num_nodes=2), settings)
+
+    assert plan(0, 1) == plan_threads(machine(4, num_nodes=2), fake_settings(num_compute_threads=None))
+    assert [plan(number, 2).cpus for number in range(2)] == [one.cpus for one in plans(machine(4, num_nodes=2), 2)]
