@@ -65,6 +65,8 @@ def test_a_prompt_is_found_again_after_a_restart_and_after_a_kill(tmp_path):
         assert metrics["yeoul:kv_tier_loaded_blocks_total"] == 93
         assert metrics["vllm:external_prefix_cache_hits_total"] == NUM_CACHED
         assert metrics["yeoul:kv_tier_failed_blocks_total"] == 0
+        engine = httpx.get(f"{server.url}/topology", timeout=10.0).json()["engine"]
+        assert 0 < engine["kv_tier_usage"] < 0.1
         causes = causes_of_last(server)
         assert causes["loading"] > 0
         assert "cold_prefix" not in causes

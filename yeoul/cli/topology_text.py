@@ -14,9 +14,10 @@ _BYTES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB"))
 def to_text(topology: Topology) -> str:
     """Some dozen lines; the last one has an end."""
     engine, ready = topology.engine, "ready" if topology.is_ready else "not ready"
+    below = "" if engine.kv_tier_usage is None else f", {engine.kv_tier_usage:.0%} of the tier below it"
     lines = [
         f"Yeoul {topology.version}, {ready}: {engine.num_running} running, {engine.num_waiting} waiting,"
-        f" {engine.kv_usage:.0%} of the cache used"
+        f" {engine.kv_usage:.0%} of the cache used{below}"
     ]
     roots = [one for one in topology.processes if one.parent not in {other.name for other in topology.processes}]
     for process in roots:

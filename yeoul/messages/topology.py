@@ -109,6 +109,9 @@ class EngineNow(msgspec.Struct, kw_only=True):
     num_running: Annotated[Count, Meta(description="How many requests run.")] = 0
     num_waiting: Annotated[Count, Meta(description="How many wait.")] = 0
     kv_usage: Annotated[Share, Meta(description="The share of the cache's blocks that are used.")] = 0.0
+    kv_tier_usage: Annotated[
+        Share | None, Meta(description="The share of the slots below it that hold a block; null where nothing is below it.")
+    ] = None
 
 
 class Incident(msgspec.Struct, kw_only=True):

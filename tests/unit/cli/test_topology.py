@@ -101,6 +101,12 @@ def test_what_is_missing_has_no_box_and_who_is_dead_looks_so():
     assert not any("MultiprocExecutor" in place for place in boxes.places)
 
 
+def test_what_is_below_the_cache_is_told_where_there_is_any():
+    topology = whole()
+    topology.engine.kv_tier_usage = 0.25
+    assert "50% of the cache used, 25% of the tier below it\n" in to_text(topology)
+
+
 def test_the_text_is_a_tree_with_links_and_incidents():
     text = to_text(whole())
     assert text.startswith("Yeoul 1, ready: 1 running, 0 waiting, 50% of the cache used\n")

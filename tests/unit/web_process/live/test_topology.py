@@ -66,6 +66,7 @@ def test_a_running_system_is_told_whole():
         assert worker.doing == "computes step 7: 2 requests, 9 tokens"
         assert [link.name for link in topology.links] == ["calls", "requests"]
         assert topology.engine.kv_usage == 0.25
+        assert topology.engine.kv_tier_usage is None
         assert topology.engine.step_seconds == 0.25
         assert topology.incidents == []
 
@@ -232,5 +233,6 @@ def test_every_thread_that_the_sources_start_is_known():
         if path.parts[-2] != "benchmark"
         for name in named.findall(path.read_text())
     }
-    assert started - {"DeathWatch", "LLMLoop"} <= set(THREADS)  # the first has two other names, the second is not served
+    # The first two have other names where they are used, the third is not served.
+    assert started - {"DeathWatch", "PeerWatch", "LLMLoop"} <= set(THREADS)
     assert len({name[:KERNEL_NAME_LENGTH] for name in THREADS}) == len(THREADS)

@@ -39,6 +39,7 @@ THREADS = {
     "EngineCoreWatch": Known(None, "ends this process", "sleeps until a link to EngineCore breaks"),
     "mp_exec_io_0": Known("MultiprocExecutor", "reads an answer", "waits for the workers' answers"),
     "KVTier": Known("Worker", "moves blocks from or to the tier below the cache", "waits for blocks to move"),
+    "publish_kv_events": Known("EngineCoreProc", "tells routers what is cached", "waits for what the cache has to tell"),
     "ParentDeathWatch": Known(None, "ends this process", "sleeps until the parent dies"),
     "AnswerParent": Known(None, "tells the parent of this process", "tells the parent of this process"),
     "stray_lines": Known(None, "logs what a child wrote by itself", "waits for what a child writes by itself"),

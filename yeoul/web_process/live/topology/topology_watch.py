@@ -130,8 +130,9 @@ class TopologyWatch:
     def _with_requests(self, engine: EngineNow) -> EngineNow:
         now = self._llm.statistics
         usage = now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0
+        tier = round(now.num_tier_blocks / now.max_num_tier_blocks, 4) if now.max_num_tier_blocks else None
         counted = {"num_running": now.num_running, "num_waiting": now.num_waiting, "kv_usage": min(1.0, round(usage, 4))}
-        return msgspec.structs.replace(engine, **counted)
+        return msgspec.structs.replace(engine, **counted, kv_tier_usage=tier)
 
 
 def _busiest(engines: Sequence[EngineNow]) -> EngineNow:

@@ -107,6 +107,7 @@ class Hierarchy {
       ["Running", number(engine.num_running)],
       ["Waiting", number(engine.num_waiting)],
       ["KV cache", `${percent(engine.kv_usage)} used`],
+      ...((engine.kv_tier_usage ?? null) === null ? [] : [["Tier below it", `${percent(engine.kv_tier_usage)} used`]]),
       ["Step", `${number(engine.step_number)}${engine.is_computing ? ", being computed" : ""}`],
       ["In it", `${count(engine.step_num_requests, "request")}, ${count(engine.step_num_tokens, "token")}`],
       ["Step takes", milliseconds(engine.step_seconds)],
