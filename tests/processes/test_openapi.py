@@ -56,7 +56,7 @@ ALONE = [
 # Asked about one of several models by its name: that of none is not found.
 OF_A_MODEL = {
     "/health/generate", "/v1/loads", "/server_info", "/model_info", "/tokenizer_info",
-    "/get_load", "/get_server_info", "/get_model_info",
+    "/get_load", "/get_server_info", "/get_model_info", "/kv_event_sources",
 }  # fmt: skip
 LISTS = ["/v1/files", "/v1/batches"]
 ENDLESS = ["/debug/events", "/debug/trace"]  # judged by test_event_feed.py and test_server_trace.py, in tests/unit

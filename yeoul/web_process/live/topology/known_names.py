@@ -35,6 +35,7 @@ THREADS = {
     "process_output_sockets": Known("EngineCoreProc", "sends outputs", "waits for what is to be sent"),
     "MultiprocWorkerMonitor": Known("MultiprocExecutor", "reports a death", "sleeps until a worker dies"),
     "WorkerPeerWatch": Known("MultiprocExecutor", "reports a broken link", "sleeps until a link to a worker breaks"),
+    "PeerWatch": Known(None, "reports a broken link", "sleeps until a link breaks"),
     "MeetingPlace": Known("MultiprocExecutor", "lets ranks find each other", "waits for ranks that look for each other"),
     "EngineCoreWatch": Known(None, "ends this process", "sleeps until a link to EngineCore breaks"),
     "mp_exec_io_0": Known("MultiprocExecutor", "reads an answer", "waits for the workers' answers"),
