@@ -1,4 +1,4 @@
-"""TierPlace: where the tier below the cache lies, and what an earlier process has left there; knows no scheduler and no step.
+"""TierPlace: where the tier below the cache lies, and what an earlier process has left there; knows no step and no request.
 
 EngineCoreProc opens it once its workers have told what their blocks depend on, and keeps it while workers come and go. On a
 disk it is a folder of this user alone; each engine has files of its own there, that it holds by ``flock``. In memory it is
@@ -38,7 +38,7 @@ _MEMORY_NAME = "yeoul-kv-tier"
 
 @dataclass(frozen=True, slots=True)
 class TierPlace:
-    """``files`` for the workers, and the ``index`` of what lies in them, ``where`` for people; ``descriptors`` hold it.
+    """``files`` for the workers, and the ``index`` of what lies in them; ``descriptors`` hold it.
 
     Without ``files`` there is no tier.
     """
@@ -47,7 +47,6 @@ class TierPlace:
     owner: str = ""
     files: TierFiles | None = None
     index: TierIndex = field(default_factory=lambda: TierIndex(0))
-    where: str = ""
     descriptors: list[int] = field(default_factory=list)
 
     def opened(self, settings: EngineSettings, workers: list[WorkerReady]) -> TierPlace:
@@ -152,7 +151,7 @@ def _open_on_disk(
         files = TierFiles([p + _SLOTS for p in paths], [p + _ENTRIES for p in paths], _num_on_the_way(block_bytes))
         logger.info("%d blocks of the cache are known from %s, which has room for %d", len(index), folder, num_slots)
         opened.pop_all()
-        return TierPlace(key, "", files, index, folder, [lock_fd, *entries_fds, *slots_fds])
+        return TierPlace(key, "", files, index, [lock_fd, *entries_fds, *slots_fds])
 
 
 def _open_in_memory(key: bytes, block_bytes: int, num_ranks: int, max_bytes: int) -> TierPlace:
@@ -165,7 +164,7 @@ def _open_in_memory(key: bytes, block_bytes: int, num_ranks: int, max_bytes: int
         begin_entries(descriptor, key, block_bytes)
     paths = [f"/proc/{os.getpid()}/fd/{descriptor}" for descriptor in descriptors]
     files = TierFiles(paths[:num_ranks], paths[num_ranks:], _num_on_the_way(block_bytes))
-    return TierPlace(key, "", files, TierIndex(num_slots), "memory", descriptors)
+    return TierPlace(key, "", files, TierIndex(num_slots), descriptors)
 
 
 def _num_slots_in(num_bytes: int, block_bytes: int, num_ranks: int) -> int:
