@@ -80,12 +80,13 @@ class LineAnswers:
         while True:
             try:
                 return await self._answer(line)
-            except BusyError:
-                await asyncio.sleep(_PAUSES_SECONDS[min(attempt, len(_PAUSES_SECONDS) - 1)])
-                attempt += 1
             except ProcessDeadError:
                 raise
             except Exception as error:
+                if isinstance(error, BusyError) and not error.is_final:
+                    await asyncio.sleep(_PAUSES_SECONDS[min(attempt, len(_PAUSES_SECONDS) - 1)])
+                    attempt += 1
+                    continue
                 if not isinstance(error, YeoulError):
                     logger.exception("the line %r of %s failed", line.custom_id[:60], self._of_all)
                 told = foreseen(error)
