@@ -98,7 +98,7 @@ class EngineRequests:
 
     def attach(self, engine: AsyncMPClient) -> int:
         """From now on requests go to ``engine``, those that are held first: how many these are."""
-        self._engine, self._table.holds_new = engine, False
+        self._engine = engine
         held = list(self.states.values())
         for state in held:
             self._try_to_send(engine, state)

@@ -23,14 +23,18 @@ logger = logging.getLogger(__name__)
 
 ModelStatus = Literal["unloaded", "downloading", "loading", "loaded", "unloading"]
 
+_FIRST_PAUSE_SECONDS = 10
+_MAX_PAUSE_SECONDS = 640
+
 
 class FleetModel:
     """One model, in memory or not; ``llm`` is there in any case.
 
     ``wanted_since`` is set while it is to be loaded: because it ``is_asked_to_come``, or requests wait. ``is_asked_to_go``:
     it leaves once it has finished what it has. ``watch`` is the task that waits for its engine to be given up. ``failure``
-    says why it could not be loaded the last time. ``ttl_seconds``: how long it may be idle; None is for ever. ``need`` is
-    known once its files are found. Times are of the monotonic clock.
+    says why it could not be loaded the last time, and until ``pauses_until`` nobody makes room for another try.
+    ``ttl_seconds``: how long it may be idle; None is for ever. ``need`` is known once its files are found. Times are of the
+    monotonic clock.
     """
 
     def __init__(self, llm: AsyncLLM, names: Sequence[str] = (), *, loads_at_start: bool = True) -> None:
@@ -38,6 +42,7 @@ class FleetModel:
         self.loads_at_start = loads_at_start
         self.status: ModelStatus = "unloaded"
         self.failure: YeoulError | None = None
+        self.pauses_until = 0.0
         self.need: MemoryNeed | None = None
         self.ttl_seconds: float | None = llm.settings.fleet.model_ttl_seconds
         self.wanted_since: float | None = None
@@ -50,6 +55,7 @@ class FleetModel:
         self.progress: dict[str, tuple[int, int]] = {}
         self._names = list(names)
         self._waiters: list[asyncio.Future[None]] = []
+        self._num_failures = 0  # to load it, one after the other
 
     @property
     def names(self) -> list[str]:
@@ -85,12 +91,17 @@ class FleetModel:
         """Whether it takes memory."""
         return self.status in ("loading", "loaded", "unloading")
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether its engine has to do with a request, or will have once it is replaced."""
+        return self.llm.requests.is_busy or (self.llm.lost is not None and self.llm.num_unfinished > 0)
+
     def as_resident(self) -> Resident:
         """As the policy sees it."""
         return Resident(
             self.name,
             self.need.total if self.need is not None else 0,
-            is_busy=self.status == "loading" or self.llm.requests.is_busy,
+            is_busy=self.status == "loading" or self.is_busy,
             is_leaving=self.status == "unloading",
             last_used=self.last_used,
             loaded_at=self.loaded_at if self.status == "loaded" else math.inf,
@@ -119,9 +130,14 @@ class FleetModel:
     @property
     def waits(self) -> bool:
         """Whether it is to be loaded; who wanted it may have left."""
-        if self.wanted_since is not None and not self.is_asked_to_come and not self.llm.requests.num_held:
+        if self.wanted_since is not None and not self.is_ordered and not self.llm.requests.num_held:
             self.wanted_since = None
         return self.wanted_since is not None and self.status not in ("loading", "loaded")
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether it is to be loaded without a request that is held for it."""
+        return self.is_asked_to_come or any(not waiter.done() for waiter in self._waiters)
 
     async def wait_until_loaded(self) -> None:
         """Returns when it is. Raises UnavailableError where it cannot be."""
@@ -132,6 +148,7 @@ class FleetModel:
     def note_loaded(self, seconds: float) -> None:
         """It was loaded, which took so long."""
         self.status, self.failure = "loaded", None
+        self.pauses_until, self._num_failures = 0.0, 0
         self.wanted_since, self.is_asked_to_come = None, False
         self.load_seconds, self.loaded_at = seconds, time.monotonic()
         self.num_loads += 1
@@ -145,14 +162,30 @@ class FleetModel:
         self.llm.requests.holds_new = False
         if self.llm.requests.num_held:
             self.want()
-        self.ttl_seconds = self.llm.settings.fleet.model_ttl_seconds
+        self.forget_ttl()
         logger.info("the model %s has left memory", self.name)
+
+    def forget_ttl(self) -> None:
+        """It may be idle for as long as the settings say."""
+        self.ttl_seconds = self.llm.settings.fleet.model_ttl_seconds
+
+    def note_load_failed(self, error: YeoulError) -> None:
+        """It had its room, and could not be loaded: nobody makes room for the next try for a while, longer each time."""
+        self.status = "unloaded"
+        seconds = min(_FIRST_PAUSE_SECONDS << min(self._num_failures, 8), _MAX_PAUSE_SECONDS)
+        self.pauses_until = time.monotonic() + seconds
+        self._num_failures += 1
+        self.fail(error)
 
     def fail(self, error: YeoulError) -> None:
         """It cannot be loaded: whoever waits for it is told why, and the next one who comes tries again."""
-        self.failure, self.wanted_since, self.is_asked_to_come = error, None, False
+        self.failure = error
         logger.error("the model %s cannot be loaded: %s", self.name, error.message)
-        told = unloadable(self.name, error)
+        self.refuse(unloadable(self.name, error, self.pauses_until - time.monotonic()))
+
+    def refuse(self, told: YeoulError) -> None:
+        """Whoever waits for it is told this, and it is not to be loaded any longer."""
+        self.wanted_since, self.is_asked_to_come, self.is_asked_to_go = None, False, False
         self.llm.requests.fail_all(told)
         self._tell(told)
 
@@ -166,9 +199,10 @@ class FleetModel:
                     waiter.set_exception(error)
 
 
-def unloadable(name: str, error: YeoulError) -> UnavailableError:
-    """What a request is told whose model could not be loaded."""
+def unloadable(name: str, error: YeoulError, pause_seconds: float = 0.0) -> UnavailableError:
+    """What a request is told whose model could not be loaded, and for how long it will not be."""
     advice = "" if isinstance(error, ConfigError) else "; the server's log tells more"
-    told = UnavailableError(f"the model {name!r} cannot be loaded: {error.message}{advice}", retry_after_seconds=10)
+    wait = max(_FIRST_PAUSE_SECONDS, math.ceil(pause_seconds))
+    told = UnavailableError(f"the model {name!r} cannot be loaded: {error.message}{advice}", retry_after_seconds=wait)
     told.is_final = isinstance(error, ConfigError)  # another try would only find the same
     return told

@@ -108,11 +108,7 @@ class ModelFleet:
     async def _make_ready(self, model: FleetModel) -> None:
         model.note_use()
         if not self.settings.fleet.models_autoload and not model.is_resident:
-            raise InvalidRequestError(
-                f"the model {model.name!r} is not loaded, and no request loads one here (--no-models-autoload): "
-                "POST /models/load does",
-                param="model",
-            )
+            raise _not_loaded(model)
         if not model.is_found:
             self.load(model)
             before = "" if model.failure is None else f"; the last time it could not be: {model.failure.message}"
@@ -126,8 +122,8 @@ class ModelFleet:
 
     async def until_loaded(self, llm: AsyncLLM) -> None:
         """Returns when the engine is there. Raises UnavailableError where it cannot be."""
-        if not self.is_lasting and llm.ready is None:
-            model = next(one for one in self.models if one.llm is llm)
+        model = next(one for one in self.models if one.llm is llm)
+        if not self.is_lasting and model.status != "loaded":
             self.load(model)
             await model.wait_until_loaded()
 
@@ -136,13 +132,17 @@ class ModelFleet:
     def load(self, model: FleetModel) -> None:
         """It is to be in memory as soon as there is room."""
         model.note_use()
-        model.is_asked_to_come, model.is_asked_to_go = True, False
-        model.want()
+        model.is_asked_to_go = False
+        if model.status != "loaded":
+            model.is_asked_to_come = True
+            model.want()
         self._changed.set()
 
     def unload(self, model: FleetModel) -> None:
-        """It is to leave as soon as it has finished what it has."""
-        model.is_asked_to_come, model.is_asked_to_go = False, True
+        """It is to leave as soon as it has finished what it has; if it is not there, who waits for it still does."""
+        model.is_asked_to_come, model.is_asked_to_go = False, model.status in ("loading", "loaded")
+        if not model.is_asked_to_go:
+            model.forget_ttl()
         self._changed.set()
 
     def keep(self, model: FleetModel, ttl_seconds: float | None) -> None:
@@ -208,13 +208,20 @@ class ModelFleet:
         """Does what is due; when there may be something to do again although nothing has happened."""
         for model in self.models:
             is_over = model.is_asked_to_go or model.expires_at <= now
-            if model.status == "loaded" and is_over and not model.llm.requests.is_busy:
+            if model.status == "loaded" and is_over and not model.is_busy:
                 self._begin_to_leave(model)
+            if model.status == "unloaded" and not model.is_ordered and not self.settings.fleet.models_autoload:
+                self._refuse_held(model)
         room = self._seat(now)
         for model in self.models:
             if model.status == "loaded":
                 self._hold(model, model.is_asked_to_go or model.name in room.finishing)
         return min([room.look_again, *(model.expires_at for model in self.models)])
+
+    def _refuse_held(self, model: FleetModel) -> None:
+        """What came while it was about to leave is told what comes after that."""
+        if model.llm.requests.num_held:
+            model.refuse(_not_loaded(model))
 
     def _hold(self, model: FleetModel, is_finishing: bool) -> None:
         """What comes for a model that is to leave waits for its next time, or is sent after all if it need not go."""
@@ -228,6 +235,8 @@ class ModelFleet:
     def _seat(self, now: float) -> Room:
         """Loads whoever waits, in the order in which they came. What is to be done for the first one who has no room."""
         for model in sorted((one for one in self.models if one.waits), key=lambda one: one.wanted_since or now):
+            if model.status == "downloading":
+                continue
             if not model.is_found:
                 if model.status == "unloaded":
                     model.status = "downloading"
@@ -242,6 +251,9 @@ class ModelFleet:
                 continue
             others = {one.name: one for one in self.models if one.is_resident}
             room = make_room(self.budget, [one.as_resident() for one in others.values()], need, now)
+            if not room.is_there and model.failure is not None and now < model.pauses_until:
+                model.refuse(unloadable(model.name, model.failure, model.pauses_until - now))
+                continue
             if not room.is_there:
                 for name in room.going:
                     self._begin_to_leave(others[name])
@@ -284,8 +296,7 @@ class ModelFleet:
             try:
                 await model.llm.rest()
             finally:
-                model.status = "unloaded"
-                model.fail(_told(error))
+                model.note_load_failed(_told(error))
                 self._changed.set()
         else:
             model.note_loaded(time.monotonic() - began)
@@ -298,8 +309,9 @@ class ModelFleet:
         """An engine that is given up takes nothing with it but its own requests, which have been told."""
         error = await model.llm.wait_for_death()
         model.watch = None
-        model.fail(error)
-        self._begin_to_leave(model)
+        if model.status == "loaded":  # else it leaves already
+            model.fail(error)
+            self._begin_to_leave(model)
 
     async def _leave(self, model: FleetModel) -> None:
         if model.watch is not None:
@@ -367,6 +379,14 @@ def _told(error: Exception) -> YeoulError:
         return error
     logger.error("a model cannot be loaded", exc_info=error)
     return InternalError(f"{type(error).__name__}: {error}")
+
+
+def _not_loaded(model: FleetModel) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"the model {model.name!r} is not loaded, and no request loads one here (--no-models-autoload): "
+        "POST /models/load does",
+        param="model",
+    )
 
 
 def _so_far(model: FleetModel) -> str:

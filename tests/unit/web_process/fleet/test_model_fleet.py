@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -40,18 +41,19 @@ class Client(FakeEngineClient):
 class Model(FakeEngine):
     """A fake model of a fleet."""
 
-    def __init__(self, name: str, chosen: Settings) -> None:
+    def __init__(self, name: str, chosen: Settings, *, may_be_replaced: bool) -> None:
         self.gate, self.may_start = asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.may_start.set()
         self.errors: list[Exception] = []
-        super().__init__(chosen)
+        super().__init__(chosen, may_be_replaced=may_be_replaced)
         self.model = FleetModel(self.llm, [name], loads_at_start=False)
 
     def _connect(
         self, chosen: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int, place: EnginePlace
     ) -> FakeEngineClient:
         self.clients.append(Client(self, chosen, files, description, max_model_len, place))
+        self.client.may_be_replaced = self._may_be_replaced
         return self.client
 
     async def ask(self) -> str:
@@ -72,9 +74,11 @@ class Model(FakeEngine):
 class Fleet:
     """``a``, ``b`` and ``c``, of which two have room."""
 
-    def __init__(self, fleet: FleetSettings | None = None, budget: Budget | None = None) -> None:
+    def __init__(
+        self, fleet: FleetSettings | None = None, budget: Budget | None = None, *, may_be_replaced: bool = False
+    ) -> None:
         chosen = msgspec.structs.replace(settings(), fleet=fleet or FleetSettings())
-        self.a, self.b, self.c = self.all = [Model(name, chosen) for name in "abc"]
+        self.a, self.b, self.c = self.all = [Model(name, chosen, may_be_replaced=may_be_replaced) for name in "abc"]
         self.fleet = ModelFleet(chosen, [one.model for one in self.all], budget or Budget(2, turn_seconds=0.001))
 
     async def __aenter__(self) -> Fleet:
@@ -95,13 +99,25 @@ class Fleet:
         return "".join(one.model.name for one in self.all if one.model.status == "loaded")
 
 
-def play(scene: Callable[[Fleet], Awaitable[None]], fleet: FleetSettings | None = None, budget: Budget | None = None) -> None:
+def play(
+    scene: Callable[[Fleet], Awaitable[None]],
+    fleet: FleetSettings | None = None,
+    budget: Budget | None = None,
+    *,
+    may_be_replaced: bool = False,
+) -> None:
     async def run() -> None:
-        async with Fleet(fleet, budget) as models:
+        async with Fleet(fleet, budget, may_be_replaced=may_be_replaced) as models:
             await models.take_all()
             await asyncio.wait_for(scene(models), LIMIT_SECONDS)
 
     asyncio.run(run())
+
+
+async def let_it_turn() -> None:
+    """Whatever is due happens."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def test_a_model_is_loaded_by_its_first_request_and_the_one_that_was_used_longest_ago_makes_room():
@@ -305,5 +321,194 @@ def test_many_requests_to_all_models_at_once_are_all_answered():
 
         assert set(await asyncio.gather(*map(ask, range(300)))) == {"hello world"}
         assert all(one.llm.num_unfinished == 0 for one in models.all)
+
+    play(scene)
+
+
+def test_nobody_leaves_again_and_again_for_a_model_that_cannot_be_loaded():
+    async def scene(models: Fleet) -> None:
+        models.c.errors = [ProcessDeadError("Worker_0", "was killed by signal 9 (SIGKILL)") for _ in range(3)]
+        await models.a.ask()
+        await models.b.ask()
+        with pytest.raises(UnavailableError, match="killed by signal 9"):
+            await models.c.ask()
+        await models.a.ask()
+        assert models.loaded == "ab"
+        for _ in range(3):
+            with pytest.raises(UnavailableError, match="killed by signal 9") as refused:
+                await models.c.ask()
+            assert 0 < refused.value.retry_after_seconds <= 10
+        assert models.loaded == "ab"
+        assert len(models.c.clients) == 1
+        models.c.model.pauses_until = 0.0
+        with pytest.raises(UnavailableError, match="killed by signal 9"):
+            await models.c.ask()
+        await models.a.ask()
+        await models.b.ask()
+        with pytest.raises(UnavailableError) as refused:
+            await models.c.ask()
+        assert 10 < refused.value.retry_after_seconds <= 20
+        assert len(models.c.clients) == 2
+
+    play(scene)
+
+
+def test_who_waits_for_a_model_waits_on_when_another_one_lets_it_go():
+    async def scene(models: Fleet) -> None:
+        busy = [await models.a.begin(), await models.b.begin()]
+        waiting = asyncio.create_task(models.fleet.until_loaded(models.c.llm))
+        await until(lambda: models.a.llm.requests.holds_new)
+        models.fleet.keep(models.c.model, 0)
+        models.fleet.unload(models.c.model)
+        await let_it_turn()
+        models.a.gate.set()
+        await waiting
+        await let_it_turn()
+        assert models.loaded == "bc"
+        models.b.gate.set()
+        await asyncio.gather(*busy)
+
+    play(scene)
+
+
+def test_an_order_to_leave_is_not_kept_by_a_model_that_is_not_there():
+    async def scene(models: Fleet) -> None:
+        models.fleet.unload(models.a.model)
+        assert await models.a.ask() == "hello world"
+        await let_it_turn()
+        assert models.loaded == "a"
+        models.fleet.unload(models.a.model)
+        await until(lambda: models.a.model.status == "unloaded")
+        models.a.errors.append(ProcessDeadError("Worker_0", "was killed by signal 9 (SIGKILL)"))
+        models.a.may_start.clear()
+        models.fleet.load(models.a.model)
+        await until(lambda: models.a.model.status == "loading")
+        models.fleet.unload(models.a.model)
+        models.a.may_start.set()
+        await until(lambda: models.a.model.status == "unloaded")
+        assert await models.a.ask() == "hello world"
+        await let_it_turn()
+        assert models.loaded == "a"
+
+    play(scene)
+
+
+def test_a_model_whose_engine_is_being_replaced_keeps_its_place_and_its_streams():
+    async def scene(models: Fleet) -> None:
+        await models.b.ask()
+        asked = await models.a.begin()
+        also_asked = await models.b.begin()
+        models.a.may_start.clear()
+        models.a.client.die()
+        await until(lambda: models.a.llm.lost is not None)
+        last = asyncio.create_task(models.c.ask())
+        await until(lambda: models.c.llm.requests.num_held == 1)
+        await let_it_turn()
+        models.fleet.unload(models.a.model)
+        await let_it_turn()
+        assert models.loaded == "ab"
+        models.a.may_start.set()
+        models.a.gate.set()
+        assert await asked == await last == "hello world"
+        assert len(models.a.clients) == 1
+        models.b.gate.set()
+        await also_asked
+
+    play(scene, budget=Budget(2, turn_seconds=1000.0), may_be_replaced=True)
+
+
+def test_a_model_that_was_to_finish_takes_nothing_new_once_its_engine_is_replaced():
+    async def scene(models: Fleet) -> None:
+        asked = await models.a.begin()
+        models.fleet.unload(models.a.model)
+        await until(lambda: models.a.llm.requests.holds_new)
+        models.a.client.die()
+        await until(lambda: models.a.client.num_replaced == 1 and models.a.llm.lost is None)
+        behind = asyncio.create_task(models.a.ask())
+        await until(lambda: models.a.llm.requests.num_held == 1)
+        models.a.gate.set()
+        assert await asked == await behind == "hello world"
+        assert len(models.a.clients) == 2
+
+    play(scene, may_be_replaced=True)
+
+
+def test_a_model_is_not_loaded_while_the_fetch_of_its_files_still_ends():
+    async def run() -> None:
+        models = Fleet()
+        resolve, may_end = models.a.llm.resolve, threading.Event()
+
+        def resolve_and_wait() -> None:
+            resolve()
+            may_end.wait(LIMIT_SECONDS)
+
+        models.a.llm.resolve = resolve_and_wait  # type: ignore[method-assign]
+        await models.fleet.start()
+        try:
+            loading = asyncio.create_task(models.fleet.until_loaded(models.a.llm))
+            await until(lambda: models.a.model.is_found)
+            models.fleet.load(models.a.model)
+            await let_it_turn()
+            assert models.a.model.status == "downloading"
+            assert models.a.clients == []
+            may_end.set()
+            await asyncio.wait_for(loading, LIMIT_SECONDS)
+            assert len(models.a.clients) == 1
+        finally:
+            may_end.set()
+            await models.fleet.shutdown()
+
+    asyncio.run(run())
+
+
+def test_without_autoload_what_comes_while_a_model_finishes_loads_it_no_more():
+    async def run() -> None:
+        async with Fleet(FleetSettings(models_autoload=False)) as models:
+            await models.fleet.until_loaded(models.a.llm)
+            await models.fleet.take("a")
+            busy = await models.a.begin()
+            models.fleet.unload(models.a.model)
+            await until(lambda: models.a.llm.requests.holds_new)
+            behind = asyncio.create_task(models.a.ask())
+            await until(lambda: models.a.llm.requests.num_held == 1)
+            models.a.gate.set()
+            assert await busy == "hello world"
+            with pytest.raises(InvalidRequestError, match="POST /models/load"):
+                await asyncio.wait_for(behind, LIMIT_SECONDS)
+            assert models.a.model.status == "unloaded"
+            assert len(models.a.clients) == 1
+
+    asyncio.run(run())
+
+
+def test_a_busy_model_that_is_to_stay_after_all_waits_for_nothing():
+    async def scene(models: Fleet) -> None:
+        busy = await models.a.begin()
+        models.fleet.unload(models.a.model)
+        await until(lambda: models.a.llm.requests.holds_new)
+        models.fleet.load(models.a.model)
+        await until(lambda: not models.a.llm.requests.holds_new)
+        assert models.a.model.wanted_since is None
+        assert not models.a.model.is_asked_to_come
+        models.a.gate.set()
+        assert await busy == "hello world"
+        assert models.loaded == "a"
+
+    play(scene)
+
+
+def test_a_model_that_leaves_already_does_not_leave_once_more(monkeypatch):
+    async def scene(models: Fleet) -> None:
+        await models.a.ask()
+
+        async def die_late() -> ProcessDeadError:
+            return ProcessDeadError("Worker_0", "was killed by signal 9 (SIGKILL)")
+
+        monkeypatch.setattr(models.a.llm, "wait_for_death", die_late)
+        models.fleet.unload(models.a.model)
+        await until(lambda: models.a.model.status == "unloaded")
+        await models.fleet._watch(models.a.model)
+        assert models.a.model.status == "unloaded"
+        assert models.a.model.failure is None
 
     play(scene)
