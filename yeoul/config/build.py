@@ -83,7 +83,7 @@ def build_settings(
     variables = os.environ if environment is None else environment
     values: dict[str, object] = {}
     origins: Origins = {}
-    config_file = config_file or variables.get(CONFIG_FILE_VARIABLE) or None
+    config_file = config_file or environment_config_file(variables)
     if config_file is not None:
         in_file = read_config_file(config_file)
         in_file |= {name: "" for name in _KEYS if name in in_file and in_file[name] is None}  # "api_key:" without its secret
@@ -94,6 +94,12 @@ def build_settings(
     settings = _assemble(values)
     _check_together(settings, lambda name: origins.get(name, spell(name)))
     return settings
+
+
+def environment_config_file(environment: Mapping[str, str] | None = None) -> str | None:
+    """What ``YEOUL_CONFIG`` names; it is read where no flag names a file."""
+    variables = os.environ if environment is None else environment
+    return variables.get(CONFIG_FILE_VARIABLE) or None
 
 
 def environment_api_key() -> str | None:
