@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import quote
 
 import httpx
 from ray import serve
@@ -51,14 +53,11 @@ class YeoulReplica:
 
     async def __call__(self, request: Request) -> Response:
         """Any request of the API; an answer streams as it comes, and a client that leaves ends its request."""
-        scope = request.scope
-        path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        query = scope.get("query_string", b"").decode("latin-1")
-        headers = [(name, value) for name, value in scope["headers"] if name not in _HOP_BY_HOP]
+        headers = [(name, value) for name, value in request.scope["headers"] if name not in _HOP_BY_HOP]
         if self._server.key is not None:
             headers = [(name, value) for name, value in headers if name not in (b"authorization", b"x-api-key")]
             headers.append((b"authorization", f"Bearer {self._server.key}".encode()))
-        url = f"{path}?{query}" if query else path
+        url = self._client.base_url.copy_with(raw_path=_target(request.scope))
         asked = self._client.build_request(request.method, url, headers=headers, content=await request.body())
         try:
             answer = await self._client.send(asked, stream=True)
@@ -78,6 +77,14 @@ class YeoulReplica:
         """Serve calls it when nothing runs here any longer, or nothing may."""
         if (server := getattr(self, "_server", None)) is not None:
             server.stop()
+
+
+def _target(scope: Mapping[str, Any]) -> bytes:
+    """Path and query as the client wrote them (``%2F`` is no slash), below where the deployment is."""
+    path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    path = path.removeprefix(quote(scope.get("root_path", "")).encode()) or b"/"
+    query: bytes = scope.get("query_string", b"")
+    return path + b"?" + query if query else path
 
 
 async def _parts(answer: httpx.Response) -> AsyncIterator[bytes]:
