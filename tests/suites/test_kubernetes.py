@@ -58,3 +58,8 @@ def test_behind_llm_d_there_is_no_key():
     (pods,) = [one for one in built("everything") if one["kind"] == "StatefulSet"]
     (container,) = pods["spec"]["template"]["spec"]["containers"]
     assert "YEOUL_API_KEY" not in {one["name"] for one in container["env"]}
+
+
+def test_with_autoscaling_no_number_of_pods_is_applied():
+    (pods,) = [one for one in built("everything") if one["kind"] == "StatefulSet"]
+    assert "replicas" not in pods["spec"]

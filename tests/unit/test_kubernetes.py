@@ -159,6 +159,11 @@ def test_pods_are_counted_by_metrics_that_there_are():
     assert set(names) <= gauges
 
 
+def test_an_apply_leaves_the_number_of_pods_to_whoever_counts_them():
+    assert found("StatefulSet")["spec"]["replicas"] == 2
+    assert found("StatefulSet", folder="autoscaling")["spec"] == {"replicas": None}
+
+
 def test_without_a_key_only_the_gateway_and_its_router_may_ask():
     patch = found("StatefulSet", folder="inference-pool")["spec"]["template"]["spec"]["containers"][0]
     assert patch["env"] == [{"name": "YEOUL_API_KEY", "$patch": "delete"}]
