@@ -15,9 +15,11 @@ from tests.running_server import YEOUL, RunningServer
 from tests.unit.web_process.live.trace_parser import ParsedTrace, end_of, seconds_of
 
 
-def is_recording(server: RunningServer) -> bool:
+def has_gone_round(server: RunningServer) -> bool:
+    """Whether the recording waits to ask again: then it has what each process had to say."""
     threads = httpx.get(f"{server.url}/debug/stack/Web", timeout=20.0).json()["threads"]
-    return any(thread["name"].startswith("trace") for thread in threads)
+    frames = [frame for thread in threads if thread["name"].startswith("trace") for frame in thread["frames"]]
+    return any(frame["function"] == "Recording.run" and "self._stopped.wait(" in frame["code"] for frame in frames)
 
 
 def test_a_server_is_recorded_over_a_workers_death_until_its_own_end(tmp_path):
@@ -25,7 +27,7 @@ def test_a_server_is_recorded_over_a_workers_death_until_its_own_end(tmp_path):
     with RunningServer("--tensor-parallel-size", "2", "--fake-step-seconds", "0.01") as server:
         command = [str(YEOUL), "trace", server.url, "--seconds", "60", "-o", str(path)]
         recording = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert until(lambda: is_recording(server), 20.0)
+        assert until(lambda: has_gone_round(server), 20.0)
         expected = streamed_text(server, 60)
         begun, texts = threading.Event(), []
         reader = threading.Thread(target=lambda: texts.append(streamed_text(server, 60, begun)))
