@@ -8,8 +8,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from enum import Enum, auto
 
 from yeoul.kv_cache.tier_file import Entry
+
+_NUM_BETWEEN_TRIES = 100  # blocks that are stored in used slots before an empty one is tried again
+
+
+class _Disk(Enum):
+    """What is known of it. A ``FULL`` one refuses empty slots, and takes what lies in the place of something else."""
+
+    READY = auto()
+    FULL = auto()
+    REFUSING = auto()
 
 
 class TierIndex:
@@ -21,6 +32,9 @@ class TierIndex:
         self._filling: dict[int, bytes] = {}
         self._fillers: dict[bytes, int] = {}
         self._reading: dict[int, bytes] = {}
+        self._reused: set[int] = set()  # of those that are filled
+        self._disk = _Disk.READY
+        self._num_since_try = 0  # in a full one
         self.stamp = 0
         used = set()
         for entry in sorted(entries, key=lambda entry: entry.stamp):
@@ -66,15 +80,23 @@ class TierIndex:
         return self.stamp
 
     def begin_filling(self, name: bytes) -> int | None:
-        """A slot for a block that is not here: an empty one, or the longest unused; None where all are busy."""
+        """A slot for a block that is not here: an empty one, or the longest unused; None where all are busy.
+
+        While the disk has no room for more than lies there, the longest unused comes first.
+        """
         assert not self.has(name), "the block is here already"
-        if self._empty:
-            slot = self._empty.pop()
-        else:
+        oldest = None
+        if not self._empty or self._disk is _Disk.FULL:
             oldest = next((old for old, slot in self._readable.items() if slot not in self._reading), None)
-            if oldest is None:
-                return None
+        if self._empty and (oldest is None or self._num_since_try >= _NUM_BETWEEN_TRIES):
+            self._num_since_try = 0
+            slot = self._empty.pop()
+        elif oldest is not None:
+            self._num_since_try += 1
             slot = self._readable.pop(oldest)
+            self._reused.add(slot)
+        else:
+            return None
         self._filling[slot] = name
         self._fillers[name] = slot
         return slot
@@ -93,8 +115,11 @@ class TierIndex:
             whether the slot holds a block from now on that can be found: not one that was forgotten meanwhile.
         """
         if (name := self._filling.pop(slot, None)) is not None:
+            was_used = slot in self._reused
+            self._reused.discard(slot)
             if self._fillers.get(name) == slot:
                 del self._fillers[name]
+                self._learn(was_used=was_used, is_good=is_good)
                 if is_good:
                     self._readable[name] = slot
                     return True
@@ -107,6 +132,15 @@ class TierIndex:
             return False
         self._empty.append(slot)
         return False
+
+    def _learn(self, *, was_used: bool, is_good: bool) -> None:
+        """From a block that was stored, or not. What lies in used slots is not thrown away for a disk that refuses all."""
+        if not was_used and is_good:
+            self._disk = _Disk.READY
+        elif not was_used and self._disk is _Disk.READY:
+            self._disk, self._num_since_try = _Disk.FULL, 0
+        elif was_used and not is_good:
+            self._disk = _Disk.REFUSING
 
     def forget(self, names: Iterable[bytes]) -> list[int]:
         """None of these is found from now on; the slots that hold them now, or will."""
@@ -123,6 +157,10 @@ class TierIndex:
     def names(self) -> list[bytes]:
         """Of all that is here, or on its way."""
         return [*self._readable, *self._fillers]
+
+    def names_on_their_way(self) -> list[bytes]:
+        """Of what is filled now."""
+        return list(self._fillers)
 
     def check_invariants(self) -> None:
         """Raises AssertionError unless each slot is in one state, and each name leads to one slot."""

@@ -97,6 +97,50 @@ def test_entries_of_an_earlier_process_are_known_in_their_order():
     assert not index.has(name_of(2))
 
 
+def fail(index: TierIndex, number: int) -> int:
+    slot = begin(index, number)
+    index.end(slot, is_good=False)
+    assert not index.has(name_of(number))
+    return slot
+
+
+def test_where_the_disk_is_full_the_longest_unused_makes_room_though_slots_are_empty():
+    index = filled(6, 1, 2, 3)
+    fail(index, 4)
+    fill(index, 4, 5)
+    assert [found(index, number) for number in (1, 2, 3, 4, 5)] == [0, 0, 1, 1, 1]
+
+
+def test_a_full_disk_is_asked_now_and_then_whether_there_is_room_again():
+    index = filled(6, 1, 2, 3)
+    fail(index, 4)
+    for number in range(100):
+        fill(index, 4 + number)
+    assert len(index) == 3
+    fail(index, 104)
+    assert len(index) == 3
+    for number in range(100):
+        fill(index, 104 + number)
+    fill(index, 204, 205, 206)
+    assert len(index) == 6
+
+
+def test_a_disk_that_refuses_everything_costs_no_more_than_one_block():
+    index = filled(6, 1, 2, 3)
+    for number in range(4, 250):
+        fail(index, number)
+    assert len(index) == 2
+    fill(index, 250)
+    assert len(index) == 3
+
+
+def test_where_nothing_is_left_to_reuse_an_empty_slot_is_tried():
+    index = TierIndex(2)
+    fail(index, 1)
+    fill(index, 1)
+    assert found(index, 1) == 1
+
+
 class IndexLife(RuleBasedStateMachine):
     """Whatever comes in whatever order."""
 
