@@ -117,7 +117,7 @@ class RequestResult(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
 
 
 class MoveResult(msgspec.Struct, frozen=True, array_like=True):
-    """A block has come to its slot, or from it, on one rank; or it has not, and why."""
+    """A block has come to its slot, or from it, or the slot is empty, on one rank; or it is not so, and why."""
 
     slot: int
     failure: str | None = None

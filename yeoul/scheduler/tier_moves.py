@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from yeoul.errors import ProcessDeadError
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.kv_cache.tier_index import TierIndex
 from yeoul.messages.steps import BlockMove, MoveResult
@@ -20,14 +21,16 @@ logger = logging.getLogger(__name__)
 
 _MAX_NUM_QUEUED = 8192  # blocks that are to be stored; those that wait longest are passed over
 _MIN_LOADED_TOKENS = 64  # fewer are computed as fast
-_MAX_LOAD_SECONDS = 10.0  # a disk that hangs keeps nobody longer
+_MAX_LOAD_SECONDS = 10.0  # a disk that hangs keeps nobody longer; one that is busy may
+_MAX_HANGING_SECONDS = 60.0  # that blocks are held for a disk that nobody waits for any longer
 
 
 @dataclass
 class Load:
     """The blocks of ``names``, which are behind the first ``num_known`` of the table, come from ``slots``, of which some are
     ``left`` and some have ``failed``. ``is_wanted``: nobody has
-    forgotten them since, and it is not later than ``until``. ``tell`` hears which are new to the cache."""
+    forgotten them since. A disk that is silent may take until ``until``; a load without ``names`` is given up. ``tell``
+    hears which are new to the cache. What a request ``in_gaps`` loads takes nobody's place."""
 
     table: list[int]
     num_known: int
@@ -37,6 +40,7 @@ class Load:
     failed: set[int]
     until: float
     tell: Callable[[list[bool]], None] | None
+    in_gaps: bool
     is_wanted: bool = True
 
 
@@ -66,6 +70,9 @@ class TierMoves:
         self._failures: dict[int, str] = {}
         self._loads: dict[int, Load] = {}  # by the first of their slots
         self._load_of: dict[int, Load] = {}  # by slot
+        self._emptying: dict[int, int] = {}  # by slot: answers that are left, of each rank that empties it
+        self._progress_at = 0.0  # when something had ended last
+        self._has_progressed = False
         self._has_told = False
 
     @property
@@ -90,10 +97,16 @@ class TierMoves:
 
     def prepare(self, now: float) -> None:
         """Before a step is put together, and blocks are reused for it: those of the queue that are still where their name
-        says, as many as may be on their way."""
+        says, as many as may be on their way.
+
+        Raises:
+            ProcessDeadError: the disk has hung for so long that only other workers give the blocks back which it holds.
+        """
         self.now = now
+        if self._has_progressed:
+            self._progress_at, self._has_progressed = now, False
         for load in self._loads.values():
-            if load.until < now and load.is_wanted:
+            if max(load.until, self._progress_at + _MAX_LOAD_SECONDS) < now:
                 self._give_up(load)
         while self._queue and self.index.num_filling < self._max_num_stores:
             name = self._queue.popleft()
@@ -107,14 +120,18 @@ class TierMoves:
     def take(self) -> tuple[list[BlockMove], list[BlockMove], list[int]]:
         """What was prepared: stores, loads, emptied slots. A step has them now."""
         taken = self.stores, self.loads, self.emptied_slots
+        for slot in self.emptied_slots:
+            self._emptying[slot] = self._emptying.get(slot, 0) + self._num_ranks
         self.stores, self.loads, self.emptied_slots = [], [], []
         return taken
 
     def find(self, names: Sequence[bytes]) -> int:
         """How many of these blocks, from the first on, are to be loaded: those that are there, and not above or on their way.
 
-        0 where it would not be worth it.
+        0 where it would not be worth it, or the disk hangs.
         """
+        if not all(load.names for load in self._loads.values()):
+            return 0
         count = len(self.index.find(names))
         if count * self._cache.block_size < _MIN_LOADED_TOKENS:
             return 0
@@ -124,14 +141,21 @@ class TierMoves:
         )
 
     def load(
-        self, table: list[int], num_known: int, names: Sequence[bytes], tell: Callable[[list[bool]], None] | None = None
+        self,
+        table: list[int],
+        num_known: int,
+        names: Sequence[bytes],
+        tell: Callable[[list[bool]], None] | None = None,
+        *,
+        in_gaps: bool = False,
     ) -> None:
         """Fills the blocks of ``table`` behind the first ``num_known`` with those of ``names``; gives the table back then.
 
         ``tell`` is called with which of them are new to the cache, up to the first that has not come.
         """
         slots = [self.index.begin_reading(name) for name in names]
-        load = Load(table, num_known, list(names), slots, set(slots), set(), self.now + _MAX_LOAD_SECONDS, tell)
+        until = self.now + _MAX_LOAD_SECONDS
+        load = Load(table, num_known, list(names), slots, set(slots), set(), until, tell, in_gaps)
         for block_id, slot, name in zip(table[num_known:], slots, names, strict=True):
             self.loads.append(BlockMove(block_id, slot, name, self.index.next_stamp()))
             self._answers_left[slot] = self._num_ranks
@@ -140,8 +164,13 @@ class TierMoves:
         self.coming.update(names)
 
     def note(self, results: Iterable[MoveResult]) -> None:
-        """What has ended on some rank."""
+        """What has ended on some rank. A slot that is emptied and filled again has an answer for each, in either order."""
         for result in results:
+            if result.failure is None and result.slot in self._emptying:
+                self._emptying[result.slot] -= 1
+                if self._emptying[result.slot] == 0:
+                    del self._emptying[result.slot]
+                continue
             left = self._answers_left.get(result.slot, 0) - 1
             if left < 0:
                 continue  # of workers that were replaced since
@@ -174,15 +203,24 @@ class TierMoves:
 
         What was on its way is not trusted: it may be what they died of.
         """
+        emptied = dict.fromkeys([*self._emptying, *self.emptied_slots])
         for load in self._loads.values():
-            self.emptied_slots += self.index.forget(load.names)
+            emptied |= dict.fromkeys(self.index.forget(load.names))
             self._cache.free(load.table)
+        self.index.forget(self.index.names_on_their_way())
         for slot in self._answers_left:
             self.index.end(slot, is_good=False)
-        self.emptied_slots += [slot for slot in self._answers_left if slot not in self._load_of]
+            emptied[slot] = None
+        self.emptied_slots = list(emptied)
         for gone in (self._queue, self._answers_left, self._failures, self._loads, self._load_of, self.coming):
             gone.clear()
+        self._emptying.clear()
         self.stores, self.loads = [], []
+
+    def lose(self) -> None:
+        """After ``reset``: there are no slots from now on, so that nothing is found or stored."""
+        self.index = TierIndex(0)
+        self.emptied_slots = []
 
     def counts(self) -> dict[str, int]:
         """For EngineStatistics."""
@@ -203,6 +241,7 @@ class TierMoves:
         assert len(self._answers_left) - len(self._load_of) == self.index.num_filling, "a store is lost"
 
     def _end(self, slot: int, failure: str | None) -> None:
+        self._has_progressed = True
         load = self._load_of.pop(slot, None)
         if not self.index.end(slot, is_good=failure is None) and failure is None:
             self.emptied_slots.append(slot)  # it was forgotten meanwhile
@@ -232,14 +271,15 @@ class TierMoves:
                 is_new.append(self._cache.name_block(block_id, name))
         if load.tell is not None:
             load.tell(is_new)
-        self._cache.free(load.table)
+        self._cache.free(load.table, len(load.slots) if load.in_gaps else 0)
 
     def _give_up(self, load: Load) -> None:
         """Whoever waits for it computes what it should bring. Its blocks stay as they are: they may still be written to."""
+        if not load.names:
+            raise ProcessDeadError("Workers", f"have waited for their disk for more than {_MAX_HANGING_SECONDS:.0f} s")
         self._tell("the disk does not answer", is_load=True)
-        self.index.forget(load.names)
         self.coming.difference_update(load.names)
-        load.names, load.is_wanted = [], False
+        load.names, load.is_wanted, load.until = [], False, self.now + _MAX_HANGING_SECONDS
 
     def _tell(self, failure: str, *, is_load: bool) -> None:
         done, instead = ("read", "computed anew") if is_load else ("stored", "not kept")

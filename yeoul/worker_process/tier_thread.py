@@ -26,6 +26,12 @@ Blocks = npt.NDArray[np.uint8]
 _WAIT_SECONDS = 0.005  # that a step of no requests waits for what is on its way; one of requests does not
 
 
+class _Emptied(NamedTuple):
+    """A slot that is to hold nothing."""
+
+    slot: int
+
+
 class _Outgoing(NamedTuple):
     """``place`` is where the copy is."""
 
@@ -49,27 +55,22 @@ class TierThread:
         self._copies = _memory(files.max_num_stores, blocks.shape[1])
         self._places = list(range(files.max_num_stores))  # the last is taken next: its pages are there
         self._changed = threading.Condition()
-        self._stores: deque[_Outgoing] = deque()
+        self._stores: deque[_Outgoing | _Emptied] = deque()  # in their order: a slot is emptied before it is filled again
         self._loads: deque[BlockMove] = deque()
         self._results: list[MoveResult] = []
         self._num_left = 0
         self._is_stopping = False
         self._file: TierFile | None = None
         self._flaw = ""
-        try:
-            self._file = TierFile.open(files.slot_paths[rank], files.entry_paths[rank], blocks.shape[1])
-        except OSError as error:
-            self._flaw = _describe(error)
-        self._thread = threading.Thread(target=self._run, name="KVTier", daemon=True)
+        paths = files.slot_paths[rank], files.entry_paths[rank]
+        self._thread = threading.Thread(target=self._run, args=paths, name="KVTier", daemon=True)
         self._thread.start()
 
     def begin(self, step: StepInput) -> None:
         """Takes along what the step says, before it is computed."""
         if not (step.stores or step.loads or step.emptied_slots):
             return
-        for slot in step.emptied_slots:
-            self._empty(slot)
-        stores = []
+        stores: list[_Outgoing | _Emptied] = [_Emptied(slot) for slot in step.emptied_slots]
         for move in step.stores:
             place = self._places.pop()
             self._copies[place] = self._blocks[move.block_id]
@@ -77,7 +78,7 @@ class TierThread:
         with self._changed:
             self._stores += stores
             self._loads += step.loads
-            self._num_left += len(step.stores) + len(step.loads)
+            self._num_left += len(stores) + len(step.loads)
             self._changed.notify_all()
 
     def ended(self, *, waits: bool) -> list[MoveResult]:
@@ -89,7 +90,7 @@ class TierThread:
         return results
 
     def stop(self) -> None:
-        """What has not begun is not done; the memory of the cache is not touched any longer."""
+        """What has not begun is not done, but for slots to be emptied; the memory of the cache is not touched any longer."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
@@ -97,17 +98,21 @@ class TierThread:
         if self._file is not None:
             self._file.close()
 
-    def _run(self) -> None:
+    def _run(self, slots_path: str, entries_path: str) -> None:
         set_thread_name("KVTier")
+        try:
+            self._file = TierFile.open(slots_path, entries_path, self._blocks.shape[1])
+        except OSError as error:
+            self._flaw = _describe(error)
         self._copies.reshape(-1)[:: mmap.PAGESIZE] = 0  # the kernel hands the pages out now, and not within a step
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_stopping or self._stores or self._loads)
                 if self._is_stopping:
-                    return
+                    break
                 move = self._loads.popleft() if self._loads else self._stores.popleft()
             try:
-                result = self._load(move) if isinstance(move, BlockMove) else self._store(move)
+                result = self._do(move)
             except Exception as error:  # a bug of ours; whoever waits for the block is to hear of it
                 result = MoveResult(move.slot, f"{type(error).__name__}: {error}")
             with self._changed:
@@ -115,6 +120,17 @@ class TierThread:
                 self._num_left -= 1
                 if self._num_left == 0:
                     self._changed.notify_all()
+        for rest in self._stores:
+            if isinstance(rest, _Emptied):
+                self._empty(rest.slot)
+
+    def _do(self, move: BlockMove | _Outgoing | _Emptied) -> MoveResult:
+        if isinstance(move, BlockMove):
+            return self._load(move)
+        if isinstance(move, _Outgoing):
+            return self._store(move)
+        self._empty(move.slot)
+        return MoveResult(move.slot)
 
     def _load(self, move: BlockMove) -> MoveResult:
         try:
@@ -136,7 +152,7 @@ class TierThread:
         return MoveResult(move.slot)
 
     def _empty(self, slot: int) -> None:
-        """Few bytes, rarely: it is done at once, so that whoever is told that something is forgotten can rely on it."""
+        """Few bytes. Where the disk refuses them it refuses others as well, and whoever reads the block is told."""
         with contextlib.suppress(OSError):
             self._opened.empty(slot)
 

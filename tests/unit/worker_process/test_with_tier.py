@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from yeoul.config.settings import SchedulerSettings
 from yeoul.engine_process.tier_place import _open_on_disk
 from yeoul.kv_cache.block_events import BlockEvents
 from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.kv_cache.tier_file import TierFile
 from yeoul.messages.kv_events import BlockStored
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.steps import TierFiles
@@ -278,6 +280,45 @@ def test_what_a_client_wants_forgotten_is_forgotten_after_a_restart_as_well(make
     assert len(engine.place.index) == 0
     engine.run_all([long_message()])
     assert engine.statistics.total_prefix_hit_tokens == 0
+
+
+def test_no_step_waits_for_the_disk(make, monkeypatch):
+    """Whatever is done to the files, the thread does it."""
+    threads = set()
+
+    def watch(name):
+        real = getattr(TierFile, name)
+
+        def watched(*arguments):
+            threads.add(threading.current_thread().name)
+            return real(*arguments)
+
+        monkeypatch.setattr(TierFile, name, staticmethod(watched) if name == "open" else watched)
+
+    for name in ("open", "write", "read", "empty"):
+        watch(name)
+    make().run_all([long_message()])
+    engine = make()
+    engine.run_all([long_message()])
+    engine.scheduler.forget_prefixes()
+    engine.run()
+    assert threads == {"KVTier"}
+
+
+@pytest.mark.parametrize("ends", ["step", "stop"])
+def test_what_is_forgotten_is_emptied_though_its_step_was_lost_or_the_worker_stops(make, ends):
+    engine = make()
+    engine.run_all([long_message()])
+    engine.scheduler.forget_prefixes()
+    step = engine.scheduler.schedule()
+    assert len(step.emptied_slots) > 45
+    if ends == "step":
+        engine.in_flight.append(step)
+        engine.kill_workers()
+        engine.run()
+    else:
+        engine.worker.execute(step)
+    assert len(make().place.index) == 0
 
 
 def test_a_request_that_fails_leaves_nothing_below(make):

@@ -1,0 +1,171 @@
+"""Moves between the cache and the tier below: a disk that is slow is waited for, one that hangs keeps nobody and nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from yeoul.errors import ProcessDeadError
+from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.kv_cache.tier_index import TierIndex
+from yeoul.messages.steps import MoveResult
+from yeoul.scheduler.tier_moves import TierMoves
+
+BLOCK_SIZE = 16
+
+
+def names_of(first: int, count: int) -> list[bytes]:
+    return [number.to_bytes(32, "big") for number in range(first, first + count)]
+
+
+class Tier:
+    """A tier in which the blocks 0 to 99 are, below an empty cache; each move ends when a test says so."""
+
+    def __init__(self) -> None:
+        self.cache = KVCacheManager(200, BLOCK_SIZE, True)
+        self.index = TierIndex(120)
+        for name in names_of(0, 100):
+            slot = self.index.begin_filling(name)
+            assert slot is not None
+            self.index.end(slot, is_good=True)
+        self.moves = TierMoves(self.index, self.cache, 1, 64)
+
+    def load(self, first: int, count: int, *, in_gaps: bool = False) -> list[int]:
+        """The slots that are read now."""
+        names = names_of(first, count)
+        assert self.moves.find(names) == count
+        table = self.cache.allocate_table([], count, 0)
+        assert table is not None
+        self.moves.load(table, 0, names, in_gaps=in_gaps)
+        return [move.slot for move in self.moves.take()[1]]
+
+    def end(self, slots: list[int], failure: str | None = None) -> None:
+        self.moves.note([MoveResult(slot, failure) for slot in slots])
+        self.check()
+
+    def prepare(self, now: float) -> None:
+        self.moves.prepare(now)
+        self.check()
+
+    def check(self) -> None:
+        self.moves.check_invariants()
+        self.cache.check_invariants(self.moves.tables)
+
+
+@pytest.fixture
+def tier() -> Tier:
+    return Tier()
+
+
+def test_a_disk_that_is_busy_loses_no_block(tier):
+    first, second = tier.load(0, 10), tier.load(10, 10)
+    for second_number in range(1, 11):
+        tier.prepare(2.0 * second_number)
+        tier.end([first[second_number - 1]])
+    tier.prepare(29.0)
+    assert tier.moves.coming == set(names_of(10, 10))
+    tier.end(second)
+    tier.prepare(30.0)
+    assert len(tier.cache.find_prefix(names_of(10, 10))) == 10
+
+
+def test_a_disk_that_hangs_keeps_nobody(tier):
+    tier.load(0, 10)
+    tier.prepare(9.0)
+    assert tier.moves.coming
+    tier.prepare(10.5)
+    assert not tier.moves.coming
+
+
+@pytest.mark.parametrize("unwanted", ["one", "all"])
+def test_nobody_waits_without_end_for_what_was_forgotten_on_its_way(tier, unwanted):
+    tier.load(0, 10)
+    if unwanted == "one":
+        tier.moves.forget(names_of(5, 1))
+    else:
+        tier.moves.forget_all()
+    tier.prepare(10.5)
+    assert not tier.moves.coming
+
+
+def test_no_more_blocks_are_held_behind_a_disk_that_hangs(tier):
+    slots = tier.load(0, 10)
+    tier.prepare(10.5)
+    assert tier.moves.find(names_of(20, 10)) == 0
+    tier.end(slots)
+    assert tier.moves.find(names_of(20, 10)) == 10
+
+
+def test_what_came_too_late_is_there_for_the_next(tier):
+    slots = tier.load(0, 10)
+    tier.prepare(10.5)
+    tier.end(slots)
+    assert tier.cache.num_used_blocks == 0
+    assert tier.moves.find(names_of(0, 10)) == 10
+
+
+def test_workers_whose_disk_hangs_for_long_are_replaced(tier):
+    """Their blocks may be written to until then."""
+    tier.load(0, 10)
+    tier.prepare(10.5)
+    tier.prepare(70.0)
+    assert tier.cache.num_used_blocks == 10
+    with pytest.raises(ProcessDeadError, match="disk"):
+        tier.prepare(71.0)
+    tier.cache.reset()
+    tier.moves.reset()
+    tier.check()
+    assert tier.cache.num_used_blocks == 0
+    tier.prepare(72.0)
+
+
+def test_what_is_to_be_emptied_outlives_the_step_that_carries_it(tier):
+    tier.moves.forget(names_of(0, 3))
+    _, _, first = tier.moves.take()
+    tier.moves.forget(names_of(3, 2))
+    _, _, second = tier.moves.take()
+    tier.moves.forget(names_of(5, 1))
+    waiting = list(tier.moves.emptied_slots)
+    tier.end(first)
+    tier.moves.reset()
+    assert len(first) == 3
+    assert tier.moves.take()[2] == second + waiting
+
+
+def test_a_slot_that_is_emptied_and_filled_again_has_an_answer_for_each(tier):
+    (slot,) = tier.load(0, 4)[:1]
+    tier.moves.forget(names_of(0, 4))
+    assert slot in tier.moves.take()[2]
+    tier.end([slot])
+    tier.end([slot])
+    assert tier.moves.take()[2] == [slot]  # its entry was written once more when it was read
+    assert tier.moves.tables
+
+
+def test_what_is_on_its_way_when_workers_die_is_emptied_once(tier):
+    """A load, one that was given up, and a store."""
+    slots = tier.load(0, 10)
+    tier.prepare(10.5)
+    table = tier.cache.allocate_table([], 1, 0)
+    assert table is not None
+    tier.cache.name_block(table[0], names_of(500, 1)[0])
+    tier.cache.free(table)
+    tier.moves.note_named(names_of(500, 1))
+    tier.prepare(11.0)
+    (store,) = tier.moves.take()[0]
+    tier.cache.reset()
+    tier.moves.reset()
+    assert sorted(tier.moves.take()[2]) == sorted([*slots, store.slot])
+    tier.check()
+
+
+@pytest.mark.parametrize("in_gaps", [False, True])
+def test_what_a_batch_loads_pushes_out_nothing_that_is_known_of_others(tier, in_gaps):
+    slots = tier.load(0, 10, in_gaps=in_gaps)
+    others = tier.cache.allocate_table([], 180, 0)
+    assert others is not None
+    for block_id, name in zip(others, names_of(1000, 180), strict=True):
+        tier.cache.name_block(block_id, name)
+    tier.cache.free(others)
+    tier.end(slots)
+    assert tier.cache.allocate_table([], 20, 0) is not None  # ten that were free, and ten more
+    assert len(tier.cache.find_prefix(names_of(1000, 180))) == (180 if in_gaps else 170)
