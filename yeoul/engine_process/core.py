@@ -157,7 +157,7 @@ class EngineCoreProc:
     def _await_workers(self) -> list[WorkerReady]:
         executor = self._executor
         workers = executor.start(on_death=lambda error: self._arrivals.put((b"", FromWorkers(executor, error))))
-        self._tier.check(workers)
+        self._tier = self._tier.for_workers(workers)
         return workers
 
     def _try_workers(self, num_blocks: int) -> StepBudget:
@@ -231,6 +231,8 @@ class EngineCoreProc:
             try:
                 workers = self._await_workers()
                 check_same_answers(self._ready.model_fingerprint, workers)
+                if self._tier is NOWHERE:
+                    self._scheduler.lose_tier()
                 self._try_workers(self._cache.num_blocks)
                 break
             except ProcessDeadError as error:

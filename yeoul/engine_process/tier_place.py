@@ -20,7 +20,7 @@ from typing import NamedTuple
 from yeoul.config.parts import EngineSettings
 from yeoul.errors import MachineError
 from yeoul.kv_cache.manager import KVCacheManager
-from yeoul.kv_cache.tier_file import Entry, begin_entries, entries_bytes_of, read_entries, slot_bytes_of
+from yeoul.kv_cache.tier_file import PAGE_BYTES, Entry, begin_entries, entries_bytes_of, read_entries, slot_bytes_of
 from yeoul.kv_cache.tier_index import TierIndex
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import TierFiles
@@ -59,10 +59,13 @@ class TierPlace:
             return None
         return TierMoves(self.index, cache, len(self.files.slot_paths), self.files.max_num_stores)
 
-    def check(self, workers: list[WorkerReady]) -> None:
-        """Raises MachineError where these workers compute other blocks than those that are kept here."""
-        if self.files is not None and key_of(workers, self.owner) != self.key:
-            raise MachineError("the model's files were written to since the start, and what is kept of it is of other blocks")
+    def for_workers(self, workers: list[WorkerReady]) -> TierPlace:
+        """This; or ``NOWHERE``, which the log tells, where they may compute other blocks than those that are kept here."""
+        if self.files is None or key_of(workers, self.owner) == self.key:
+            return self
+        logger.warning("blocks of the cache are kept no longer: the model's files were written to, or moved, since the start")
+        self.close()
+        return NOWHERE
 
     def close(self) -> None:
         """Lets go of it; what is on a disk stays there."""
@@ -110,7 +113,7 @@ def key_of(workers: list[WorkerReady], owner: str = "") -> bytes | None:
 def _open_on_disk(
     folder: str, key: bytes, block_bytes: int, num_ranks: int, max_bytes: int, num_engines: int = 1
 ) -> TierPlace:
-    """Engines of one server have equal parts of ``max_bytes``, and leave the others theirs, as the next start finds them."""
+    """Engines of one server have equal parts of what others' files leave of ``max_bytes``, and the next start finds them."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     status = os.stat(folder)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
@@ -124,15 +127,17 @@ def _open_on_disk(
         )
         return NOWHERE
     with contextlib.ExitStack() as opened:
-        held = _hold_stem(folder, key.hex()[:24])
-        if held is None:
-            logger.warning("no blocks of the cache are kept: %d engines use %s", _MAX_NUM_FILES, folder)
-            return NOWHERE
-        stem, lock_fd = held
-        opened.callback(os.close, lock_fd)
-        own = max_bytes // num_engines
-        room = min(own, max_bytes - _sweep(folder, stem, max(max_bytes // 2, max_bytes - own)))
-        num_slots = _num_slots_in(room, block_bytes, num_ranks)
+        name = key.hex()[:24]
+        with _alone_in(folder):
+            held = _hold_stem(folder, name)
+            if held is None:
+                logger.warning("no blocks of the cache are kept: %d engines use %s", _MAX_NUM_FILES, folder)
+                return NOWHERE
+            stem, lock_fd = held
+            opened.callback(os.close, lock_fd)
+            own_stems = {stem, *(_stem_of(folder, name, number) for number in range(num_engines))}
+            num_bytes_of_others = _sweep(folder, own_stems, max_bytes // 2)
+        num_slots = _num_slots_in((max_bytes - num_bytes_of_others) // num_engines, block_bytes, num_ranks)
         if num_slots < _MIN_NUM_SLOTS:
             logger.warning("no blocks of the cache are kept: %d bytes of disk have no room for any", max_bytes)
             return NOWHERE
@@ -169,17 +174,32 @@ def _open_in_memory(key: bytes, block_bytes: int, num_ranks: int, max_bytes: int
 
 def _num_slots_in(num_bytes: int, block_bytes: int, num_ranks: int) -> int:
     one = num_ranks * (slot_bytes_of(block_bytes) + entries_bytes_of(1) - entries_bytes_of(0))
-    return max(0, num_bytes - num_ranks * entries_bytes_of(0)) // one
+    return max(0, num_bytes - num_ranks * (entries_bytes_of(0) + PAGE_BYTES)) // one  # entries end within a page
 
 
 def _num_on_the_way(block_bytes: int) -> int:
     return min(_MOST_ON_THE_WAY, max(_LEAST_ON_THE_WAY, _BYTES_ON_THE_WAY // block_bytes))
 
 
+@contextlib.contextmanager
+def _alone_in(folder: str) -> Iterator[None]:
+    """While this lasts no other engine looks for files there, or for what it may remove."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _stem_of(folder: str, name: str, number: int) -> str:
+    return os.path.join(folder, f"{name}.{number}")
+
+
 def _hold_stem(folder: str, name: str) -> tuple[str, int] | None:
     """The first of the names that no other engine holds, and the descriptor that holds it."""
     for number in range(_MAX_NUM_FILES):
-        stem = os.path.join(folder, f"{name}.{number}")
+        stem = _stem_of(folder, name, number)
         descriptor = _hold(stem + ".lock", os.O_CREAT)
         if descriptor is not None:
             return stem, descriptor
@@ -188,7 +208,12 @@ def _hold_stem(folder: str, name: str) -> tuple[str, int] | None:
 
 def _hold(path: str, flags: int = 0) -> int | None:
     """A descriptor that holds the file; None where somebody else does, or it was just removed. Raises OSError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+    except FileNotFoundError:
+        if flags & os.O_CREAT:
+            raise  # the folder is gone
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
@@ -232,8 +257,8 @@ class _Stem(NamedTuple):
     descriptor: int
 
 
-def _sweep(folder: str, own_stem: str, max_bytes: int) -> int:
-    """Removes what other models and engines left, the longest unused first, until it has at most ``max_bytes``.
+def _sweep(folder: str, own_stems: set[str], max_bytes: int) -> int:
+    """Removes what other models and servers left, the longest unused first, until it has at most ``max_bytes``.
 
     Returns:
         the bytes that it has then. What engines hold that run is theirs, and counts for them.
@@ -241,7 +266,7 @@ def _sweep(folder: str, own_stem: str, max_bytes: int) -> int:
     names = sorted(os.listdir(folder))
     left = 0
     with contextlib.ExitStack() as held:
-        stems = list(_stems(folder, names, own_stem, held.callback))
+        stems = list(_stems(folder, names, own_stems, held.callback))
         for stem in sorted(stems, key=lambda stem: -stem.used_at):
             if left + stem.num_bytes <= max_bytes:
                 left += stem.num_bytes
@@ -251,10 +276,10 @@ def _sweep(folder: str, own_stem: str, max_bytes: int) -> int:
     return left
 
 
-def _stems(folder: str, names: list[str], own_stem: str, on_end: Callable[..., object]) -> Iterator[_Stem]:
+def _stems(folder: str, names: list[str], own_stems: set[str], on_end: Callable[..., object]) -> Iterator[_Stem]:
     for name in names:
         stem = os.path.join(folder, name.removesuffix(".lock"))
-        if not name.endswith(".lock") or stem == own_stem:
+        if not name.endswith(".lock") or stem in own_stems:
             continue
         descriptor = _hold(os.path.join(folder, name))
         if descriptor is None:

@@ -234,6 +234,11 @@ class Scheduler:
         if self._moves is not None:
             self._moves.forget_all()
 
+    def lose_tier(self) -> None:
+        """The new workers, whose steps have yet to begin, go on without what is below."""
+        if self._moves is not None:
+            self._moves.lose()
+
     def note_crash(self, cause: str) -> tuple[list[RequestOutput], Verdict]:
         """The workers died of ``cause``: as ``requeue_all``, and if a request is found to be to blame, that one fails.
 

@@ -10,6 +10,7 @@ import pytest
 from tests.fake_answer import expected_tokens
 from tests.unit.engine_process.engine_talk import InPlaceExecutor, converse, request, until
 from yeoul import __version__
+from yeoul.config.settings import CacheSettings
 from yeoul.errors import GivenUpError, ProcessDeadError
 from yeoul.messages.outputs import (
     EngineDead,
@@ -24,6 +25,7 @@ from yeoul.messages.requests import AbortRequests, Hello, Shutdown
 from yeoul.messages.steps import RequestResult, StepResult
 from yeoul.recovery import restart_budget
 from yeoul.recovery.recovery_report import read_report
+from yeoul.worker_process.fake_model_runner import FakeModelRunner
 
 DEATH = ProcessDeadError("Worker_0", "was killed by signal 9 (SIGKILL)", exit_code=-9)
 
@@ -264,3 +266,24 @@ def test_workers_that_die_whatever_they_are_given_are_given_up_before_everybody_
         assert len(executor.successors) <= 30
 
     converse(tmp_path, scenario, expect_error=GivenUpError)
+
+
+def test_model_files_that_were_touched_cost_what_is_kept_and_nothing_else(tmp_path, monkeypatch, caplog):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__), request("a", max_tokens=20))
+        assert isinstance(await client.hear(), EngineReady)
+        await hear_outputs_until_finished(client)
+        assert core._scheduler.statistics().max_num_tier_blocks > 0
+        monkeypatch.setattr(FakeModelRunner, "cache_key", lambda self: "of other times")
+        executor.on_death(DEATH)
+        await hear_all_until(client, WorkersReplaced)
+        client.say(request("b", max_tokens=20))
+        outputs = await hear_outputs_until_finished(client)
+        tokens = [token for output in outputs for token in output.new_token_ids]
+        assert tokens == expected_tokens(list(b"river"), request().sampling, 20)
+        assert core._scheduler.statistics().max_num_tier_blocks == 0
+        assert len(executor.successors) == 2
+        assert "kept no longer" in caplog.text
+
+    cache = CacheSettings(num_blocks_override=64, block_size=4, kv_memory_bytes=1 << 20)
+    converse(tmp_path, scenario, cache=cache, check_invariants=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.processes.fake_engine import fake_engine_settings
 from yeoul.config.parts import ONLY_ENGINE, EngineAddresses, EnginePlace
 from yeoul.config.settings import CacheSettings, Settings
+from yeoul.engine_process import tier_place
 from yeoul.engine_process.tier_place import NOWHERE, TierPlace, key_of, open_tier
 from yeoul.errors import MachineError
 from yeoul.kv_cache.tier_file import TierFile
@@ -155,7 +157,7 @@ def test_a_key_that_is_alone_finds_nothing_that_others_left(opener):
     assert len(opener.again().index) == 0
     place = opener.again(owner="first")
     assert len(place.index) == 2
-    place.check([ready()])
+    assert place.for_workers([ready()]) is place
 
 
 def test_another_number_of_ranks_never_finds_it(opener):
@@ -235,3 +237,47 @@ def test_blocks_that_cannot_be_kept_are_a_mistake_of_who_asked(opener):
 def test_ranks_that_differ_keep_nothing():
     assert key_of([ready(), ready(cache_key="other")]) is None
     assert key_of([ready(), ready()]) != key_of([ready()])
+
+
+def test_workers_of_other_blocks_have_no_tier_and_leave_what_is_kept(opener, caplog):
+    place = opener.again()
+    store(place, 0, 3)
+    opener.opened.remove(place)
+    assert place.for_workers([ready(cache_key="written since")]) is NOWHERE
+    assert "kept no longer" in caplog.text
+    assert len(opener.again().index) == 2
+
+
+def test_engines_leave_each_other_their_parts_and_others_what_is_left(opener):
+    """Whatever other models and more engines than now have left, all engines together keep to the bound."""
+    bound = 1 << 20
+    for owner, num_engines in (("first", 1), ("second", 4), ("second", 2), ("first", 3)):
+        places = [opener.open(owner=owner, engine=EnginePlace(index, num_engines)) for index in range(num_engines)]
+        for place in places:
+            assert place is not None
+            store(place, *range(place.index.num_slots))
+        assert bytes_in(opener.folder) <= bound
+        opener.close()
+
+
+def test_a_file_that_another_engine_has_just_removed_is_held_by_nobody(tmp_path):
+    assert tier_place._hold(str(tmp_path / "gone.lock")) is None
+
+
+@pytest.mark.parametrize("function", ["_hold_stem", "_sweep"])
+def test_engines_that_start_at_once_look_for_files_one_after_the_other(opener, monkeypatch, function):
+    real, was_alone = getattr(tier_place, function), []
+
+    def watched(folder, *arguments):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            was_alone.append(True)
+        os.close(descriptor)
+        return real(folder, *arguments)
+
+    monkeypatch.setattr(tier_place, function, watched)
+    assert opener.open() is not None
+    assert was_alone == [True]
+    assert opener.open() is not None
