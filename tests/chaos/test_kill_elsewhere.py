@@ -15,7 +15,11 @@ from tests.tcp_cut import cut, tcp_links_of
 
 CUT = "a cut link"
 CELLS = [
-    pytest.param(victim, phase, marks=[] if (victim, phase) == (CUT, "decode") else pytest.mark.long)
+    pytest.param(
+        victim,
+        phase,
+        marks=pytest.mark.chaos if phase == "prefill" else pytest.mark.long if victim != CUT else [],
+    )
     for victim in ("Worker_0", "Worker_1", "EngineCore", CUT)
     for phase in ("prefill", "decode")
 ]

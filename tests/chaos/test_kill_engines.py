@@ -15,10 +15,10 @@ from tests.patience import until
 from tests.running_server import RunningServer, wait_gone
 
 CELLS = [
-    pytest.param(victim, phase, id=f"{victim}, {phase}", marks=[] if (victim, phase) == short else pytest.mark.long)
-    for short in [("EngineCore_1", "decode")]
-    for victim in ("EngineCore_1", "Worker_1")
-    for phase in ("prefill", "decode")
+    pytest.param("EngineCore_1", "decode"),
+    pytest.param("Worker_1", "decode", marks=pytest.mark.long),
+    pytest.param("EngineCore_1", "prefill", marks=pytest.mark.chaos),
+    pytest.param("Worker_1", "prefill", marks=pytest.mark.chaos),
 ]
 TREE = {"yeoul::EngineCore_0", "yeoul::EngineCore_1", "yeoul::Worker_0", "yeoul::Worker_1"}
 
@@ -86,8 +86,13 @@ def test_an_engine_that_is_given_up_leaves_its_streams_to_the_other_and_the_last
         assert "Worker_0 was killed by signal 9 (SIGKILL)" in server.log()
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("victims", [("EngineCore_0", "EngineCore_1"), ("EngineCore_1", "Worker_0")])
+@pytest.mark.parametrize(
+    "victims",
+    [
+        pytest.param(("EngineCore_0", "EngineCore_1"), marks=pytest.mark.long),
+        pytest.param(("EngineCore_1", "Worker_0"), marks=pytest.mark.chaos),
+    ],
+)
 def test_both_engines_at_once_go_on_where_they_were(victims, undisturbed):
     with serve() as server:
         clients = send(server.url, MIXED)

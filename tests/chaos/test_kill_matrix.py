@@ -25,37 +25,26 @@ HOW = {
     "failed allocation": signal.SIGUSR2,
 }
 VICTIMS = {1: ("EngineCore", "Worker_0"), 2: ("EngineCore", "Worker_0", "Worker_1")}
-# Of two workers each process once by the plainest death, and one that hangs; `make test-long` has the others of two workers,
-# and of one the plainest; `make chaos` all.
 SHORT = {(2, "EngineCore", "SIGKILL"), (2, "Worker_0", "SIGKILL"), (2, "Worker_1", "SIGKILL"), (1, "Worker_0", "SIGSTOP")}
-LONG_OF_ONE = ("SIGKILL", "SIGSTOP")
-CELLS = [
-    pytest.param(
-        size,
-        victim,
-        how,
-        id=f"{victim} of {size}, {how}",
-        marks=[]
-        if (size, victim, how) in SHORT
-        else pytest.mark.long
-        if size == 2 or how in LONG_OF_ONE
-        else pytest.mark.chaos,
-    )
-    for size, victims in VICTIMS.items()
-    for victim in victims
-    for how in HOW
-]
-# What is different in a prefill shows when Worker_0 dies and when it hangs.
+PLAINEST = ("SIGKILL", "SIGSTOP")
+DEATHS = [(size, victim, how) for size, victims in VICTIMS.items() for victim in victims for how in HOW]
+CELLS = [pytest.param(size, victim, how, id=f"{victim} of {size}, {how}") for size, victim, how in DEATHS]
+
+
+def marks_of(size: int, victim: str, how: str, phase: str) -> list[pytest.MarkDecorator]:
+    """In every run of two workers each dies once by the plainest death, and one hangs; Worker_0 in a prefill as well.
+
+    `make test-long` has the plainest of all, and of two workers that decode every death; `make chaos` all.
+    """
+    if (size, victim, how) in SHORT and (phase == "decode" or victim == "Worker_0"):
+        return []
+    is_long = how in PLAINEST or (size == 2 and phase == "decode")
+    return [pytest.mark.long if is_long else pytest.mark.chaos]
+
+
 STREAMING = [
-    pytest.param(
-        *cell.values,
-        phase,
-        id=f"{cell.id}, {phase}",
-        marks=pytest.mark.long
-        if phase == "prefill" and cell.values in [(2, "EngineCore", "SIGKILL"), (2, "Worker_1", "SIGKILL")]
-        else cell.marks,
-    )
-    for cell in CELLS
+    pytest.param(size, victim, how, phase, id=f"{victim} of {size}, {how}, {phase}", marks=marks_of(size, victim, how, phase))
+    for size, victim, how in DEATHS
     for phase in ("prefill", "decode")
 ]
 MAX_RECOVERY_SECONDS = 8.0

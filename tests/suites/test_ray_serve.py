@@ -29,7 +29,7 @@ MESSAGES: Any = [{"role": "user", "content": "hi"}]
 NUM_STREAMS = 8
 NUM_TOKENS = 60
 
-pytestmark = [pytest.mark.agents, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.agents, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
