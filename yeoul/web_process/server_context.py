@@ -117,10 +117,11 @@ class ServerContext:
     async def find_shown(self, name: str | None) -> FleetModel:
         """The model that a question is about, which has no body: one of the names, or the first that is loaded.
 
-        Its text is there; its engine may not be. Raises as ``find_model``.
+        Its text is there; its engine may not be. It may be idle meanwhile: who asks may do so for ever. Raises as
+        ``find_model``.
         """
         model = self.fleet.shown(name)
-        await self.fleet.take(model.name)
+        await self.fleet.take(model.name, is_use=False)
         return model
 
     def to_sampling(self, body: SamplingBody, model: ServedName) -> SamplingParams:

@@ -12,7 +12,8 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
-from yeoul.errors import ConfigError, UnavailableError, YeoulError
+from yeoul.config.values import as_size
+from yeoul.errors import ConfigError, InvalidRequestError, UnavailableError, YeoulError
 from yeoul.model_files.registry_models import DEFAULT_MODEL
 from yeoul.model_files.resolve import ModelResolver
 from yeoul.web_process.engine.async_llm import AsyncLLM
@@ -87,6 +88,12 @@ class FleetModel:
         self.progress = {**self.progress, what: (num_bytes_done, num_bytes)}
 
     @property
+    def so_far(self) -> str:
+        """That, in words."""
+        done, total = (sum(numbers) for numbers in zip(*self.progress.values(), strict=True)) if self.progress else (0, 0)
+        return f": {done / total:.0%} of {as_size(total)}" if total else ""
+
+    @property
     def is_resident(self) -> bool:
         """Whether it takes memory."""
         return self.status in ("loading", "loaded", "unloading")
@@ -105,6 +112,7 @@ class FleetModel:
             is_leaving=self.status == "unloading",
             last_used=self.last_used,
             loaded_at=self.loaded_at if self.status == "loaded" else math.inf,
+            is_in_gaps=self.is_busy and not self.llm.requests.num_live,
         )
 
     @property
@@ -138,6 +146,11 @@ class FleetModel:
     def is_ordered(self) -> bool:
         """Whether it is to be loaded without a request that is held for it."""
         return self.is_asked_to_come or any(not waiter.done() for waiter in self._waiters)
+
+    @property
+    def is_wanted_in_gaps(self) -> bool:
+        """Whether nobody wants it but requests that take what is left."""
+        return not self.is_ordered and not self.llm.requests.num_live
 
     async def wait_until_loaded(self) -> None:
         """Returns when it is. Raises UnavailableError where it cannot be."""
@@ -206,3 +219,11 @@ def unloadable(name: str, error: YeoulError, pause_seconds: float = 0.0) -> Unav
     told = UnavailableError(f"the model {name!r} cannot be loaded: {error.message}{advice}", retry_after_seconds=wait)
     told.is_final = isinstance(error, ConfigError)  # another try would only find the same
     return told
+
+
+def not_loaded(name: str) -> InvalidRequestError:
+    """What a request is told where none loads a model."""
+    return InvalidRequestError(
+        f"the model {name!r} is not loaded, and no request loads one here (--no-models-autoload): POST /models/load does",
+        param="model",
+    )

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 
 from yeoul.config.settings import Settings
-from yeoul.config.values import as_size
 from yeoul.errors import (
     ConfigError,
     InternalError,
@@ -27,7 +26,7 @@ from yeoul.errors import (
 from yeoul.messages.outputs import EngineReady
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.served_name import ServedName
-from yeoul.web_process.fleet.fleet_model import FleetModel, unloadable
+from yeoul.web_process.fleet.fleet_model import FleetModel, not_loaded, unloadable
 from yeoul.web_process.fleet.memory_plan import memory_need, with_planned_cache
 from yeoul.web_process.fleet.policy import Budget, Room, make_room
 
@@ -93,28 +92,33 @@ class ModelFleet:
             return self.find(name)
         return next((model for model in self.models if model.status == "loaded"), self.models[0])
 
-    async def take(self, name: str | None) -> ServedName:
+    def is_open(self, model: FleetModel) -> bool:
+        """Whether requests for it are taken."""
+        return self.is_lasting or self.settings.fleet.models_autoload or model.is_resident
+
+    async def take(self, name: str | None, *, is_use: bool = True) -> ServedName:
         """The model for a request, which may be handed in from now on, whether its engine is there or not.
+
+        One that ``is_use`` does not let it be idle.
 
         Raises as ``find``, and:
             UnavailableError: its files are being fetched, or cannot be used; or it may not be loaded by a request.
         """
         model = self.find(name)
         if not self.is_lasting:
+            if is_use:
+                model.note_use()
             await self._make_ready(model)
         model.llm.check_health()
         return ServedName(name_in(model.names, name), model.llm)
 
     async def _make_ready(self, model: FleetModel) -> None:
-        model.note_use()
-        if not self.settings.fleet.models_autoload and not model.is_resident:
-            raise _not_loaded(model)
+        if not self.is_open(model):
+            raise not_loaded(model.name)
         if not model.is_found:
             self.load(model)
             before = "" if model.failure is None else f"; the last time it could not be: {model.failure.message}"
-            raise UnavailableError(
-                f"the model {model.name!r} is being fetched{_so_far(model)}{before}", retry_after_seconds=5
-            )
+            raise UnavailableError(f"the model {model.name!r} is being fetched{model.so_far}{before}", retry_after_seconds=5)
         try:
             await model.llm.served.load()
         except YeoulError as error:
@@ -221,7 +225,7 @@ class ModelFleet:
     def _refuse_held(self, model: FleetModel) -> None:
         """What came while it was about to leave is told what comes after that."""
         if model.llm.requests.num_held:
-            model.refuse(_not_loaded(model))
+            model.refuse(not_loaded(model.name))
 
     def _hold(self, model: FleetModel, is_finishing: bool) -> None:
         """What comes for a model that is to leave waits for its next time, or is sent after all if it need not go."""
@@ -234,7 +238,8 @@ class ModelFleet:
 
     def _seat(self, now: float) -> Room:
         """Loads whoever waits, in the order in which they came. What is to be done for the first one who has no room."""
-        for model in sorted((one for one in self.models if one.waits), key=lambda one: one.wanted_since or now):
+        waiting = [one for one in self.models if one.waits]
+        for model in sorted(waiting, key=lambda one: (one.is_wanted_in_gaps, one.wanted_since or now)):
             if model.status == "downloading":
                 continue
             if not model.is_found:
@@ -250,7 +255,8 @@ class ModelFleet:
                 model.fail(_told(error))
                 continue
             others = {one.name: one for one in self.models if one.is_resident}
-            room = make_room(self.budget, [one.as_resident() for one in others.values()], need, now)
+            residents = [one.as_resident() for one in others.values()]
+            room = make_room(self.budget, residents, need, now, in_gaps=model.is_wanted_in_gaps)
             if not room.is_there and model.failure is not None and now < model.pauses_until:
                 model.refuse(unloadable(model.name, model.failure, model.pauses_until - now))
                 continue
@@ -379,16 +385,3 @@ def _told(error: Exception) -> YeoulError:
         return error
     logger.error("a model cannot be loaded", exc_info=error)
     return InternalError(f"{type(error).__name__}: {error}")
-
-
-def _not_loaded(model: FleetModel) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"the model {model.name!r} is not loaded, and no request loads one here (--no-models-autoload): "
-        "POST /models/load does",
-        param="model",
-    )
-
-
-def _so_far(model: FleetModel) -> str:
-    done, total = (sum(numbers) for numbers in zip(*model.progress.values(), strict=True)) if model.progress else (0, 0)
-    return f": {done / total:.0%} of {as_size(total)}" if total else ""

@@ -40,7 +40,8 @@ class Budget:
 class Resident:
     """A model that takes memory: it is being loaded, or serves, or is leaving. Times are of one clock, in seconds.
 
-    ``is_busy``: it computes something, or is still being loaded for somebody.
+    ``is_busy``: it computes something, or is still being loaded for somebody. ``is_in_gaps``: only for who wants
+    what is left.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Resident:
     is_leaving: bool
     last_used: float
     loaded_at: float
+    is_in_gaps: bool = False
 
 
 @dataclass
@@ -64,8 +66,11 @@ class Room:
     look_again: float = math.inf
 
 
-def make_room(budget: Budget, residents: Sequence[Resident], num_bytes: int, now: float) -> Room:
-    """Room for one more model of ``num_bytes``: first of those that are idle, who was used longest ago first."""
+def make_room(budget: Budget, residents: Sequence[Resident], num_bytes: int, now: float, *, in_gaps: bool = False) -> Room:
+    """Room for one more model of ``num_bytes``: first of those that are idle, who was used longest ago first.
+
+    Who wants it ``in_gaps`` gets no more than that; who is busy in gaps has no turn.
+    """
     left = list(residents)
 
     def has_room() -> bool:
@@ -82,11 +87,13 @@ def make_room(budget: Budget, residents: Sequence[Resident], num_bytes: int, now
             return room
         left.remove(one)
         room.going.append(one.name)
-    for one in sorted(left, key=lambda one: one.loaded_at):
+    if in_gaps:
+        return room if has_room() else Room()
+    for one in sorted(left, key=lambda one: (not one.is_in_gaps, one.loaded_at)):
         if has_room():
             return room
         left.remove(one)
-        if (until := one.loaded_at + budget.turn_seconds) > now:
+        if not one.is_in_gaps and (until := one.loaded_at + budget.turn_seconds) > now:
             room.look_again = min(room.look_again, until)
         else:
             room.finishing.append(one.name)

@@ -10,13 +10,15 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from yeoul.errors import BusyError, ProcessDeadError, RequestFailedError, UnavailableError, YeoulError
 from yeoul.messages.outputs import RequestOutput, TokenLogprobs
 from yeoul.messages.sampling import SamplingParams
+from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import Caller, ServiceTerms
@@ -34,6 +36,8 @@ from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.response_table import KeptResponse
 
 logger = logging.getLogger(__name__)
+
+_Got = TypeVar("_Got")
 
 _SECONDS_BETWEEN_NOTES = 0.5
 _NUM_DELTAS_AT_A_TIME = 64
@@ -142,15 +146,14 @@ class BackgroundResponses:
         for kept in await self._kept.responses.unfinished():
             try:
                 request = msgspec.json.decode(kept.request or b"", type=BackgroundRequest)
-                model = await self._context.find_model(request.model)
-                sampling = self._context.to_sampling(request.body, model)
+                self._context.fleet.find(request.model)
+                sampling = request.body.to_sampling(SamplingDefaults())  # until the model is there
             except (msgspec.MsgspecError, YeoulError) as error:
                 logger.warning("response %s cannot go on: %s", kept.id, error)
                 unknown = ResponseObject(ResponseName.of_id(kept.id), ResponseRequest(input="-"), "", SamplingParams())
                 await self._end_unstarted(kept, unknown, "failed", RequestFailedError(f"it cannot go on: {error}"))
                 continue
-            response = ResponseObject(ResponseName.of_id(kept.id), request.body, model.name, sampling, request.created_at)
-            response.status = "queued"
+            response = _queued(kept, request, sampling)
             self._begin(BackgroundRun(kept, request, response), is_resumed=True)
             logger.info("response %s goes on in the background", kept.id)
 
@@ -194,26 +197,35 @@ class BackgroundResponses:
             run.log.complete()
 
     async def _take_up(self, run: BackgroundRun) -> None:
-        """Hands it in behind what was made of it; waits for as long as there is no room."""
+        """Hands it in behind what was made of it; waits for as long as its model is not there, or has no room."""
         responses, request = self._kept.responses, run.request
+        model = await _repeat(run, lambda: self._loaded(request.model))
+        if model is None:
+            return
         if await responses.note_start(run.kept.id) > _MAX_NUM_STARTS:
             raise RequestFailedError(f"the response was begun {_MAX_NUM_STARTS} times, and each time the server ended")
         notes, made = await asyncio.to_thread(_read_notes, await responses.progress(run.kept.id))
-        model = await self._context.find_model(request.model)
-        await self._context.fleet.until_loaded(model.llm)
         if model.system_fingerprint != request.fingerprint:
             raise RequestFailedError("the server was started with another model or version before the response was complete")
-        while run.started is None and not run.is_cancelled.is_set():
+        run.response = _queued(run.kept, request, self._context.to_sampling(request.body, model))
+
+        def start() -> Awaitable[StartedResponse]:
             terms = self._context.terms(Caller(tenant=run.kept.owner, route="/v1/responses"), request.body, model)
-            try:
-                run.started = await start_response(model, run.response, request.items, request.num_bytes, terms, made=made)
-            except BusyError as error:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(run.is_cancelled.wait(), error.retry_after_seconds)
+            return start_response(model, run.response, request.items, request.num_bytes, terms, made=made)
+
+        run.started = await _repeat(run, start)
         if run.started is not None and notes:
             run.started.answer.cache_use = CacheUse(notes[0].num_cached_tokens, notes[0].num_written_tokens)
         if run.started is not None and run.is_cancelled.is_set():  # while it was handed in
             run.started.stream.close()
+
+    async def _loaded(self, name: str) -> ServedName:
+        fleet = self._context.fleet
+        if not fleet.is_open(fleet.find(name)):
+            raise UnavailableError(f"the model {name!r} is not loaded yet", retry_after_seconds=1)
+        model = await self._context.find_model(name)
+        await fleet.until_loaded(model.llm)
+        return model
 
     async def _make(self, run: BackgroundRun, started: StartedResponse) -> None:
         """Reads the stream to its end, writes events, and keeps what was made."""
@@ -258,3 +270,22 @@ class BackgroundResponses:
         events += writer.end(Counts(), is_whole=False)
         ended = msgspec.structs.replace(kept, answer=writer.object(None), output=b"[]", conversation_id=None)
         await self._keep(ended, log or EventLog(), events)
+
+
+def _queued(kept: KeptResponse, request: BackgroundRequest, sampling: SamplingParams) -> ResponseObject:
+    """One that is to be taken up again."""
+    name = ResponseName.of_id(kept.id)
+    return ResponseObject(name, request.body, request.model, sampling, request.created_at, status="queued")
+
+
+async def _repeat(run: BackgroundRun, attempt: Callable[[], Awaitable[_Got]]) -> _Got | None:
+    """What comes of it once nobody says that it is to be tried again later; None where the run is cancelled before."""
+    while not run.is_cancelled.is_set():
+        try:
+            return await attempt()
+        except BusyError as error:
+            if error.is_final:
+                raise
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(run.is_cancelled.wait(), error.retry_after_seconds)
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 
@@ -17,10 +18,14 @@ from yeoul.messages.outputs import EngineReady
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.engine.request_stream import RequestStream
+from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.fleet import model_fleet
 from yeoul.web_process.fleet.fleet_model import FleetModel
 from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.fleet.policy import Budget
+from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.store.database import Database
+from yeoul.web_process.store.tables import TABLES
 
 
 class Client(FakeEngineClient):
@@ -56,17 +61,18 @@ class Model(FakeEngine):
         self.client.may_be_replaced = self._may_be_replaced
         return self.client
 
-    async def ask(self) -> str:
+    async def ask(self, *, in_gaps: bool = False) -> str:
         """A whole answer."""
-        return "".join([output.text for output in await (await self.submit()).collect()])
+        return "".join([output.text for output in await (await self.submit(in_gaps=in_gaps)).collect()])
 
-    async def submit(self) -> RequestStream:
-        return await self.llm.submit([[104, 105]], SamplingParams(max_tokens=32, seed=1))
+    async def submit(self, *, in_gaps: bool = False) -> RequestStream:
+        terms = ServiceTerms(in_gaps=in_gaps)
+        return await self.llm.submit([[104, 105]], SamplingParams(max_tokens=32, seed=1), terms=terms)
 
-    async def begin(self) -> asyncio.Task[str]:
+    async def begin(self, *, in_gaps: bool = False) -> asyncio.Task[str]:
         """A request that its engine has, and that is not answered before the gate opens."""
         self.gate.clear()
-        asking = asyncio.create_task(self.ask())
+        asking = asyncio.create_task(self.ask(in_gaps=in_gaps))
         await until(lambda: self.llm.requests.is_busy)
         return asking
 
@@ -510,5 +516,54 @@ def test_a_model_that_leaves_already_does_not_leave_once_more(monkeypatch):
         await models.fleet._watch(models.a.model)
         assert models.a.model.status == "unloaded"
         assert models.a.model.failure is None
+
+    play(scene)
+
+
+def test_a_batch_costs_no_model_that_others_use_its_place():
+    async def scene(models: Fleet) -> None:
+        busy = [await models.a.begin(), await models.b.begin()]
+        left = asyncio.create_task(models.c.ask(in_gaps=True))
+        await until(lambda: models.c.llm.requests.num_held == 1)
+        await let_it_turn()
+        assert not models.a.llm.requests.holds_new
+        assert not models.b.llm.requests.holds_new
+        models.a.gate.set()
+        assert await left == "hello world"
+        assert models.loaded == "bc"
+        models.b.gate.set()
+        await asyncio.gather(*busy)
+
+    play(scene, budget=Budget(2, turn_seconds=0.0))
+
+
+def test_whoever_waits_for_an_answer_comes_before_a_batch_and_ends_its_turn():
+    async def scene(models: Fleet) -> None:
+        line = await models.a.begin(in_gaps=True)
+        await models.b.begin()
+        behind = asyncio.create_task(models.c.ask(in_gaps=True))
+        await until(lambda: models.c.llm.requests.num_held == 1)
+        assert not models.a.llm.requests.holds_new
+        awaited = asyncio.create_task(models.c.ask())
+        await until(lambda: models.a.llm.requests.holds_new)
+        assert not models.b.llm.requests.holds_new
+        models.a.gate.set()
+        assert await line == await awaited == await behind == "hello world"
+        models.b.gate.set()
+
+    play(scene, budget=Budget(2, turn_seconds=1000.0))
+
+
+def test_who_only_looks_at_a_model_lets_it_be_idle():
+    async def scene(models: Fleet) -> None:
+        await models.a.ask()
+        await let_it_turn()
+        used = models.a.model.last_used
+        with contextlib.closing(Database(None, TABLES)) as database:
+            context = ServerContext(models.fleet, models.fleet.settings, database, bytes)
+            assert await context.find_shown("a") is models.a.model
+            assert models.a.model.last_used == used
+            await context.find_model("a")
+        assert models.a.model.last_used > used
 
     play(scene)

@@ -12,13 +12,20 @@ TURN = 5.0
 
 
 def resident(
-    name: str, *, num_bytes: int = 10, is_busy: bool = False, is_leaving: bool = False, used: float = 0.0, loaded: float = 0.0
+    name: str,
+    *,
+    num_bytes: int = 10,
+    is_busy: bool = False,
+    is_leaving: bool = False,
+    used: float = 0.0,
+    loaded: float = 0.0,
+    in_gaps: bool = False,
 ) -> Resident:
-    return Resident(name, num_bytes, is_busy, is_leaving, used, loaded)
+    return Resident(name, num_bytes, is_busy or in_gaps, is_leaving, used, loaded, in_gaps)
 
 
-def room(budget: Budget, *residents: Resident, num_bytes: int = 10, now: float = 100.0) -> Room:
-    return make_room(budget, residents, num_bytes, now)
+def room(budget: Budget, *residents: Resident, num_bytes: int = 10, now: float = 100.0, in_gaps: bool = False) -> Room:
+    return make_room(budget, residents, num_bytes, now, in_gaps=in_gaps)
 
 
 def test_there_is_room_below_the_budget_and_nobody_has_to_go():
@@ -50,6 +57,20 @@ def test_where_all_are_busy_the_first_that_was_loaded_finishes_once_its_turn_is_
     assert (early.finishing, early.look_again) == ([], 13.0)
     late = room(Budget(2, turn_seconds=TURN), *busy, now=13.0)
     assert (late.finishing, late.look_again) == (["b"], math.inf)
+
+
+def test_one_that_only_fills_gaps_has_no_turn_and_finishes_before_all_others():
+    busy = [resident("a", is_busy=True, loaded=10.0), resident("b", in_gaps=True, loaded=11.0)]
+    found = room(Budget(2, turn_seconds=TURN), *busy, now=12.0)
+    assert (found.finishing, found.look_again) == (["b"], math.inf)
+
+
+def test_who_wants_what_is_left_gets_the_place_of_idle_ones_where_that_is_enough_and_no_others():
+    busy = [resident("a", is_busy=True), resident("b", in_gaps=True)]
+    assert room(Budget(2), *busy, in_gaps=True) == Room()
+    assert room(Budget(0, 30), *busy, resident("c"), num_bytes=20, in_gaps=True) == Room()
+    assert room(Budget(2), resident("a", is_busy=True), resident("c"), in_gaps=True).going == ["c"]
+    assert room(Budget(3), *busy, in_gaps=True).is_there
 
 
 def test_one_that_is_being_loaded_has_its_turn_still_before_it():

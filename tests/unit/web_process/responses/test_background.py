@@ -13,6 +13,8 @@ import msgspec
 from tests.unit.web_process.fake_engine_client import LIMIT_SECONDS, settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul.config.settings import Settings, StoreSettings
+from yeoul.errors import UnavailableError
+from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.responses import background
 from yeoul.web_process.responses.background import BackgroundResponses
 from yeoul.web_process.responses.new_responses import start_response
@@ -191,6 +193,64 @@ def test_one_that_waits_for_room_is_taken_up_when_there_is_some(tmp_path):
         cancelled = await server.http.post(f"/v1/responses/{ids[0]}/cancel")
         assert cancelled.json()["status"] == "cancelled"
         assert server.client.added == []
+
+    play(str(tmp_path), first, second)
+
+
+def test_one_whose_model_is_not_there_yet_goes_on_when_it_is(tmp_path, monkeypatch):
+    first, ids = suspended()
+
+    async def second(server: FakeServer) -> None:
+        fleet = server.context.fleet
+        take, errors = fleet.take, [UnavailableError("it is being fetched", retry_after_seconds=0) for _ in range(3)]
+
+        async def take_late(name: str | None, *, is_use: bool = True) -> ServedName:
+            if errors:
+                raise errors.pop()
+            return await take(name, is_use=is_use)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fleet, "take", take_late)
+            await lasting(server).resume()
+            await events(server, ids[0])
+        assert (await now(server, ids[0]))["output"][0]["content"][0]["text"] == WORDS.decode()
+
+    play(str(tmp_path), first, second)
+
+
+def test_one_whose_model_no_request_loads_waits_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(background, "_MAX_NUM_STARTS", 1)
+    first, ids = suspended()
+
+    async def without_it(server: FakeServer) -> None:
+        monkeypatch.setattr(server.context.fleet, "is_open", lambda model: False)
+        await lasting(server).resume()
+        assert (await now(server, ids[0]))["status"] == "queued"
+        await lasting(server).suspend()
+
+    async def with_it(server: FakeServer) -> None:
+        await lasting(server).resume()
+        await events(server, ids[0])
+        assert (await now(server, ids[0]))["output"][0]["content"][0]["text"] == WORDS.decode()
+
+    play(str(tmp_path), first, without_it, without_it, with_it)
+
+
+def test_one_whose_model_cannot_be_loaded_fails(tmp_path, monkeypatch):
+    first, ids = suspended()
+
+    async def second(server: FakeServer) -> None:
+        async def find_none(*_: object, **__: object) -> ServedName:
+            error = UnavailableError("the model cannot be loaded")
+            error.is_final = True
+            raise error
+
+        monkeypatch.setattr(server.context.fleet, "take", find_none)
+        await lasting(server).resume()
+        await events(server, ids[0])
+        response = await now(server, ids[0])
+        assert response["status"] == "failed"
+        assert "cannot be loaded" in response["error"]["message"]
 
     play(str(tmp_path), first, second)
 
