@@ -61,7 +61,7 @@ class AsyncLLM:
         self.settings = settings
         num_engines = settings.parallel.data_parallel_size
         self._requests = RequestTable(WaitingRoom.for_server(settings), RequestObserver(), num_engines)
-        self.engines = EngineSlots(settings, self._requests, connect)
+        self.engines = EngineSlots(self._requests, connect)
         self.token_gaps = self._requests.token_gaps
         self._new_requests = NewRequests(settings.model.seed)
         self.served = ServedText(settings.model, on_progress, self._call_workers)
@@ -86,7 +86,7 @@ class AsyncLLM:
         Call it on the loop, in a thread that lives as long as the engine. Raises as ``resolve``.
         """
         self.resolve()
-        self.engines.spawn(self.model)
+        self.engines.spawn(self.model, self.settings)
 
     def resolve(self) -> None:
         """Finds the model's files, and fetches them where they are missing: blocks as long as that takes.

@@ -32,25 +32,24 @@ _BEST_FIRST: tuple[EngineState, ...] = ("ready", "draining", "stalled", "recover
 class EngineSlots:
     """``slots`` has one an engine, also of those that are dead for good; ``incidents`` what has happened to any."""
 
-    def __init__(self, settings: Settings, requests: RequestTable, connect: Connect) -> None:
+    def __init__(self, requests: RequestTable, connect: Connect) -> None:
         self.slots: list[EngineSlot] = []
         self.incidents = IncidentLog()
-        self._settings = settings
         self._requests = requests
         self._connect = connect
         self._death: ProcessDeadError | None = None
         self._died = asyncio.Event()
         self._ending: list[asyncio.Task[None]] = []  # of those that are given up while others serve
 
-    def spawn(self, model: ServedModel) -> None:
-        """Starts their processes and returns at once."""
+    def spawn(self, model: ServedModel, settings: Settings) -> None:
+        """Starts their processes, which are to be as ``settings`` say now, and returns at once."""
         if self.slots:
             return
         engines = self._requests.engines
         for requests in engines:
             place = EnginePlace(requests.number, len(engines))
-            engine = self._connect(self._settings, model.files, model.description, model.limits.max_model_len, place)
-            self.slots.append(EngineSlot(engine, requests, self._settings, self.incidents, self._note_death))
+            engine = self._connect(settings, model.files, model.description, model.limits.max_model_len, place)
+            self.slots.append(EngineSlot(engine, requests, settings, self.incidents, self._note_death))
         try:
             for slot in self.slots:
                 slot.engine.spawn()

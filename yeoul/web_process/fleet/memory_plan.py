@@ -13,6 +13,7 @@ import msgspec
 from yeoul.config.control_groups import free_memory_bytes, read_counts
 from yeoul.config.settings import FleetSettings, Settings
 from yeoul.model_files.file_identity import identify
+from yeoul.model_files.tensor_parallel_split import deal_kv_groups
 from yeoul.web_process.engine.served_model import ServedModel
 from yeoul.web_process.fleet.policy import Budget
 
@@ -56,13 +57,12 @@ def memory_need(settings: Settings, model: ServedModel, budget: Budget, num_mode
     weights = sum(file.num_bytes for file in identify(model.files))
     block_bytes = _block_bytes(settings, model)
     if settings.cache.num_blocks_override is not None:
-        cache = settings.cache.num_blocks_override * block_bytes
+        cache = settings.cache.num_blocks_override * block_bytes * settings.parallel.data_parallel_size
     elif settings.cache.kv_cache_memory_bytes is not None:
         cache = settings.cache.kv_cache_memory_bytes * num_workers
     else:
         cache = _default_cache(settings, model, block_bytes, weights + processes, weights, budget, num_models)
-    tier = (settings.cache.kv_memory_bytes or 0) * settings.parallel.data_parallel_size
-    return MemoryNeed(weights, cache, processes, tier)
+    return MemoryNeed(weights, cache, processes, settings.cache.kv_memory_bytes or 0)
 
 
 def with_planned_cache(settings: Settings, need: MemoryNeed) -> Settings:
@@ -77,21 +77,30 @@ def with_planned_cache(settings: Settings, need: MemoryNeed) -> Settings:
 def _default_cache(
     settings: Settings, model: ServedModel, block_bytes: int, others: int, weights: int, budget: Budget, num_models: int
 ) -> int:
-    """As much as the weights, at least 512 MiB and one whole context, at most what all requests together could fill."""
+    """As much as the weights, at least 512 MiB, at most what all requests together could fill; engines have equal parts.
+
+    None has less than one whole context.
+    """
+    bytes_of_all = block_bytes * settings.parallel.data_parallel_size
     blocks_of_context = -(-model.limits.max_model_len // settings.cache.block_size)
-    num_blocks = max(max(_DEFAULT_CACHE_BYTES, weights) // block_bytes, blocks_of_context)
+    num_blocks = max(max(_DEFAULT_CACHE_BYTES, weights) // bytes_of_all, blocks_of_context)
     num_blocks = min(num_blocks, blocks_of_context * settings.scheduler.max_num_seqs)
     if budget.max_bytes is not None:
         share = budget.max_bytes // max(1, min(num_models, budget.max_models or num_models))
-        num_blocks = min(num_blocks, max(blocks_of_context, (share - others) // block_bytes))
-    return num_blocks * block_bytes
+        num_blocks = min(num_blocks, max(blocks_of_context, (share - others) // bytes_of_all))
+    return num_blocks * bytes_of_all
 
 
 def _block_bytes(settings: Settings, model: ServedModel) -> int:
-    """Keys and values of a block in all layers and on all workers; 16 bits a number unless the settings say 32."""
-    chosen = settings.cache.kv_cache_dtype if settings.cache.kv_cache_dtype != "auto" else settings.model.dtype
-    shape = model.description
-    a_token = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
+    """Keys and values of a block in all layers and on all workers of an engine, which each have room for the most heads.
+
+    A number has 16 bits unless the settings, or else the weights, say 32.
+    """
+    shape, num_ranks = model.description, settings.parallel.tensor_parallel_size
+    said = [settings.cache.kv_cache_dtype, settings.model.dtype]
+    chosen = next((name for name in said if name != "auto"), shape.weights_dtype)
+    most_heads = max(share.num_kv_heads for share in deal_kv_groups(shape.num_heads, shape.num_kv_heads, num_ranks))
+    a_token = 2 * shape.num_layers * most_heads * num_ranks * shape.head_dim
     return a_token * settings.cache.block_size * _BYTES_OF_NUMBER.get(chosen, 2)
 
 

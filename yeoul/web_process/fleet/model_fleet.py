@@ -271,7 +271,8 @@ class ModelFleet:
     def _need_of(self, model: FleetModel) -> int:
         if model.need is None:
             model.need = memory_need(model.llm.settings, model.llm.model, self.budget, len(self.models))
-            model.llm.settings = with_planned_cache(model.llm.settings, model.need)
+            if len(self.models) > 1 or self.settings.fleet.models_memory_bytes is not None:  # else its worker knows more
+                model.llm.settings = with_planned_cache(model.llm.settings, model.need)
         if (why := self.budget.why_never(model.need.total)) is not None:
             raise ConfigError(why)
         return model.need.total

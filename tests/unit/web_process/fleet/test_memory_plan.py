@@ -62,6 +62,25 @@ def test_what_the_settings_say_counts_for_all_workers(model):
     assert wide.cache == 2 * blocks.cache
 
 
+def test_several_engines_have_their_caches_each_and_what_is_below_them_together(model):
+    two = ParallelSettings(data_parallel_size=2)
+    said = need(model, cache=CacheSettings(num_blocks_override=10, kv_memory_bytes=MIB), parallel=two)
+    assert (said.cache, said.tier) == (2 * 10 * 16 * TOKEN_BYTES, MIB)
+    tight = need(model, Budget(2, MIB), parallel=two)
+    assert tight.cache == 2 * 1024 * TOKEN_BYTES, "a whole context each"
+    assert with_planned_cache(Settings(parallel=two), tight).cache.kv_cache_memory_bytes == 1024 * TOKEN_BYTES
+    assert need(model, parallel=two).cache <= 512 * MIB, "as much as one engine has, in parts"
+
+
+def test_a_whole_context_fits_whatever_its_numbers_are_and_however_heads_are_dealt(model):
+    weights = msgspec.structs.replace(model.description, weights_dtype="float32")
+    wide = need(msgspec.structs.replace(model, description=weights), Budget(2, MIB))
+    assert wide.cache == 2 * 1024 * TOKEN_BYTES
+    three = ParallelSettings(tensor_parallel_size=3)
+    uneven = need(model, Budget(2, MIB), parallel=three)
+    assert with_planned_cache(Settings(parallel=three), uneven).cache.kv_cache_memory_bytes == 1024 * TOKEN_BYTES // 2
+
+
 def test_an_engine_is_told_what_was_planned_unless_somebody_said_it(model):
     settings = Settings(parallel=ParallelSettings(tensor_parallel_size=2))
     planned = with_planned_cache(settings, MemoryNeed(0, 64 * MIB, 0))
