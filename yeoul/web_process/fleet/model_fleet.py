@@ -204,9 +204,10 @@ class ModelFleet:
             except Exception:
                 logger.exception("the models could not be looked at; they will be again")
                 wake_at = time.monotonic() + 1.0
+            seconds = None if wake_at == math.inf else max(0.0, wake_at - time.monotonic())
             with contextlib.suppress(TimeoutError):
-                seconds = None if wake_at == math.inf else max(0.0, wake_at - time.monotonic())
-                await asyncio.wait_for(self._changed.wait(), seconds)
+                async with asyncio.timeout(seconds):  # wait_for() would lose a cancellation that comes with a change
+                    await self._changed.wait()
 
     def _settle(self, now: float) -> float:
         """Does what is due; when there may be something to do again although nothing has happened."""
