@@ -124,7 +124,10 @@ class AsyncLLM:
     async def rest(self) -> None:
         """Ends the engine and every process below it; the next ``start`` makes another, for which requests wait meanwhile."""
         self._requests.part()
-        await self.engines.rest()
+        try:
+            await self.engines.rest()
+        finally:
+            self._requests.part()  # an engine that was being replaced may have come before its tasks ended
 
     async def drain(self) -> None:
         """Takes no new requests from now on; returns when the last running one is finished and read."""

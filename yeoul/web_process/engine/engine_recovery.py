@@ -95,6 +95,7 @@ class EngineRecovery:
             return False
         self.lost = None
         num_sent = self._requests.attach(engine)
+        self._requests.note_new_workers()
         seconds = time.monotonic() - start
         self._requests.observer.replaced(seconds)
         self.incidents.note(engine.name, "recovery", _go_on(num_sent), seconds)

@@ -98,11 +98,11 @@ class EngineRequests:
 
     def attach(self, engine: AsyncMPClient) -> int:
         """From now on requests go to ``engine``, those that are held first: how many these are."""
+        self._table.note_attached()
         self._engine = engine
         held = list(self.states.values())
         for state in held:
             self._try_to_send(engine, state)
-        self._table.note_engine(self)
         return len(held)
 
     @property
@@ -148,7 +148,7 @@ class EngineRequests:
         return verdict
 
     def note_new_workers(self) -> None:
-        """The engine has others, whose cache is empty."""
+        """The engine that is attached has others, or is new: its cache is empty."""
         self._table.note_engine(self)
 
     def hand_over(self, *, with_blamed: bool = False) -> int:

@@ -83,6 +83,8 @@ class EngineSlots:
         """From now on requests go to them."""
         for slot in self.slots:
             slot.serve()
+        for engine in self._requests.engines:  # once all are there: none takes what another only held
+            engine.note_new_workers()
 
     @property
     def ready(self) -> EngineReady | None:

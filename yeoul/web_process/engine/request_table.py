@@ -75,6 +75,7 @@ class RequestTable:
     def send_held(self) -> None:
         """What comes is not held any longer, nor what was."""
         self.holds_new = False
+        self.room.note_engine(is_idle=not self.is_busy)
         for engine in self.engines:
             engine.send_held()
 
@@ -198,6 +199,11 @@ class RequestTable:
         while self.num_unfinished or self._streams:
             self._change.clear()
             await self._change.wait()
+
+    def note_attached(self) -> None:
+        """An engine comes; where there was none, all waited for it."""
+        if not any(engine.is_attached for engine in self.engines):
+            self.room.note_engine(is_idle=True)
 
     # Several engines
 

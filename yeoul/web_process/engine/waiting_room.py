@@ -171,6 +171,15 @@ class WaitingRoom:
         self._requests.add(tenant, num_requests)
         self._tokens.add(tenant, num_tokens)
 
+    def note_engine(self, *, is_idle: bool) -> None:
+        """Who waited for an engine is served from now on: that nobody was meanwhile says nothing of how fast it goes.
+
+        ``is_idle`` if none was computed beside them.
+        """
+        self._last_served = self._clock()
+        if is_idle:
+            self._last_answer = self._last_served
+
     def note_served(self, request_ids: Iterable[str]) -> None:
         """These have got something; for those that waited, it is the first. Ids of others are ignored."""
         if not self._waiting:

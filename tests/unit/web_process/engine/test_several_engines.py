@@ -280,6 +280,44 @@ def test_all_engines_have_to_become_ready():
     asyncio.run(play())
 
 
+def test_what_waited_for_all_engines_is_computed_by_all():
+    async def scene(engine: FakeEngine) -> None:
+        hold(engine)
+        await engine.llm.rest()
+        engine.llm.is_woken = True
+        for token in range(8):
+            await engine.llm.submit([[token]], SamplingParams())
+        assert engine.llm.requests.num_held == 8
+        hold(engine, is_held=False)
+        await engine.llm.start()
+        assert [len(client.added) for client in engine.clients[-2:]] == [4, 4]
+
+    run(scene)
+
+
+def test_an_engine_that_is_replaced_as_all_come_to_rest_is_not_taken_for_one_that_computes():
+    async def scene(engine: FakeEngine) -> None:
+        (client,) = engine.clients
+        replace, is_asked, may_come = client.replace, asyncio.Event(), asyncio.Event()
+
+        async def wait_and_replace():
+            is_asked.set()
+            await may_come.wait()
+            return await replace()
+
+        client.replace = wait_and_replace  # type: ignore[method-assign]
+        engine.llm.is_woken = True
+        client.die()
+        await is_asked.wait()
+        may_come.set()
+        await engine.llm.rest()
+        num_sent = len(client.sent)
+        await engine.llm.submit([[1]], SamplingParams())
+        assert (engine.llm.requests.num_held, len(client.sent)) == (1, num_sent)
+
+    run(scene, several(1))
+
+
 def test_engines_that_would_not_give_the_same_answers_do_not_start():
     async def play() -> None:
         engine = FakeEngine(several())

@@ -188,3 +188,28 @@ def test_where_all_places_in_the_steps_are_taken_one_has_to_be_left_for_each():
     assert room.expected_wait(1, num_seats=4) == pytest.approx(1.0)
     clock.now += 8.1  # as late as ten seconds make it
     assert room.expected_wait(2, num_seats=4) == pytest.approx(2.0 + 8.0)
+
+
+def test_the_time_of_a_load_is_not_that_of_an_answer():
+    clock = Clock()
+    room = room_for(100, clock=clock)
+    room.enter("held", "", 10, is_alone=True)
+    clock.now += 60.0
+    room.note_engine(is_idle=True)
+    clock.now += 0.5
+    room.note_served(["held"])
+    room.note_answers([10], 0.5)
+    room.check_deadline(30.0, 10, 1)
+    fill(room, "a")
+    assert room.expected_wait(1) == pytest.approx(0.5)
+
+
+def test_an_engine_that_goes_on_after_all_says_how_long_its_answers_take():
+    clock = Clock()
+    room = room_for(100, clock=clock)
+    room.enter("computed", "", 10, is_alone=True)
+    clock.now += 40.0
+    room.note_engine(is_idle=False)
+    room.note_answers([10], 40.0)
+    with pytest.raises(TooManyRequestsError):
+        room.check_deadline(30.0, 10, 1)
