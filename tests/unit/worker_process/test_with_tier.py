@@ -58,6 +58,14 @@ class TieredEngine(Engine):
             assert self.tokens[message.request_id] == expected_of(message), message.request_id
         assert self.cache.num_used_blocks == 0
 
+    def hear_of_moves(self) -> None:
+        """Computes on, once all that is on its way has ended."""
+        tier = self.worker._tier
+        assert tier is not None
+        with tier._changed:
+            assert tier._changed.wait_for(lambda: tier._num_left == 0, 10.0)
+        self.step()
+
     def kill_workers(self) -> None:
         self.in_flight.clear()
         self.scheduler.note_crash("killed")
@@ -152,6 +160,7 @@ def test_workers_that_die_leave_what_they_had_computed(make):
     engine.add(message)
     for _ in range(30):
         engine.step()
+    engine.hear_of_moves()
     engine.kill_workers()
     engine.run()
     assert engine.tokens[message.request_id] == expected_of(message)
@@ -327,6 +336,7 @@ def test_a_request_that_fails_leaves_nothing_below(make):
     engine.add(long_message())
     for _ in range(20):
         engine.step()
+    engine.hear_of_moves()
     assert len(engine.place.index) > 0
     request = engine.scheduler._requests["long"]
     engine.scheduler._prefixes.forget(request)
