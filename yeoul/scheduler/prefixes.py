@@ -57,6 +57,7 @@ class Prefixes:
             return False
         if request.load_began is None:
             request.load_began = self._moves.now
+        request.last_load = self._moves.coming[block_hash]
         return True
 
     def load(self, request: Request, table: list[int], hit: PrefixHit) -> None:
@@ -67,7 +68,7 @@ class Prefixes:
         if events is not None and not request.message.cache_salt:
             token_ids = request.token_ids[: len(table) * self.block_size]
             tell = partial(events.note_stored, hashes, token_ids, num_known)
-        self._moves.load(table, num_known, hit.names_below, tell, in_gaps=request.in_gaps)
+        request.last_load = self._moves.load(table, num_known, hit.names_below, tell, in_gaps=request.in_gaps)
         request.has_loaded = True
         if request.load_began is None:
             request.load_began = self._moves.now

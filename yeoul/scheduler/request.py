@@ -17,6 +17,7 @@ from yeoul.messages.outputs import TokenLogprobs
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.steps import NewRequest
 from yeoul.scheduler.stopping import StopRule
+from yeoul.scheduler.tier_moves import Load
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Request:
     workers: answers of earlier steps are no longer its own. ``queue_seconds`` is None until the first admission;
     ``has_answered`` becomes True with the first output, ``has_progressed`` with the first since the workers (last) started;
     ``has_loaded`` is whether its prefix was loaded from below since it last began to wait, ``load_began`` when it
-    first had to wait for that, ``load_seconds`` how long it did before its first admission.
+    first had to wait for that, ``last_load`` for what last, ``load_seconds`` how long before its first admission.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class Request:
         "has_loaded",
         "has_progressed",
         "in_gaps",
+        "last_load",
         "load_began",
         "load_seconds",
         "message",
@@ -97,6 +99,7 @@ class Request:
         self.has_answered = bool(message.output_token_ids)  # by an earlier engine
         self.has_progressed = False
         self.has_loaded = False
+        self.last_load: Load | None = None
         self.load_began: float | None = None
         self.load_seconds = 0.0
         self.arrival_seconds = arrival_seconds

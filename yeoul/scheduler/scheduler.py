@@ -403,8 +403,9 @@ class Scheduler:
         if request.queue_seconds is None:
             now = self._clock()
             request.queue_seconds = max(0.0, now - request.arrival_seconds)
-            if request.load_began is not None:
-                request.load_seconds = max(0.0, now - request.load_began)
+            if request.load_began is not None and request.last_load is not None:
+                request.load_seconds = max(0.0, (request.last_load.ended_at or now) - request.load_began)
+                request.last_load = None
             request.num_cached_tokens = min(request.num_computed_tokens, request.num_prompt_tokens)
             self._total_prefix_queried_tokens += request.num_prompt_tokens
             self._total_prefix_hit_tokens += request.num_cached_tokens

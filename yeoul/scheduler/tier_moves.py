@@ -30,7 +30,8 @@ class Load:
     """The blocks of ``names``, which are behind the first ``num_known`` of the table, come from ``slots``, of which some are
     ``left`` and some have ``failed``. ``is_wanted``: nobody has
     forgotten them since. A disk that is silent may take until ``until``; a load without ``names`` is given up. ``tell``
-    hears which are new to the cache. What a request ``in_gaps`` loads takes nobody's place."""
+    hears which are new to the cache. What a request ``in_gaps`` loads takes nobody's place. Nobody waits for it from
+    ``ended_at`` on."""
 
     table: list[int]
     num_known: int
@@ -42,6 +43,7 @@ class Load:
     tell: Callable[[list[bool]], None] | None
     in_gaps: bool
     is_wanted: bool = True
+    ended_at: float | None = None
 
 
 class TierMoves:
@@ -57,7 +59,7 @@ class TierMoves:
     def __init__(self, index: TierIndex, cache: KVCacheManager, num_ranks: int, max_num_stores: int) -> None:
         self.index = index
         self.now = 0.0  # of the step that is put together
-        self.coming: set[bytes] = set()  # what loads bring
+        self.coming: dict[bytes, Load] = {}  # what brings it
         self.stores: list[BlockMove] = []  # of the next step, as the following two
         self.loads: list[BlockMove] = []
         self.emptied_slots: list[int] = []
@@ -73,6 +75,7 @@ class TierMoves:
         self._emptying: dict[int, int] = {}  # by slot: answers that are left, of each rank that empties it
         self._progress_at = 0.0  # when something had ended last
         self._has_progressed = False
+        self._ended: list[Load] = []  # since the last step was put together
         self._has_told = False
 
     @property
@@ -105,6 +108,9 @@ class TierMoves:
         self.now = now
         if self._has_progressed:
             self._progress_at, self._has_progressed = now, False
+        for load in self._ended:
+            load.ended_at = now
+        self._ended.clear()
         for load in self._loads.values():
             if max(load.until, self._progress_at + _MAX_LOAD_SECONDS) < now:
                 self._give_up(load)
@@ -148,7 +154,7 @@ class TierMoves:
         tell: Callable[[list[bool]], None] | None = None,
         *,
         in_gaps: bool = False,
-    ) -> None:
+    ) -> Load:
         """Fills the blocks of ``table`` behind the first ``num_known`` with those of ``names``; gives the table back then.
 
         ``tell`` is called with which of them are new to the cache, up to the first that has not come.
@@ -161,7 +167,8 @@ class TierMoves:
             self._answers_left[slot] = self._num_ranks
             self._load_of[slot] = load
         self._loads[slots[0]] = load
-        self.coming.update(names)
+        self.coming.update(dict.fromkeys(names, load))
+        return load
 
     def note(self, results: Iterable[MoveResult]) -> None:
         """What has ended on some rank. A slot that is emptied and filled again has an answer for each, in either order."""
@@ -207,6 +214,7 @@ class TierMoves:
         for load in self._loads.values():
             emptied |= dict.fromkeys(self.index.forget(load.names))
             self._cache.free(load.table)
+            self._ended.append(load)
         self.index.forget(self.index.names_on_their_way())
         for slot in self._answers_left:
             self.index.end(slot, is_good=False)
@@ -237,7 +245,9 @@ class TierMoves:
         """Raises AssertionError unless moves, loads and slots agree."""
         self.index.check_invariants()
         assert self._load_of.keys() <= self._answers_left.keys(), "a load waits for nothing"
-        assert {name for load in self._loads.values() for name in load.names} == self.coming, "who waits, waits for nothing"
+        assert {name for load in self._loads.values() for name in load.names} == self.coming.keys(), (
+            "who waits, waits for nothing"
+        )
         assert len(self._answers_left) - len(self._load_of) == self.index.num_filling, "a store is lost"
 
     def _end(self, slot: int, failure: str | None) -> None:
@@ -262,7 +272,7 @@ class TierMoves:
     def _finish(self, load: Load) -> None:
         """Names what has come, up to the first block that has not."""
         del self._loads[load.slots[0]]
-        self.coming.difference_update(load.names)
+        self._let_go(load)
         is_new: list[bool] = []
         if load.is_wanted:
             for block_id, slot, name in zip(load.table[load.num_known :], load.slots, load.names, strict=True):
@@ -278,8 +288,15 @@ class TierMoves:
         if not load.names:
             raise ProcessDeadError("Workers", f"have waited for their disk for more than {_MAX_HANGING_SECONDS:.0f} s")
         self._tell("the disk does not answer", is_load=True)
-        self.coming.difference_update(load.names)
+        self._let_go(load)
         load.names, load.is_wanted, load.until = [], False, self.now + _MAX_HANGING_SECONDS
+
+    def _let_go(self, load: Load) -> None:
+        """Nobody waits for it any longer."""
+        for name in load.names:
+            del self.coming[name]
+        if load.names:
+            self._ended.append(load)
 
     def _tell(self, failure: str, *, is_load: bool) -> None:
         done, instead = ("read", "computed anew") if is_load else ("stored", "not kept")

@@ -66,6 +66,14 @@ class TieredEngine(Engine):
             assert tier._changed.wait_for(lambda: tier._num_left == 0, 10.0)
         self.step()
 
+    def hear_of_moves_only(self) -> None:
+        """Hears of all that is on its way, and computes nothing."""
+        tier = self.worker._tier
+        assert tier is not None
+        with tier._changed:
+            assert tier._changed.wait_for(lambda: tier._num_left == 0, 10.0)
+        self.moves.note(tier.ended(waits=False))
+
     def kill_workers(self) -> None:
         self.in_flight.clear()
         self.scheduler.note_crash("killed")
@@ -196,6 +204,26 @@ def test_who_waits_for_blocks_keeps_nobody(make):
     engine.run()
     assert engine.tokens[other.request_id] == expected_of(other)
     assert engine.tokens["long"] == expected_of(long_message())
+
+
+def test_who_waits_for_a_place_besides_is_not_told_that_it_waited_for_the_disk(make):
+    make().run_all([long_message(), long_message("other", 120)])
+    engine = make(max_num_seqs=2)
+    now, request = 100.0, long_message()
+    engine.scheduler._clock = lambda: now
+    engine.add(request)
+    engine.step()
+    engine.hear_of_moves_only()
+    first, second = messages()[:2]
+    waiting = engine.scheduler._requests["long"]
+    for message in (first, second):
+        engine.add(message)
+    now = 101.0
+    engine.scheduler._moves.prepare(now)
+    now = 150.0
+    engine.run()
+    assert waiting.load_seconds == 1.0
+    assert waiting.queue_seconds == 50.0
 
 
 def test_two_that_need_the_same_share_one_load(make):
