@@ -28,11 +28,13 @@ from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.fleet.fleet_model import FleetModel, not_loaded, unloadable
 from yeoul.web_process.fleet.memory_plan import memory_need, with_planned_cache
+from yeoul.web_process.fleet.own_thread import in_own_thread
 from yeoul.web_process.fleet.policy import Budget, Room, make_room
 
 logger = logging.getLogger(__name__)
 
 LATEST = ":latest"
+_MOST_FETCHES = 2  # at a time; they share the network and the disk
 
 
 class ModelFleet:
@@ -46,6 +48,7 @@ class ModelFleet:
         """Whether there is one model, and its engine is never ended before the server is."""
         self.on_first_load: Callable[[FleetModel], Coroutine[None, None, None]] = _nothing
         self._changed = asyncio.Event()
+        self._fetching = asyncio.Semaphore(_MOST_FETCHES)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -289,7 +292,8 @@ class ModelFleet:
 
     async def _fetch(self, model: FleetModel) -> None:
         try:
-            await asyncio.to_thread(model.llm.resolve)
+            async with self._fetching:
+                await in_own_thread("fetch_model", model.llm.resolve)
         except Exception as error:
             model.fail(_told(error))
         finally:
