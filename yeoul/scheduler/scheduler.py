@@ -404,7 +404,8 @@ class Scheduler:
             now = self._clock()
             request.queue_seconds = max(0.0, now - request.arrival_seconds)
             if request.load_began is not None and request.last_load is not None:
-                request.load_seconds = max(0.0, (request.last_load.ended_at or now) - request.load_began)
+                ended_at = request.last_load.ended_at
+                request.load_seconds = max(0.0, (now if ended_at is None else ended_at) - request.load_began)
                 request.last_load = None
             request.num_cached_tokens = min(request.num_computed_tokens, request.num_prompt_tokens)
             self._total_prefix_queried_tokens += request.num_prompt_tokens

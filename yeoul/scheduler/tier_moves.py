@@ -214,7 +214,8 @@ class TierMoves:
         for load in self._loads.values():
             emptied |= dict.fromkeys(self.index.forget(load.names))
             self._cache.free(load.table)
-            self._ended.append(load)
+            if load.names:
+                self._ended.append(load)
         self.index.forget(self.index.names_on_their_way())
         for slot in self._answers_left:
             self.index.end(slot, is_good=False)

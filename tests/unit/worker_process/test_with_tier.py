@@ -59,14 +59,6 @@ class TieredEngine(Engine):
         assert self.cache.num_used_blocks == 0
 
     def hear_of_moves(self) -> None:
-        """Computes on, once all that is on its way has ended."""
-        tier = self.worker._tier
-        assert tier is not None
-        with tier._changed:
-            assert tier._changed.wait_for(lambda: tier._num_left == 0, 10.0)
-        self.step()
-
-    def hear_of_moves_only(self) -> None:
         """Hears of all that is on its way, and computes nothing."""
         tier = self.worker._tier
         assert tier is not None
@@ -207,19 +199,15 @@ def test_who_waits_for_blocks_keeps_nobody(make):
 
 
 def test_who_waits_for_a_place_besides_is_not_told_that_it_waited_for_the_disk(make):
-    make().run_all([long_message(), long_message("other", 120)])
-    engine = make(max_num_seqs=2)
-    now, request = 100.0, long_message()
+    make().run_all([long_message()])
+    engine = make()
+    now = 100.0
     engine.scheduler._clock = lambda: now
-    engine.add(request)
+    engine.add(long_message())
     engine.step()
-    engine.hear_of_moves_only()
-    first, second = messages()[:2]
+    engine.hear_of_moves()
     waiting = engine.scheduler._requests["long"]
-    for message in (first, second):
-        engine.add(message)
-    now = 101.0
-    engine.scheduler._moves.prepare(now)
+    engine.moves.prepare(101.0)
     now = 150.0
     engine.run()
     assert waiting.load_seconds == 1.0
