@@ -5,13 +5,14 @@ Knows nothing of what is written there. ``worker_process.tcp_links`` opens the p
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 
 import zmq
 
-from yeoul.errors import ProcessDeadError, TransportTimeoutError
+from yeoul.errors import ProcessDeadError, TransportError, TransportTimeoutError
 from yeoul.transport.sockets import EngineContext, open_link
 from yeoul.transport.tcp_channel import TcpHandle, address_of
 from yeoul.transport.thread_names import start_thread
@@ -52,7 +53,8 @@ class MeetingPlace:
 
     def close(self) -> None:
         """Whoever comes later waits in vain."""
-        self._end.send(b"")
+        with contextlib.suppress(zmq.Again):  # the thread has died
+            self._end.send(b"", zmq.NOBLOCK)
         self._thread.join()
         self._end.close(linger=0)
 
@@ -73,7 +75,10 @@ class MeetingPlace:
         if what == _DELETE:
             return (_YES if values.pop(key, None) is not None else _NO), b""
         if what == _ADD:
-            value = str(int(values.get(key, b"0")) + int(value)).encode()
+            try:
+                value = str(int(values.get(key, b"0")) + int(value)).encode()
+            except ValueError:
+                return _NO, b""
         if sum(map(len, values.values())) + len(value) > _MAX_NUM_BYTES:
             return _NO, b""
         values[key] = value
@@ -109,8 +114,11 @@ class MeetingGuest:
         return value if found == _YES else None
 
     def add(self, key: bytes, amount: int) -> int:
-        """The sum of what all have added."""
-        return int(self._ask(_ADD, key, str(amount).encode())[1])
+        """The sum of what all have added; TransportError where there is no number or no room."""
+        found, value = self._ask(_ADD, key, str(amount).encode())
+        if found != _YES:
+            raise TransportError(f"nothing can be added to {key!r} where ranks meet: it is no number, or the place is full")
+        return int(value)
 
     def delete(self, key: bytes) -> bool:
         """Whether it was there."""

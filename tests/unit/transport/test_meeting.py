@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from yeoul.errors import TransportTimeoutError
+from yeoul.errors import ProcessDeadError, TransportError, TransportTimeoutError
 from yeoul.transport.curve_keys import CurveKeys, new_keys
 from yeoul.transport.meeting import MeetingGuest, MeetingPlace
 from yeoul.transport.sockets import EngineContext
@@ -53,6 +53,32 @@ def test_all_add_to_one_sum_and_what_is_deleted_is_gone(guests):
     assert first.delete(b"n")
     assert not second.delete(b"n")
     assert second.look(b"n") is None
+
+
+def test_what_cannot_be_added_is_refused_and_the_place_goes_on(guests):
+    first, second = guests
+    assert first.set(b"n", b"no number")
+    with pytest.raises(TransportError, match="nothing can be added"):
+        second.add(b"n", 1)
+    assert first.look(b"n") == b"no number"
+
+
+def test_a_place_whose_thread_has_died_says_so_and_is_closed_all_the_same(keys, monkeypatch):
+    told: list[ProcessDeadError] = []
+    context = EngineContext(keys)
+    place = MeetingPlace(context, "tcp://127.0.0.1:*", told.append)
+    monkeypatch.setattr(place, "_answer", lambda *_: 1 / 0)
+    guest = MeetingGuest(TcpHandle(place.address, keys))
+    monkeypatch.setattr("yeoul.transport.meeting._ANSWER_SECONDS", 0.3)
+    with pytest.raises(TransportTimeoutError):
+        guest.set(b"a", b"b")
+    closing = threading.Thread(target=place.close, daemon=True)
+    closing.start()
+    closing.join(10.0)
+    assert not closing.is_alive()
+    assert "ZeroDivisionError" in told[0].cause
+    guest.close()
+    context.close()
 
 
 def test_a_rank_that_does_not_come_is_told_of(guests):
