@@ -14,8 +14,7 @@ from zmq.utils.monitor import recv_monitor_message
 from yeoul.errors import ProcessDeadError
 from yeoul.transport.death_watch import DeathWatch
 
-_FAILED_EVENTS = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-PEER_EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _FAILED_EVENTS
+PEER_EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 """What a ``PeerWatch`` has to hear of a socket."""
 
 
@@ -44,18 +43,17 @@ class LinkWatch(DeathWatch):
 class Peer:
     """Whoever has the keys of a bound socket, told from strangers who connect to it: they cannot make it look dead.
 
-    ZeroMQ names a connection when it is made and when it ends, but not when its handshake succeeds.
+    ZeroMQ names a connection when it is made and when it ends, but not when its handshake succeeds. The peer counts as ended
+    with the last of those that were open by then; the socket soon sends away who does not shake hands.
     """
 
     def __init__(self, role: str, events: zmq.Socket[bytes]) -> None:
         self.role, self.events = role, events
         self._open: set[int] = set()
         self._may_be_it: set[int] | None = None  # of those that were open when the handshake succeeded
-        self._last_event = 0
 
     def note(self, event: int, descriptor: int) -> bool:
         """Whether its connection has ended."""
-        last_event, self._last_event = self._last_event, event
         if event == zmq.EVENT_ACCEPTED:
             self._open.add(descriptor)
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED and self._may_be_it is None:
@@ -64,7 +62,7 @@ class Peer:
             self._open.discard(descriptor)
             if self._may_be_it is not None and descriptor in self._may_be_it:
                 self._may_be_it.discard(descriptor)
-                return not (last_event & _FAILED_EVENTS and self._may_be_it)
+                return not self._may_be_it
         return False
 
 

@@ -24,6 +24,7 @@ from yeoul.transport.sockets import open_link
 
 _CLOSE_TIMEOUT_SECONDS = 1.0
 _CONNECT_TIMEOUT_SECONDS = 20.0
+_HANDSHAKE_MILLISECONDS = 5_000  # for as long a stranger can keep the end of the peer from being seen
 
 
 class TcpHandle(msgspec.Struct, frozen=True, tag="tcp"):
@@ -57,7 +58,13 @@ class _TcpEnd:
 
     def bind(self, address: str, keys: CurveKeys) -> zmq.Socket[bytes]:
         """Listen at ``address``, whose port may be ``*``; the events of what connects, for ``PeerWatch``. We close them."""
-        self._events = events = self._socket.get_monitor_socket(PEER_EVENTS)
+        events: zmq.Socket[bytes] = self._socket.context.socket(zmq.PAIR)
+        self._events = events
+        events.setsockopt(zmq.RCVHWM, 0)  # ZeroMQ waits for ever where there is no room, and strangers make events, too
+        monitor = f"inproc://peers-{id(self)}"
+        self._socket.monitor(monitor, PEER_EVENTS)
+        events.connect(monitor)
+        self._socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MILLISECONDS)
         open_link(self._socket, address, keys, is_engine=True)
         self.address = address_of(self._socket, address)
         return events
