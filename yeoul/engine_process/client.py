@@ -99,7 +99,8 @@ class AsyncMPClient:
 
         Raises:
             ConfigError: the engine ended because of the user's mistake.
-            ProcessDeadError: it died, was not ready in time, or could not be started.
+            ProcessDeadError: it died, was not ready in time, could not be started, or would not give the answers of the one
+                before it: its weights or its host have changed.
         """
         self.spawn()
         assert self._connection is not None
@@ -112,6 +113,8 @@ class AsyncMPClient:
             )
         if self.ready is None:
             self._keep_what_was_found(ready)
+        elif (now := ready.model_fingerprint) != (before := self.ready.model_fingerprint):
+            raise ProcessDeadError(self.name, f"would compute other things than before ({before}, now {now})")
         self.ready = ready
         return ready
 
