@@ -29,7 +29,7 @@ class KVEvents:
         self._config = read_kv_events(settings.kv_events_config)
         self._block_size = settings.block_size
         self._blocks: BlockEvents | None = None
-        self._queue: queue.SimpleQueue[KVEventBatch | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[int, KVEventBatch] | None] = queue.SimpleQueue()
         self._num_lost = 0
         self._sockets: EventSockets | None = None
         self._thread: threading.Thread | None = None
@@ -83,7 +83,7 @@ class KVEvents:
         if self._queue.qsize() >= self._config.max_queue_size:
             self._num_lost += 1
             return
-        self._queue.put(KVEventBatch(time.time(), events))
+        self._queue.put((self._num_lost, KVEventBatch(time.time(), events)))
         sockets.wake()
 
     def stop(self) -> None:
@@ -111,9 +111,10 @@ class KVEvents:
             if sockets.wait():  # from the number of an empty batch it sees what it has missed
                 sockets.send(encoder.encode(KVEventBatch(time.time(), [])))
             while not self._queue.empty():
-                if (batch := self._queue.get()) is None:
+                if (queued := self._queue.get()) is None:
                     return
-                if (num_lost := self._num_lost) > num_skipped:
+                num_lost, batch = queued
+                if num_lost > num_skipped:
                     sockets.skip(num_lost - num_skipped)
                     num_skipped = num_lost
                 sockets.send(encoder.encode(batch))

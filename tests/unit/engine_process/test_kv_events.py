@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import threading
 
 import msgspec
 import pytest
@@ -140,6 +141,43 @@ def test_what_goes_wrong_with_events_concerns_no_request(tmp_path, monkeypatch, 
 
     with caplog.at_level(logging.ERROR):
         converse(tmp_path, scenario, cache=settings_of(tmp_path))
+
+
+def test_a_number_is_missing_where_a_batch_was_lost_and_not_before_those_that_waited(tmp_path, monkeypatch):
+    sent: list[str] = []
+    may_send, has_sent = threading.Event(), threading.Event()
+
+    class Slow(EventSockets):
+        def wait(self) -> bool:
+            may_send.wait(10.0)
+            return super().wait()
+
+        def skip(self, num_lost: int) -> None:
+            sent.append(f"{num_lost} lost")
+            super().skip(num_lost)
+
+        def send(self, payload: bytes) -> None:
+            sent.append(f"a batch of {len(msgspec.msgpack.decode(payload)[1])}")
+            super().send(payload)
+            if len(sent) >= 2:
+                has_sent.set()
+
+    monkeypatch.setattr(kv_events, "EventSockets", Slow)
+    events = kv_events.KVEvents(settings_of(tmp_path, max_queue_size=2))
+    blocks = events.of_new_cache()
+    assert blocks is not None
+    events.start()
+    for num_more in (0, 2, 3):  # a cache that is new has an event from the beginning
+        for _ in range(num_more):
+            blocks.note_cleared()
+        events.publish()
+    may_send.set()
+    assert has_sent.wait(10.0)
+    for _ in range(4):
+        blocks.note_cleared()
+    events.publish()
+    events.stop()
+    assert sent == ["a batch of 1", "a batch of 2", "1 lost", "a batch of 4"]
 
 
 def test_an_address_that_cannot_be_used_is_the_users_mistake(tmp_path):
