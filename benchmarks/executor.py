@@ -17,7 +17,7 @@ from yeoul.config.parts import EngineAddresses
 from yeoul.config.settings import CacheSettings, ExecutorBackend, ModelSettings, ParallelSettings, Settings
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
-from yeoul.worker_process.executor import make_executor
+from yeoul.worker_process.executor import executor_maker
 
 LINK = EngineAddresses(input_address="ipc://unused", output_address="ipc://unused")
 NUM_TURNS, NUM_STEPS = 20, 300
@@ -35,7 +35,7 @@ class Subject:
             parallel=ParallelSettings(tensor_parallel_size=size, distributed_executor_backend=backend),
             cache=CacheSettings(num_blocks_override=64),
         )
-        self.executor = make_executor(fake_engine_settings(LINK, settings))
+        self.executor = executor_maker(fake_engine_settings(LINK, settings))()
         self.executor.start(lambda death: print(death))
         self.executor.allocate_cache(64)
         self.microseconds: list[float] = []

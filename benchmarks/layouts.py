@@ -26,7 +26,7 @@ from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
 from yeoul.model_files.describe import describe
 from yeoul.model_files.resolve import resolve_model
 from yeoul.transport.private_folder import PrivateFolder
-from yeoul.worker_process.executor import make_executor
+from yeoul.worker_process.executor import executor_maker
 
 LINK = EngineAddresses(input_address="ipc://unused", output_address="ipc://unused")
 NUM_PROMPT_TOKENS, BLOCK_SIZE, NUM_BLOCKS_EACH = 256, 16, 64
@@ -57,7 +57,7 @@ class Layout:
         assert not options, f"unknown: {options}"
         files = resolve_model(settings.model)
         parts = engine_settings(settings, files, describe(files), NUM_BLOCKS_EACH * BLOCK_SIZE, LINK, folder)
-        self.executor = make_executor(parts)
+        self.executor = executor_maker(parts)()
         with _environment(environment):
             self.executor.spawn()
         self.pids = [worker.pid for worker in self.executor.start(lambda error: print(error))]

@@ -17,7 +17,7 @@ from yeoul.config.settings import CacheSettings, ParallelSettings, Settings, Tim
 from yeoul.errors import ProcessDeadError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
-from yeoul.worker_process.executor import make_executor
+from yeoul.worker_process.executor import executor_maker
 
 LIMIT = 10.0  # seconds of a step
 LINK = EngineAddresses(input_address="ipc://unused", output_address="ipc://unused")
@@ -41,7 +41,7 @@ def executor_with(size=2, **time_settings):
         time=TimeSettings(**time_settings),
         cache=CacheSettings(num_blocks_override=64),
     )
-    return make_executor(fake_engine_settings(LINK, settings))
+    return executor_maker(fake_engine_settings(LINK, settings))()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
 from yeoul.transport.curve_keys import new_keys
 from yeoul.transport.tcp_channel import TcpHandle
 from yeoul.worker_process.arguments import worker_settings
-from yeoul.worker_process.executor import make_executor
+from yeoul.worker_process.executor import executor_maker
 from yeoul.worker_process.tcp_links import TcpLinks
 
 PARALLEL = ParallelSettings(tensor_parallel_size=2, distributed_executor_backend="loopback")
@@ -44,7 +44,7 @@ def settings_with(**time_settings):
 
 @contextlib.contextmanager
 def running(deaths=None, **time_settings):
-    executor = make_executor(settings_with(**time_settings))
+    executor = executor_maker(settings_with(**time_settings))()
     try:
         executor.ready = executor.start(deaths or Deaths())  # type: ignore[attr-defined]
         executor.allocate_cache(16)
@@ -168,14 +168,14 @@ def test_strangers_at_the_ports_reach_nothing_and_end_nothing():
 def test_a_worker_that_finds_another_model_under_the_name_is_refused_in_words():
     settings = settings_with()
     other = msgspec.structs.replace(settings.description, vocab_size=1024)
-    executor = make_executor(msgspec.structs.replace(settings, description=other))
+    executor = executor_maker(msgspec.structs.replace(settings, description=other))()
     with pytest.raises(ConfigError, match=r"fake .* is another model than the one of this name where EngineCore runs"):
         executor.start(Deaths())
     executor.stop()
 
 
 def test_a_stop_while_workers_start_leaves_nothing():
-    executor = make_executor(settings_with())
+    executor = executor_maker(settings_with())()
     executor.spawn()
     pids = [worker.pid for worker in executor.workers]
     executor.stop(at_once=True)

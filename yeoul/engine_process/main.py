@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,7 +14,7 @@ from yeoul.self_report import Respondent
 from yeoul.start_parts import START
 from yeoul.transport.child_process import enter_child
 from yeoul.transport.injected_faults import raise_on_signals
-from yeoul.worker_process.executor import Executor, make_executor
+from yeoul.worker_process.executor import Executor, executor_maker
 
 if TYPE_CHECKING:
     from yeoul.engine_process.core import EngineCoreProc
@@ -28,12 +29,13 @@ def main() -> None:
     if settings.fake.fake_poison:
         raise_on_signals()
     START.mark("imports")
-    executor = make_executor(settings)
+    make_executor = executor_maker(settings)
+    executor = make_executor()
     side.answer_with(Respondent(side.role, lambda: executor.workers))
     try:
         executor.spawn()
         START.mark("starting workers")
-        core = _make_core(settings, executor)
+        core = _make_core(settings, executor, make_executor)
         START.mark("imports")
         side.answer_with(Respondent(side.role, lambda: core.workers))
     except BaseException:
@@ -49,7 +51,7 @@ def main() -> None:
         core.stop()
 
 
-def _make_core(settings: EngineSettings, executor: Executor) -> EngineCoreProc:
+def _make_core(settings: EngineSettings, executor: Executor, make_executor: Callable[[], Executor]) -> EngineCoreProc:
     from yeoul.engine_process.core import EngineCoreProc
 
-    return EngineCoreProc(settings, executor, lambda: make_executor(settings))
+    return EngineCoreProc(settings, executor, make_executor)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -42,7 +43,7 @@ from yeoul.transport.child_reports import LOOK_SECONDS, StopLook
 from yeoul.transport.thread_names import set_thread_name
 from yeoul.worker_process.local_crew import LocalCrew
 from yeoul.worker_process.loopback_crew import LoopbackCrew
-from yeoul.worker_process.ray_crew import RayCrew
+from yeoul.worker_process.ray_crew import RayCrew, RayPlaces
 from yeoul.worker_process.worker_link import Crew, DeathCallback, WorkerLink
 from yeoul.worker_process.workers_report import WorkersReport
 
@@ -311,10 +312,15 @@ class MultiprocExecutor:
         on_death(error)
 
 
-def make_executor(settings: EngineSettings) -> MultiprocExecutor:
-    """An executor over workers that are started where the settings say; nothing is started yet."""
-    crews: dict[str, Callable[[EngineSettings], Crew]] = {"mp": LocalCrew, "loopback": LoopbackCrew, "ray": RayCrew}
-    return MultiprocExecutor(settings, crews[settings.parallel.distributed_executor_backend](settings))
+def executor_maker(settings: EngineSettings) -> Callable[[], MultiprocExecutor]:
+    """Makes one executor after the other over workers that are started where the settings say; none is started yet."""
+    crews: dict[str, Callable[[], Crew]] = {
+        "mp": partial(LocalCrew, settings),
+        "loopback": partial(LoopbackCrew, settings),
+        "ray": partial(RayCrew, settings, RayPlaces(settings)),
+    }
+    make_crew = crews[settings.parallel.distributed_executor_backend]
+    return lambda: MultiprocExecutor(settings, make_crew())
 
 
 def _check_same_model(ready: list[WorkerReady]) -> None:

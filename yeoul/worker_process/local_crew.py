@@ -1,6 +1,6 @@
 """LocalCrew: workers that are children on this host: a broadcast ring out, one ring a worker back, a pidfd for each.
 
-Imports no torch: it runs in EngineCore. ``make_executor`` makes it.
+Imports no torch: it runs in EngineCore. ``executor_maker`` makes it.
 """
 
 from __future__ import annotations

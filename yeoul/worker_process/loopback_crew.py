@@ -1,7 +1,7 @@
 """LoopbackCrew: workers on this host that are treated as if they ran on others: tcp links, a meeting, their own model files.
 
 What it leaves out of a cluster is the cluster: who places workers, and tells of their hosts. Imports no torch: it runs in
-EngineCore. ``make_executor`` makes it.
+EngineCore. ``executor_maker`` makes it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ class LoopbackCrew:
             describe_child(engine, link.child, self._ready_at, ready[rank].runner if ready else None)
             for rank, link in enumerate(links)
         ]
-        ways = [] if self._tcp is None else tcp_links_of(engine, names, self._tcp.steps, self._tcp.answers)
+        tcp = self._tcp  # another thread may close it meanwhile
+        ways = [] if tcp is None else tcp_links_of(engine, names, tcp.steps, tcp.answers)
         return report_on(processes, ways)
 
     def close(self) -> None:

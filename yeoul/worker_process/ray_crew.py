@@ -1,6 +1,6 @@
 """RayCrew: workers on the nodes of a Ray cluster. Ray only places them, and tells when a node or an actor is gone.
 
-Steps and answers cross our own tcp links, and no object of Ray's. Imports no torch: it runs in EngineCore. ``make_executor``
+Steps and answers cross our own tcp links, and no object of Ray's. Imports no torch: it runs in EngineCore. ``executor_maker``
 makes it.
 """
 
@@ -93,11 +93,31 @@ class RayWorker:
         return True
 
 
-class RayCrew:
-    """An actor a rank, in one placement group. See ``Crew``."""
+class RayPlaces:
+    """Which kind of places an engine's workers take, GPUs or processors: the first crew decides, later ones ask for the same.
+
+    A node that is gone has taken its GPUs along, and is waited for.
+    """
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
+        self._are_on_gpus: bool | None = None
+
+    def are_on_gpus(self, ray: Any) -> bool:
+        """``auto`` takes GPUs where the cluster has one for each rank."""
+        if self._are_on_gpus is None:
+            wanted, size = self._settings.model.device, self._settings.parallel.tensor_parallel_size
+            is_free = wanted == "auto" and self._settings.description.architecture != "fake"
+            self._are_on_gpus = wanted == "cuda" or (is_free and ray.cluster_resources().get("GPU", 0) >= size)
+        return self._are_on_gpus
+
+
+class RayCrew:
+    """An actor a rank, in one placement group. See ``Crew``."""
+
+    def __init__(self, settings: EngineSettings, places: RayPlaces) -> None:
+        self._settings = settings
+        self._places = places
         self._links: list[RayWorker] = []
         self._ready: list[WorkerReady] = []
         self._since = time.time()
@@ -129,7 +149,7 @@ class RayCrew:
 
         names = [settings.worker_name(rank) for rank in range(size)]
         self._tcp = TcpLinks(names, ray.util.get_node_ip_address())
-        on_gpu = self._wants_gpu(ray)
+        on_gpu = self._places.are_on_gpus(ray)
         self._bundle = {"GPU": 1.0} if on_gpu else {"CPU": float(settings.parallel.num_compute_threads or 1)}
         self._group = placement_group([self._bundle] * size, strategy="PACK" if on_gpu else "SPREAD")
         kind = ray.remote(WorkerPost)
@@ -139,15 +159,6 @@ class RayCrew:
                 num_cpus=self._bundle.get("CPU", 0), num_gpus=self._bundle.get("GPU", 0), scheduling_strategy=where
             ).remote()
             self._links.append(RayWorker(name, actor, self._tcp, rank))
-
-    def _wants_gpu(self, ray: Any) -> bool:
-        num_gpus, size = ray.cluster_resources().get("GPU", 0), self._settings.parallel.tensor_parallel_size
-        wanted = self._settings.model.device
-        if wanted == "cuda" and num_gpus < size:
-            raise MachineError(f"--device cuda needs {size} GPUs, but the Ray cluster has {num_gpus:g}; use --device cpu")
-        return wanted == "cuda" or (
-            wanted == "auto" and num_gpus >= size and self._settings.description.architecture != "fake"
-        )
 
     async def wait_until_ready(self, timeout_seconds: float) -> list[WorkerReady]:
         """On the actors' answers, once each has its place."""
@@ -202,8 +213,10 @@ class RayCrew:
 
     async def _start(self, rank: int, elsewhere: ElsewhereSettings, timeout_seconds: float) -> WorkerReady:
         assert self._tcp is not None
-        link = self._links[rank]
-        arguments = self._tcp.arguments(worker_settings(self._settings, rank, elsewhere=elsewhere))
+        link, settings = self._links[rank], worker_settings(self._settings, rank, elsewhere=elsewhere)
+        if "GPU" not in self._bundle:  # it may see GPUs of its node that are not its own
+            settings = msgspec.structs.replace(settings, model=msgspec.structs.replace(settings.model, device="cpu"))
+        arguments = self._tcp.arguments(settings)
         payload = msgspec.msgpack.encode(arguments)
         report: WorkerReady | WorkerEnd = _reports.decode(
             await link.actor.start.remote(__version__, link.role, payload, timeout_seconds)
@@ -263,10 +276,8 @@ class RayCrew:
             )
             for rank, link in enumerate(links)
         ]
-        names = [link.role for link in links]
-        return report_on(
-            processes, [] if self._tcp is None else tcp_links_of(engine, names, self._tcp.steps, self._tcp.answers)
-        )
+        names, tcp = [link.role for link in links], self._tcp  # which another thread may close meanwhile
+        return report_on(processes, [] if tcp is None else tcp_links_of(engine, names, tcp.steps, tcp.answers))
 
     def close(self) -> None:
         """Gives the places back."""

@@ -23,7 +23,7 @@ from yeoul.errors import ProcessDeadError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
 from yeoul.model_files.describe import describe
-from yeoul.worker_process.executor import MultiprocExecutor, make_executor
+from yeoul.worker_process.executor import MultiprocExecutor, executor_maker
 
 LINK = EngineAddresses(input_address="ipc://unused", output_address="ipc://unused")
 PROMPT = [5, 6, 7, 8]
@@ -47,7 +47,7 @@ def two_ranks(tmp_path: Path) -> Iterator[Running]:
         parallel=ParallelSettings(tensor_parallel_size=2, num_compute_threads=1),
         cache=CacheSettings(num_blocks_override=16),
     )
-    executor = make_executor(engine_settings(settings, files, describe(files), 64, LINK))
+    executor = executor_maker(engine_settings(settings, files, describe(files), 64, LINK))()
     is_told = threading.Event()
     workers = executor.start(lambda _: is_told.set())
     executor.allocate_cache(16)

@@ -12,7 +12,7 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
 from yeoul.model_files.describe import describe
 from yeoul.model_files.resolve import resolve_model
-from yeoul.worker_process.executor import make_executor
+from yeoul.worker_process.executor import executor_maker
 
 LINK = EngineAddresses(input_address="ipc://unused", output_address="ipc://unused")
 PROMPT = [5, 6, 7, 8]
@@ -27,7 +27,7 @@ def answers(path: str, backend: ExecutorBackend) -> list[object]:
         cache=CacheSettings(num_blocks_override=16),
     )
     files = resolve_model(model)
-    executor = make_executor(engine_settings(settings, files, describe(files), 64, LINK))
+    executor = executor_maker(engine_settings(settings, files, describe(files), 64, LINK))()
     try:
         executor.start(lambda _: None)
         executor.allocate_cache(16)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from tests.processes.fake_engine import fake_engine_settings
+from yeoul.config.parts import EngineAddresses, EngineSettings
+from yeoul.config.settings import ModelSettings, ParallelSettings, Settings
 from yeoul.errors import ConfigError, MachineError, ProcessDeadError
-from yeoul.worker_process.ray_crew import _error_of, join_cluster
+from yeoul.messages.reports import WorkerReady
+from yeoul.worker_process.arguments import WorkerArguments
+from yeoul.worker_process.executor import executor_maker
+from yeoul.worker_process.loopback_crew import LoopbackCrew
+from yeoul.worker_process.ray_crew import RayCrew, RayPlaces, _error_of, join_cluster
 from yeoul.worker_process.ray_post import PostReport, WorkerEnd, WorkerPost
 
 
@@ -72,3 +79,93 @@ def test_a_node_of_another_version_is_told():
     end = msgspec.msgpack.decode(report, type=WorkerEnd)
     assert end.is_user_error
     assert "EngineCore 0.0.0; install the same" in end.cause
+
+
+def settings_for(device: str, architecture: str = "llama") -> EngineSettings:
+    parallel = ParallelSettings(tensor_parallel_size=2, distributed_executor_backend="ray")
+    settings = Settings(model=ModelSettings(model="fake", device=device), parallel=parallel)  # type: ignore[arg-type]
+    parts = fake_engine_settings(EngineAddresses(input_address="ipc://a", output_address="ipc://b"), settings)
+    return msgspec.structs.replace(parts, description=msgspec.structs.replace(parts.description, architecture=architecture))
+
+
+class FakeCluster:
+    """Ray with so many GPUs now. ``bundles`` are those that were asked for, ``handed`` what workers were started with."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, num_gpus: int) -> None:
+        self.num_gpus = num_gpus
+        self.bundles: list[dict[str, float]] = []
+        self.handed: list[WorkerArguments] = []
+        names = ("ray", "ray.exceptions", "ray.util", "ray.util.placement_group", "ray.util.scheduling_strategies")
+        modules: dict[str, Any] = {name: ModuleType(name) for name in names}
+        for name, module in modules.items():
+            monkeypatch.setitem(sys.modules, name, module)
+        ray, util = modules["ray"], modules["ray.util"]
+        ray.exceptions, ray.util = modules["ray.exceptions"], util
+        ray.exceptions.RayError = type("RayError", (Exception,), {})
+        ray.is_initialized = lambda: True
+        ray.cluster_resources = lambda: {"CPU": 8.0, "GPU": float(self.num_gpus)}
+        ray.kill = lambda actor: None
+        ray.remote = lambda kind: SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self.make_actor))
+        util.get_node_ip_address = lambda: "127.0.0.1"
+        modules["ray.util.placement_group"].placement_group = self.place
+        modules["ray.util.placement_group"].remove_placement_group = lambda group: None
+        modules["ray.util.scheduling_strategies"].PlacementGroupSchedulingStrategy = lambda *_, **__: None
+
+    def place(self, bundles: list[dict[str, float]], strategy: str) -> object:
+        self.bundles.append(bundles[0])
+        return object()
+
+    def make_actor(self) -> object:
+        async def place() -> tuple[str, str]:
+            return "a node", "127.0.0.1"
+
+        async def start(version: str, role: str, payload: bytes, timeout_seconds: float) -> bytes:
+            self.handed.append(msgspec.msgpack.decode(payload, type=WorkerArguments))
+            fields: dict[str, Any] = {"pid": 7, "device": "cpu", "max_num_blocks": 1, "block_bytes": 1}
+            return msgspec.msgpack.encode(WorkerReady(number=0, model_fingerprint="fp_a", **fields))
+
+        calls = {"place": place, "start": start, "wait": object}
+        return SimpleNamespace(**{name: SimpleNamespace(remote=call) for name, call in calls.items()})
+
+
+@pytest.mark.parametrize(
+    ("device", "num_gpus", "bundle"),
+    [("cuda", 2, "GPU"), ("cuda", 0, "GPU"), ("auto", 2, "GPU"), ("auto", 1, "CPU"), ("cpu", 2, "CPU")],
+)
+def test_later_workers_ask_for_places_of_the_kind_that_the_first_had_and_wait_for_them(monkeypatch, device, num_gpus, bundle):
+    cluster = FakeCluster(monkeypatch, num_gpus)
+    make = executor_maker(settings_for(device))
+    for num_now in (num_gpus, 0, 8):  # a node is gone with its GPUs, others have come
+        cluster.num_gpus = num_now
+        executor = make()
+        executor.spawn()
+        executor.stop(at_once=True)
+    assert [set(asked) for asked in cluster.bundles] == [{bundle}] * 3
+
+
+@pytest.mark.parametrize(("device", "num_gpus", "handed"), [("auto", 1, "cpu"), ("cpu", 2, "cpu"), ("auto", 2, "auto")])
+def test_a_worker_with_a_place_on_processors_takes_no_gpu_that_its_node_has(monkeypatch, device, num_gpus, handed):
+    cluster = FakeCluster(monkeypatch, num_gpus)
+    settings = settings_for(device)
+    crew = RayCrew(settings, RayPlaces(settings))
+    crew.spawn()
+    asyncio.run(crew.wait_until_ready(10.0))
+    crew.close()
+    assert [arguments.settings.model.device for arguments in cluster.handed] == [handed] * 2
+
+
+@pytest.mark.parametrize("kind", ["ray", "loopback"])
+def test_a_look_at_a_crew_that_is_closed_meanwhile_finds_what_was_there(kind):
+    settings = settings_for("cpu")
+    crew = RayCrew(settings, RayPlaces(settings)) if kind == "ray" else LoopbackCrew(settings)
+
+    class ClosedMeanwhile:
+        answers = ()
+
+        @property
+        def steps(self) -> tuple[()]:
+            crew._tcp = None
+            return ()
+
+    crew._tcp = ClosedMeanwhile()  # type: ignore[assignment]
+    assert crew.look().links == []
