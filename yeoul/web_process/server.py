@@ -309,7 +309,7 @@ def _make_http_server(
     metrics = [Metrics(model) for model in fleet.models]
     for model, counts in zip(fleet.models, metrics, strict=True):
         model.llm.observer = counts
-    render = metrics[0].render if len(metrics) == 1 else functools.partial(render_all, fleet.models, metrics)
+    render = functools.partial(render_all, fleet.models, metrics)
     context = ServerContext(fleet, fleet.settings, database, render)
     return HttpServer(context, listeners, tls), BatchRunner(context)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
@@ -52,6 +52,11 @@ class LastingWork(Protocol):
         """The server stops: what can be taken up by the next one ends here, and nothing new is begun."""
 
 
+async def _no_metrics() -> bytes:
+    """Nobody counts."""
+    return b""
+
+
 @dataclass(frozen=True)
 class ServerContext:
     """Made once by ``server.py``. ``render_metrics`` writes what Prometheus reads; ``started_at`` is of the wall clock;
@@ -61,7 +66,7 @@ class ServerContext:
     fleet: ModelFleet
     settings: Settings
     database: Database
-    render_metrics: Callable[[], bytes]
+    render_metrics: Callable[[], Awaitable[bytes]] = _no_metrics
     started_at: int = field(default_factory=lambda: int(time.time()))
     proofs: dict[FleetModel, CallProof] = field(default_factory=dict)
     lasting: list[LastingWork] = field(default_factory=list)

@@ -24,7 +24,7 @@ from yeoul.web_process.app import build_routes
 from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.http.listening import bind_listeners, url_of
 from yeoul.web_process.http_server import HttpServer
-from yeoul.web_process.operations.metrics import Metrics
+from yeoul.web_process.operations.metrics import Metrics, render_all
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.database import Database
 from yeoul.web_process.store.tables import TABLES
@@ -37,7 +37,7 @@ def documented(num_engines: int = 1) -> Document:
     llm = FakeEngine(chosen).llm
     llm.resolve()
     with contextlib.closing(Database(chosen.store.data_dir, TABLES)) as database:
-        routes = build_routes(ServerContext(ModelFleet.of_one(llm), chosen, database, bytes))
+        routes = build_routes(ServerContext(ModelFleet.of_one(llm), chosen, database))
     return Document(routes.openapi())
 
 
@@ -65,7 +65,9 @@ class FakeServer:
         self.url = url_of(listeners)
         self.port = listeners[0].getsockname()[1]
         self._database = Database(self.settings.store.data_dir, TABLES)
-        self.context = ServerContext(fleet, self.settings, self._database, metrics.render)
+        self.context = ServerContext(
+            fleet, self.settings, self._database, functools.partial(render_all, fleet.models, [metrics])
+        )
         self._server = HttpServer(self.context, listeners)
         num_engines = self.settings.parallel.data_parallel_size
         judge = documented(num_engines) if num_engines > 1 else documented()

@@ -131,7 +131,7 @@ async def _answer_all(
     num_at_a_time = max(1, min(2 * limits.max_num_seqs, limits.max_num_waiting_requests))
     with Database(None, ()) as database:
         async with AsyncLLM(settings, on_progress=on_progress) as llm:
-            context = ServerContext(ModelFleet.of_one(llm), settings, database, lambda: b"")
+            context = ServerContext(ModelFleet.of_one(llm), settings, database)
             make_terms = functools.partial(context.terms, Caller())
             answers = LineAnswers(context, make_terms, f"seed {settings.model.seed}")
 

@@ -69,7 +69,7 @@ def health_router(context: ServerContext) -> APIRouter:
     @router.get("/metrics", response_class=Response, responses=answers_of(None, media_type="text/plain", errors=()))
     async def metrics() -> Response:
         """Everything that is counted, for Prometheus."""
-        return Response(context.render_metrics() + await system.render(), media_type=CONTENT_TYPE)
+        return Response(await context.render_metrics() + await system.render(), media_type=CONTENT_TYPE)
 
     return router
 

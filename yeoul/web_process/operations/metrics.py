@@ -153,11 +153,13 @@ class Metrics(RequestObserver):
         self._recovery.observe(seconds)
 
 
-def render_all(models: Sequence[FleetModel], metrics: Sequence[Metrics]) -> bytes:
-    """The same for several models, each sample with the name of its model."""
+async def render_all(models: Sequence[FleetModel], metrics: Sequence[Metrics]) -> bytes:
+    """The same for all models of a server, where they are several each sample with the name of its model."""
+    if len(metrics) == 1:
+        return metrics[0].render()
     names = [model.name for model in models]
     by_names = zip(*(one.registries for one in metrics), strict=True)
-    return b"".join(generate_latest(labelled(names, registries)) for registries in by_names)
+    return b"".join([await labelled(names, registries) for registries in by_names])
 
 
 class _GapCollector(Collector):

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Sequence
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 LABEL = "model_name"
 
 
-def labelled(
-    names: Sequence[str], registries: Iterable[CollectorRegistry], servers: Collection[str] = ()
-) -> CollectorRegistry:
-    """Of a registry a model, by their names; ``servers`` are metrics of the whole server, which keep their labels."""
+async def labelled(names: Sequence[str], registries: Iterable[CollectorRegistry], servers: Collection[str] = ()) -> bytes:
+    """The text of a registry a model, by their names; ``servers`` are metrics of the whole server, which keep their labels.
+
+    They are collected on the loop, which has its turn after each model, and written in a thread.
+    """
+    parts = []
+    for name, registry in zip(names, registries, strict=True):
+        parts.append((name, list(registry.collect())))
+        await asyncio.sleep(0)
+    return await asyncio.to_thread(_write, parts, servers)
+
+
+def _write(parts: Sequence[tuple[str, Sequence[Metric]]], servers: Collection[str]) -> bytes:
     together = CollectorRegistry()
-    together.register(_Labelled(list(zip(names, registries, strict=True)), servers))
-    return together
+    together.register(_Labelled(parts, servers))
+    return generate_latest(together)
 
 
 class _Labelled(Collector):
-    def __init__(self, parts: Sequence[tuple[str, CollectorRegistry]], servers: Collection[str]) -> None:
+    def __init__(self, parts: Sequence[tuple[str, Sequence[Metric]]], servers: Collection[str]) -> None:
         self._parts = parts
         self._servers = servers
 
@@ -32,8 +42,8 @@ class _Labelled(Collector):
     def collect(self) -> Iterable[Metric]:
         """A family of each name, with the samples of all models."""
         families: dict[str, Metric] = {}
-        for name, registry in self._parts:
-            for metric in registry.collect():
+        for name, metrics in self._parts:
+            for metric in metrics:
                 family = families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
                 for sample in metric.samples:
                     own = {} if metric.name in self._servers else {LABEL: name}

@@ -52,13 +52,14 @@ class SystemMetrics:
 
     async def render(self) -> bytes:
         """The answer to a scrape, in Prometheus's text format."""
-        for seen in self._collectors:
-            seen.reports = await seen.llm.engines.look()
+        looked = await asyncio.gather(*(seen.llm.engines.look() for seen in self._collectors))
+        for seen, reports in zip(self._collectors, looked, strict=True):
+            seen.reports = reports
         with contextlib.suppress(UnavailableError, TimeoutError):
             self._collectors[0].kept = await asyncio.wait_for(self._context.database.run(count_kept), _STORE_SECONDS)
         if len(self._registries) == 1:
             return generate_latest(self._registries[0])
-        return generate_latest(labelled(self._context.fleet.first_names, self._registries, _OF_SERVER))
+        return await labelled(self._context.fleet.first_names, self._registries, _OF_SERVER)
 
 
 class _Collector(Collector):

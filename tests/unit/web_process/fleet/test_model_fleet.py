@@ -560,7 +560,7 @@ def test_who_only_looks_at_a_model_lets_it_be_idle():
         await let_it_turn()
         used = models.a.model.last_used
         with contextlib.closing(Database(None, TABLES)) as database:
-            context = ServerContext(models.fleet, models.fleet.settings, database, bytes)
+            context = ServerContext(models.fleet, models.fleet.settings, database)
             assert await context.find_shown("a") is models.a.model
             assert models.a.model.last_used == used
             await context.find_model("a")

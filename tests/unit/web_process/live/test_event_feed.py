@@ -176,4 +176,4 @@ def test_without_the_page_there_is_no_feed():
     llm = FakeEngine(chosen).llm
     llm.resolve()
     with contextlib.closing(Database(None, TABLES)) as database:
-        assert PATH not in build_routes(ServerContext(ModelFleet.of_one(llm), chosen, database, bytes)).paths
+        assert PATH not in build_routes(ServerContext(ModelFleet.of_one(llm), chosen, database)).paths
