@@ -30,14 +30,17 @@ def live_router(context: ServerContext) -> APIRouter:
     router = APIRouter()
     for build in (page_router, login_router):
         router.include_router(build(context))
+    history = RequestHistory(context.database, context.settings.store)  # one: it counts what it keeps
     for number, model in enumerate(context.fleet.models):
-        router.include_router(_router_of(context, model.llm), prefix=prefix_of(number), include_in_schema=number == 0)
+        router.include_router(
+            _router_of(context, model.llm, history), prefix=prefix_of(number), include_in_schema=number == 0
+        )
     return router
 
 
-def _router_of(context: ServerContext, llm: AsyncLLM) -> APIRouter:
+def _router_of(context: ServerContext, llm: AsyncLLM, history: RequestHistory) -> APIRouter:
     """What shows one model's processes and requests."""
-    log = watch_requests(context, llm)
+    log = watch_requests(context, llm, history)
     router, inside, watch = APIRouter(), Inside(llm), TopologyWatch(llm)
     router.include_router(inside_router(context, inside))
     router.include_router(trace_router(context, llm, log, inside))
@@ -50,10 +53,10 @@ def _router_of(context: ServerContext, llm: AsyncLLM) -> APIRouter:
     return router
 
 
-def watch_requests(context: ServerContext, llm: AsyncLLM) -> RequestLog:
+def watch_requests(context: ServerContext, llm: AsyncLLM, history: RequestHistory) -> RequestLog:
     """The log of a model's requests, beside whoever observes them already; an empty one without ``--request-log``."""
     recorder = Recorder(llm)
-    ended = EndedRequests(RequestHistory(context.database, context.settings.store), recorder)
+    ended = EndedRequests(history, recorder)
     context.lasting.append(ended)
     if context.otlp_target is not None:
         ended.tell = span_teller(context.otlp_target)
