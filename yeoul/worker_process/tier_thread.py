@@ -54,6 +54,7 @@ class TierThread:
         self._blocks = blocks
         self._copies = _memory(files.max_num_stores, blocks.shape[1])
         self._places = list(range(files.max_num_stores))  # the last is taken next: its pages are there
+        self._has_memory = threading.Event()  # the thread writes to the copies' memory until then
         self._changed = threading.Condition()
         self._stores: deque[_Outgoing | _Emptied] = deque()  # in their order: a slot is emptied before it is filled again
         self._loads: deque[BlockMove] = deque()
@@ -71,6 +72,8 @@ class TierThread:
         if not (step.stores or step.loads or step.emptied_slots):
             return
         stores: list[_Outgoing | _Emptied] = [_Emptied(slot) for slot in step.emptied_slots]
+        if step.stores:
+            self._has_memory.wait()
         for move in step.stores:
             place = self._places.pop()
             self._copies[place] = self._blocks[move.block_id]
@@ -100,11 +103,12 @@ class TierThread:
 
     def _run(self, slots_path: str, entries_path: str) -> None:
         set_thread_name("KVTier")
+        self._copies.reshape(-1)[:: mmap.PAGESIZE] = 0  # the kernel hands the pages out now, and not within a step
+        self._has_memory.set()  # before the file, whose disk may hang
         try:
             self._file = TierFile.open(slots_path, entries_path, self._blocks.shape[1])
         except OSError as error:
             self._flaw = _describe(error)
-        self._copies.reshape(-1)[:: mmap.PAGESIZE] = 0  # the kernel hands the pages out now, and not within a step
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_stopping or self._stores or self._loads)
