@@ -1,12 +1,12 @@
 # make serve   sets everything up, fetches the default model, serves it   (PORT, MODEL, ARGS)
 # make test    runs the tests           make check   format, lint, types, architecture
-# make test-long  runs the long matrices: every kill, every size, the wheel in an environment of its own
+# make test-long  runs the long matrices: the plainest kills of everybody, every size, the wheel in an environment of its own
 # make wheel   builds what people install into dist/
 # make agents    runs real agents, clients, routers and a browser from npm and PyPI on servers (skipped where there are none)
 # make agents-long  the same, and load clients that are large to install
 # make ray       puts Ray into the environment, and runs the tests that need it: two nodes on this machine
 # make sanitize  builds the native parts with ASan and UBSan and runs their tests
-# make fuzz     sends thousands of made-up requests to a running server
+# make fuzz     sends thousands of made-up requests to a running server (hours)
 # make oracle  compares with transformers on every model and schedule (an hour)
 PYTHON ?= python3
 PORT ?= 8000

@@ -34,12 +34,11 @@ CELLS = [pytest.param(size, victim, how, id=f"{victim} of {size}, {how}") for si
 def marks_of(size: int, victim: str, how: str, phase: str) -> list[pytest.MarkDecorator]:
     """In every run of two workers each dies once by the plainest death, and one hangs; Worker_0 in a prefill as well.
 
-    `make test-long` has the plainest of all, and of two workers that decode every death; `make chaos` all.
+    `make test-long` has the plainest of all, `make chaos` every death.
     """
     if (size, victim, how) in SHORT and (phase == "decode" or victim == "Worker_0"):
         return []
-    is_long = how in PLAINEST or (size == 2 and phase == "decode")
-    return [pytest.mark.long if is_long else pytest.mark.chaos]
+    return [pytest.mark.long if how in PLAINEST else pytest.mark.chaos]
 
 
 STREAMING = [
