@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
 
 import pytest
 
@@ -127,3 +128,6 @@ def test_whatever_ends_the_reader_ends_the_wait_for_the_address(child, monkeypat
     monkeypatch.setattr(server, "_pass_on", fail)
     with pytest.raises(ProcessDeadError, match="ended with 1"):
         server.start()
+    for thread in threading.enumerate():
+        if thread.name == "yeoul serve":
+            thread.join(10.0)  # so that its error is seen here, and not in the next test
