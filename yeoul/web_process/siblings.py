@@ -1,0 +1,45 @@
+"""Siblings: the other web processes behind the same address, as one of them sees them; knows no route and no wire.
+
+Whoever starts several web processes gives each its ``Siblings``; where there is one, it has ``NO_SIBLINGS``.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from yeoul.messages.siblings import SiblingAnswer, SiblingQuestion
+
+
+class Siblings(Protocol):
+    """What a web process is given of the others.
+
+    Where there is a ``--data-dir``, whoever starts them holds it (``store.database.hold_folder``) for all.
+    """
+
+    @property
+    def index(self) -> int:
+        """The own place among all, from 0."""
+
+    @property
+    def start(self) -> int:
+        """How often a process has been started in this place, from 0."""
+
+    @property
+    def folder(self) -> str | None:
+        """The same for all of one server, private, and gone with it; None where nobody else is."""
+
+    async def ask(self, question: SiblingQuestion) -> list[SiblingAnswer]:
+        """What the others answer, in no order; who does not in time, or is being replaced, is left out. Never raises."""
+
+
+class _NoSiblings:
+    index = 0
+    start = 0
+    folder = None
+
+    async def ask(self, question: SiblingQuestion) -> list[SiblingAnswer]:
+        return []
+
+
+NO_SIBLINGS: Siblings = _NoSiblings()
+"""One web process is alone."""
