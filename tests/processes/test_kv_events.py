@@ -9,9 +9,10 @@ import signal
 import time
 
 import httpx
+import msgspec
 
-from tests.kv_event_reader import AllBlocksCleared, Subscriber
-from tests.running_server import RunningServer, free_port
+from tests.kv_event_reader import AllBlocksCleared, KVEventBatch, Subscriber
+from tests.running_server import RunningServer, free_port, free_port_pair
 
 PROMPT = "river " * 20
 
@@ -32,12 +33,43 @@ def prompt_tokens(server: RunningServer) -> list[int]:
     return tokens
 
 
-def follow(router: Subscriber, condition) -> bool:
+def follow(*routers_and_condition) -> bool:
     """Whether it comes to be so with what is published."""
+    *routers, condition = routers_and_condition
     deadline = time.monotonic() + 30.0
     while not condition() and time.monotonic() < deadline:
-        router.take(0.1)
+        for router in routers:
+            router.take(0.1)
     return bool(condition())
+
+
+def test_a_router_hears_each_of_several_engines_and_the_successor_of_one_that_died():
+    live, replay = free_port_pair(), free_port_pair()
+    places = [(f"tcp://127.0.0.1:{live + rank}", f"tcp://127.0.0.1:{replay + rank}") for rank in range(2)]
+    with (
+        RunningServer(*flags(*places[0]), "--data-parallel-size", "2") as server,
+        contextlib.closing(Subscriber(*places[0])) as first,
+        contextlib.closing(Subscriber(*places[1])) as second,
+    ):
+        sources = httpx.get(f"{server.url}/kv_event_sources", timeout=10.0).json()
+        assert [(sources[rank]["endpoint"], sources[rank]["replay_endpoint"]) for rank in "01"] == places
+        routers, tokens = (first, second), prompt_tokens(server)
+        num_blocks = len(tokens) // 16
+        for router in routers:
+            assert follow(router, lambda router=router: router.numbers)
+
+        def num_known() -> list[int]:
+            return [router.index.num_known_blocks(tokens) for router in routers]
+
+        ask(server)
+        assert follow(*routers, lambda: sorted(num_known()) == [0, num_blocks])
+        rank = num_known().index(num_blocks)
+        last_number = routers[rank].numbers[-1]
+        os.kill(server.by_title()[f"yeoul::EngineCore_{rank}"], signal.SIGKILL)
+        assert follow(*routers, lambda: routers[rank].numbers[-1] < last_number)
+        for router, expected in zip(routers, range(2), strict=True):
+            batches = [msgspec.msgpack.decode(payload, type=KVEventBatch) for _, payload in router.replay(0)]
+            assert {batch.data_parallel_rank for batch in batches} == {expected}
 
 
 def test_a_router_knows_what_is_cached_through_the_deaths_of_worker_and_engine():

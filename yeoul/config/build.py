@@ -257,14 +257,8 @@ def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
 def _check_kv_events(settings: Settings, written: Callable[[str], str]) -> None:
     """What could be read, but of which nobody would ever hear anything."""
     origin = written("kv_events_config")
-    if read_kv_events(settings.cache.kv_events_config, origin) is None:
+    if read_kv_events(settings.cache.kv_events_config, origin, settings.parallel.data_parallel_size) is None:
         return
-    if (num_engines := settings.parallel.data_parallel_size) > 1:
-        raise ConfigError(
-            f"{origin} tells what one engine has, and {written('data_parallel_size')} {num_engines} starts several: start a "
-            "server for each, behind the router that reads the events, or leave it out",
-            param="kv_events_config",
-        )
     if not settings.cache.enable_prefix_caching:
         raise ConfigError(
             f"{origin} tells of known prefixes, and without {written('enable_prefix_caching')} there are none; leave one out",

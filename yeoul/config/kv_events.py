@@ -50,9 +50,14 @@ class KVEventsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """Both, or the one that there is."""
         return [self.endpoint] if self.replay_endpoint is None else [self.endpoint, self.replay_endpoint]
 
+    def of_engine(self, index: int) -> KVEventsConfig:
+        """Of the one with this number among several: each has the ports behind those of the one before it, as in vLLM."""
+        replay = None if self.replay_endpoint is None else _with_offset(self.replay_endpoint, index)
+        return msgspec.structs.replace(self, endpoint=_with_offset(self.endpoint, index), replay_endpoint=replay)
 
-def read_kv_events(text: str | None, origin: str = "--kv-events-config") -> KVEventsConfig | None:
-    """The configuration that ``text`` writes; None where nothing is told.
+
+def read_kv_events(text: str | None, origin: str = "--kv-events-config", num_engines: int = 1) -> KVEventsConfig | None:
+    """The configuration that ``text`` writes, of the first of ``num_engines``; None where nothing is told.
 
     Raises:
         ConfigError: it is no such object, or the endpoints cannot work; ``origin`` is what the user wrote.
@@ -68,11 +73,7 @@ def read_kv_events(text: str | None, origin: str = "--kv-events-config") -> KVEv
         return None
     for endpoint in config.endpoints:
         _check(endpoint, origin)
-    if len({_port_of(endpoint) for endpoint in config.endpoints}) < len(config.endpoints):
-        raise ConfigError(
-            f"{origin} has {config.endpoint} and {config.replay_endpoint}; events and their replay need a port each",
-            param="kv_events_config",
-        )
+    _check_together([config.of_engine(index) for index in range(num_engines)], origin)
     return config
 
 
@@ -94,6 +95,31 @@ def host_of(endpoint: str) -> str:
 
 def _port_of(endpoint: str) -> int | str | None:
     return endpoint if endpoint.startswith(_IPC) else urlsplit(endpoint).port
+
+
+def _with_offset(endpoint: str, index: int) -> str:
+    if not index:
+        return endpoint
+    if endpoint.startswith(_IPC):
+        return f"{endpoint}_dp{index}"
+    host, _, port = endpoint.rpartition(":")
+    return f"{host}:{int(port) + index}"
+
+
+def _check_together(configs: list[KVEventsConfig], origin: str) -> None:
+    first, endpoints = configs[0], [endpoint for config in configs for endpoint in config.endpoints]
+    what = "events and their replay need a port each"
+    if len(configs) > 1:
+        what += (
+            f" in each of {len(configs)} engines, which count on from these: take two that are {len(configs)} or more apart"
+        )
+        for endpoint in configs[-1].endpoints:
+            _check(endpoint, origin)
+    if len({_port_of(endpoint) for endpoint in endpoints}) < len(endpoints):
+        raise ConfigError(
+            f"{origin} has {first.endpoint} and {first.replay_endpoint}; {what}",
+            param="kv_events_config",
+        )
 
 
 def _check(endpoint: str, origin: str) -> None:

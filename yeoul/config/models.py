@@ -80,8 +80,10 @@ def _check_kv_events(chosen: list[ModelChoice]) -> None:
     """Each engine listens at addresses of its own."""
     seen: set[str] = set()
     for choice in chosen:
-        config = read_kv_events(choice.settings.cache.kv_events_config)
-        for endpoint in config.endpoints if config is not None else []:
+        if (config := read_kv_events(choice.settings.cache.kv_events_config)) is None:
+            continue
+        engines = map(config.of_engine, range(choice.settings.parallel.data_parallel_size))
+        for endpoint in (endpoint for engine in engines for endpoint in engine.endpoints):
             if endpoint in seen and listens_on(endpoint):
                 raise ConfigError(
                     f"two models would tell of their KV events at {endpoint}; in a --models-file each may have a "

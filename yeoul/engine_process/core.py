@@ -93,7 +93,7 @@ class EngineCoreProc:
         self._gains: list[RequestOutput] = []
         self._begun: list[str] = []
         self._steps: list[StepFacts] = []
-        self._kv_events = KVEvents(settings.cache)
+        self._kv_events = KVEvents(settings.cache, settings.place.index)
         self._tier = NOWHERE
         self._calls: UtilityCalls
         self._cache: KVCacheManager

@@ -23,10 +23,15 @@ logger = logging.getLogger(__name__)
 
 
 class KVEvents:
-    """The events of one engine, with numbers from 0 on; where ``settings`` want none, nothing here does anything."""
+    """The events of the engine with the number ``engine``; where ``settings`` want none, nothing here does anything.
 
-    def __init__(self, settings: CacheSettings) -> None:
-        self._config = read_kv_events(settings.kv_events_config)
+    Batches are numbered from 0 on.
+    """
+
+    def __init__(self, settings: CacheSettings, engine: int = 0) -> None:
+        config = read_kv_events(settings.kv_events_config)
+        self._config = config.of_engine(engine) if config is not None else None
+        self._engine = engine
         self._block_size = settings.block_size
         self._blocks: BlockEvents | None = None
         self._queue: queue.SimpleQueue[tuple[int, KVEventBatch] | None] = queue.SimpleQueue()
@@ -83,7 +88,7 @@ class KVEvents:
         if self._queue.qsize() >= self._config.max_queue_size:
             self._num_lost += 1
             return
-        self._queue.put((self._num_lost, KVEventBatch(time.time(), events)))
+        self._queue.put((self._num_lost, KVEventBatch(time.time(), events, self._engine)))
         sockets.wake()
 
     def stop(self) -> None:
@@ -109,7 +114,7 @@ class KVEvents:
         encoder, num_skipped = msgspec.msgpack.Encoder(), 0
         while True:
             if sockets.wait():  # from the number of an empty batch it sees what it has missed
-                sockets.send(encoder.encode(KVEventBatch(time.time(), [])))
+                sockets.send(encoder.encode(KVEventBatch(time.time(), [], self._engine)))
             while not self._queue.empty():
                 if (queued := self._queue.get()) is None:
                     return

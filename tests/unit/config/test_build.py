@@ -197,8 +197,6 @@ def test_an_error_names_the_place_where_the_value_was_written():
 def test_several_engines_are_this_servers_own():
     apart = {"engine_address": "tcp://127.0.0.1:5555", "engine_key_file": "keys"}
     assert "Leave one of the two out" in refusal({"data_parallel_size": 2, **apart})
-    events = '{"enable_kv_cache_events": true, "publisher": "zmq"}'
-    assert "a server for each" in refusal({"data_parallel_size": 2, "kv_events_config": events})
     for wrong in (0, -1, 65, "two"):
         assert "--data-parallel-size" in refusal({"data_parallel_size": wrong})
     assert build_settings({"data_parallel_size": 64}, None, {}).parallel.data_parallel_size == 64

@@ -52,6 +52,30 @@ def test_what_cannot_work_is_refused_with_what_was_expected(text, told):
     assert told in error.value.message
 
 
+def test_several_engines_have_the_ports_behind_each_other_as_in_vllm():
+    config = read_kv_events(json.dumps({**VLLM, "replay_endpoint": "tcp://[::1]:5657"}), num_engines=3)
+    assert config is not None
+    assert config.of_engine(0) == config
+    assert config.of_engine(2).endpoints == ["tcp://*:5559", "tcp://[::1]:5659"]
+    in_folders = read_kv_events('{"enable_kv_cache_events": true, "endpoint": "ipc:///a/live"}', num_engines=2)
+    assert in_folders is not None
+    assert in_folders.of_engine(1).endpoints == ["ipc:///a/live_dp1"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "told"),
+    [
+        ({}, "in each of 2 engines, which count on from these: take two that are 2 or more apart"),
+        ({"endpoint": "tcp://*:5657", "replay_endpoint": "tcp://*:65535"}, "'tcp://*:65536'; expected tcp://HOST:PORT"),
+    ],
+)
+def test_ports_that_several_engines_do_not_have_are_refused(addresses, told):
+    flags = {"kv_events_config": json.dumps({**VLLM, **addresses}), "data_parallel_size": 2}
+    with pytest.raises(ConfigError) as error:
+        build_settings(flags, environment={})
+    assert told in error.value.message
+
+
 def test_a_config_file_may_have_a_table(tmp_path):
     path = tmp_path / "yeoul.yaml"
     path.write_text("cache:\n  kv-events-config:\n    enable_kv_cache_events: true\n    topic: t\n")

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from yeoul.config.settings import ParallelSettings
+from yeoul.messages.kv_events import KVEventSource
 from yeoul.messages.topology import EngineReport, Process
 
 SEVERAL = msgspec.structs.replace(settings(), parallel=ParallelSettings(data_parallel_size=2))
@@ -72,6 +73,23 @@ def test_numbers_are_added_up_and_told_of_each_engine():
         assert (info["dp_size"], info["max_running_requests"]) == (2, 512)
         listed = (await server.http.get("/debug/requests")).json()["data"]
         assert {one["engine"] for one in listed} == {"EngineCore_0", "EngineCore_1"}
+
+    serve(scene, SEVERAL)
+
+
+def test_routers_find_the_events_of_each_engine_that_is_not_given_up():
+    async def scene(server: FakeServer) -> None:
+        for number, client in enumerate(server.engine.clients):
+            source = KVEventSource(
+                endpoint=f"tcp://*:{5557 + number}", replay_endpoint=None, topic="t", buffer_steps=1, hwm=2
+            )
+            assert client.ready is not None
+            client.ready = msgspec.structs.replace(client.ready, kv_events=source)
+        told = (await server.http.get("/kv_event_sources")).json()
+        assert {number: one["endpoint"] for number, one in told.items()} == {"0": "tcp://*:5557", "1": "tcp://*:5558"}
+        server.engine.clients[0].die()
+        await until(lambda: server.engine.llm.engines.slots[0].state == "dead")
+        assert list((await server.http.get("/kv_event_sources")).json()) == ["1"]
 
     serve(scene, SEVERAL)
 

@@ -27,11 +27,13 @@ def kv_events_router(context: ServerContext) -> APIRouter:
     async def kv_event_sources(model: AskedModel = None) -> dict[str, Any]:
         """By each engine's number, where it tells which prefixes are cached; 404 where --kv-events-config is off."""
         llm = context.fleet.shown(model).llm
-        if (ready := llm.ready) is None:
+        if llm.ready is None:
             llm.check_health()
             raise UnavailableError("the model is not loaded; a request for it, or POST /models/load, loads it")
-        if ready.kv_events is None:
+        living = [(number, slot.engine.ready) for number, slot in enumerate(llm.engines.slots) if slot.death is None]
+        told = {str(number): ready.kv_events for number, ready in living if ready is not None and ready.kv_events is not None}
+        if not told:
             raise NotFoundError("this server tells of no KV events; --kv-events-config lets it")
-        return {"0": msgspec.structs.asdict(ready.kv_events) | _FORM}
+        return {number: msgspec.structs.asdict(source) | _FORM for number, source in told.items()}
 
     return router
