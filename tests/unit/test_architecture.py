@@ -47,9 +47,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         "start_parts", "recovery", "text", "process_sample", "self_report", "spans",
         "worker_process.executor",
     },
+    "engines": {
+        "errors", "log", "messages", "config", "recovery", "spans", "model_files.description", "engine_process.client",
+    },
     "web_process": {
-        "start_parts", "errors", "log", "garbage_collection", "messages", "config", "model_files", "text", "recovery",
-        "descriptors", "grammars", "process_sample", "self_report", "spans",
+        "engines", "start_parts", "errors", "log", "garbage_collection", "messages", "config", "model_files", "text",
+        "recovery", "descriptors", "grammars", "process_sample", "self_report", "spans",
         "engine_process.client",
     },
     "cli": {

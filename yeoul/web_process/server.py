@@ -26,12 +26,12 @@ from yeoul.config.models import ModelChoice
 from yeoul.config.otlp import find_otlp_target
 from yeoul.config.settings import Settings
 from yeoul.descriptors import allow_descriptors
+from yeoul.engines.engine_slot import task_death
 from yeoul.errors import ProcessDeadError
 from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.start_parts import START
-from yeoul.web_process.engine.engine_slot import task_death
 from yeoul.web_process.engine.served_model import Progress
 from yeoul.web_process.fleet.made import make_fleet
 from yeoul.web_process.fleet.model_fleet import ModelFleet

@@ -15,6 +15,8 @@ import msgspec
 
 from yeoul.config.settings import Settings
 from yeoul.engine_process.client import AsyncMPClient
+from yeoul.engines.engine_slot import EngineState
+from yeoul.engines.engine_slots import Connect, EngineSlots
 from yeoul.errors import InvalidRequestError, ProcessDeadError, UnavailableError
 from yeoul.messages.outputs import EngineReady, RequestOutput
 from yeoul.messages.sampling import SamplingParams
@@ -27,8 +29,6 @@ from yeoul.web_process.engine.admission import (
     resolve_max_tokens,
 )
 from yeoul.web_process.engine.answer_grammars import AnswerForm, AnswerGrammars
-from yeoul.web_process.engine.engine_slot import EngineState
-from yeoul.web_process.engine.engine_slots import Connect, EngineSlots
 from yeoul.web_process.engine.generation_output import GenerationOutput
 from yeoul.web_process.engine.model_text import ModelText, Prompt
 from yeoul.web_process.engine.new_requests import NewRequests, replay, unique_id
@@ -86,7 +86,8 @@ class AsyncLLM:
         Call it on the loop, in a thread that lives as long as the engine. Raises as ``resolve``.
         """
         self.resolve()
-        self.engines.spawn(self.model, self.settings)
+        model = self.model
+        self.engines.spawn(self.settings, model.files, model.description, model.limits.max_model_len)
 
     def resolve(self) -> None:
         """Finds the model's files, and fetches them where they are missing: blocks as long as that takes.

@@ -10,9 +10,10 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
+from yeoul.engines.engine_observer import EngineObserver
+from yeoul.engines.incidents import DeathCause
 from yeoul.messages.outputs import FinishReason, StepOutputs
 from yeoul.web_process.engine.generation_output import AnswerTimes
-from yeoul.web_process.engine.incidents import DeathCause
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
 
@@ -28,7 +29,7 @@ class Requester(NamedTuple):
     traceparent: str = ""
 
 
-class RequestObserver:
+class RequestObserver(EngineObserver):
     """Watches nothing by itself, for an ``AsyncLLM`` without a server.
 
     Called on the event loop, nothing of it for each token: each method takes microseconds. Times are in seconds.
@@ -56,20 +57,11 @@ class RequestObserver:
     def entered(self, stream: RequestStream, terms: ServiceTerms, arrival: float) -> None:
         """A request that came at ``arrival`` was handed to the engine, all its choices at once."""
 
-    def stepped(self, message: StepOutputs) -> None:
-        """The engine has told this of its last steps; nobody has been handed anything of it yet."""
-
     def closed(self, stream: RequestStream) -> None:
         """Nobody reads it any longer: its answer was read to the end, or it was given up."""
 
     def refused(self, reason: str) -> None:
         """A request was turned away at the door: the queue is ``full``, or it would have missed its ``deadline``."""
-
-    def lost(self, role: str, cause: DeathCause) -> None:
-        """A process (``EngineCore``, ``Worker_0``) died or was found to hang."""
-
-    def replaced(self, seconds: float) -> None:
-        """New processes have taken its place, so long after."""
 
 
 class Observers(RequestObserver):

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from yeoul.engines.engine_request import EngineRequest
+from yeoul.engines.request_place import RequestPlace
 from yeoul.errors import InvalidRequestError, RequestFailedError, TooManyRequestsError, YeoulError
 from yeoul.log import of_request
 from yeoul.messages.outputs import FinishReason, RequestFault, RequestOutput
 from yeoul.messages.requests import AddRequest
-from yeoul.recovery.crash_inquiry import CrashCount
 from yeoul.web_process.engine.generation_output import AnswerTimes, GenerationOutput
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
-from yeoul.web_process.engine.request_place import MAY_FOLLOW, RequestPlace
 from yeoul.web_process.engine.request_stream import RequestStream
 
 if TYPE_CHECKING:
@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class RequestState:
-    """One choice of one prompt that the engine has not finished. ``add`` is what it was told, ``place`` where the request is.
+class RequestState(EngineRequest):
+    """One choice of one prompt that the engine has not finished. ``stream`` is what its reader reads.
 
-    ``output_token_ids`` are all tokens received, those that the detokenizer still holds back included: with them an
-    engine that took the place of a dead one can go on where it was. ``num_losses`` is how often in a row the engine did not
-    know the request when it was asked. ``num_new_tokens`` of its prompt the engine has to compute, as the router thinks.
-    ``stream`` is what its reader reads.
+    Of ``output_token_ids`` the detokenizer may still hold some back.
     """
 
     def __init__(
@@ -47,77 +44,28 @@ class RequestState:
         who: Requester,
         prompt_index: int = 0,
     ) -> None:
-        self.add = add
+        super().__init__(add, arrival)
         self.stream = stream
-        self.place = RequestPlace.HELD
-        self.output_token_ids: list[int] = []
-        self.num_losses = 0
-        self.num_new_tokens = 0
         self._observer = observer
         self._who = who
-        self._arrival = self._last_time = arrival
+        self._last_time = arrival
         self._prompt_index = prompt_index
         self._detokenizer = detokenizer
         self._num_cached_tokens = 0
         self._num_leased_tokens = 0
-        self._queue_seconds = 0.0
         self._first_time = arrival
         self._can_trim = bool(add.sampling.stop)
-
-    def move_to(self, place: RequestPlace) -> None:
-        """The request is there from now on."""
-        assert place in MAY_FOLLOW[self.place], f"{self.add.request_id} went from {self.place} to {place}"
-        self.place = place
-
-    def note_begun(self) -> None:
-        """The workers have it; one that was preempted goes on."""
-        if self.place is RequestPlace.SENT:
-            self.move_to(RequestPlace.BEGUN)
-
-    def hold(self, count: CrashCount) -> None:
-        """Back to where it waits for an engine, whom ``add`` will tell all that is needed in order to go on from here."""
-        self.move_to(RequestPlace.HELD)
-        self.add = msgspec.structs.replace(
-            self.add,
-            output_token_ids=list(self.output_token_ids),
-            num_deaths=count.num_deaths,
-            num_deaths_alone=count.num_alone,
-        )
-
-    @property
-    def may_use_prefix(self) -> bool:
-        """False where each token of its prompt has to be computed for the answer's own sake."""
-        return self.add.sampling.prompt_logprobs is None and self.add.pooling != "mean"
-
-    def age(self, now: float) -> float:
-        """Seconds since it came in."""
-        return now - self._arrival
-
-    def seconds_computed(self, now: float) -> float:
-        """Since it left the queue for the first time."""
-        return max(0.0, now - self._arrival - self._queue_seconds)
-
-    @property
-    def crash_count(self) -> CrashCount:
-        """The deaths that count against it."""
-        if self.place is RequestPlace.GOING:
-            return CrashCount()
-        return CrashCount(self.add.num_deaths, self.add.num_deaths_alone)
 
     def _observe_end(self, reason: FinishReason, now: float, num_output_tokens: int) -> None:
         """Runs where requests end by the dozen, failures included: an observer that fails spoils nobody's end."""
         try:
             num_prompt_tokens = len(self.add.prompt_token_ids)
-            self._observer.finished(self._who, reason, now - self._arrival, num_prompt_tokens, num_output_tokens)
+            self._observer.finished(self._who, reason, now - self.arrival, num_prompt_tokens, num_output_tokens)
         except Exception:
             logger.exception("the end of this request cannot be counted", extra=of_request(self.add.request_id))
 
     def apply(self, output: RequestOutput, now: float, gaps: dict[float, int]) -> bool:
-        """Takes what the engine made, at ``now`` of the monotonic clock; True once nothing more is wanted of it.
-
-        That is at the engine's own end, or at a stop string, which only we can see. ``gaps`` counts the tokens of all
-        requests by the time from the one before.
-        """
+        """See ``EngineRequest``: the end is the engine's own, or a stop string, which only we can see."""
         if output.fault is not None:
             self.fail(error_of(output.fault), now)
             return True
@@ -127,7 +75,7 @@ class RequestState:
             self._note_turn(output, output.queue_seconds)
         if num_tokens := len(output.new_token_ids):
             if not self.output_token_ids:
-                self._observer.first_token(self._who, now - self._arrival)
+                self._observer.first_token(self._who, now - self.arrival)
                 self._first_time = now
             elif not self.add.in_gaps:
                 gap = (now - self._last_time) / num_tokens  # tokens that came together share the time
@@ -144,7 +92,7 @@ class RequestState:
     def replay(self, made: Sequence[RequestOutput]) -> None:
         """Takes what was made of it before, by a server that is gone; the engine is told, and goes on behind it."""
         for output in made:
-            self._push(output, self._arrival)
+            self._push(output, self.arrival)
         self.add = msgspec.structs.replace(self.add, output_token_ids=list(self.output_token_ids))
 
     def _push(self, output: RequestOutput, now: float) -> GenerationOutput:
@@ -190,13 +138,13 @@ class RequestState:
         """What comes with the first output alone."""
         self._num_cached_tokens = output.num_cached_tokens
         self._num_leased_tokens = output.num_leased_tokens
-        self._queue_seconds = queue_seconds
+        self.queue_seconds = queue_seconds
         self._observer.queued(self._who, queue_seconds)
 
     def _times(self, now: float) -> AnswerTimes:
         first = self._first_time if self.output_token_ids else now  # a vector comes without tokens
-        prompt_seconds = max(0.0, first - self._arrival - self._queue_seconds)
-        return AnswerTimes(now - self._arrival, self._queue_seconds, prompt_seconds, now - first)
+        prompt_seconds = max(0.0, first - self.arrival - self.queue_seconds)
+        return AnswerTimes(now - self.arrival, self.queue_seconds, prompt_seconds, now - first)
 
     def fail(self, error: Exception, now: float) -> None:
         """The request has failed; its reader learns why. One failed choice ends the whole stream."""

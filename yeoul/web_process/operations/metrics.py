@@ -13,16 +13,16 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from yeoul.engines.engine_slot import EngineSlot, EngineState
+from yeoul.engines.incidents import DeathCause
+from yeoul.engines.token_gaps import BUCKETS, TokenGaps
 from yeoul.messages.outputs import FinishReason, StepOutputs
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.async_llm import AsyncLLM
-from yeoul.web_process.engine.engine_slot import EngineSlot, EngineState
 from yeoul.web_process.engine.generation_output import AnswerTimes
-from yeoul.web_process.engine.incidents import DeathCause
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
-from yeoul.web_process.engine.token_gaps import BUCKETS, TokenGaps
 from yeoul.web_process.fleet.fleet_model import FleetModel
 from yeoul.web_process.operations.of_models import labelled
 from yeoul.web_process.operations.step_times import StepTimes

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from tests.unit.web_process.fake_engine_client import FakeEngine, FakeEngineClient, settings, until
+from yeoul.engines.engine_requests import EngineRequests
+from yeoul.engines.request_place import MAY_FOLLOW, RequestPlace
 from yeoul.messages.outputs import RequestFault, RequestOutput, StepOutputs
 from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.sampling import SamplingParams
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
 from yeoul.recovery.crash_inquiry import CrashCount
-from yeoul.web_process.engine.engine_requests import EngineRequests
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
-from yeoul.web_process.engine.request_place import MAY_FOLLOW, RequestPlace
 from yeoul.web_process.engine.request_state import RequestState
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.request_table import RequestTable

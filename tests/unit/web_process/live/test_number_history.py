@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from yeoul.engines.token_gaps import TokenGaps
 from yeoul.messages.outputs import StepFacts, StepOutputs, StepParts
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.request_observer import Requester
-from yeoul.web_process.engine.token_gaps import TokenGaps
 from yeoul.web_process.live.page.number_history import NUM_SECONDS, NumberHistory
 
 WHO = Requester("r", "m", "")

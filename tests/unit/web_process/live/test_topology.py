@@ -12,9 +12,9 @@ import msgspec
 import yeoul
 from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
+from yeoul.engines.incidents import IncidentLog
 from yeoul.messages.outputs import WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.messages.topology import EngineNow, EngineReport, Link, Part, Process, Thread, Topology
-from yeoul.web_process.engine.incidents import IncidentLog
 from yeoul.web_process.live.topology import topology_watch
 from yeoul.web_process.live.topology.doings import tell_doings
 from yeoul.web_process.live.topology.known_names import KERNEL_NAME_LENGTH, THREADS

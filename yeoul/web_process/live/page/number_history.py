@@ -15,10 +15,10 @@ from typing import Annotated
 
 import msgspec
 
+from yeoul.engines.token_gaps import TokenGaps, quantile
 from yeoul.messages.outputs import StepOutputs
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
-from yeoul.web_process.engine.token_gaps import TokenGaps, quantile
 from yeoul.web_process.http.openapi import Count, UnixTime, says
 
 NUM_SECONDS = 900

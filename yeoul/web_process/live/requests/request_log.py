@@ -10,9 +10,9 @@ import asyncio
 import itertools
 from collections import defaultdict, deque
 
+from yeoul.engines.incidents import DeathCause
 from yeoul.messages.outputs import RequestOutput, StepFacts, StepOutputs
 from yeoul.web_process.engine.async_llm import AsyncLLM
-from yeoul.web_process.engine.incidents import DeathCause
 from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from yeoul.engines.incidents import DeathCause
 from yeoul.web_process.engine.async_llm import AsyncLLM
-from yeoul.web_process.engine.incidents import DeathCause
 from yeoul.web_process.engine.request_observer import RequestObserver
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms

@@ -1,4 +1,4 @@
-"""EngineSlots: the engines behind one ``AsyncLLM``, one as a rule: their start, what they are at together, and their end.
+"""EngineSlots: the engines behind one front, one as a rule: their start, what they are at together, and their end.
 
 Each is healed by itself while the others serve; one that is given up hands its requests to them, and only the last one's end
 is the end of all. Knows no HTTP, no text and no request.
@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable
 from yeoul.config.parts import EnginePlace
 from yeoul.config.settings import Settings
 from yeoul.engine_process.client import AsyncMPClient
+from yeoul.engines.engine_slot import EngineSlot, EngineState
+from yeoul.engines.engine_table import EngineTable
+from yeoul.engines.incidents import IncidentLog
 from yeoul.errors import ConfigError, ProcessDeadError, UnavailableError
 from yeoul.messages.outputs import EngineReady, join_ready
 from yeoul.messages.topology import EngineReport
 from yeoul.model_files.description import ModelDescription, ModelFiles
-from yeoul.web_process.engine.engine_slot import EngineSlot, EngineState
-from yeoul.web_process.engine.incidents import IncidentLog
-from yeoul.web_process.engine.request_table import RequestTable
-from yeoul.web_process.engine.served_model import ServedModel
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ _BEST_FIRST: tuple[EngineState, ...] = ("ready", "draining", "stalled", "recover
 class EngineSlots:
     """``slots`` has one an engine, also of those that are dead for good; ``incidents`` what has happened to any."""
 
-    def __init__(self, requests: RequestTable, connect: Connect) -> None:
+    def __init__(self, requests: EngineTable, connect: Connect) -> None:
         self.slots: list[EngineSlot] = []
         self.incidents = IncidentLog()
         self._requests = requests
@@ -41,14 +40,14 @@ class EngineSlots:
         self._died = asyncio.Event()
         self._ending: list[asyncio.Task[None]] = []  # of those that are given up while others serve
 
-    def spawn(self, model: ServedModel, settings: Settings) -> None:
+    def spawn(self, settings: Settings, files: ModelFiles, description: ModelDescription, max_model_len: int) -> None:
         """Starts their processes, which are to be as ``settings`` say now, and returns at once."""
         if self.slots:
             return
         engines = self._requests.engines
         for requests in engines:
             place = EnginePlace(requests.number, len(engines))
-            engine = self._connect(settings, model.files, model.description, model.limits.max_model_len, place)
+            engine = self._connect(settings, files, description, max_model_len, place)
             self.slots.append(EngineSlot(engine, requests, settings, self.incidents, self._note_death))
         try:
             for slot in self.slots:

@@ -1,4 +1,4 @@
-"""RequestPlace: where a request is on its way through the engine, as far as the web process knows; no code but the table.
+"""RequestPlace: where a request is on its way through the engine, as those in front of it know; no code but the table.
 
 ::
 

@@ -1,6 +1,6 @@
 """EngineRequests: the unfinished requests of one engine, and what is known of what becomes of them there.
 
-Knows no HTTP and no text. ``RequestTable`` has one an engine; ``OutputQueueLoop`` feeds and removes requests through
+Knows no HTTP and no text. ``EngineTable`` has one an engine; ``OutputQueueLoop`` feeds and removes requests through
 ``states``.
 """
 
@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from yeoul.engine_process.client import AsyncMPClient
+from yeoul.engines.engine_observer import EngineObserver
+from yeoul.engines.engine_request import EngineRequest
+from yeoul.engines.request_place import RequestPlace
+from yeoul.engines.router import REQUEST_COST
 from yeoul.errors import RequestFailedError, TransportError
 from yeoul.log import of_request
 from yeoul.messages.outputs import EngineReady
 from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.statistics import EngineStatistics, add_totals, totals_of
 from yeoul.recovery.crash_inquiry import Verdict, judge
-from yeoul.web_process.engine.request_observer import RequestObserver
-from yeoul.web_process.engine.request_place import RequestPlace
-from yeoul.web_process.engine.request_state import RequestState
-from yeoul.web_process.engine.router import REQUEST_COST
 
 if TYPE_CHECKING:
-    from yeoul.web_process.engine.request_table import RequestTable
+    from yeoul.engines.engine_table import EngineTable
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ class EngineRequests:
     there computes; ``is_gone`` whether there will never be one again.
     """
 
-    def __init__(self, table: RequestTable, number: int) -> None:
-        self.states: dict[str, RequestState] = {}
+    def __init__(self, table: EngineTable, number: int) -> None:
+        self.states: dict[str, EngineRequest] = {}
         self.statistics = EngineStatistics()
         self.number = number
         self.is_well: Callable[[], bool] = lambda: True
@@ -52,11 +52,11 @@ class EngineRequests:
         self._table = table
         self._engine: AsyncMPClient | None = None
         self._past = EngineStatistics()  # of engines that are dead
-        self._blamed: dict[str, RequestState] = {}
+        self._blamed: dict[str, EngineRequest] = {}
 
     @property
-    def observer(self) -> RequestObserver:
-        """Whoever counts and times requests."""
+    def observer(self) -> EngineObserver:
+        """Whoever watches engines."""
         return self._table.observer
 
     @property
@@ -159,7 +159,7 @@ class EngineRequests:
         held = [state for state in self.states.values() if with_blamed or not state.add.num_deaths]
         return self._table.move(held, self) if held else 0
 
-    def put(self, state: RequestState) -> None:
+    def put(self, state: EngineRequest) -> None:
         """A new one, which is sent if there is an engine."""
         self.states[state.add.request_id] = state
         if self._engine is not None and not self._table.holds_new:
@@ -167,7 +167,7 @@ class EngineRequests:
         else:
             self._table.on_held()
 
-    def take_over(self, state: RequestState) -> None:
+    def take_over(self, state: EngineRequest) -> None:
         """One that another engine had, and that goes on here."""
         self.states[state.add.request_id] = state
         if state.add.num_deaths:
@@ -175,7 +175,7 @@ class EngineRequests:
         if self._engine is not None:
             self._try_to_send(self._engine, state)
 
-    def give_away(self, state: RequestState) -> None:
+    def give_away(self, state: EngineRequest) -> None:
         """Another engine takes it over."""
         del self.states[state.add.request_id]
 
@@ -186,11 +186,11 @@ class EngineRequests:
         return [msgspec.structs.replace(state.add, output_token_ids=state.output_token_ids) for state in had]
 
     @property
-    def sent(self) -> list[RequestState]:
+    def sent(self) -> list[EngineRequest]:
         """The requests that the engine has to have."""
         return [state for state in self.states.values() if state.place is not RequestPlace.HELD]
 
-    def send_again(self, sent_before: Sequence[RequestState], known: Collection[str]) -> int:
+    def send_again(self, sent_before: Sequence[EngineRequest], known: Collection[str]) -> int:
         """Sends those of ``sent_before`` that are unfinished and that the engine does not know: how many got lost.
 
         One that never arrives fails: there is something about it that the engine cannot take.
@@ -218,7 +218,7 @@ class EngineRequests:
         for state in self._table.end([request_id]):
             state.fail(error, time.monotonic())
 
-    def take_out(self, request_id: str) -> RequestState:
+    def take_out(self, request_id: str) -> EngineRequest:
         """Nothing more will come of this one."""
         state = self.states.pop(request_id)
         self._table.note_end(state)
@@ -236,7 +236,7 @@ class EngineRequests:
             if (state := self.states.get(request_id)) is not None:
                 state.note_begun()
 
-    def _try_to_send(self, engine: AsyncMPClient, state: RequestState) -> None:
+    def _try_to_send(self, engine: AsyncMPClient, state: EngineRequest) -> None:
         """A request that cannot be encoded fails alone; a link that is closed is not its fault."""
         try:
             _send(engine, state)
@@ -252,6 +252,6 @@ class EngineRequests:
         self.statistics = statistics if self._past.total_steps == 0 else add_totals(statistics, self._past)
 
 
-def _send(engine: AsyncMPClient, state: RequestState) -> None:
+def _send(engine: AsyncMPClient, state: EngineRequest) -> None:
     engine.send(msgspec.structs.replace(state.add, age_seconds=state.age(time.monotonic())))
     state.move_to(RequestPlace.SENT)

@@ -1,6 +1,6 @@
-"""EngineSlot: everything in the web process that belongs to one engine; knows no HTTP and no text.
+"""EngineSlot: everything that belongs to one engine in the process that has started it; knows no HTTP and no text.
 
-Its client, the task that feeds its requests, the one that watches it, and its recovery. ``AsyncLLM`` holds one an engine.
+Its client, the task that feeds its requests, the one that watches it, and its recovery. ``EngineSlots`` holds one an engine.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, Literal
 
 from yeoul.config.settings import Settings
 from yeoul.engine_process.client import AsyncMPClient
+from yeoul.engines.engine_recovery import EngineRecovery
+from yeoul.engines.engine_requests import EngineRequests
+from yeoul.engines.engine_watch import EngineWatch
+from yeoul.engines.incidents import IncidentLog
+from yeoul.engines.output_queue_loop import OutputQueueLoop
 from yeoul.errors import ProcessDeadError
 from yeoul.messages.outputs import EngineReady
 from yeoul.messages.statistics import EngineStatistics
-from yeoul.web_process.engine.engine_recovery import EngineRecovery
-from yeoul.web_process.engine.engine_requests import EngineRequests
-from yeoul.web_process.engine.engine_watch import EngineWatch
-from yeoul.web_process.engine.incidents import IncidentLog
-from yeoul.web_process.engine.output_queue_loop import OutputQueueLoop
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import logging
 import time
 
 from yeoul.engine_process.client import AsyncMPClient
+from yeoul.engines.engine_recovery import EngineRecovery
+from yeoul.engines.engine_requests import EngineRequests
 from yeoul.errors import GivenUpError, ProcessDeadError, RequestFailedError
 from yeoul.log import of_request
 from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AbortRequests
 from yeoul.spans import SPANS
-from yeoul.web_process.engine.engine_recovery import EngineRecovery
-from yeoul.web_process.engine.engine_requests import EngineRequests
 
 logger = logging.getLogger(__name__)
 

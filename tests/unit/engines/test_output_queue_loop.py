@@ -9,6 +9,10 @@ import pytest
 
 from tests.unit.web_process.fake_engine_client import FakeEngineClient, settings, until
 from yeoul.engine_process.client import AsyncMPClient
+from yeoul.engines.engine_recovery import EngineRecovery
+from yeoul.engines.engine_requests import EngineRequests
+from yeoul.engines.incidents import IncidentLog
+from yeoul.engines.output_queue_loop import OutputQueueLoop
 from yeoul.errors import ProcessDeadError
 from yeoul.messages.outputs import EngineMessage, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AbortRequests, AddRequest
@@ -16,10 +20,6 @@ from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.model_files.describe import describe
 from yeoul.model_files.description import ModelFiles
-from yeoul.web_process.engine.engine_recovery import EngineRecovery
-from yeoul.web_process.engine.engine_requests import EngineRequests
-from yeoul.web_process.engine.incidents import IncidentLog
-from yeoul.web_process.engine.output_queue_loop import OutputQueueLoop
 from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.engine.request_state import RequestState
 from yeoul.web_process.engine.request_stream import RequestStream

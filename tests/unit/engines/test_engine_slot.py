@@ -10,10 +10,10 @@ import pytest
 
 from tests.unit.web_process.fake_engine_client import FakeEngine, settings, until
 from yeoul.config.settings import TimeSettings
+from yeoul.engines import engine_watch
 from yeoul.errors import ProcessDeadError, TransportError
 from yeoul.messages.outputs import StepOutputs
 from yeoul.messages.sampling import SamplingParams
-from yeoul.web_process.engine import engine_watch
 from yeoul.web_process.engine.request_stream import RequestStream
 
 QUICK = msgspec.structs.replace(settings(), time=TimeSettings(engine_answer_timeout_seconds=0.1))

@@ -1,6 +1,6 @@
 """EngineRecovery: puts another EngineCore in the place of a dead one, and gives it every unfinished request to go on with.
 
-Knows nothing of HTTP, text or sockets. ``AsyncLLM`` calls it; ``EngineRequests`` holds the requests.
+Knows nothing of HTTP, text or sockets. ``EngineSlot`` makes it; ``EngineRequests`` holds the requests.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import msgspec
 
 from yeoul.config.settings import Settings
 from yeoul.engine_process.client import AsyncMPClient
+from yeoul.engines.engine_requests import EngineRequests
+from yeoul.engines.incidents import IncidentLog, cause_of_death
 from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError
 from yeoul.messages.outputs import EngineReady, RequestOutput, WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.recovery.crash_inquiry import BLAMES_NOBODY, Verdict
 from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
-from yeoul.web_process.engine.engine_requests import EngineRequests
-from yeoul.web_process.engine.incidents import IncidentLog, cause_of_death
 
 logger = logging.getLogger(__name__)
 

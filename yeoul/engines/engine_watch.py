@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from yeoul.config.settings import TimeSettings
 from yeoul.engine_process.client import AsyncMPClient
+from yeoul.engines.engine_recovery import EngineRecovery
 from yeoul.errors import ProcessDeadError, RequestFailedError, UnavailableError
-from yeoul.web_process.engine.engine_recovery import EngineRecovery
 
 _LOOK_SECONDS = 0.5
 _NUM_STOPPED_LOOKS = 4  # in a row: it is not about to go on

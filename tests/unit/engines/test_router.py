@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from yeoul.web_process.engine.router import MAX_PREFIX_TOKENS, PIECE_TOKENS, REQUEST_COST, Router, keys_of
+from yeoul.engines.router import MAX_PREFIX_TOKENS, PIECE_TOKENS, REQUEST_COST, Router, keys_of
 
 LONG = list(range(10 * PIECE_TOKENS))
 
