@@ -2,7 +2,8 @@
 
 ``models.packed_loading`` opens and writes through it, ``yeoul cache`` lists and prunes. A model's configuration has one file,
 ``<file or folder>-<digest>.packed``; a model that changed, or another version of the layout, replaces it. What is being
-written is ``.partial`` until it is whole: two who write the same at once both succeed.
+written is ``.partial`` until it is whole. Who writes it has the lock ``.turn``, for which others wait who want the same; two
+who write it at once both succeed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -24,7 +26,10 @@ from yeoul.model_files.packed_file import PackedFile, PackedFileWriter, PackedKe
 FOLDER_NAME = "packed"
 ENDING = ".packed"
 PARTIAL_ENDING = ".partial"
+TURN_ENDING = ".turn"
 _MAX_NAME_CHARACTERS = 60
+_PAUSE_SECONDS = 0.02
+_PATIENCE_SECONDS = 60.0  # with one who packs, and writes nothing for so long
 
 
 class PackedEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +71,40 @@ class PackedFolder:
         return file
 
     @contextlib.contextmanager
+    def turn(self, key: PackedKey) -> Iterator[bool]:
+        """Waits until no other process packs the same: whether one did, and has left it here unless it failed or died.
+
+        The turn ends with this process, however it ends. One that has stopped is not waited for.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        os.makedirs(self.path, exist_ok=True)
+        path = os.path.join(self.path, _name_of(key) + TURN_ENDING)
+        descriptor = _try_to_lock(path)
+        had_to_wait, deadline, size = descriptor is None, time.monotonic() + _PATIENCE_SECONDS, 0
+        while descriptor is None and time.monotonic() < deadline:
+            time.sleep(_PAUSE_SECONDS)
+            descriptor = _try_to_lock(path)
+            if (now := self._num_partial_bytes(key)) != size:
+                size, deadline = now, time.monotonic() + _PATIENCE_SECONDS
+        try:
+            yield had_to_wait
+        finally:
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                os.close(descriptor)
+
+    def _num_partial_bytes(self, key: PackedKey) -> int:
+        size, prefix = 0, os.path.join(self.path, f"{_name_of(key)}.")
+        for path in self._paths(PARTIAL_ENDING):
+            if path.startswith(prefix):
+                with contextlib.suppress(OSError):
+                    size += os.path.getsize(path)
+        return size
+
+    @contextlib.contextmanager
     def write(self, model: str, key: PackedKey) -> Iterator[PackedFileWriter]:
         """A file to be filled, which takes its place all at once at the end; where the body fails, nothing is left of it.
 
@@ -98,7 +137,7 @@ class PackedFolder:
 
     def sweep(self) -> None:
         """Removes what processes left that were killed while they wrote."""
-        for path in self._paths(PARTIAL_ENDING):
+        for path in [*self._paths(PARTIAL_ENDING), *self._paths(TURN_ENDING)]:
             _remove(path)
 
     def _paths(self, ending: str) -> list[str]:
@@ -134,6 +173,22 @@ def _look_at(path: str) -> PackedEntry | None:
         used_at=status.st_mtime,
         is_in_use=_is_in_use(path),
     )
+
+
+def _try_to_lock(path: str) -> int | None:
+    """The lock's descriptor; None where another process has it, or has just removed it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
 def _remove(path: str) -> bool:

@@ -80,19 +80,36 @@ def load_packed(
     model = _map(folder, key, dtype, build)
     if model is None and are_settled(key.files):
         try:
-            start = time.perf_counter()
-            with folder.write(files.name, key) as file:
-                build(PackedWeights(file, dtype, _CPU, read_files()))
-                if identify(files) != key.files:
-                    raise OSError("the model's files were written to meanwhile")
-            START.mark("packing the weights")
-            logger.info("packed the weights in %.2f s: %s", time.perf_counter() - start, folder.path_of(key))
-            model = _map(folder, key, dtype, build)
+            model = _pack_in_turn(folder, files, key, dtype, build, read_files)
         except OSError as error:
             logger.warning("the packed weights are not kept in %s: %s", folder.path, error)
     elif model is None:
         logger.info("the packed weights are not kept: the model's files have just been written")
     return model or build(read_files())
+
+
+def _pack_in_turn(
+    folder: PackedFolder,
+    files: ModelFiles,
+    key: PackedKey,
+    dtype: torch.dtype,
+    build: Build,
+    read_files: Callable[[], WeightSource],
+) -> Decoder | None:
+    """The model over what was packed, by this process or by one that was about to; raises OSError."""
+    with folder.turn(key) as had_to_wait:
+        if had_to_wait:
+            START.mark("waiting for who packs the same weights")
+            if (model := _map(folder, key, dtype, build)) is not None:
+                return model
+        start = time.perf_counter()
+        with folder.write(files.name, key) as file:
+            build(PackedWeights(file, dtype, _CPU, read_files()))
+            if identify(files) != key.files:
+                raise OSError("the model's files were written to meanwhile")
+        START.mark("packing the weights")
+        logger.info("packed the weights in %.2f s: %s", time.perf_counter() - start, folder.path_of(key))
+    return _map(folder, key, dtype, build)
 
 
 @functools.cache

@@ -38,5 +38,20 @@ def pack_once(path: str) -> None:
     print("packed", flush=True)
 
 
+def pack_in_turn(path: str) -> None:
+    """As servers that start side by side: whoever has its turn first packs, once it is told to, and others find it packed."""
+    folder = folder_at(path)
+    print("begun", flush=True)
+    with folder.turn(KEY) as had_to_wait:
+        if had_to_wait and folder.open(KEY) is not None:
+            print("found", flush=True)
+            return
+        print("packing", flush=True)
+        sys.stdin.readline()
+        with folder.write("tiny", KEY) as writer:
+            fill(writer)
+    print("packed", flush=True)
+
+
 if __name__ == "__main__":
-    {"hang": hang_while_writing, "hold": hold, "pack": pack_once}[sys.argv[1]](sys.argv[2])
+    {"hang": hang_while_writing, "hold": hold, "pack": pack_once, "pack in turn": pack_in_turn}[sys.argv[1]](sys.argv[2])

@@ -1,4 +1,4 @@
-"""Packed files between real processes: all who pack succeed, the killed leave nothing, the used stay."""
+"""Packed files between real processes: all who pack succeed, one of a crowd does, the killed leave nothing, the used stay."""
 
 from __future__ import annotations
 
@@ -38,6 +38,25 @@ def test_of_servers_that_pack_at_once_each_succeeds_and_one_file_stays(tmp_path)
         assert [line_of(server) for server in servers] == ["packed"] * 3
     assert len(os.listdir(tmp_path / "packed")) == 1
     assert folder_at(tmp_path).open(KEY) is not None
+
+
+def test_of_servers_that_start_at_once_one_packs_and_the_others_wait_also_where_it_is_killed(tmp_path):
+    with body("pack in turn", tmp_path) as first:
+        assert [line_of(first), line_of(first)] == ["begun", "packing"]
+        with body("pack in turn", tmp_path) as second:
+            assert line_of(second) == "begun"
+            first.kill()
+            first.wait()
+            assert line_of(second) == "packing"
+            with body("pack in turn", tmp_path) as third:
+                assert line_of(third) == "begun"
+                assert second.stdin is not None
+                print(file=second.stdin, flush=True)
+                assert line_of(second) == "packed"
+                assert line_of(third) in ("found", "packing")  # it may have begun when all was over
+    assert [name for name in os.listdir(tmp_path / "packed") if name.endswith(".partial")] == []
+    folder_at(tmp_path).sweep()
+    assert len(os.listdir(tmp_path / "packed")) == 1
 
 
 def test_a_writer_that_is_killed_leaves_nothing_that_is_taken_for_a_file_and_nothing_for_ever(tmp_path):

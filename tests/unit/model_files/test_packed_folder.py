@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import itertools
 import os
 from types import SimpleNamespace
 
 import msgspec
+import numpy as np
 import pytest
 
 from tests.unit.model_files.packed_samples import FILE, KEY, contents, fill, folder_at, opened, store
 from yeoul.errors import ModelFileError
+from yeoul.model_files import packed_folder
 from yeoul.model_files.packed_file import read_packed_header
 
 
@@ -164,6 +168,40 @@ def test_two_who_write_the_same_at_once_both_succeed(tmp_path):
     array = mapped.weights["matrix"].arrays[0]
     assert array is not None
     assert mapped.data(array).tobytes() == contents()["matrix"].tobytes()
+
+
+def test_a_turn_ends_with_whoever_has_it_and_one_that_stands_still_is_waited_for_no_longer(tmp_path, monkeypatch):
+    first, second = folder_at(tmp_path), folder_at(tmp_path)
+    with first.turn(KEY) as had_to_wait:
+        assert not had_to_wait
+        with second.turn(msgspec.structs.replace(KEY, rank=1, size=2)) as had_to_wait:
+            assert not had_to_wait
+        monkeypatch.setattr(packed_folder, "_PATIENCE_SECONDS", 0.0)
+        with second.turn(KEY) as had_to_wait:
+            assert had_to_wait
+        first.sweep()
+        assert len(names(tmp_path)) == 1
+    assert names(tmp_path) == []
+    with second.turn(KEY) as had_to_wait:
+        assert not had_to_wait
+
+
+def test_who_packs_for_long_is_waited_for_as_long_as_something_comes_of_it(tmp_path, monkeypatch):
+    folder, clock = folder_at(tmp_path), itertools.count()
+    monkeypatch.setattr(packed_folder, "_PATIENCE_SECONDS", 2.5)
+    with contextlib.ExitStack() as packing:
+        packing.enter_context(folder_at(tmp_path).turn(KEY))
+        writer, steps = packing.enter_context(folder_at(tmp_path).write("tiny", KEY)), []
+
+        def work_meanwhile(_: float) -> None:
+            steps.append(writer.put("uint8", [8192], np.zeros(8192, np.uint8)))
+            if len(steps) == 10:
+                packing.close()
+
+        monkeypatch.setattr(packed_folder, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=work_meanwhile))
+        with folder.turn(KEY) as had_to_wait:
+            assert had_to_wait
+            assert len(steps) == 10
 
 
 def test_what_fails_while_it_is_made_leaves_nothing_and_what_was_there_stays(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import logging
@@ -9,7 +10,9 @@ import os
 import random
 import resource
 import shutil
+import time
 import weakref
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -21,7 +24,7 @@ from yeoul import models
 from yeoul.errors import ModelFileError
 from yeoul.kernels.pack_matrix.packed_matrix import PackedMatrix
 from yeoul.layers.parallel import TensorParallel
-from yeoul.model_files import file_identity
+from yeoul.model_files import file_identity, packed_folder
 from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.describe import describe
 from yeoul.model_files.packed_file import PAGE_BYTES
@@ -120,6 +123,24 @@ def test_every_packed_tensor_is_bitwise_the_freshly_packed_one(tmp_path, folder)
             here, there = getattr(made, part), getattr(mapped, part)
             assert here.dtype == there.dtype
             assert torch.equal(here, there)
+
+
+def test_who_starts_while_another_packs_the_same_maps_what_that_one_has_packed(tmp_path, folder, monkeypatch):
+    files = gguf(tmp_path)
+    expected = all_logits(load(files, folder), TOKENS)
+    (entry,) = folder.entries()
+    os.rename(entry.path, tmp_path / "not yet")
+    forbid_files(monkeypatch)
+    with contextlib.ExitStack() as packing:
+        assert entry.key is not None
+        packing.enter_context(folder.turn(entry.key))
+
+        def finish(_: float) -> None:
+            os.rename(tmp_path / "not yet", entry.path)
+            packing.close()
+
+        monkeypatch.setattr(packed_folder, "time", SimpleNamespace(monotonic=time.monotonic, sleep=finish))
+        assert torch.equal(all_logits(load(files, folder), TOKENS), expected)
 
 
 def test_ranks_have_files_of_their_own(tmp_path):

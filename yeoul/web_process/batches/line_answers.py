@@ -105,6 +105,7 @@ class LineAnswers:
                 raise InvalidRequestError("answers of a batch are written whole: leave stream out", param="stream")
             if body.seed is None:
                 body.seed = line.seed(self._of_all)
+        await self._context.fleet.until_found(body.model)  # nobody waits for it as people do, who order a model by asking
         started = await endpoint.start(self._context, body, len(raw), self._make_terms)
         outputs = await started.stream.collect()
         num_tokens = sum(len(output.token_ids) for output in outputs)

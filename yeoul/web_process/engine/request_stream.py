@@ -27,6 +27,7 @@ class RequestStream:
     ``error`` is why it failed, ``finish_reason`` that of the choice that ended last. Of the monotonic clock, ``tokenized_at``
     is when its prompts were tokens, ``entered_at`` when the engine was handed the request, and ``ended_at`` when all choices
     had ended.
+    One that ``is_probe`` is no use of the model.
     With ``final_only`` the reader is not woken before a choice has ended, and gets it whole, unless its deltas are kept
     apart. While the reader waits, ``take_at_once`` is offered each delta behind which more will come, and says whether it
     took it: then nobody need be woken. A reader that
@@ -60,6 +61,7 @@ class RequestStream:
         self.final_only = False
         self.keeps_apart = False
         self.wants_places = False
+        self.is_probe = False
         self._place: QueuePlace | None = None
         self._untold_place: QueuePlace | None = None
         self.timer: asyncio.TimerHandle | None = None  # of its deadline

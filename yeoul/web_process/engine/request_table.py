@@ -22,14 +22,19 @@ from yeoul.web_process.engine.waiting_room import WaitingRoom
 
 
 class RequestTable(EngineTable):
-    """``_streams`` has unclosed streams by the user's id; ``observer`` is whoever counts and times requests."""
+    """``_streams`` has unclosed streams by the user's id; ``observer`` is whoever counts and times requests.
+
+    ``on_use`` is called when a request has ended, unless it only was to see whether there is an engine: one of ``_probes``.
+    """
 
     observer: RequestObserver
 
     def __init__(self, room: WaitingRoom, observer: RequestObserver, num_engines: int = 1) -> None:
         super().__init__(observer, num_engines)
         self.room = room
+        self.on_use: Callable[[], None] = _ignore
         self._streams: dict[str, RequestStream] = {}
+        self._probes: set[str] = set()
         self._change = asyncio.Event()
 
     def check_id(self, request_id: str | None) -> None:
@@ -49,12 +54,14 @@ class RequestTable(EngineTable):
 
     def add_all(self, stream: RequestStream, states: Sequence[RequestState], terms: ServiceTerms, arrival: float) -> None:
         """Sends all requests of a stream, which came at ``arrival``, to the engines, or none."""
-        stream.entered_at = time.monotonic()
+        stream.entered_at, stream.is_probe = time.monotonic(), terms.is_probe
         try:
             for engine, state in (
                 self.routed(states) if len(self.engines) > 1 else zip(itertools.repeat(self.engines[0]), states, strict=False)
             ):
                 stream.engine_request_ids.append(state.add.request_id)
+                if terms.is_probe:
+                    self._probes.add(state.add.request_id)
                 self.add(state, engine)
         except BaseException:
             stream.close()
@@ -68,6 +75,8 @@ class RequestTable(EngineTable):
             stream.timer.cancel()
         self.give_up(stream.engine_request_ids)
         self.observer.closed(stream)
+        if not stream.is_probe:
+            self.on_use()
         self.note_less()
 
     def _miss_deadline(self, stream: RequestStream, make_error: Callable[[], Exception]) -> None:
@@ -87,6 +96,14 @@ class RequestTable(EngineTable):
         """See ``EngineTable``. One that fills gaps takes no room."""
         if not (add := state.add).in_gaps:
             self.room.enter(add.request_id, add.tenant, len(add.prompt_token_ids), is_alone=self.num_live == 0)
+
+    def note_end(self, state: EngineRequest) -> None:
+        """See ``EngineTable``."""
+        super().note_end(state)
+        if (request_id := state.add.request_id) in self._probes:
+            self._probes.discard(request_id)
+        else:
+            self.on_use()
 
     def note_outputs(self, outputs: Iterable[RequestOutput], finished: Sequence[EngineRequest]) -> None:
         """See ``EngineTable``."""
@@ -111,3 +128,7 @@ class RequestTable(EngineTable):
     def note_engines(self, *, is_idle: bool) -> None:
         """See ``EngineTable``."""
         self.room.note_engine(is_idle=is_idle)
+
+
+def _ignore() -> None:
+    """Nobody wants to know."""

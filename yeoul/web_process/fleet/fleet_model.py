@@ -56,6 +56,7 @@ class FleetModel:
         self.progress: dict[str, tuple[int, int]] = {}
         self._names = list(names)
         self._waiters: list[asyncio.Future[None]] = []
+        self._seekers: list[asyncio.Future[None]] = []
         self._num_failures = 0  # to load it, one after the other
 
     @property
@@ -148,6 +149,11 @@ class FleetModel:
         return self.is_asked_to_come or any(not waiter.done() for waiter in self._waiters)
 
     @property
+    def is_sought(self) -> bool:
+        """Whether somebody waits for its files, and not for more."""
+        return any(not seeker.done() for seeker in self._seekers)
+
+    @property
     def is_wanted_in_gaps(self) -> bool:
         """Whether nobody wants it but requests that take what is left."""
         return not self.is_ordered and not self.llm.requests.num_live
@@ -158,6 +164,16 @@ class FleetModel:
         self._waiters.append(waiter)
         await waiter
 
+    async def wait_until_found(self) -> None:
+        """Returns when its files are here. Raises UnavailableError where they cannot be."""
+        seeker = asyncio.get_running_loop().create_future()
+        self._seekers.append(seeker)
+        await seeker
+
+    def note_found(self) -> None:
+        """Its files are here."""
+        _tell(self._seekers, None)
+
     def note_loaded(self, seconds: float) -> None:
         """It was loaded, which took so long."""
         self.status, self.failure = "loaded", None
@@ -167,7 +183,7 @@ class FleetModel:
         self.num_loads += 1
         self.note_use()
         logger.info("the model %s is loaded, after %.2f s", self.name, seconds)
-        self._tell(None)
+        _tell(self._waiters, None)
 
     def note_left(self) -> None:
         """Its engine was ended."""
@@ -200,16 +216,19 @@ class FleetModel:
         """Whoever waits for it is told this, and it is not to be loaded any longer."""
         self.wanted_since, self.is_asked_to_come, self.is_asked_to_go = None, False, False
         self.llm.requests.fail_all(told)
-        self._tell(told)
+        _tell(self._waiters, told)
+        _tell(self._seekers, told)
 
-    def _tell(self, error: YeoulError | None) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                if error is None:
-                    waiter.set_result(None)
-                else:
-                    waiter.set_exception(error)
+
+def _tell(waiters: list[asyncio.Future[None]], error: YeoulError | None) -> None:
+    """All of them, who are no longer waiters then."""
+    for waiter in waiters:
+        if not waiter.done():
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+    waiters.clear()
 
 
 def unloadable(name: str, error: YeoulError, pause_seconds: float = 0.0) -> UnavailableError:

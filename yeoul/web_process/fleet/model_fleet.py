@@ -127,6 +127,18 @@ class ModelFleet:
         except YeoulError as error:
             raise unloadable(model.name, error) from None
 
+    async def until_found(self, name: str | None) -> None:
+        """Returns when the files of this model are here, which are fetched if they are not; nothing is loaded for that.
+
+        Raises as ``take``.
+        """
+        model = self.find(name)
+        if not (self.is_lasting or model.is_found):
+            if not self.is_open(model):
+                raise not_loaded(model.name)
+            self._changed.set()
+            await model.wait_until_found()
+
     async def until_loaded(self, llm: AsyncLLM) -> None:
         """Returns when the engine is there. Raises UnavailableError where it cannot be."""
         model = next(one for one in self.models if one.llm is llm)
@@ -188,12 +200,8 @@ class ModelFleet:
                 model.want()
                 self._changed.set()
 
-        def note_less() -> None:
-            model.note_use()
-            self._changed.set()
-
-        model.llm.is_woken = True
-        model.llm.requests.on_held, model.llm.requests.on_less = note_held, note_less
+        requests, model.llm.is_woken = model.llm.requests, True
+        requests.on_held, requests.on_use, requests.on_less = note_held, model.note_use, self._changed.set
         if model.loads_at_start:
             self.load(model)
 
@@ -220,6 +228,9 @@ class ModelFleet:
                 self._begin_to_leave(model)
             if model.status == "unloaded" and not model.is_ordered and not self.settings.fleet.models_autoload:
                 self._refuse_held(model)
+            if model.status == "unloaded" and not model.is_found and (model.waits or model.is_sought):
+                model.status = "downloading"
+                self._keep(asyncio.create_task(self._fetch(model), name="fetch_model"))
         room = self._seat(now)
         for model in self.models:
             if model.status == "loaded":
@@ -242,15 +253,8 @@ class ModelFleet:
 
     def _seat(self, now: float) -> Room:
         """Loads whoever waits, in the order in which they came. What is to be done for the first one who has no room."""
-        waiting = [one for one in self.models if one.waits]
+        waiting = [one for one in self.models if one.waits and one.is_found and one.status != "downloading"]
         for model in sorted(waiting, key=lambda one: (one.is_wanted_in_gaps, one.wanted_since or now)):
-            if model.status == "downloading":
-                continue
-            if not model.is_found:
-                if model.status == "unloaded":
-                    model.status = "downloading"
-                    self._keep(asyncio.create_task(self._fetch(model), name="fetch_model"))
-                continue
             if model.status == "unloading":
                 return Room()
             try:
@@ -296,6 +300,8 @@ class ModelFleet:
                 await in_own_thread("fetch_model", model.llm.resolve)
         except Exception as error:
             model.fail(_told(error))
+        else:
+            model.note_found()
         finally:
             model.status, model.progress = "unloaded", {}
             self._changed.set()

@@ -10,10 +10,13 @@ from msgspec import Meta
 from yeoul.web_process.http.openapi import Count, says
 
 
-class Seconds(msgspec.Struct, kw_only=True):
-    """That a token was made."""
+class Seconds(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """That a token was made, or that the model is not in memory, and nobody makes any."""
 
-    seconds: Annotated[float, Meta(ge=0, description="How long it took.")]
+    seconds: Annotated[float, Meta(ge=0)] | Annotated[None, says("Nobody made any.")]
+    status: Annotated[
+        str, says("Of several models, or one that may leave memory: why there is none, such as `unloaded`.")
+    ] = ""
 
 
 class Version(msgspec.Struct, kw_only=True):

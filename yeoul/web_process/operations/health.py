@@ -13,6 +13,7 @@ from yeoul.errors import UnavailableError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.service_terms import ServiceTerms
+from yeoul.web_process.fleet.fleet_model import unloadable
 from yeoul.web_process.http.openapi import answers_of
 from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.operations.answers import EngineHealth, EnginesHealth, Seconds, Version
@@ -53,9 +54,19 @@ def health_router(context: ServerContext) -> APIRouter:
     probes: dict[AsyncLLM, asyncio.Task[float]] = {}  # everybody who asks meanwhile is told of the same token
 
     @router.get("/health/generate", response_model=None, responses=answers_of(Seconds, errors={404, 429, 503, 504}))
-    async def health_generate(model: AskedModel = None) -> dict[str, float]:
-        """Makes a token: the seconds that it took. A full queue does not turn it away; needs a key where there are any."""
-        llm = (await context.find_shown(model)).llm
+    async def health_generate(model: AskedModel = None) -> dict[str, float | str | None]:
+        """Makes a token: the seconds that it took. A full queue does not turn it away; needs a key where there are any.
+
+        It is no use of a model: one that is not in memory stays where it is, and the answer says so. Only one that could not
+        be loaded the last time is an error.
+        """
+        shown = context.fleet.shown(model)
+        if not context.fleet.is_lasting and (shown.status != "loaded" or shown.llm.requests.holds_new):
+            if shown.status == "unloaded" and shown.failure is not None:
+                raise unloadable(shown.name, shown.failure)
+            return {"seconds": None, "status": shown.status}
+        llm = shown.llm
+        llm.check_health()
         if llm not in probes:
             probes[llm] = asyncio.create_task(_make_token(llm), name="health_generate")
             probes[llm].add_done_callback(lambda _: probes.pop(llm))

@@ -59,6 +59,32 @@ def test_fetches_take_nobodys_thread_come_two_at_a_time_and_do_not_keep_a_server
         fetches.may_end.set()
 
 
+def test_who_waits_for_files_alone_has_nothing_loaded_and_is_told_what_becomes_of_them():
+    fetches = Fetches()
+
+    async def play() -> None:
+        fleet = fleet_of(fetches, 2)
+        await fleet.start()
+        try:
+            seeking = asyncio.create_task(fleet.until_found("model 0"))
+            await until(lambda: bool(fetches.names))
+            model = fleet.models[0]
+            model.llm.served.resolve()
+            fetches.may_end.set()
+            await asyncio.wait_for(seeking, LIMIT_SECONDS)
+            await until(lambda: model.status == "unloaded")
+            assert not model.waits
+            fetches.error = ModelFileError("there is no such model")
+            with pytest.raises(UnavailableError, match="there is no such model") as refused:
+                await asyncio.wait_for(fleet.until_found("model 1"), LIMIT_SECONDS)
+            assert refused.value.is_final
+            assert len(fetches.names) == 2
+        finally:
+            await fleet.shutdown()
+
+    asyncio.run(play())
+
+
 def test_who_asked_for_a_model_is_told_why_it_could_not_be_fetched():
     fetches = Fetches()
     fetches.error = ModelFileError("there is no such model")

@@ -12,6 +12,8 @@ from tests.unit.web_process.fake_engine_client import LIMIT_SECONDS, until
 from tests.unit.web_process.fleet.fake_fleet import Fleet, let_it_turn, play
 from yeoul.config.settings import FleetSettings
 from yeoul.errors import InvalidRequestError, ProcessDeadError, UnavailableError
+from yeoul.messages.sampling import SamplingParams
+from yeoul.web_process.engine.service_terms import ServiceTerms
 from yeoul.web_process.fleet.policy import Budget
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.store.database import Database
@@ -239,6 +241,22 @@ def test_whoever_waits_for_an_answer_comes_before_a_batch_and_ends_its_turn():
         models.b.gate.set()
 
     play(scene, budget=Budget(2, turn_seconds=1000.0))
+
+
+def test_who_only_tries_whether_a_model_answers_lets_it_be_idle():
+    async def scene(models: Fleet) -> None:
+        await models.a.ask()
+        await let_it_turn()
+        used = models.a.model.last_used
+        terms = ServiceTerms(is_probe=True)
+        probe = await models.a.llm.submit([[0]], SamplingParams(max_tokens=1, seed=1), terms=terms)
+        await probe.collect()
+        probe.close()
+        assert models.a.model.last_used == used
+        await models.a.ask()
+        assert models.a.model.last_used > used
+
+    play(scene)
 
 
 def test_who_only_looks_at_a_model_lets_it_be_idle():
