@@ -103,6 +103,26 @@ def test_a_worker_that_is_killed_costs_no_prefill(tmp_path, ranks):
         assert metrics["yeoul:kv_tier_failed_blocks_total"] == 0
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("ranks", ["1", "2"])
+def test_what_an_engine_has_kept_the_other_finds_when_it_dies(tmp_path, ranks):
+    flags = ["--data-parallel-size", "2", "--fake-step-seconds", "0.005", "--tensor-parallel-size", ranks]
+    with serve(tmp_path, *flags) as server:
+        undisturbed = ask(server, max_tokens=200, cache_salt="other")
+        answers: list[Any] = []
+        thread = threading.Thread(target=lambda: answers.append(ask(server, max_tokens=200)))
+        before = server.metrics()["yeoul:num_kv_tier_blocks"]
+        thread.start()
+        await_stored(server, int(before) + 95)
+        (running,) = httpx.get(f"{server.url}/debug/requests?state=running", timeout=10.0).json()["data"]
+        os.kill(server.by_title()[f"yeoul::{running['engine']}"], signal.SIGKILL)
+        thread.join(60)
+        assert said(answers[0]) == said(undisturbed)
+        metrics = server.metrics()
+        assert metrics["yeoul:kv_tier_loaded_blocks_total"] >= 93
+        assert metrics["yeoul:kv_tier_failed_blocks_total"] == 0
+
+
 def crowd() -> list[tuple[str, int]]:
     """Prompts that begin in few ways and end in many, more than the cache has room for."""
     chooser = random.Random(11)

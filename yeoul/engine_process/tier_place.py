@@ -20,15 +20,23 @@ from typing import NamedTuple
 from yeoul.config.parts import EngineSettings
 from yeoul.errors import MachineError
 from yeoul.kv_cache.manager import KVCacheManager
-from yeoul.kv_cache.tier_file import PAGE_BYTES, Entry, begin_entries, entries_bytes_of, read_entries, slot_bytes_of
+from yeoul.kv_cache.tier_file import (
+    PAGE_BYTES,
+    Entry,
+    TierStem,
+    begin_entries,
+    entries_bytes_of,
+    read_entries,
+    slot_bytes_of,
+)
 from yeoul.kv_cache.tier_index import TierIndex
+from yeoul.kv_cache.tier_neighbours import TierNeighbours
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import TierFiles
 from yeoul.scheduler.tier_moves import TierMoves
 
 logger = logging.getLogger(__name__)
 
-_ENTRIES, _SLOTS = ".entries", ".slots"
 _MAX_NUM_FILES = 64  # of engines that run at the same time with the same model
 _MIN_NUM_SLOTS = 16
 _BYTES_ON_THE_WAY = 64 << 20  # copies of blocks that wait to be written
@@ -40,6 +48,7 @@ _MEMORY_NAME = "yeoul-kv-tier"
 class TierPlace:
     """``files`` for the workers, and the ``index`` of what lies in them; ``descriptors`` hold it.
 
+    ``neighbours`` are other engines, of this server and of earlier ones, that keep theirs beside it.
     Without ``files`` there is no tier.
     """
 
@@ -48,6 +57,7 @@ class TierPlace:
     files: TierFiles | None = None
     index: TierIndex = field(default_factory=lambda: TierIndex(0))
     descriptors: list[int] = field(default_factory=list)
+    neighbours: TierNeighbours | None = None
 
     def opened(self, settings: EngineSettings, workers: list[WorkerReady]) -> TierPlace:
         """This, or where there is none yet what ``open_tier`` opens for these workers."""
@@ -57,7 +67,7 @@ class TierPlace:
         """Between ``cache`` and this."""
         if self.files is None:
             return None
-        return TierMoves(self.index, cache, len(self.files.slot_paths), self.files.max_num_stores)
+        return TierMoves(self.index, cache, len(self.files.slot_paths), self.files.max_num_stores, self.neighbours)
 
     def for_workers(self, workers: list[WorkerReady]) -> TierPlace:
         """This; or ``NOWHERE``, which the log tells, where they may compute other blocks than those that are kept here."""
@@ -71,6 +81,8 @@ class TierPlace:
         """Lets go of it; what is on a disk stays there."""
         for descriptor in self.descriptors:
             os.close(descriptor)
+        if self.neighbours is not None:
+            self.neighbours.close()
 
 
 NOWHERE = TierPlace()
@@ -137,26 +149,33 @@ def _open_on_disk(
             opened.callback(os.close, lock_fd)
             own_stems = {stem, *(_stem_of(folder, name, number) for number in range(num_engines))}
             num_bytes_of_others = _sweep(folder, own_stems, max_bytes // 2)
+            others = sorted((own_stems | _stems_of(folder, name)) - {stem})
         num_slots = _num_slots_in((max_bytes - num_bytes_of_others) // num_engines, block_bytes, num_ranks)
         if num_slots < _MIN_NUM_SLOTS:
             logger.warning("no blocks of the cache are kept: %d bytes of disk have no room for any", max_bytes)
             return NOWHERE
-        paths = [f"{stem}-{rank}of{num_ranks}" for rank in range(num_ranks)]
+        own = TierStem(stem, num_ranks)
+        slots_paths, entries_paths = (
+            [path_of(rank) for rank in range(num_ranks)] for path_of in (own.slots_path, own.entries_path)
+        )
 
         def open_file(path: str) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             opened.callback(os.close, descriptor)
             return descriptor
 
-        entries_fds = [open_file(path + _ENTRIES) for path in paths]
-        slots_fds = [open_file(path + _SLOTS) for path in paths]
+        entries_fds = [open_file(path) for path in entries_paths]
+        slots_fds = [open_file(path) for path in slots_paths]
         entries = _read_all(entries_fds, key, block_bytes, num_slots)
         _fit(entries_fds, slots_fds, entries, key, block_bytes, num_slots)
         index = TierIndex(num_slots, entries)
-        files = TierFiles([p + _SLOTS for p in paths], [p + _ENTRIES for p in paths], _num_on_the_way(block_bytes))
+        files = TierFiles(slots_paths, entries_paths, _num_on_the_way(block_bytes))
+        neighbours = TierNeighbours([TierStem(other, num_ranks) for other in others], key, block_bytes) if others else None
+        if neighbours is not None:
+            neighbours.look()  # at what is there by now; later looks find what has changed
         logger.info("%d blocks of the cache are known from %s, which has room for %d", len(index), folder, num_slots)
         opened.pop_all()
-        return TierPlace(key, "", files, index, [lock_fd, *entries_fds, *slots_fds])
+        return TierPlace(key, "", files, index, [lock_fd, *entries_fds, *slots_fds], neighbours)
 
 
 def _open_in_memory(key: bytes, block_bytes: int, num_ranks: int, max_bytes: int) -> TierPlace:
@@ -194,6 +213,12 @@ def _alone_in(folder: str) -> Iterator[None]:
 
 def _stem_of(folder: str, name: str, number: int) -> str:
     return os.path.join(folder, f"{name}.{number}")
+
+
+def _stems_of(folder: str, name: str) -> set[str]:
+    """Of all engines that have ever kept such blocks here."""
+    names = (other.removesuffix(".lock") for other in os.listdir(folder) if other.endswith(".lock"))
+    return {os.path.join(folder, other) for other in names if other.startswith(name + ".")}
 
 
 def _hold_stem(folder: str, name: str) -> tuple[str, int] | None:

@@ -39,6 +39,21 @@ class Entry(NamedTuple):
     stamp: int
 
 
+class TierStem(NamedTuple):
+    """What the names of an engine's files begin with, of which each of ``num_ranks`` ranks has two."""
+
+    path: str
+    num_ranks: int
+
+    def slots_path(self, rank: int) -> str:
+        """The file of its slots."""
+        return f"{self.path}-{rank}of{self.num_ranks}.slots"
+
+    def entries_path(self, rank: int) -> str:
+        """The file of what is in them."""
+        return f"{self.path}-{rank}of{self.num_ranks}.entries"
+
+
 class TierFile:
     """Two open files. ``block_bytes`` are the bytes of one block."""
 
@@ -49,11 +64,12 @@ class TierFile:
         self._slot_bytes = slot_bytes_of(block_bytes)
 
     @classmethod
-    def open(cls, slots_path: str, entries_path: str, block_bytes: int) -> TierFile:
-        """Files that are there. Raises OSError."""
-        slots_fd = os.open(slots_path, os.O_RDWR | os.O_CLOEXEC)
+    def open(cls, slots_path: str, entries_path: str, block_bytes: int, *, is_own: bool = True) -> TierFile:
+        """Files that are there; those of others are only read. Raises OSError."""
+        flags = (os.O_RDWR if is_own else os.O_RDONLY) | os.O_CLOEXEC
+        slots_fd = os.open(slots_path, flags)
         try:
-            return cls(slots_fd, os.open(entries_path, os.O_RDWR | os.O_CLOEXEC), block_bytes)
+            return cls(slots_fd, os.open(entries_path, flags), block_bytes)
         except OSError:
             os.close(slots_fd)
             raise
@@ -73,8 +89,8 @@ class TierFile:
         _write_all(self._slots_fd, data, slot * self._slot_bytes)
         self._write_entry(slot, _ENTRY.pack(name, checksum_of(name, data), stamp))
 
-    def read(self, slot: int, name: bytes, data: memoryview, stamp: int) -> None:
-        """Fills ``data`` with the block ``name``, which was used now.
+    def read(self, slot: int, name: bytes, data: memoryview, stamp: int | None = None) -> None:
+        """Fills ``data`` with the block ``name``, which was used now: ``stamp`` notes that, if there is one.
 
         Raises:
             DamagedBlockError: it is not there, or not as it was.
@@ -85,6 +101,8 @@ class TierFile:
         found, checksum, _ = _ENTRY.unpack(entry.ljust(ENTRY_BYTES, b"\0"))
         if found != name or checksum != checksum_of(name, data):
             raise DamagedBlockError("it is not what was written")
+        if stamp is None:
+            return
         with contextlib.suppress(OSError):  # the order in which slots are reused is worth no block
             self._write_entry(slot, _ENTRY.pack(name, checksum, stamp))
 
@@ -115,9 +133,12 @@ def read_entries(entries_fd: int, key: bytes, block_bytes: int, num_slots: int) 
         OSError: the disk refuses.
     """
     content = os.pread(entries_fd, ENTRY_BYTES * (num_slots + 1), 0)
-    if content[:ENTRY_BYTES] != _header(key, block_bytes):
-        return []
-    return list(_parse(content[ENTRY_BYTES:]))
+    return list(parse_entries(content)) if is_of(content, key, block_bytes) else []
+
+
+def is_of(content: bytes, key: bytes, block_bytes: int) -> bool:
+    """Whether a file of entries that begins so is of this key and block."""
+    return content[:ENTRY_BYTES] == _header(key, block_bytes)
 
 
 def begin_entries(entries_fd: int, key: bytes, block_bytes: int) -> None:
@@ -131,10 +152,11 @@ def entries_bytes_of(num_slots: int) -> int:
     return ENTRY_BYTES * (num_slots + 1)
 
 
-def _parse(content: bytes) -> Iterator[Entry]:
+def parse_entries(content: bytes, first_slot: int = -1) -> Iterator[Entry]:
+    """Those in a piece of a file that begins in the place of ``first_slot``; the header is in that of -1, and is none."""
     whole = len(content) // ENTRY_BYTES * ENTRY_BYTES
-    for slot, (name, _, stamp) in enumerate(_ENTRY.iter_unpack(content[:whole])):
-        if name != _EMPTY_NAME:
+    for slot, (name, _, stamp) in enumerate(_ENTRY.iter_unpack(content[:whole]), first_slot):
+        if slot >= 0 and name != _EMPTY_NAME:
             yield Entry(slot, name, stamp if stamp < _MAX_STAMP else 0)
 
 

@@ -59,6 +59,10 @@ class TierIndex:
         """Whether the block is here, or on its way."""
         return name in self._readable or name in self._fillers
 
+    def is_readable(self, name: bytes) -> bool:
+        """Whether the block is here, and not only on its way."""
+        return name in self._readable
+
     def find(self, names: Sequence[bytes]) -> list[int]:
         """The slots of the longest beginning of ``names`` that can be read."""
         slots = []

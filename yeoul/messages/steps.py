@@ -46,6 +46,10 @@ class ScheduledRequest(msgspec.Struct, frozen=True, array_like=True):
     new_block_ids: list[int]
 
 
+NEIGHBOUR_SLOTS = 1 << 32
+"""More than a part of the tier has."""
+
+
 class BlockMove(msgspec.Struct, frozen=True, array_like=True):
     """A block of the cache and its ``slot`` in the tier below; ``name`` is its hash, ``stamp`` grows from use to use."""
 
@@ -60,6 +64,8 @@ class StepInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
 
     What is in the blocks of ``stores`` before the step goes to their slots, after ``emptied_slots`` are empty; the slots of
     ``loads`` go to blocks that no step touches meanwhile. Nobody waits for that, but a step of no requests, for a moment.
+    Where a load's slot is ``NEIGHBOUR_SLOTS`` or more, as many times as that goes into it says whose of ``neighbours`` it
+    is, from 1 on, and the rest is the slot.
     """
 
     step_number: int
@@ -69,6 +75,7 @@ class StepInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     stores: list[BlockMove] = []
     loads: list[BlockMove] = []
     emptied_slots: list[int] = []
+    neighbours: list[str] = []
 
 
 class TierFiles(msgspec.Struct, frozen=True):

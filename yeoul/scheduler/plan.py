@@ -75,4 +75,5 @@ class StepPlan:
             stores=stores,
             loads=loads,
             emptied_slots=emptied_slots,
+            neighbours=moves.neighbours_of(loads) if moves is not None else [],
         )

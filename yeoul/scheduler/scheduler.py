@@ -90,6 +90,7 @@ class Scheduler:
         self._next_step_number = 0
         self._answers = AnswerReader(self._prefixes)
         self.step_budget = step_budget or StepBudget(settings.max_decode_pause_milliseconds / 1000, cache.block_size)
+        self._total_steps = 0  # of requests; others only move blocks
         self._total_preemptions = 0
         self._total_prefix_queried_tokens = 0
         self._total_prefix_hit_tokens = 0
@@ -184,6 +185,7 @@ class Scheduler:
             step = plan.as_message(self.drain_finished(), self._moves)
             self._in_flight[plan.step_number] = plan
             self._next_step_number += 1
+            self._total_steps += bool(plan.scheduled)
         if self._settings.check_invariants:
             self.check_invariants()
         return step
@@ -284,7 +286,7 @@ class Scheduler:
             num_leased_blocks=self._cache.num_leased_blocks,
             num_blocks=self._cache.num_blocks,
             tenant_costs=self._waiting.costs(),
-            total_steps=self._next_step_number,
+            total_steps=self._total_steps,
             total_prompt_tokens=self._answers.total_prompt_tokens,
             total_output_tokens=self._answers.total_output_tokens,
             total_preemptions=self._total_preemptions,

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from yeoul.errors import ProcessDeadError
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.kv_cache.tier_index import TierIndex
-from yeoul.messages.steps import BlockMove, MoveResult
+from yeoul.kv_cache.tier_neighbours import TierNeighbours
+from yeoul.messages.steps import NEIGHBOUR_SLOTS, BlockMove, MoveResult
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +55,17 @@ class TierMoves:
         cache: the blocks above.
         num_ranks: that each have a part of every block.
         max_num_stores: blocks that may be on their way down at a time.
+        neighbours: what other engines keep, which is loaded as well; None where there are none.
     """
 
-    def __init__(self, index: TierIndex, cache: KVCacheManager, num_ranks: int, max_num_stores: int) -> None:
+    def __init__(
+        self,
+        index: TierIndex,
+        cache: KVCacheManager,
+        num_ranks: int,
+        max_num_stores: int,
+        neighbours: TierNeighbours | None = None,
+    ) -> None:
         self.index = index
         self.now = 0.0  # of the step that is put together
         self.coming: dict[bytes, Load] = {}  # what brings it
@@ -67,6 +76,7 @@ class TierMoves:
         self._cache = cache
         self._num_ranks = num_ranks
         self._max_num_stores = max_num_stores
+        self._neighbours = neighbours
         self._queue: deque[bytes] = deque(maxlen=_MAX_NUM_QUEUED)
         self._answers_left: dict[int, int] = {}  # by slot: ranks that have not answered
         self._failures: dict[int, str] = {}
@@ -95,8 +105,7 @@ class TierMoves:
 
     def note_named(self, names: Iterable[bytes]) -> None:
         """These blocks of the cache can be found from now on: they are to be stored."""
-        has = self.index.has
-        self._queue += [name for name in names if not has(name)]
+        self._queue += [name for name in names if not self._has(name)]
 
     def prepare(self, now: float) -> None:
         """Before a step is put together, and blocks are reused for it: those of the queue that are still where their name
@@ -116,7 +125,7 @@ class TierMoves:
                 self._give_up(load)
         while self._queue and self.index.num_filling < self._max_num_stores:
             name = self._queue.popleft()
-            if not (block_ids := self._cache.find_prefix([name])) or self.index.has(name):
+            if not (block_ids := self._cache.find_prefix([name])) or self._has(name):
                 continue
             if (slot := self.index.begin_filling(name)) is None:
                 return
@@ -138,7 +147,13 @@ class TierMoves:
         """
         if not all(load.names for load in self._loads.values()):
             return 0
+        if len(names) * self._cache.block_size < _MIN_LOADED_TOKENS:
+            return 0
         count = len(self.index.find(names))
+        if count < len(names) and self._neighbours is not None:
+            self._neighbours.look()
+            while count < len(names) and (self.index.is_readable(names[count]) or self._neighbours.find(names[count])):
+                count += 1
         if count * self._cache.block_size < _MIN_LOADED_TOKENS:
             return 0
         find_prefix, coming = self._cache.find_prefix, self.coming
@@ -159,7 +174,7 @@ class TierMoves:
 
         ``tell`` is called with which of them are new to the cache, up to the first that has not come.
         """
-        slots = [self.index.begin_reading(name) for name in names]
+        slots = [self._begin_reading(name) for name in names]
         until = self.now + _MAX_LOAD_SECONDS
         load = Load(table, num_known, list(names), slots, set(slots), set(), until, tell, in_gaps)
         for block_id, slot, name in zip(table[num_known:], slots, names, strict=True):
@@ -169,6 +184,12 @@ class TierMoves:
         self._loads[slots[0]] = load
         self.coming.update(dict.fromkeys(names, load))
         return load
+
+    def neighbours_of(self, loads: Iterable[BlockMove]) -> list[str]:
+        """The stems that workers need for these; none for those of the own part."""
+        if self._neighbours is None or all(move.slot < NEIGHBOUR_SLOTS for move in loads):
+            return []
+        return [stem.path for stem in self._neighbours.stems]
 
     def note(self, results: Iterable[MoveResult]) -> None:
         """What has ended on some rank. A slot that is emptied and filled again has an answer for each, in either order."""
@@ -193,6 +214,8 @@ class TierMoves:
         """None of these is found from now on, here or after another start."""
         names = list(names)
         self.emptied_slots += self.index.forget(names)
+        if self._neighbours is not None:
+            self._neighbours.doubt(names)
         if self._loads:
             unwanted = set(names)
             for load in self._loads.values():
@@ -202,6 +225,8 @@ class TierMoves:
         """As if nothing had ever been stored."""
         self._queue.clear()
         self.forget(self.index.names())
+        if self._neighbours is not None:
+            self._neighbours.doubt_all()
         for load in self._loads.values():
             load.is_wanted = False
 
@@ -213,13 +238,16 @@ class TierMoves:
         emptied = dict.fromkeys([*self._emptying, *self.emptied_slots])
         for load in self._loads.values():
             emptied |= dict.fromkeys(self.index.forget(load.names))
+            if self._neighbours is not None:
+                self._neighbours.doubt(load.names)
             self._cache.free(load.table)
             if load.names:
                 self._ended.append(load)
         self.index.forget(self.index.names_on_their_way())
         for slot in self._answers_left:
-            self.index.end(slot, is_good=False)
-            emptied[slot] = None
+            if slot < NEIGHBOUR_SLOTS:
+                self.index.end(slot, is_good=False)
+                emptied[slot] = None
         self.emptied_slots = list(emptied)
         for gone in (self._queue, self._answers_left, self._failures, self._loads, self._load_of, self.coming):
             gone.clear()
@@ -228,7 +256,7 @@ class TierMoves:
 
     def lose(self) -> None:
         """After ``reset``: there are no slots from now on, so that nothing is found or stored."""
-        self.index = TierIndex(0)
+        self.index, self._neighbours = TierIndex(0), None
         self.emptied_slots = []
 
     def counts(self) -> dict[str, int]:
@@ -251,9 +279,22 @@ class TierMoves:
         )
         assert len(self._answers_left) - len(self._load_of) == self.index.num_filling, "a store is lost"
 
+    def _has(self, name: bytes) -> bool:
+        return self.index.has(name) or (self._neighbours is not None and self._neighbours.find(name) is not None)
+
+    def _begin_reading(self, name: bytes) -> int:
+        if not self.index.is_readable(name):
+            assert self._neighbours is not None, "the block is nowhere"
+            if (slot := self._neighbours.find(name)) is not None:
+                return slot
+        return self.index.begin_reading(name)
+
     def _end(self, slot: int, failure: str | None) -> None:
         self._has_progressed = True
         load = self._load_of.pop(slot, None)
+        if slot >= NEIGHBOUR_SLOTS:
+            self._note_neighbours(slot, load, failure)
+            return
         if not self.index.end(slot, is_good=failure is None) and failure is None:
             self.emptied_slots.append(slot)  # it was forgotten meanwhile
         if failure is not None:
@@ -264,11 +305,24 @@ class TierMoves:
         else:
             self.total_loaded += 1
         if load is not None:
-            load.left.remove(slot)
-            if failure is not None:
-                load.failed.add(slot)
-            if not load.left:
-                self._finish(load)
+            self._note_loaded(load, slot, failure)
+
+    def _note_neighbours(self, slot: int, load: Load | None, failure: str | None) -> None:
+        """A block of a neighbour has come, or has not: it may have been written over, which is no fault of the disk."""
+        if load is None:
+            return
+        if failure is None:
+            self.total_loaded += 1
+        elif self._neighbours is not None and load.names:
+            self._neighbours.doubt([load.names[load.slots.index(slot)]])
+        self._note_loaded(load, slot, failure)
+
+    def _note_loaded(self, load: Load, slot: int, failure: str | None) -> None:
+        load.left.remove(slot)
+        if failure is not None:
+            load.failed.add(slot)
+        if not load.left:
+            self._finish(load)
 
     def _finish(self, load: Load) -> None:
         """Names what has come, up to the first block that has not."""

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from yeoul.kv_cache.tier_file import DamagedBlockError, TierFile
-from yeoul.messages.steps import BlockMove, MoveResult, StepInput, TierFiles
+from yeoul.kv_cache.tier_file import DamagedBlockError, TierFile, TierStem
+from yeoul.messages.steps import NEIGHBOUR_SLOTS, BlockMove, MoveResult, StepInput, TierFiles
 from yeoul.transport.thread_names import set_thread_name
 
 Blocks = npt.NDArray[np.uint8]
@@ -63,6 +63,9 @@ class TierThread:
         self._is_stopping = False
         self._file: TierFile | None = None
         self._flaw = ""
+        self._rank, self._num_ranks = rank, len(files.slot_paths)
+        self._neighbours: list[str] = []
+        self._others: dict[str, TierFile] = {}  # by stem; of neighbours, which are only read
         paths = files.slot_paths[rank], files.entry_paths[rank]
         self._thread = threading.Thread(target=self._run, args=paths, name="KVTier", daemon=True)
         self._thread.start()
@@ -81,6 +84,7 @@ class TierThread:
         with self._changed:
             self._stores += stores
             self._loads += step.loads
+            self._neighbours = step.neighbours or self._neighbours
             self._num_left += len(stores) + len(step.loads)
             self._changed.notify_all()
 
@@ -98,8 +102,9 @@ class TierThread:
             self._is_stopping = True
             self._changed.notify_all()
         self._thread.join()
-        if self._file is not None:
-            self._file.close()
+        for file in (self._file, *self._others.values()):
+            if file is not None:
+                file.close()
 
     def _run(self, slots_path: str, entries_path: str) -> None:
         set_thread_name("KVTier")
@@ -137,6 +142,8 @@ class TierThread:
         return MoveResult(move.slot)
 
     def _load(self, move: BlockMove) -> MoveResult:
+        if move.slot >= NEIGHBOUR_SLOTS:
+            return self._load_from_neighbour(move)
         try:
             self._opened.read(move.slot, move.name, memoryview(self._blocks[move.block_id]), move.stamp)
         except DamagedBlockError as error:
@@ -144,6 +151,22 @@ class TierThread:
             return MoveResult(move.slot, str(error))
         except OSError as error:
             return MoveResult(move.slot, _describe(error))
+        return MoveResult(move.slot)
+
+    def _load_from_neighbour(self, move: BlockMove) -> MoveResult:
+        """Which may write something else there at any time."""
+        place, slot = divmod(move.slot, NEIGHBOUR_SLOTS)
+        path = self._neighbours[place - 1]
+        try:
+            if (file := self._others.get(path)) is None:
+                stem, block_bytes = TierStem(path, self._num_ranks), self._blocks.shape[1]
+                paths = stem.slots_path(self._rank), stem.entries_path(self._rank)
+                file = self._others[path] = TierFile.open(*paths, block_bytes, is_own=False)
+            file.read(slot, move.name, memoryview(self._blocks[move.block_id]))
+        except (DamagedBlockError, OSError) as error:
+            if (gone := self._others.pop(path, None)) is not None:  # there may be another file of this name
+                gone.close()
+            return MoveResult(move.slot, str(error))
         return MoveResult(move.slot)
 
     def _store(self, move: _Outgoing) -> MoveResult:

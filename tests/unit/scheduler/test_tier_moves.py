@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from yeoul.config.settings import SchedulerSettings
 from yeoul.errors import ProcessDeadError
 from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.kv_cache.tier_file import TierStem
 from yeoul.kv_cache.tier_index import TierIndex
-from yeoul.messages.steps import MoveResult
+from yeoul.kv_cache.tier_neighbours import TierNeighbours
+from yeoul.messages.requests import AddRequest
+from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.steps import NEIGHBOUR_SLOTS, BlockMove, MoveResult, RequestResult, StepResult
+from yeoul.scheduler.scheduler import Scheduler
 from yeoul.scheduler.tier_moves import TierMoves
 
 BLOCK_SIZE = 16
@@ -20,14 +26,14 @@ def names_of(first: int, count: int) -> list[bytes]:
 class Tier:
     """A tier in which the blocks 0 to 99 are, below an empty cache; each move ends when a test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, neighbours: TierNeighbours | None = None) -> None:
         self.cache = KVCacheManager(200, BLOCK_SIZE, True)
         self.index = TierIndex(120)
         for name in names_of(0, 100):
             slot = self.index.begin_filling(name)
             assert slot is not None
             self.index.end(slot, is_good=True)
-        self.moves = TierMoves(self.index, self.cache, 1, 64)
+        self.moves = TierMoves(self.index, self.cache, 1, 64, neighbours)
 
     def load(self, first: int, count: int, *, in_gaps: bool = False) -> list[int]:
         """The slots that are read now."""
@@ -169,3 +175,79 @@ def test_what_a_batch_loads_pushes_out_nothing_that_is_known_of_others(tier, in_
     tier.end(slots)
     assert tier.cache.allocate_table([], 20, 0) is not None  # ten that were free, and ten more
     assert len(tier.cache.find_prefix(names_of(1000, 180))) == (180 if in_gaps else 170)
+
+
+class Others(TierNeighbours):
+    """Another engine that has the blocks 50 to 149, each in the slot of its number."""
+
+    def __init__(self) -> None:
+        super().__init__([TierStem("/others", 1)], bytes(32), 1)
+        self._parts[0].slots.update({name: 50 + place for place, name in enumerate(names_of(50, 100))})
+
+
+@pytest.fixture
+def shared() -> Tier:
+    """As ``tier``, beside others."""
+    return Tier(Others())
+
+
+def test_what_another_engine_has_is_loaded_behind_what_is_here(shared):
+    slots = shared.load(90, 20)
+    assert slots[10:] == [NEIGHBOUR_SLOTS + number for number in range(100, 110)]
+    assert shared.moves.neighbours_of([BlockMove(0, slots[-1], b"", 1)]) == ["/others"]
+    assert shared.moves.neighbours_of([BlockMove(0, slots[0], b"", 1)]) == []
+    shared.end(slots)
+    assert len(shared.cache.find_prefix(names_of(90, 20))) == 20
+    assert shared.moves.total_loaded == 20
+
+
+def test_what_another_engine_has_is_not_stored_twice(shared):
+    names = names_of(140, 20)
+    table = shared.cache.allocate_table([], 20, 0)
+    assert table is not None
+    for block_id, name in zip(table, names, strict=True):
+        shared.cache.name_block(block_id, name)
+    shared.cache.free(table)
+    shared.moves.note_named(names)
+    shared.prepare(1.0)
+    assert [move.name for move in shared.moves.stores] == names_of(150, 10)
+
+
+def test_what_another_engine_has_written_over_is_computed_anew_and_no_failure(shared, caplog):
+    slots = shared.load(100, 20)
+    shared.end(slots[:10])
+    shared.end(slots[10:11], "it is not what was written")
+    shared.end(slots[11:])
+    assert len(shared.cache.find_prefix(names_of(100, 20))) == 10
+    assert shared.moves.total_failed == 0
+    assert caplog.text == ""
+    assert shared.moves.find(names_of(110, 10)) == 0
+
+
+def test_workers_that_die_while_they_load_from_another_engine_leave_no_slot_of_ours_empty(shared):
+    shared.load(90, 20)
+    shared.moves.reset()
+    shared.cache.reset()
+    shared.check()
+    assert all(slot < NEIGHBOUR_SLOTS for slot in shared.moves.emptied_slots)
+    assert shared.moves.find(names_of(100, 10)) == 0, "it may be what they died of"
+    assert shared.moves.find(names_of(110, 10)) == 10
+
+
+def test_an_engine_that_forgets_all_forgets_what_others_have(shared):
+    shared.moves.forget_all()
+    assert shared.moves.find(names_of(100, 20)) == 0
+
+
+def test_a_step_that_only_moves_blocks_is_no_step_of_work(tier):
+    scheduler = Scheduler(SchedulerSettings(), tier.cache, 4096, moves=tier.moves)
+    sampling = SamplingParams(max_tokens=1)
+    scheduler.add(AddRequest(request_id="r", prompt_token_ids=list(range(3 * BLOCK_SIZE)), sampling=sampling))
+    step = scheduler.schedule()
+    assert step is not None
+    scheduler.update(step, StepResult(step.step_number, [RequestResult("r", [1])], 0.01))
+    moving = scheduler.schedule()
+    assert moving is not None
+    assert (len(moving.scheduled), len(moving.stores)) == (0, 3)
+    scheduler.update(moving, StepResult(moving.step_number, [], 0.01, moves=[MoveResult(one.slot) for one in moving.stores]))
+    assert scheduler.statistics().total_steps == 1

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 
 from yeoul.engine_process.tier_place import _open_on_disk
 from yeoul.kv_cache.tier_file import TierFile
-from yeoul.messages.steps import BlockMove, StepInput
+from yeoul.messages.steps import NEIGHBOUR_SLOTS, BlockMove, StepInput
 from yeoul.worker_process.tier_thread import TierThread
 
 NAME = b"n" * 32
@@ -40,3 +41,40 @@ def test_a_block_that_is_kept_while_the_file_is_still_opened_is_kept_as_it_was(t
     assert (blocks[numbers] == 255).all()
     thread.stop()
     place.close()
+
+
+def test_blocks_of_another_engine_are_read_and_left_as_they_are(tmp_path):
+    tmp_path.chmod(0o700)
+    other, own = (_open_on_disk(str(tmp_path), b"k" * 32, 4096, 1, 1 << 20, 2) for _ in range(2))
+    assert other.files is not None
+    assert own.files is not None
+    file = TierFile.open(other.files.slot_paths[0], other.files.entry_paths[0], 4096)
+    file.write(5, NAME, memoryview(bytes([7]) * 4096), 1)
+    entries = Path(other.files.entry_paths[0]).read_bytes()
+    neighbours = own.neighbours
+    assert neighbours is not None
+    neighbours.look(at_once=True)
+    slot = neighbours.find(NAME)
+    assert slot == NEIGHBOUR_SLOTS + 5
+    blocks = np.zeros((4, 4096), dtype=np.uint8)
+    thread = TierThread(own.files, 0, blocks)
+
+    stems = [stem.path for stem in neighbours.stems]
+
+    def load() -> str | None:
+        thread.begin(StepInput(step_number=0, loads=[BlockMove(2, slot, NAME, 1)], neighbours=stems))
+        with thread._changed:
+            assert thread._changed.wait_for(lambda: thread._num_left == 0, 10.0)
+        (result,) = thread.ended(waits=False)
+        assert result.slot == slot
+        return result.failure
+
+    assert load() is None
+    assert (blocks[2] == 7).all()
+    file.write(5, b"m" * 32, memoryview(bytes([8]) * 4096), 2)
+    changed = Path(other.files.entry_paths[0]).read_bytes()
+    assert load() == "it is not what was written"
+    assert Path(other.files.entry_paths[0]).read_bytes() == changed != entries
+    thread.stop()
+    for place in (other, own):
+        place.close()
