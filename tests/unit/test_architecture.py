@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "progress": set(),
     "descriptors": set(),
     "garbage_collection": set(),
+    "own_thread": set(),
     "messages": {"errors"},
     "process_sample": {"messages"},
     "config": {"errors", "messages", "model_files.description"},
@@ -44,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "engine_process": {
         "errors", "log", "garbage_collection", "messages", "config", "transport", "model_files", "scheduler", "kv_cache",
-        "start_parts", "recovery", "text", "process_sample", "self_report", "spans",
+        "start_parts", "recovery", "text", "process_sample", "self_report", "spans", "own_thread",
         "worker_process.executor",
     },
     "engines": {
@@ -52,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "web_process": {
         "engines", "start_parts", "errors", "log", "garbage_collection", "messages", "config", "model_files", "text",
-        "recovery", "descriptors", "grammars", "process_sample", "self_report", "spans",
+        "recovery", "descriptors", "grammars", "process_sample", "self_report", "spans", "own_thread",
         "engine_process.client",
     },
     "cli": {
@@ -96,7 +97,7 @@ BELONGS_TO: dict[str, set[str]] = {
     "ray": {"worker_process", "integrations"},
     "httpx": {"cli", "integrations"},
     "typer": {"cli"},
-    "setproctitle": {"transport", "web_process", "engine_process"},
+    "setproctitle": {"transport", "web_process", "engine_process", "own_thread"},
     "subprocess": {"transport", "model_files", "cli", "integrations"},
     "multiprocessing": set(),
     "pickle": set(),

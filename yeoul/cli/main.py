@@ -5,6 +5,7 @@ Start time matters: this file and what it imports load nothing heavier than type
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -32,6 +33,7 @@ from yeoul.config.fields import nearest
 from yeoul.config.user_folders import ensure_home
 from yeoul.errors import MachineError, ProcessDeadError, UserError, YeoulError
 from yeoul.log import log_format_of_this_process
+from yeoul.model_files.hub_client import downloads_under_way
 from yeoul.start_parts import START
 
 logger = logging.getLogger(__name__)
@@ -112,7 +114,14 @@ def main() -> None:
     """The console script."""
     START.mark("imports")
     _open_standard_streams()
-    sys.exit(run(sys.argv[1:]))
+    exit_code = run(sys.argv[1:])
+    if downloads_under_way():  # the hub's client has threads whose end the interpreter would wait for
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)
 
 
 def _open_standard_streams() -> None:

@@ -6,6 +6,7 @@ This process only starts EngineCore, waits, and passes on the end. Knows nothing
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable
 
@@ -19,7 +20,9 @@ from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.model_files.context_length import choose_max_model_len
 from yeoul.model_files.describe import describe
+from yeoul.model_files.description import ModelFiles
 from yeoul.model_files.resolve import resolve_model
+from yeoul.own_thread import in_own_thread
 from yeoul.start_parts import START
 from yeoul.transport.addresses import tcp_addresses
 from yeoul.transport.child_reports import death_of, read_ready
@@ -36,20 +39,26 @@ def run_headless(settings: Settings, on_ready: Callable[[EngineReady], None] | N
     set_up_logging("Headless", settings.server.log_level, settings.server.log_format)
     link = _link(settings)
     setproctitle.setproctitle("yeoul::Headless")
-    files = resolve_model(settings.model)
-    description = describe(files)
-    START.mark("finding the model")
-    max_model_len = choose_max_model_len(settings.model.max_model_len, description)
-    asyncio.run(_run(engine_settings(settings, files, description, max_model_len, link), on_ready))
+    asyncio.run(_run(settings, link, on_ready))
     return 0
 
 
-async def _run(settings: EngineSettings, on_ready: Callable[[EngineReady], None] | None) -> None:
+async def _run(settings: Settings, link: EngineAddresses, on_ready: Callable[[EngineReady], None] | None) -> None:
     """Until SIGINT or SIGTERM, which cancels this task."""
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        found: list[ModelFiles] = []
+        await in_own_thread("fetch_model", lambda: found.append(resolve_model(settings.model)))
+        description = describe(found[0])
+        START.mark("finding the model")
+        max_model_len = choose_max_model_len(settings.model.max_model_len, description)
+        await _run_engine(engine_settings(settings, found[0], description, max_model_len, link), on_ready)
+
+
+async def _run_engine(settings: EngineSettings, on_ready: Callable[[EngineReady], None] | None) -> None:
     child = spawn_engine(settings)
     START.mark("starting EngineCore")
     try:
@@ -61,8 +70,6 @@ async def _run(settings: EngineSettings, on_ready: Callable[[EngineReady], None]
             on_ready(ready)
         await child.wait_on_loop(None)
         raise death_of(child)
-    except asyncio.CancelledError:
-        return
     finally:
         child.close()
 

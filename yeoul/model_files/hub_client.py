@@ -1,11 +1,14 @@
 """The Hugging Face hub behind a small interface; knows nothing of which files matter. hub_fetch.py calls it.
 
 The client library is imported at first use only: a start from a local file never loads it. Its own settings
-(HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE) hold.
+(HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE) hold. A file that is whole is kept; of one that a killed process had begun
+the library finds nothing again, so the next download removes it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import glob
 import os
 import threading
@@ -13,6 +16,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from yeoul.errors import ModelFileError
+
+_under_way: set[threading.Thread] = set()
+
+
+def downloads_under_way() -> int:
+    """How many there are; also those for which nobody waits any longer, such as a server that has stopped."""
+    return len(_under_way)
 
 
 class HubUnreachableError(Exception):
@@ -80,22 +90,37 @@ class HuggingFaceHub:
     def download(
         self, repository: str, revision: str | None, names: Sequence[str], on_bytes: Callable[[int], None], *, anew: bool
     ) -> str:
-        """See ``Hub``."""
-        from huggingface_hub import snapshot_download
+        """See ``Hub``. Ctrl-C ends the waiting at once, and not when the library's threads have come to an end."""
+        from huggingface_hub import constants, snapshot_download
 
-        try:
-            folder: str = snapshot_download(
-                repository,
-                revision=revision,
-                cache_dir=self._cache_dir,
-                endpoint=self._endpoint,
-                allow_patterns=[glob.escape(name) for name in names],
-                tqdm_class=_counting_bar(on_bytes),
-                force_download=anew,
-            )
-        except Exception as error:  # as above
+        _remove_begun(self._cache_dir or constants.HF_HUB_CACHE, repository)
+        folders: list[str] = []
+        errors: list[Exception] = []
+
+        def run() -> None:
+            try:
+                folder = snapshot_download(
+                    repository,
+                    revision=revision,
+                    cache_dir=self._cache_dir,
+                    endpoint=self._endpoint,
+                    allow_patterns=[glob.escape(name) for name in names],
+                    tqdm_class=_counting_bar(on_bytes),
+                    force_download=anew,
+                )
+                folders.append(folder)
+            except Exception as error:  # as above
+                errors.append(error)
+            finally:
+                _under_way.discard(threading.current_thread())
+
+        thread = threading.Thread(target=run, name="download_files", daemon=True)
+        _under_way.add(thread)
+        thread.start()
+        thread.join()
+        for error in errors:
             raise ModelFileError(f"cannot fetch {repository} from the hub: {_first_line(error)}; try again") from error
-        return folder
+        return folders[0]
 
     def cached_folder(self, repository: str, revision: str | None) -> str | None:
         """See ``Hub``."""
@@ -108,6 +133,20 @@ class HuggingFaceHub:
         except (errors.LocalEntryNotFoundError, errors.HFValidationError, OSError, ValueError):
             return None
         return folder if os.path.isdir(folder) else None
+
+
+def _remove_begun(cache: str, repository: str) -> None:
+    """What killed processes have left of files; another one's that still fetches has its lock."""
+    name = f"models--{repository.replace('/', '--')}"
+    for path in glob.glob(os.path.join(glob.escape(cache), glob.escape(name), "blobs", "*.incomplete")):
+        lock = os.path.join(cache, ".locks", name, f"{os.path.basename(path).split('.')[0]}.lock")
+        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+            first, second = (held.enter_context(open(lock, "rb")) for _ in range(2))
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # as it should be: there are file systems that let everybody in
+                os.unlink(path)
 
 
 def _counting_bar(on_bytes: Callable[[int], None]) -> type:

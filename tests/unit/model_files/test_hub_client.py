@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.server
 import json
@@ -124,6 +125,19 @@ def test_a_model_is_fetched_from_the_hub_and_then_found_without_it(endpoint, tmp
 def test_what_the_hub_does_not_have_is_the_users_mistake(endpoint, tmp_path, repository, revision, message):
     with pytest.raises(ModelFileError, match=message):
         HuggingFaceHub(str(tmp_path), endpoint).list_files(repository, revision)
+
+
+def test_what_a_killed_process_had_begun_of_a_file_is_removed_and_what_another_one_fetches_stays(endpoint, tmp_path):
+    hub = HuggingFaceHub(str(tmp_path), endpoint)
+    hub.download("org/tiny", None, ["config.json"], lambda _: None, anew=False)
+    blobs, locks = tmp_path / "models--org--tiny" / "blobs", tmp_path / ".locks" / "models--org--tiny"
+    for name in ("dead", "busy"):
+        (blobs / f"{name}.0123abcd.incomplete").write_bytes(b"half")
+        (locks / f"{name}.lock").touch()
+    with open(locks / "busy.lock") as busy:
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        hub.download("org/tiny", None, ["config.json"], lambda _: None, anew=False)
+    assert [path.name for path in blobs.glob("*.incomplete")] == ["busy.0123abcd.incomplete"]
 
 
 def test_a_file_that_the_hub_lost_is_an_error(endpoint, tmp_path, monkeypatch):

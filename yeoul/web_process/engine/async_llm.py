@@ -21,6 +21,8 @@ from yeoul.errors import InvalidRequestError, ProcessDeadError, UnavailableError
 from yeoul.messages.outputs import EngineReady, RequestOutput
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
+from yeoul.own_thread import in_own_thread
+from yeoul.start_parts import START
 from yeoul.web_process.engine.admission import (
     Limits,
     check_grammar_copies,
@@ -105,7 +107,8 @@ class AsyncLLM:
             ProcessDeadError: a child died before it was ready.
         """
         if not self.served.is_found:
-            await asyncio.to_thread(self.resolve)
+            await in_own_thread("fetch_model", self.resolve)
+            START.mark("finding the model")
         self.spawn()
         loading = asyncio.create_task(self.served.load(), name="load_text")
         starting = asyncio.create_task(self.engines.start(), name="start_engines")

@@ -15,7 +15,7 @@ from yeoul.web_process.fleet.model_fleet import ModelFleet
 
 
 def make_fleet(settings: Settings, choices: Sequence[ModelChoice], on_progress: Progress | None = None) -> ModelFleet:
-    """One model is fetched where it is missing; of several those that are not here are, once somebody asks for them.
+    """A model that is not here is fetched later: one that is alone at the start, of several those that somebody asks for.
 
     Raises:
         ConfigError: a model cannot be used.
@@ -23,8 +23,8 @@ def make_fleet(settings: Settings, choices: Sequence[ModelChoice], on_progress: 
     if len(choices) < 2:
         llm = AsyncLLM(settings, on_progress=on_progress)
         START.mark("set-up")
-        llm.resolve()
         model = FleetModel(llm, choices[0].names if choices else settings.server.served_model_name)
+        model.find_here()
         return ModelFleet(settings, [model], find_budget(settings.fleet) if model.ttl_seconds is not None else None)
     START.mark("set-up")
     models = [_make_model(choice) for choice in choices]

@@ -24,11 +24,11 @@ from yeoul.errors import (
     YeoulError,
 )
 from yeoul.messages.outputs import EngineReady
+from yeoul.own_thread import in_own_thread
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.fleet.fleet_model import FleetModel, not_loaded, unloadable
 from yeoul.web_process.fleet.memory_plan import memory_need, with_planned_cache
-from yeoul.web_process.fleet.own_thread import in_own_thread
 from yeoul.web_process.fleet.policy import Budget, Room, make_room
 
 logger = logging.getLogger(__name__)

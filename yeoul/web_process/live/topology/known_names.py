@@ -48,6 +48,7 @@ THREADS = {
     "reap_orphans": Known(None, "buries dead processes", "waits before it buries dead processes"),
     "store": Known(None, "writes what is kept", "waits for what is to be kept"),
     "fetch_model": Known(None, "fetches a model's files", "waits for a model's files"),
+    "download_files": Known(None, "downloads a model's files", "waits for the hub"),
     "web_pool": Known(None, "does what takes long", "waits for what takes long"),
     "long_prompts": Known(None, "tokenizes", "waits for long prompts"),
     "large_bodies": Known(None, "reads a large body", "waits for large bodies"),

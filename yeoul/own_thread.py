@@ -1,4 +1,4 @@
-"""in_own_thread(): what may take hours, beside everything; knows not what it is. ``ModelFleet`` fetches models with it."""
+"""in_own_thread(): what may take hours, beside everything; knows not what it is. Models are fetched with it."""
 
 from __future__ import annotations
 
