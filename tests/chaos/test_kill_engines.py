@@ -58,6 +58,8 @@ def test_streams_of_both_engines_end_as_those_of_one(victim, phase, undisturbed)
         assert {state["EngineCore_0"] for state in seen} == {"ready"}
         assert "recovering" in {state["EngineCore_1"] for state in seen}
         assert_same(finish(clients), undisturbed, server)
+        if phase == "decode":
+            assert "in other engines" in server.log()
         assert wait_gone([dead], 1.0) == set()
         topology = httpx.get(f"{server.url}/topology", timeout=10.0).json()
         restarts = {process["title"]: process["num_restarts"] for process in topology["processes"]}

@@ -221,8 +221,9 @@ class EngineCoreProc:
         record_incident(settings, settings.max_model_len, death, requests, self._step_log.records())
         self._step_log.note_loss()
         while True:
-            self._emit(WorkersLost(death.role, death.cause, death.exit_code))  # a sign of life, too
             outputs, verdict = self._scheduler.note_crash(death.message)
+            suspect_ids = self._scheduler.suspect_ids
+            self._emit(WorkersLost(death.role, death.cause, death.exit_code, suspect_ids))  # a sign of life, too
             self._kv_events.publish()
             if outputs:
                 self._emit(StepOutputs(outputs))

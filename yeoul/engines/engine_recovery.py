@@ -114,7 +114,12 @@ class EngineRecovery:
             self.lost = f"{message.role} {message.cause}"
             self._requests.observer.lost(message.role, cause_of_death(message.cause, message.exit_code))
             self.incidents.note(message.role, "death", message.cause)
-            logger.warning("%s; its requests wait for another one", self.lost)
+            num_moved = self._requests.move_on(message.suspect_ids)
+            rest = "its requests wait for another one"
+            if num_moved:
+                rest = f"{_go_on(num_moved)} in other engines"
+                self.incidents.note(engine.name, "recovery", rest)
+            logger.warning("%s; %s", self.lost, rest)
         else:
             self.lost = None
             self._requests.note_new_workers()

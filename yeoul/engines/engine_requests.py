@@ -159,6 +159,27 @@ class EngineRequests:
         held = [state for state in self.states.values() if with_blamed or not state.add.num_deaths]
         return self._table.move(held, self) if held else 0
 
+    def move_on(self, suspect_ids: Collection[str]) -> int:
+        """The engine's workers have died, and others come only after a while: what it has goes on where there is room now.
+
+        Those that a death counts against, ``suspect_ids``, stay. How many have gone.
+        """
+        had = [state for name, state in self.states.items() if name not in suspect_ids and not state.crash_count.num_deaths]
+        if not (moved := self._table.fitting_elsewhere(had, self)):
+            return 0
+        for state in moved:
+            if state.place is not RequestPlace.HELD:
+                state.hold(state.crash_count)
+        self._table.move(moved, self)
+        self.forget([state.add.request_id for state in moved])
+        return len(moved)
+
+    @property
+    def num_free_tokens(self) -> int:
+        """For which the engine's cache had room when it was heard of last."""
+        ready, known = self.ready, self.statistics
+        return 0 if ready is None else (ready.num_blocks - known.num_used_blocks) * ready.block_size
+
     def put(self, state: EngineRequest) -> None:
         """A new one, which is sent if there is an engine."""
         self.states[state.add.request_id] = state

@@ -168,12 +168,24 @@ class EngineTable:
 
         How many have gone.
         """
-        others = [engine for engine in self._candidates() if engine is not source and (engine.is_ready or source.is_gone)]
-        if others:
+        if others := self._others(source):
             for engine, state in self._spread(states, others):
                 source.give_away(state)
                 engine.take_over(state)
         return len(states) if others else 0
+
+    def fitting_elsewhere(self, states: Iterable[EngineRequest], source: EngineRequests) -> list[EngineRequest]:
+        """The first of these for which others that compute have blocks that nobody uses: they need not wait there."""
+        num_free, fitting = sum(engine.num_free_tokens for engine in self._others(source)), []
+        for state in states:
+            num_free -= len(state.add.prompt_token_ids) + len(state.output_token_ids) + REQUEST_COST
+            if num_free < 0:
+                break
+            fitting.append(state)
+        return fitting
+
+    def _others(self, source: EngineRequests) -> list[EngineRequests]:
+        return [engine for engine in self._candidates() if engine is not source and (engine.is_ready or source.is_gone)]
 
     def routed(self, states: Sequence[EngineRequest]) -> Iterable[tuple[EngineRequests, EngineRequest]]:
         """Each with its engine, the choices of a prompt together."""

@@ -182,11 +182,15 @@ class EngineDead(msgspec.Struct, frozen=True, tag="dead"):
 
 
 class WorkersLost(msgspec.Struct, frozen=True, tag="lost"):
-    """A worker died or hung: all are replaced, and nothing is computed before ``WorkersReplaced``, or ``EngineDead``."""
+    """A worker died or hung: all are replaced, and nothing is computed before ``WorkersReplaced``, or ``EngineDead``.
+
+    A death counts against ``suspect_ids``, this one or one before.
+    """
 
     role: str
     cause: str
     exit_code: int | None = None
+    suspect_ids: list[str] = []
 
 
 class WorkersReplaced(msgspec.Struct, frozen=True, tag="replaced"):

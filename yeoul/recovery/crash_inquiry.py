@@ -69,6 +69,11 @@ class CrashInquiry:
         self._counts: dict[str, CrashCount] = {}
         self._is_dealt = True
 
+    @property
+    def suspect_ids(self) -> list[str]:
+        """Those that a death counts against, one at least."""
+        return list(self._counts)
+
     def enter(self, request_id: str, count: CrashCount) -> None:
         """A request comes with what it is known for."""
         if count.num_deaths:

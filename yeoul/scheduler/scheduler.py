@@ -111,6 +111,11 @@ class Scheduler:
         return [request.request_id for request in self._requests.values() if request.status is not RequestStatus.HELD]
 
     @property
+    def suspect_ids(self) -> list[str]:
+        """The ids of those that a death counts against."""
+        return self._trials.inquiry.suspect_ids
+
+    @property
     def num_running(self) -> int:
         """Requests that hold blocks."""
         return len(self._running)

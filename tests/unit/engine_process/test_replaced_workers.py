@@ -38,6 +38,25 @@ async def hear_all_until(client, kind):
     return messages
 
 
+@pytest.mark.parametrize("num_tokens", [0, 3])
+def test_the_client_is_told_what_workers_may_have_died_of(tmp_path, num_tokens):
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        assert isinstance(await client.hear(), EngineReady)
+        executor.holds = True
+        client.say(request("a", max_tokens=20))
+        await until(lambda: len(executor.held) == 1)
+        for _ in range(num_tokens):
+            executor.release(0.001)
+            await until(lambda: len(executor.held) == 1)
+        executor.held.popleft()[0].set_exception(DEATH)
+        executor.on_death(DEATH)
+        lost = (await hear_all_until(client, WorkersLost))[-1]
+        assert lost.suspect_ids == ([] if num_tokens else ["a"])
+
+    converse(tmp_path, scenario)
+
+
 @pytest.mark.parametrize("where", ["in a step", "while idle"])
 def test_workers_that_die_are_replaced_and_what_ran_goes_on(tmp_path, where):
     async def scenario(client, executor, core):

@@ -10,9 +10,10 @@ import pytest
 from tests.unit.web_process.fake_engine_client import FakeEngine, FakeEngineClient, settings, until
 from yeoul.config.settings import ParallelSettings, RecoverySettings, SchedulerSettings, ServerSettings, Settings
 from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError
-from yeoul.messages.outputs import EngineDead
+from yeoul.messages.outputs import EngineDead, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.statistics import EngineStatistics
 from yeoul.recovery import restart_budget
 from yeoul.web_process.engine.request_stream import RequestStream
 from yeoul.web_process.engine.service_terms import ServiceTerms
@@ -107,6 +108,53 @@ def test_what_a_dead_engine_had_goes_on_in_another_at_once_where_it_was():
         assert (first.request_id, second.num_deaths) == (second.request_id, 0)
         await until(lambda: one.num_replaced == 3 and engine.llm.engines.slots[0].state == "ready")
         assert len(one.added) == 1
+
+    run(scene)
+
+
+def test_what_an_engine_without_workers_has_goes_on_in_another_at_once_but_what_they_may_have_died_of():
+    async def scene(engine: FakeEngine) -> None:
+        one, other = engine.clients
+        stream = await engine.llm.submit([[1]], SamplingParams())
+        text = ""
+        while len(text) < 3:
+            text += (await anext(stream)).text
+        hold(engine)
+        streams = [await engine.llm.submit([[token]], SamplingParams()) for token in range(2, 6)]
+        suspect, waiting, *_ = [add for add in one.added if add.prompt_token_ids != [1]]
+        lost = WorkersLost("Worker_0", "was killed by signal 9 (SIGKILL)", -9, [suspect.request_id])
+        one.emit(lost)
+        await until(lambda: len(one.aborted) == 2)
+        (moved,) = [add for add in other.added if add.prompt_token_ids == [1]]
+        assert bytes(moved.output_token_ids).startswith(b"hel")
+        assert moved.num_deaths == 0
+        assert set(one.aborted) == {moved.request_id, waiting.request_id}
+        assert suspect.request_id not in {add.request_id for add in other.added}
+        one.emit(lost)  # another try
+        other.gate.set()
+        assert text + await text_of(stream) == "hello world"
+        one.emit(WorkersReplaced([], 1.0))
+        one.gate.set()
+        assert [await text_of(one) for one in streams] == ["hello world"] * 4
+        assert engine.llm.num_unfinished == 0
+
+    run(scene)
+
+
+def test_what_an_engine_without_workers_has_stays_where_others_have_no_room_for_it():
+    async def scene(engine: FakeEngine) -> None:
+        one, other = engine.clients
+        hold(engine)
+        stream = await engine.llm.submit([[1]], SamplingParams())
+        other.emit(StepOutputs([], EngineStatistics(num_used_blocks=60, num_blocks=64, total_steps=1)))
+        await until(lambda: engine.llm.engines.slots[1].statistics.num_used_blocks == 60)
+        one.emit(WorkersLost("Worker_0", "was killed by signal 9 (SIGKILL)", -9))
+        await until(lambda: engine.llm.engines.slots[0].state == "recovering")
+        assert not other.added
+        assert not one.aborted
+        one.emit(WorkersReplaced([], 1.0))
+        hold(engine, is_held=False)
+        assert await text_of(stream) == "hello world"
 
     run(scene)
 
