@@ -1,16 +1,23 @@
 """Measures what kept blocks are worth, and what keeping them costs: a chat's second turn after a restart, and steps.
 
 ``python -m benchmarks.kv_tier --model MODEL`` starts servers of its own on a folder of its own; further flags are theirs.
-``--costs`` starts none.
+``--costs`` starts none. ``--positions 65536`` takes a copy of a GGUF file that says it has so many: what such a model costs,
+not what it says. ``--streams 8`` measures the times between tokens of others while blocks are loaded.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
+import json
 import random
+import statistics
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -126,6 +133,63 @@ def turns(model: str | None, num_tokens: int, flags: list[str]) -> None:
         print("both answers and their log probabilities are equal")
 
 
+def with_positions(model: str, num_positions: int, folder: str) -> str:
+    """A copy of a GGUF file, whose context it says is so long."""
+    content, key = bytearray(Path(model).read_bytes()), b".context_length"
+    struct.pack_into("<I", content, content.index(key) + len(key) + 4, num_positions)
+    copy = Path(folder, "long.gguf")
+    copy.write_bytes(content)
+    return str(copy)
+
+
+def stream(prompt: list[int], num_tokens: int, times: list[float]) -> None:
+    """Notes when each token came."""
+    body = {"prompt": prompt, "max_tokens": num_tokens, "ignore_eos": True, "stream": True}
+    url = f"{URL}/v1/completions"
+    with contextlib.suppress(httpx.HTTPError), httpx.stream("POST", url, json=body, timeout=3600.0) as answer:
+        for line in answer.iter_lines():
+            if not (line.startswith("data: {") and json.loads(line[6:]).get("choices")):
+                continue
+            times.append(time.monotonic())
+
+
+def beside(model: str | None, num_streams: int, num_tokens: int, flags: list[str]) -> None:
+    """The times between tokens of streams alone, while prompts come from below, and while others are computed."""
+    chooser = random.Random(3)
+
+    def prompt_of(count: int) -> list[int]:
+        return [chooser.randrange(1000, 9000) for _ in range(count)]
+
+    kept, others = [prompt_of(num_tokens) for _ in range(6)], [prompt_of(num_tokens) for _ in range(2)]
+    with tempfile.TemporaryDirectory(prefix="yeoul-kv-tier-") as folder:
+        keeping = ["--data-dir", folder, "--kv-disk-bytes", "16GiB", *flags]
+        with Server(model, keeping):
+            for prompt in kept:
+                ask(prompt)
+            wait_until_stored(len(kept) * (num_tokens // 16))
+        with Server(model, keeping):
+            came: list[list[float]] = [[] for _ in range(num_streams)]
+            streams = [threading.Thread(target=stream, args=(prompt_of(32), 1500, times)) for times in came]
+            for thread in streams:
+                thread.start()
+            while min(map(len, came)) < 20:
+                time.sleep(0.01)
+            began = time.monotonic()
+            time.sleep(4.0)
+            _tell_gaps("alone", came, began)
+            for name, prompts in (("prompts come from below", kept), ("prompts are computed", others)):
+                began = time.monotonic()
+                asked = [ask(prompt) for prompt in prompts]
+                seconds, cached = statistics.median(one[0] for one in asked), sum(one[1] for one in asked)
+                _tell_gaps(f"{name} ({cached} tokens cached, median {seconds:.2f} s)", came, began)
+
+
+def _tell_gaps(name: str, came: list[list[float]], began: float) -> None:
+    gaps = sorted(after - before for times in came for before, after in itertools.pairwise(times) if before > began)
+    at = [gaps[int(share * (len(gaps) - 1))] * 1000 for share in (0.5, 0.99, 1.0)]
+    print(f"{name}: {len(gaps)} gaps, p50 {at[0]:.0f}, p99 {at[1]:.0f}, longest {at[2]:.0f} ms", flush=True)
+
+
 def costs() -> None:
     """What the scheduler does more a step, what a worker does in a step and beside it, and what a start reads."""
     for name in ("off", "on", "off", "on", "off", "on"):
@@ -209,11 +273,19 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--tokens", type=int, default=8000)
     parser.add_argument("--costs", action="store_true")
+    parser.add_argument("--positions", type=int)
+    parser.add_argument("--streams", type=int)
     arguments, flags = parser.parse_known_args()
-    if arguments.costs:
-        costs()
-    else:
-        turns(arguments.model, arguments.tokens, flags)
+    with tempfile.TemporaryDirectory(prefix="yeoul-kv-tier-model-") as folder:
+        model = arguments.model
+        if arguments.positions:
+            model = with_positions(model, arguments.positions, folder)
+        if arguments.costs:
+            costs()
+        elif arguments.streams:
+            beside(model, arguments.streams, arguments.tokens, flags)
+        else:
+            turns(model, arguments.tokens, flags)
 
 
 if __name__ == "__main__":
