@@ -49,6 +49,14 @@ SERVERS: dict[str, tuple[list[str], str | None]] = {
         ["--num-blocks-override", "72", "--max-model-len", "1150"],
         "yeoul:num_preemptions_total",
     ),
+    "two stages": (["--pipeline-parallel-size", "2"], None),
+    "three stages, preemption and chunks": (
+        [
+            *("--pipeline-parallel-size", "3", "--max-num-batched-tokens", "150"),
+            *("--num-blocks-override", "72", "--max-model-len", "1150"),
+        ],
+        "yeoul:num_preemptions_total",
+    ),
     "blocks of 48": (["--block-size", "48", "--no-enable-prefix-caching"], None),
 }
 

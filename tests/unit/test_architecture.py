@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "own_thread": set(),
     "messages": {"errors"},
     "process_sample": {"messages"},
-    "config": {"errors", "messages", "model_files.description"},
+    "config": {"errors", "messages", "model_files.description", "model_files.pipeline_split"},  # a worker's stage
     "transport": {"errors", "log", "messages", "config"},
     "model_files": {"errors", "config"},
     "text": {"errors", "messages", "model_files"},

@@ -39,6 +39,7 @@ _HERE = {
     "--model-ttl-seconds NUMBER": "--sleep-idle-seconds --keepalive --keep-alive",
     "the environment variable HF_HUB_OFFLINE=1; a model that is here already is served without the network": "--offline",
     "--tensor-parallel-size INTEGER": "-tp --tp --tp-size",
+    "--pipeline-parallel-size INTEGER": "-pp --pp --pp-size",
     "--data-parallel-size INTEGER": "-dp --dp --dp-size --data-parallel-size-local",
     "--num-compute-threads INTEGER; the default is a thread a core": "-t --threads -tb --threads-batch",
     "--cpu-omp-threads-bind 0-3": "-C --cpu-mask -Cr --cpu-range --numa --cpu-strict",
@@ -97,7 +98,6 @@ _NEEDLESS = {
 _NOT_BUILT = {
     "other values than those in the model's files": "--hf-overrides --override-kv --json-model-override-args",
     "requests without text or tokens": "--enable-prompt-embeds --skip-tokenizer-init",
-    "pipeline parallelism": "-pp --pp --pp-size --pipeline-parallel-size",
     "engines of one server on several machines": """-dpr --data-parallel-rank --data-parallel-address
         --data-parallel-backend --data-parallel-hybrid-lb""",
     "several web processes": "-asc --api-server-count",

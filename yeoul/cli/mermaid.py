@@ -139,7 +139,8 @@ def _draw_links(links: list[Link], drawn: set[str]) -> Iterator[str]:
 def _wire_of(link: Link) -> str:
     if link.kind == "exchange":
         return "shared memory" if link.messages is not None else "torch.distributed"
-    return "shared memory + ZeroMQ" if link.kind == "ring" else f"ZeroMQ ({(link.address or 'tcp')[:3]})"
+    is_ring = link.kind == "ring" or (link.kind == "stage" and link.address is None)
+    return "shared memory + ZeroMQ" if is_ring else f"ZeroMQ ({(link.address or 'tcp')[:3]})"
 
 
 def _traffic(link: Link) -> str:

@@ -229,6 +229,7 @@ def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
             "(it is made where it does not exist)",
             param="engine_key_file",
         )
+    _check_pipeline(settings, written)
     if (num_engines := settings.parallel.data_parallel_size) > 1 and address is not None:
         raise ConfigError(
             f"{written('data_parallel_size')} is {num_engines}: so many engines are started on this machine, by the process"
@@ -252,6 +253,31 @@ def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
             param="max_total_body_bytes",
         )
     _check_tls(server, written)
+
+
+def _check_pipeline(settings: Settings, written: Callable[[str], str]) -> None:
+    """What stages of a pipeline do without."""
+    if (size := settings.parallel.pipeline_parallel_size) == 1:
+        return
+    if (backend := settings.parallel.distributed_executor_backend) != "mp":
+        raise ConfigError(
+            f"{written('pipeline_parallel_size')} {size} makes stages on this host, and"
+            f" {written('distributed_executor_backend')} {backend} would put them elsewhere; leave one of the two out",
+            param="pipeline_parallel_size",
+        )
+    if settings.scheduler.async_scheduling:
+        raise ConfigError(
+            f"{written('async_scheduling')} hands out a second step before tokens are known, and with"
+            f" {written('pipeline_parallel_size')} {size} there are {size} at a time, of different requests; leave it out",
+            param="async_scheduling",
+        )
+    for name in ("kv_disk_bytes", "kv_memory_bytes"):
+        if getattr(settings.cache, name) is not None:
+            raise ConfigError(
+                f"{written(name)} keeps blocks that all workers have equal parts of, and those of {size} pipeline stages"
+                f" ({written('pipeline_parallel_size')}) have not; leave one of the two out",
+                param=name,
+            )
 
 
 def _check_kv_events(settings: Settings, written: Callable[[str], str]) -> None:

@@ -15,6 +15,7 @@ from yeoul.config.settings import (
     TransportSettings,
 )
 from yeoul.model_files.description import ModelDescription, ModelFiles
+from yeoul.model_files.pipeline_split import PipelineStage
 
 
 class EngineAddresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,9 +44,9 @@ class EnginePlace(msgspec.Struct, frozen=True):
         """Of its EngineCore: what its process is called, without the prefix."""
         return "EngineCore" if self.count == 1 else f"EngineCore_{self.index}"
 
-    def number_of(self, rank: int, tensor_parallel_size: int) -> int:
-        """Of a worker, among those of all engines."""
-        return self.index * tensor_parallel_size + rank
+    def number_of(self, rank: int, num_workers: int) -> int:
+        """Of a worker, among those of all engines, which have ``num_workers`` each."""
+        return self.index * num_workers + rank
 
 
 ONLY_ENGINE = EnginePlace()
@@ -75,7 +76,7 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def worker_name(self, rank: int) -> str:
         """What the process of this rank is called, without the prefix."""
-        return f"Worker_{self.place.number_of(rank, self.parallel.tensor_parallel_size)}"
+        return f"Worker_{self.place.number_of(rank, self.parallel.num_workers)}"
 
 
 class ElsewhereSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +91,7 @@ class ElsewhereSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker's part.
+    """A worker's part. Its ``rank`` is of all workers of its engine: those of a stage follow each other.
 
     ``folder`` is the private one (mode 0700) where the ranks meet. ``exchange_fd`` is the memory that the ranks of this host
     share, where they use it.
@@ -111,6 +112,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     cpu_omp_threads_bind: str = "auto"
     cpu_num_of_reserved_cpu: int | None = None
     exchange_fd: int | None = None
+    pipeline_parallel_size: int = 1
     elsewhere: ElsewhereSettings | None = None
     log: LogChoice = LogChoice()
     engine: EnginePlace = ONLY_ENGINE
@@ -118,14 +120,29 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def number(self) -> int:
         """Of this worker among those of all engines."""
-        return self.engine.number_of(self.rank, self.tensor_parallel_size)
+        return self.engine.number_of(self.rank, self.num_workers)
+
+    @property
+    def num_workers(self) -> int:
+        """Of its engine."""
+        return self.pipeline_parallel_size * self.tensor_parallel_size
+
+    @property
+    def stage(self) -> PipelineStage:
+        """The part of the model that is its own, together with those that share it."""
+        return PipelineStage(self.rank // self.tensor_parallel_size, self.pipeline_parallel_size)
+
+    @property
+    def rank_in_stage(self) -> int:
+        """Of those that share its layers."""
+        return self.rank % self.tensor_parallel_size
 
     @property
     def num_on_machine(self) -> int:
         """Workers of all engines together, on this worker's machine."""
         if self.elsewhere is not None:
             return self.elsewhere.num_on_machine
-        return self.engine.count * self.tensor_parallel_size
+        return self.engine.count * self.num_workers
 
     @property
     def number_on_machine(self) -> int:

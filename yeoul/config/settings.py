@@ -165,6 +165,9 @@ class ParallelSettings(msgspec.Struct, frozen=True, kw_only=True):
     tensor_parallel_size: Annotated[
         int, Meta(ge=1, le=256, description="Number of worker processes that share each layer.")
     ] = 1
+    pipeline_parallel_size: Annotated[
+        int, Meta(ge=1, le=256, description="Number of stages that the layers are cut into, each with workers of its own.")
+    ] = 1
     distributed_executor_backend: Annotated[ExecutorBackend, Meta(description="Where workers run (docs/scaling.md).")] = "mp"
     num_compute_threads: Annotated[
         Count | None, Meta(description="Compute threads of one worker. Default: one a physical core of its share.")
@@ -179,6 +182,11 @@ class ParallelSettings(msgspec.Struct, frozen=True, kw_only=True):
         CountOrZero | None,
         Meta(description="Cores that each worker leaves to other processes. Default: 1 of 8 or more, else none."),
     ] = None
+
+    @property
+    def num_workers(self) -> int:
+        """Of one engine: in each stage as many as share its layers. They are numbered stage by stage."""
+        return self.pipeline_parallel_size * self.tensor_parallel_size
 
 
 class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):

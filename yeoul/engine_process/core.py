@@ -145,7 +145,10 @@ class EngineCoreProc:
                 prefixes, events = cache.enable_prefix_caching, self._kv_events.of_new_cache()
                 self._cache = KVCacheManager(num_blocks, cache.block_size, prefixes, num_leased, events)
                 sizes, moves = (settings.max_model_len, settings.description.vocab_size), self._tier.moves(self._cache)
-                self._scheduler = Scheduler(settings.scheduler, self._cache, *sizes, step_budget=step_budget, moves=moves)
+                num_stages = self._executor.num_stages
+                self._scheduler = Scheduler(
+                    settings.scheduler, self._cache, *sizes, step_budget=step_budget, moves=moves, num_stages=num_stages
+                )
                 self._calls = UtilityCalls(self._scheduler, self._arrivals, settings.worker_name)
                 return workers
             except ProcessDeadError as error:
@@ -256,9 +259,9 @@ class EngineCoreProc:
             self._context.close()
 
     def _start_steps(self) -> None:
-        """Hands the workers the next step, and one more to go on with at once; two steps at most are in flight."""
+        """Hands the workers the next step: in a pipeline one a stage, else maybe one more to go on with at once."""
         runs_ahead = self._settings.scheduler.async_scheduling and self._last_step_seconds < _LONG_STEP_SECONDS
-        max_num_in_flight = (2 if runs_ahead else 1) if not self._calls.num_under_way else 0
+        max_num_in_flight = self._executor.num_stages + runs_ahead if not self._calls.num_under_way else 0
         while len(self._in_flight) < max_num_in_flight:
             since = time.monotonic()
             if (step := self._scheduler.schedule()) is None:

@@ -11,6 +11,7 @@ from yeoul.config.parts import ONLY_ENGINE, EngineAddresses, EnginePlace, Engine
 from yeoul.config.settings import Settings
 from yeoul.config.user_folders import chosen_folder, user_cache_folder
 from yeoul.model_files.description import ModelDescription, ModelFiles
+from yeoul.model_files.pipeline_split import check_pipeline_parallel_size
 from yeoul.transport.child_process import ChildProcess
 
 _TIER_FOLDER = "kv"
@@ -24,7 +25,12 @@ def engine_settings(
     link: EngineAddresses,
     place: EnginePlace = ONLY_ENGINE,
 ) -> EngineSettings:
-    """EngineCore's part of the settings, with the model as it was found."""
+    """EngineCore's part of the settings, with the model as it was found.
+
+    Raises:
+        ConfigError: the model has too few layers for so many stages.
+    """
+    check_pipeline_parallel_size(description, settings.parallel.pipeline_parallel_size)
     data_dir = settings.store.data_dir
     return EngineSettings(
         link=link,

@@ -41,7 +41,7 @@ def warm_up(
     for _ in range(2):
         # Books of its own: the steps of users' requests begin with number 0 again.
         cache = KVCacheManager(-(-num_tokens // block_size), block_size, enable_prefix_caching=False)
-        scheduler = Scheduler(settings, cache, num_tokens)
+        scheduler = Scheduler(settings, cache, num_tokens, num_stages=executor.num_stages)
         scheduler.add(_request(num_tokens))
         while (step := scheduler.schedule()) is not None:
             for output in scheduler.update(step, executor.execute(step, limit_seconds).result()):

@@ -118,6 +118,7 @@ def create_tensor_parallel(
     device: torch.device | None = None,
     shared_fd: int | None = None,
     meeting: Meeting | None = None,
+    stage: int = 0,
     timeout_seconds: float = EXCHANGE_TIMEOUT_SECONDS,
 ) -> TensorParallel:
     """Join the other ranks: through shared memory where the executor made some; else by gloo on the CPU, NCCL on a GPU.
@@ -132,6 +133,7 @@ def create_tensor_parallel(
             ranks were killed would mislead the next.
         device: where the ranks compute; None is the CPU.
         meeting: for ranks on several hosts.
+        stage: of a pipeline, whose other stages are none of theirs.
         shared_fd: memory for ``SharedExchange``, for ranks on the CPUs of one host; closed here, whether it is used or not.
         timeout_seconds: how long to wait for the others, here and in each exchange.
 
@@ -150,7 +152,7 @@ def create_tensor_parallel(
     os.putenv("NCCL_SOCKET_IFNAME" if on_gpu else "GLOO_SOCKET_IFNAME", interface)  # no argument of torch's says it
     timeout = timedelta(seconds=timeout_seconds)
     try:
-        store = dist.FileStore(str(Path(folder) / STORE_NAME), size) if meeting is None else meeting.store  # type: ignore[attr-defined]
+        store = dist.FileStore(str(Path(folder) / f"{STORE_NAME}_{stage}"), size) if meeting is None else meeting.store  # type: ignore[attr-defined]
         store.set_timeout(timeout)
         dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=size, timeout=timeout)
     except RuntimeError as error:

@@ -1,7 +1,8 @@
 """What EngineCore and a worker say to each other: ``ExecutorMessage`` out, ``WorkerMessage`` back.
 
 A request's state lives on both sides. The worker learns of it once (``NewRequest``), appends the tokens that it samples
-itself, and from then on hears only of new block ids and counters. A preempted request is forgotten by the worker and comes
+itself, and from then on hears only of new block ids and counters; in a pipeline the last stage alone samples, and the others
+hear of its tokens, too. A preempted request is forgotten by the worker and comes
 back as a ``NewRequest`` with its output so far.
 """
 
@@ -66,6 +67,7 @@ class StepInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     ``loads`` go to blocks that no step touches meanwhile. Nobody waits for that, but a step of no requests, for a moment.
     Where a load's slot is ``NEIGHBOUR_SLOTS`` or more, as many times as that goes into it says whose of ``neighbours`` it
     is, from 1 on, and the rest is the slot.
+    ``sampled``, of a pipeline, are the tokens that requests of the step got since they were last in one.
     """
 
     step_number: int
@@ -76,6 +78,7 @@ class StepInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     loads: list[BlockMove] = []
     emptied_slots: list[int] = []
     neighbours: list[str] = []
+    sampled: dict[str, list[int]] = {}
 
 
 class TierFiles(msgspec.Struct, frozen=True):
@@ -133,11 +136,11 @@ class MoveResult(msgspec.Struct, frozen=True, array_like=True):
 class StepResult(msgspec.Struct, frozen=True, tag="step"):
     """The answer to ``StepInput`` of the same number: an entry for each request that sampled, embedded or failed.
 
-    Every rank answers; only rank 0 fills ``results``. ``digest`` is of the tokens and faults that the rank found, which have
-    to be the same on all. The rank ``began`` at that time of its host's monotonic clock, or 0 where EngineCore has another
-    one; the last ``sample_seconds`` of its ``compute_seconds`` went by behind the model: tokens were drawn, prompts scored,
-    vectors pooled. ``moves`` have ended since the last answer, whichever step they were of; the executor joins those of all
-    ranks.
+    Every rank answers; only the first of the last stage fills ``results``. ``digest`` is of the tokens and faults that the
+    rank found, which have to be the same on all of a stage. The rank ``began`` at that time of its host's monotonic clock, or
+    0 where EngineCore has another one; the last ``sample_seconds`` of its ``compute_seconds`` went by behind the model:
+    tokens were drawn, prompts scored, vectors pooled. ``moves`` have ended since the last answer, whichever step they were
+    of; the executor joins those of all ranks.
     """
 
     step_number: int
@@ -160,8 +163,14 @@ class CallResult(msgspec.Struct, frozen=True, tag="result"):
 WorkerMessage = StepResult | CallResult
 
 
-def join_results(results: Sequence[WorkerMessage]) -> StepResult:
-    """What rank 0 answers, with the moves of all ranks."""
-    first, *others = (result for result in results if isinstance(result, StepResult))
-    moves = [move for other in others for move in other.moves]
-    return msgspec.structs.replace(first, moves=[*first.moves, *moves]) if moves else first
+def join_results(results: Sequence[WorkerMessage], num_stages: int = 1) -> StepResult:
+    """What the first rank of the last stage answers, with the moves of all ranks and the time of all stages."""
+    answers = [result for result in results if isinstance(result, StepResult)]
+    firsts = answers[:: len(answers) // num_stages]
+    joined = firsts[-1]
+    if moves := [move for answer in answers for move in answer.moves]:
+        joined = msgspec.structs.replace(joined, moves=moves)
+    if num_stages > 1:
+        seconds = sum(first.compute_seconds for first in firsts)
+        joined = msgspec.structs.replace(joined, compute_seconds=seconds, began=firsts[0].began)
+    return joined

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 ProcessState = Literal["starting", "running", "draining", "dead"]
-LinkKind = Literal["zmq", "ring", "exchange", "spawn", "call"]
+LinkKind = Literal["zmq", "ring", "exchange", "stage", "spawn", "call"]
 IncidentKind = Literal["death", "restart", "stall", "recovery"]
 
 Count = Annotated[int, Meta(ge=0)]
@@ -76,7 +76,10 @@ class Link(msgspec.Struct, kw_only=True):
 
     name: Annotated[str, Meta(description="What flows, such as `requests`.")]
     kind: Annotated[
-        LinkKind, Meta(description="A socket of ZeroMQ, a ring in shared memory, ranks' sums, a child's start, or calls.")
+        LinkKind,
+        Meta(
+            description="A socket of ZeroMQ, a ring in shared memory, ranks' sums, hidden states, a child's start, or calls."
+        ),
     ]
     source: Annotated[str, Meta(description="The process and its part, as `Web/AsyncMPClient`.")]
     target: Annotated[str, Meta(description="The same of who receives.")]

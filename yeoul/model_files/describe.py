@@ -29,11 +29,11 @@ def describe(files: ModelFiles) -> ModelDescription:
 
 
 def fake_description() -> ModelDescription:
-    """The model ``fake``: one layer, and heads that any tensor parallel size up to 8 can share."""
+    """The model ``fake``: layers for any pipeline of up to 8 stages, and heads that up to 8 ranks can share."""
     return ModelDescription(
         architecture="fake",
         file_format="fake",
-        num_layers=1,
+        num_layers=8,
         hidden_size=64,
         intermediate_size=64,
         num_heads=8,

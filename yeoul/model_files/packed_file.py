@@ -46,8 +46,10 @@ class PackedKey(msgspec.Struct, frozen=True, kw_only=True):
         files: the model's files as they were.
         shape: ``description.shape_digest`` of the model.
         dtype: the type that the model computes in.
-        rank: the worker's place among those that share the model.
+        rank: the worker's place among those that share the layers.
         size: how many they are.
+        stage: which part of the layers it is.
+        num_stages: of how many.
         packing: a name for the code that packs, see ``models.packed_loading``.
     """
 
@@ -57,6 +59,8 @@ class PackedKey(msgspec.Struct, frozen=True, kw_only=True):
     rank: int
     size: int
     packing: str
+    stage: int = 0
+    num_stages: int = 1
 
 
 class StoredArray(msgspec.Struct, frozen=True, array_like=True):

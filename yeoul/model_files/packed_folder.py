@@ -149,7 +149,8 @@ class PackedFolder:
 
 def _name_of(key: PackedKey) -> str:
     # Not the identities: a file that was replaced takes the place of its packed form too, and nothing piles up.
-    place = msgspec.msgpack.encode([[file.path for file in key.files], key.dtype, key.rank, key.size])
+    stage = [key.stage, key.num_stages] if key.num_stages > 1 else []
+    place = msgspec.msgpack.encode([[file.path for file in key.files], key.dtype, key.rank, key.size, *stage])
     path = key.files[0].path if key.files else ""
     source = path if path.endswith(".gguf") else os.path.dirname(path)
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", os.path.basename(source))[:_MAX_NAME_CHARACTERS].strip("-.")

@@ -13,6 +13,7 @@ from yeoul.layers.parallel import TensorParallel
 from yeoul.layers.weight_source import WeightSource
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.model_files.packed_folder import PackedFolder
+from yeoul.model_files.pipeline_split import WHOLE_MODEL, PipelineStage
 from yeoul.model_files.tensor_parallel_split import check_tensor_parallel_size
 from yeoul.models.decoder import Decoder
 from yeoul.models.packed_loading import load_packed, packed_key
@@ -28,6 +29,7 @@ def load_model(
     dtype: torch.dtype,
     device: torch.device,
     parallel: TensorParallel,
+    stage: PipelineStage = WHOLE_MODEL,
     packed: PackedFolder | None = None,
     quantization: Literal["int8"] | None = None,
 ) -> Decoder:
@@ -39,6 +41,7 @@ def load_model(
         dtype: what the model computes in: float32, bfloat16 or float16.
         device: where it computes.
         parallel: this rank's place.
+        stage: which of the layers are wanted.
         packed: where the weights are kept as this machine's CPU reads them, and mapped from at the next start. In
             float32, which other modes are held against, nothing stands between a model and its files.
         quantization: None, or what matrices of floating numbers become on the way in.
@@ -60,10 +63,10 @@ def load_model(
         return FileWeights(file, dtype, device, quantization)
 
     def build(weights: WeightSource) -> Decoder:
-        return Decoder(weights, description, parallel, layer)
+        return Decoder(weights, description, parallel, layer, stage)
 
     with torch.inference_mode():
         if packed is None or device.type != "cpu" or dtype == torch.float32:
             return build(read_files())
-        key = packed_key(files, description, dtype, parallel, quantization)
+        key = packed_key(files, description, dtype, parallel, quantization, stage)
         return load_packed(packed, files, key, dtype, build, read_files)

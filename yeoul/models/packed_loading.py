@@ -28,6 +28,7 @@ from yeoul.model_files.description import ModelDescription, ModelFiles, shape_di
 from yeoul.model_files.file_identity import are_settled, identify
 from yeoul.model_files.packed_file import PackedKey
 from yeoul.model_files.packed_folder import PackedFolder
+from yeoul.model_files.pipeline_split import WHOLE_MODEL, PipelineStage
 from yeoul.models.decoder import Decoder
 from yeoul.models.packed_weights import PackedWeights
 from yeoul.start_parts import START
@@ -44,6 +45,7 @@ def packed_key(
     dtype: torch.dtype,
     parallel: TensorParallel,
     quantization: Literal["int8"] | None = None,
+    stage: PipelineStage = WHOLE_MODEL,
 ) -> PackedKey:
     """What packed weights must have been made of and for, to serve for this."""
     return PackedKey(
@@ -52,6 +54,8 @@ def packed_key(
         dtype=str(dtype).removeprefix("torch."),
         rank=parallel.rank,
         size=parallel.size,
+        stage=stage.index,
+        num_stages=stage.size,
         packing=f"{quantization} {code_digest()}",
     )
 

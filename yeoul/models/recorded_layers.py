@@ -46,6 +46,13 @@ class LayerInputs(NamedTuple):
 RunLayers: TypeAlias = Callable[[LayerInputs, list[Tensor]], Tensor]
 
 
+class LayerOutputs(NamedTuple):
+    """The stream as the layers left it, and what ``RunLayers`` returned: ``[num_tokens, hidden_size]`` both."""
+
+    stream: Tensor
+    output: Tensor
+
+
 class _RecordedStep(NamedTuple):
     """A recording, the memory of its inputs and output, and what it holds for."""
 
@@ -60,8 +67,8 @@ class _RecordedStep(NamedTuple):
         is_same = self.kv_caches is kv_caches and self.instruction_set is instruction_set_in_use()
         return is_same and num_rows <= len(self.inputs.stream)
 
-    def run(self, step: LayerInputs) -> Tensor:
-        """The layers of a step: ``[num_tokens, hidden_size]``, overwritten by the next."""
+    def run(self, step: LayerInputs) -> LayerOutputs:
+        """The layers of a step; overwritten by the next."""
         num_rows = len(step.stream)
         for mine, given in zip(_tensors_of(self.inputs), _tensors_of(step), strict=True):
             mine[:num_rows].copy_(given)
@@ -69,14 +76,14 @@ class _RecordedStep(NamedTuple):
             self.inputs.metadata.batch, step.metadata.query_start, step.metadata.context_lengths, step.metadata.block_tables
         )
         self.recording.run(num_rows)
-        return self.output[:num_rows]
+        return LayerOutputs(self.inputs.stream[:num_rows], self.output[:num_rows])
 
 
 class RecordedLayers:
     """Runs a step's layers the fast way if there is one."""
 
     def __init__(self, run_layers: RunLayers) -> None:
-        """``run_layers`` walks through all layers and the final norm."""
+        """``run_layers`` walks through all layers, and the final norm where it is here."""
         self._run_layers = run_layers
         self._recorded: _RecordedStep | None = None
         self._is_recordable = True
@@ -85,17 +92,17 @@ class RecordedLayers:
         """Lets the cache go that the recording was made for: its memory is wanted for another."""
         self._recorded = None
 
-    def __call__(self, step: LayerInputs, kv_caches: list[Tensor]) -> Tensor:
-        """``[num_tokens, hidden_size]`` after the final norm; valid until the next step."""
+    def __call__(self, step: LayerInputs, kv_caches: list[Tensor]) -> LayerOutputs:
+        """Valid until the next step."""
         if not self._is_recordable:
-            return self._run_layers(step, kv_caches)
+            return LayerOutputs(step.stream, self._run_layers(step, kv_caches))
         if self._recorded is None or not self._recorded.fits(len(step.stream), kv_caches):
             try:
                 self._recorded = _record(self._run_layers, step, kv_caches)
             except NotRecordableError as reason:
                 logger.info("the layers run operation by operation, not as one native call, which is slower: %s", reason)
                 self._is_recordable = False
-                return self._run_layers(step, kv_caches)
+                return LayerOutputs(step.stream, self._run_layers(step, kv_caches))
         return self._recorded.run(step)
 
 

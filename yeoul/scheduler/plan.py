@@ -15,7 +15,7 @@ class StepPlan:
     ``num_tokens`` are computed, and read ``num_keys`` keys at most; ``num_decodes`` are the requests that were taken first.
     ``requests`` are those whose parts ``scheduled`` has, and ``ends`` how many tokens of each are computed once the step is
     back. ``in_gaps``: the step is for requests that fill gaps, since there are no others.
-    ``coming`` are the hashes of prompts' blocks that it fills.
+    ``coming`` are the hashes of prompts' blocks that it fills. ``sampled`` is what stages of a pipeline are told.
     """
 
     __slots__ = (
@@ -30,6 +30,7 @@ class StepPlan:
         "num_keys",
         "num_tokens",
         "requests",
+        "sampled",
         "scheduled",
         "step_number",
     )
@@ -48,6 +49,7 @@ class StepPlan:
         self.requests: list[Request] = []
         self.ends: list[int] = []
         self.coming: set[bytes] = set()
+        self.sampled: dict[str, list[int]] = {}
 
     def take(self, request: Request, num_new_tokens: int, new_block_ids: list[int]) -> None:
         """The step computes the next ``num_new_tokens`` tokens of ``request``."""
@@ -59,6 +61,12 @@ class StepPlan:
         self.num_keys += num_new_tokens * end
         self.requests.append(request)
         self.ends.append(end)
+
+    def tell(self, request: Request) -> None:
+        """The stages that do not sample hear of the tokens that they do not know."""
+        if request.num_told_tokens < len(request.token_ids):
+            self.sampled[request.request_id] = request.token_ids[request.num_told_tokens :]
+            request.num_told_tokens = len(request.token_ids)
 
     def owns(self, request: Request) -> bool:
         """Whether this step's answer is for ``request``: not if it came, or left and came back, after this step."""
@@ -76,4 +84,5 @@ class StepPlan:
             loads=loads,
             emptied_slots=emptied_slots,
             neighbours=moves.neighbours_of(loads) if moves is not None else [],
+            sampled=self.sampled,
         )

@@ -39,7 +39,8 @@ class Request:
     steps in flight included, and so may pass what is known here: the workers know sampled tokens before we do.
     ``num_charged_tokens`` is the most of these that FairShares has seen. ``num_own_blocks`` are those that were not known
     when it was admitted, ``num_named_blocks`` those that others may find. ``awaited_hash`` names the first block that was
-    not known when the request was last to be admitted. ``admitted_step`` is the step that (last) brought the request to the
+    not known when the request was last to be admitted. ``num_told_tokens`` are those that all stages
+    of a pipeline know. ``admitted_step`` is the step that (last) brought the request to the
     workers: answers of earlier steps are no longer its own. ``queue_seconds`` is None until the first admission;
     ``has_answered`` becomes True with the first output, ``has_progressed`` with the first since the workers (last) started;
     ``has_loaded`` is whether its prefix was loaded from below since it last began to wait, ``load_began`` when it
@@ -67,6 +68,7 @@ class Request:
         "num_named_blocks",
         "num_own_blocks",
         "num_prompt_tokens",
+        "num_told_tokens",
         "order",
         "prompt_logprobs",
         "queue_seconds",
@@ -94,6 +96,7 @@ class Request:
         self.can_be_named = True
         self.num_named_blocks = 0
         self.num_own_blocks = 0
+        self.num_told_tokens = 0
         self.status = RequestStatus.WAITING
         self.admitted_step = -1
         self.has_answered = bool(message.output_token_ids)  # by an earlier engine

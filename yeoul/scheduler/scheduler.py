@@ -3,6 +3,7 @@
 Called by EngineCoreProc's busy loop: ``add`` and ``abort`` between steps, ``schedule`` for the next step, ``update`` with
 its answer. A further step may be scheduled while one is in flight; answers come back in the order of their steps. With
 ``async_scheduling`` it may even compute tokens that the step in flight samples: the workers have them when it is their turn.
+In a pipeline it never does, and a step leaves some of those that decode to the steps that the other stages compute meanwhile.
 """
 
 # size: what a step is put together from, in one place and one order
@@ -56,6 +57,7 @@ class Scheduler:
         step_budget: what is known of the time that steps take; None: nothing.
         forecast: what is known of the lengths of answers; None: nothing.
         moves: between the cache and the tier below it; None: there is none.
+        num_stages: of the pipeline that computes the steps, as many of which are in flight.
         clock: seconds that never go back.
     """
 
@@ -69,6 +71,7 @@ class Scheduler:
         step_budget: StepBudget | None = None,
         forecast: GrowthForecast | None = None,
         moves: TierMoves | None = None,
+        num_stages: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -79,6 +82,8 @@ class Scheduler:
         self._requests: dict[str, Request] = {}
         self._forecast = forecast or GrowthForecast(cache.block_size)
         self._moves = moves
+        self._num_stages = num_stages
+        self._runs_ahead = settings.async_scheduling and num_stages == 1
         self._prefixes = Prefixes(cache, moves)
         self._shares = FairShares()
         self._waiting = WaitingQueue(self._shares.cost_of)
@@ -185,6 +190,9 @@ class Scheduler:
         self._schedule_prefills(plan, prefills)
         if not plan.has_preempted:
             self._admit(plan)
+        if self._num_stages > 1:
+            for request in plan.requests:
+                plan.tell(request)
         step = None
         if plan.scheduled or self._has_moves():
             step = plan.as_message(self.drain_finished(), self._moves)
@@ -323,7 +331,8 @@ class Scheduler:
         With ``async_scheduling`` the one token may be one that a step in flight is still to sample.
         """
         prefills = []
-        block_size, runs_ahead = self._cache.block_size, self._settings.async_scheduling
+        block_size, runs_ahead = self._cache.block_size, self._runs_ahead
+        max_num_decodes = self._max_num_decodes()
         for request in self._running:  # growing may preempt, which takes requests off the end only
             if request.in_gaps and not plan.in_gaps:
                 break  # it keeps its blocks, and waits
@@ -331,6 +340,8 @@ class Scheduler:
             num_missing = len(request.token_ids) - position
             if num_missing > 1 and position + num_missing <= room:
                 prefills.append(request)
+            elif len(plan.scheduled) >= max_num_decodes:
+                continue  # the next step has it
             elif plan.budget > 0 and (num_missing > 0 or (runs_ahead and not request.is_ending)):
                 num_tokens = 1 if num_missing <= 1 else min(num_missing, plan.budget)
                 new_block_ids: list[int] | None = []
@@ -339,6 +350,13 @@ class Scheduler:
                 if new_block_ids is not None:
                     plan.take(request, num_tokens, new_block_ids)
         return prefills
+
+    def _max_num_decodes(self) -> int:
+        """An equal part of those that decode for each stage, so that all have work: a request is in one step at a time."""
+        if self._num_stages == 1:
+            return len(self._running)
+        num_decodes = sum(len(request.token_ids) - request.num_computed_tokens <= 1 for request in self._running)
+        return max(1, -(-num_decodes // self._num_stages))
 
     def _schedule_prefills(self, plan: StepPlan, prefills: list[Request]) -> None:
         """Takes the next chunk of each prompt, while the budget lasts; its blocks were allocated when it was admitted."""
@@ -421,6 +439,7 @@ class Scheduler:
             self._moves.index.touch(request.block_hashes[:num_known_blocks])
         insort(self._running, request, key=order_key)
         plan.new_requests.append(request.for_workers())
+        request.num_told_tokens = len(request.token_ids)
 
     def _chunk(self, plan: StepPlan, position: int, length: int) -> int:
         """How much of a prompt of so many tokens goes into the step, by budget and threshold; 0 where the step is full."""

@@ -250,6 +250,15 @@ def open_inbound(folder: str, *, num_slots: int, slot_bytes: int) -> tuple[Chann
     return ChannelReader(ChannelHandle(ring, 0, [address]), is_opener=True), ChannelHandle(ring, _WRITER, [address])
 
 
+def open_between(folder: str, *, num_slots: int, slot_bytes: int) -> tuple[ChannelHandle, ChannelHandle]:
+    """A channel between two children: what the writer needs, and what the reader does, who attaches as the opener.
+
+    The descriptor is ours until both children have it. Arguments and errors are those of ``open_broadcast``.
+    """
+    ring, address = _create_ring(num_slots, slot_bytes, num_readers=1), overflow_address(folder)
+    return ChannelHandle(ring, _WRITER, [address]), ChannelHandle(ring, 0, [address])
+
+
 def _create_ring(num_slots: int, slot_bytes: int, num_readers: int) -> RingGeometry:
     num_bytes = ring_library().num_bytes(num_slots, slot_bytes, num_readers)
     if num_bytes == 0:

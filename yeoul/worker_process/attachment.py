@@ -1,4 +1,7 @@
-"""attach(): a worker's ends of the channels that it was handed; knows not what crosses them; called by ``WorkerProc``."""
+"""attach(): a worker's ends of the channels that it was handed; knows not what crosses them; called by ``WorkerProc``.
+
+``attach_neighbours()`` are those between pipeline stages; called by ``main``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from yeoul.transport.channel import ChannelHandle, ChannelReader, ChannelWriter
 from yeoul.transport.link_watch import LinkWatch
 from yeoul.transport.tcp_channel import TcpReader, TcpWriter
 from yeoul.worker_process.arguments import WorkerArguments
+from yeoul.worker_process.stage_neighbours import StageNeighbours
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +41,18 @@ def attach(arguments: WorkerArguments) -> tuple[ChannelReader | TcpReader, Chann
     reader, writer = TcpReader(), TcpWriter()
     EngineCoreWatch([reader.connect(steps), writer.connect(answers)], _end).start()
     return reader, writer
+
+
+def attach_neighbours(arguments: WorkerArguments) -> StageNeighbours:
+    """The stages next to this one's; none where the model is whole. Waits until both are there.
+
+    Raises:
+        TransportError: they cannot be reached.
+    """
+    before, behind = arguments.before, arguments.behind
+    return StageNeighbours(
+        None if before is None else ChannelReader(before, is_opener=True), None if behind is None else ChannelWriter(behind)
+    )
 
 
 def _end(death: ProcessDeadError) -> None:

@@ -71,13 +71,13 @@ def choose_device(settings: WorkerSettings) -> Device:
     wanted, num_needed, num_engines = settings.model.device, settings.num_on_machine, settings.engine.count
     if num_engines > 1 and wanted != "cpu" and 0 < num_devices < num_needed:
         raise ConfigError(
-            f"--data-parallel-size {num_engines} with tensor parallel size {settings.tensor_parallel_size} needs "
+            f"--data-parallel-size {num_engines} with {settings.num_workers} workers each needs "
             f"{num_needed} CUDA devices, one a worker, but torch {torch.__version__} sees {num_devices}; "
             "ask for fewer engines, or use --device cpu"
         )
     if wanted == "cuda" and num_devices <= settings.number_on_machine:
         raise ConfigError(
-            f"--device cuda with tensor parallel size {settings.tensor_parallel_size} needs {settings.tensor_parallel_size} "
+            f"--device cuda with {settings.num_workers} workers needs {settings.num_workers} "
             f"CUDA devices, but torch {torch.__version__} sees {num_devices}; use --device cpu"
         )
     if wanted == "cuda" or (wanted == "auto" and num_devices >= num_needed):

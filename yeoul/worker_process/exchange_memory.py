@@ -1,6 +1,6 @@
 """ExchangeMemory: the memory through which ranks on this host's CPUs exchange numbers, as the executor holds it.
 
-Knows no worker: they inherit its descriptor. The executor makes one, and looks at what ranks count there.
+Knows no worker: they inherit its descriptor. The executor makes one a pipeline stage, and looks at what ranks count there.
 """
 
 from __future__ import annotations

@@ -57,6 +57,11 @@ class Executor(Protocol):
     """What EngineCoreProc needs of whatever computes: workers on this machine, or on many."""
 
     @property
+    def num_stages(self) -> int:
+        """How many parts the model is cut into, which can compute as many steps at a time."""
+        ...
+
+    @property
     def workers(self) -> Sequence[WorkerLink]:
         """As EngineCore holds them, for questions beside their work."""
         ...
@@ -94,7 +99,7 @@ class Executor(Protocol):
 class _Question:
     """A step or a call of this number that the workers are to answer, ``limit_seconds`` after it is the oldest.
 
-    ``future`` gets a step's StepResult of rank 0, or the CallResults of all ranks. ``time`` is of the monotonic clock.
+    ``future`` gets a step's joined StepResult, or the CallResults of all ranks. ``time`` is of the monotonic clock.
     """
 
     number: int
@@ -132,6 +137,11 @@ class MultiprocExecutor:
         self._last_answer_time = 0.0
         self._death: ProcessDeadError | None = None
         self._failure: ProcessDeadError | None = None
+
+    @property
+    def num_stages(self) -> int:
+        """Of the pipeline."""
+        return self._settings.parallel.pipeline_parallel_size
 
     @property
     def workers(self) -> Sequence[WorkerLink]:
@@ -234,10 +244,10 @@ class MultiprocExecutor:
         try:
             while True:
                 answers = [self._receive(link) for link in links]
-                _check_agreement(self._questions[0], answers)
+                _check_agreement(self._questions[0], answers, self._settings.parallel.tensor_parallel_size)
                 question = self._questions.popleft()
                 self._last_answer_time = time.monotonic()
-                question.future.set_result(join_results(answers) if question.is_step else answers)
+                question.future.set_result(join_results(answers, self.num_stages) if question.is_step else answers)
         except Exception as error:
             is_known = isinstance(error, ProcessDeadError)
             failure = (
@@ -334,9 +344,12 @@ def _check_same_model(ready: list[WorkerReady]) -> None:
             )
 
 
-def _check_agreement(question: _Question, answers: list[StepResult | CallResult]) -> None:
-    """Ranks that go on with different tokens would mix up everybody's rows, so they do not go on."""
-    if len({answer.digest for answer in answers if isinstance(answer, StepResult)}) > 1:
+def _check_agreement(question: _Question, answers: list[StepResult | CallResult], ranks_a_stage: int) -> None:
+    """Ranks that go on with different tokens would mix up everybody's rows, so they do not go on.
+
+    Those of the last stage find them.
+    """
+    if len({answer.digest for answer in answers[-ranks_a_stage:] if isinstance(answer, StepResult)}) > 1:
         cause = f"disagree about {question}: one of them found other tokens than the others, or failed where they did not"
         raise ProcessDeadError("Workers", cause)
 

@@ -23,6 +23,7 @@ from yeoul.worker_process.cache_memory import plan_num_blocks
 from yeoul.worker_process.fingerprint import model_fingerprint
 from yeoul.worker_process.input_batch import InputBatch, StepBatch
 from yeoul.worker_process.request_state import RequestState
+from yeoul.worker_process.stage_neighbours import StageNeighbours
 
 _SLOT_BYTES = 8
 _DEFAULT_CACHE_BYTES = 1 << 20
@@ -40,7 +41,11 @@ class _Sampling(NamedTuple):
 class FakeModelRunner:
     """Answers as ``fake_model`` says, if every block and counter that it is handed is right."""
 
-    def __init__(self, settings: WorkerSettings, grammars: GrammarCompiler) -> None:
+    def __init__(
+        self, settings: WorkerSettings, grammars: GrammarCompiler, neighbours: StageNeighbours | None = None
+    ) -> None:
+        self._neighbours = neighbours or StageNeighbours()
+        self._stage = settings.stage
         self.prepared_at = self.sample_seconds = 0.0
         self._settings = settings
         self._grammars = grammars
@@ -88,19 +93,21 @@ class FakeModelRunner:
         batch = self._batch
         assert batch is not None, "execute before allocate_cache"
         self.sample_seconds = 0.0
-        num_tokens = sum(entry.num_new_tokens for entry in step.scheduled)
         self.prepared_at = time.monotonic()
-        seconds = self._settings.fake.fake_step_seconds + num_tokens * self._settings.fake.fake_token_seconds
-        if seconds > 0 and num_tokens > 0:
-            time.sleep(seconds)
+        if self._stage.is_first:
+            self._pass_time(step)
+        if not self._stage.is_last:
+            batch.take_sampled(step.sampled)
         layout, faults, new_states = batch.begin_step(step)
-        for state in new_states:
-            self._prepare(batch, state, faults)
+        if self._stage.is_last:
+            for state in new_states:
+                self._prepare(batch, state, faults)
         results: list[RequestResult] = []
         if layout is not None:
             if self._settings.fake.fake_poison:
                 fake_model.act_on_poison(layout.token_ids.astype(np.uint64))
-            self._write_hashes(batch, layout)
+            self._write(step, batch, layout)
+        if layout is not None and self._stage.is_last:
             since = time.monotonic()
             _collect_prompt_logprobs(batch, layout, faults)
             results = self._answer(batch, layout, faults)
@@ -119,6 +126,24 @@ class FakeModelRunner:
             state.runner_data = _Sampling(fake_model.sampling_noise(state.sampling, state.choice_index), grammar, thinking)
         except Exception as error:
             faults[state.request_id] = RequestFault.because("the request's parameters cannot be used", error)
+
+    def _pass_time(self, step: StepInput) -> None:
+        """This stage's part of what the whole model would take."""
+        num_tokens = sum(entry.num_new_tokens for entry in step.scheduled)
+        seconds = self._settings.fake.fake_step_seconds + num_tokens * self._settings.fake.fake_token_seconds
+        if seconds > 0 and num_tokens > 0:
+            time.sleep(seconds / self._stage.size)
+
+    def _write(self, step: StepInput, batch: InputBatch, layout: StepBatch) -> None:
+        """The first stage computes the hashes, from those in its cache; each stage keeps them, and hands them on."""
+        if self._stage.is_first:
+            self._write_hashes(batch, layout)
+        else:
+            given = self._neighbours.receive(step.step_number, len(layout.token_ids) * _SLOT_BYTES)
+            self._pass_time(step)
+            self._cache[layout.slot_mapping] = np.frombuffer(given, dtype=np.uint64)
+        if not self._stage.is_last:
+            self._neighbours.send(step.step_number, self._cache[layout.slot_mapping].tobytes())
 
     def _write_hashes(self, batch: InputBatch, layout: StepBatch) -> None:
         """``h(s + j) = M**(j + 1) * (h(s - 1) + sum over i <= j of mix(token(s + i)) * M**-(i + 1))``, for all requests."""

@@ -83,6 +83,13 @@ class InputBatch:
     def __len__(self) -> int:
         return len(self._requests)
 
+    def take_sampled(self, sampled: dict[str, list[int]]) -> None:
+        """Adds what another stage sampled for requests of the step that is to begin."""
+        for request_id, token_ids in sampled.items():
+            if (state := self._requests.get(request_id)) is not None:
+                for token_id in token_ids:
+                    self.append_token(state, token_id)
+
     def begin_step(self, step: StepInput) -> tuple[StepBatch | None, dict[str, RequestFault], list[RequestState]]:
         """Forgets, adds and extends what the step says.
 

@@ -6,6 +6,7 @@ Imports no torch: it runs in EngineCore. ``executor_maker`` makes it.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ import msgspec
 from yeoul.config.parts import EngineSettings
 from yeoul.descriptors import allow_descriptors
 from yeoul.messages.reports import WorkerReady
-from yeoul.transport.channel import ChannelReader, ChannelWriter, open_broadcast, open_inbound
+from yeoul.transport.channel import ChannelReader, ChannelWriter, open_between, open_broadcast, open_inbound
 from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.child_reports import read_ready
 from yeoul.transport.death_watch import DeathWatch
@@ -85,7 +86,7 @@ class LocalCrew:
         self._ready_at = 0.0  # of the wall clock
         self._steps: ChannelWriter | None = None
         self._folder: PrivateFolder | None = None
-        self._exchange: ExchangeMemory | None = None
+        self._exchanges: list[ExchangeMemory] = []  # one a stage
         self._monitor: MultiprocWorkerMonitor | None = None
 
     @property
@@ -95,33 +96,47 @@ class LocalCrew:
 
     def spawn(self) -> None:
         """Starts the children; they die with the calling thread."""
-        settings, size = self._settings, self._settings.parallel.tensor_parallel_size
+        settings, size = self._settings, self._settings.parallel.num_workers
+        ranks_a_stage = settings.parallel.tensor_parallel_size
         num_slots, slot_bytes = settings.transport.ring_num_slots, settings.transport.ring_slot_bytes
-        allow_descriptors(_NUM_OWN_DESCRIPTORS + size * _NUM_DESCRIPTORS_A_WORKER, "--tensor-parallel-size")
+        flags = "--tensor-parallel-size times --pipeline-parallel-size"
+        allow_descriptors(_NUM_OWN_DESCRIPTORS + size * _NUM_DESCRIPTORS_A_WORKER, flags)
         self._folder = PrivateFolder.create()
         folder = self._folder.path
         self._steps, step_handles = open_broadcast(folder, size, num_slots=num_slots, slot_bytes=slot_bytes)
-        self._exchange = exchange = ExchangeMemory(settings)
-        exchange_fds = [exchange.fd] if exchange.fd is not None else []
+        self._exchanges = [ExchangeMemory(settings) for _ in range(settings.parallel.pipeline_parallel_size)]
+        between = [
+            open_between(folder, num_slots=num_slots, slot_bytes=slot_bytes) for _ in range(size - ranks_a_stage)
+        ]  # from a rank to the one of its place in the next stage
         for rank, step_handle in enumerate(step_handles):
             answers, answer_handle = open_inbound(folder, num_slots=num_slots, slot_bytes=slot_bytes)
+            exchange = self._exchanges[rank // ranks_a_stage]
+            before = between[rank - ranks_a_stage][1] if rank >= ranks_a_stage else None
+            behind = between[rank][0] if rank < len(between) else None
             arguments = WorkerArguments(
                 settings=worker_settings(settings, rank, folder, exchange.fd),
                 step_channel=step_handle,
                 answer_channel=answer_handle,
+                before=before,
+                behind=behind,
             )
+            handles = [handle for handle in (step_handle, answer_handle, before, behind) if handle is not None]
+            fds = [fd for handle in handles for fd in handle.fds] + ([exchange.fd] if exchange.fd is not None else [])
             try:
                 child = ChildProcess.spawn(
                     "yeoul.worker_process.main",
                     f"yeoul::{settings.worker_name(rank)}",
                     msgspec.msgpack.encode(arguments),
-                    pass_fds=[*step_handle.fds, *answer_handle.fds, *exchange_fds],
+                    pass_fds=fds,
                 )
             except BaseException:
                 answers.close()
                 raise
             self._links.append(LocalWorker(child, answers, "ring"))
-        exchange.give_away()
+        for exchange in self._exchanges:
+            exchange.give_away()
+        for handle, _ in between:
+            os.close(handle.ring.fd)
 
     async def wait_until_ready(self, timeout_seconds: float) -> list[WorkerReady]:
         """On their report pipes. Once everybody has met, nothing needs its name in the folder any longer."""
@@ -160,13 +175,14 @@ class LocalCrew:
             describe_child(engine, link.child, self._ready_at, ready[rank].runner if ready else None)
             for rank, link in enumerate(links)
         ]
-        return report_on(processes, ring_links(engine, names, self._steps, [link.answers for link in links]), self._exchange)
+        rings = ring_links(engine, names, self._steps, [link.answers for link in links])
+        return report_on(processes, rings, self._settings.parallel.tensor_parallel_size, self._exchanges)
 
     def close(self) -> None:
         """Closes the ring of steps, and takes away what a start that failed has left."""
         if self._steps is not None:
             self._steps.close()
-        self._exchange = None
+        self._exchanges = []
         self._remove_folder()
 
     def _remove_folder(self) -> None:

@@ -90,7 +90,7 @@ class LoopbackCrew:
         ]
         tcp = self._tcp  # another thread may close it meanwhile
         ways = [] if tcp is None else tcp_links_of(engine, names, tcp.steps, tcp.answers)
-        return report_on(processes, ways)
+        return report_on(processes, ways, self._settings.parallel.tensor_parallel_size)
 
     def close(self) -> None:
         """Closes the links."""

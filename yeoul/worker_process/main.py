@@ -25,6 +25,7 @@ def main() -> None:
         raise_on_signals()
 
     keep_openmp_from_spinning()
+    from yeoul.worker_process.attachment import attach_neighbours
     from yeoul.worker_process.own_model import find_own_model
     from yeoul.worker_process.worker import Worker
     from yeoul.worker_process.worker_proc import WorkerProc
@@ -33,9 +34,11 @@ def main() -> None:
     settings = arguments.settings
     if settings.elsewhere is not None:
         settings = find_own_model(settings)
-    worker = Worker(settings, arguments.meeting)
+    neighbours = attach_neighbours(arguments)
+    worker = Worker(settings, arguments.meeting, neighbours)
     process = WorkerProc(arguments, worker)
     side.report(msgspec.msgpack.encode(worker.load()))
     START.tell()
     settle_garbage_collection()
     process.run()
+    neighbours.close()

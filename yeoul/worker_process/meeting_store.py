@@ -17,47 +17,51 @@ from yeoul.transport.tcp_channel import TcpHandle
 
 
 class MeetingStore(dist.Store):  # type: ignore[name-defined, misc]
-    """Keys and values of all ranks."""
+    """Keys and values of all ranks of a pipeline stage; other stages have others."""
 
-    def __init__(self, handle: TcpHandle, timeout_seconds: float) -> None:
+    def __init__(self, handle: TcpHandle, timeout_seconds: float, stage: int = 0) -> None:
         super().__init__()
+        self._stage = stage
         self._guest = MeetingGuest(handle)
         self._timeout_seconds = timeout_seconds
 
     def set(self, key: str, value: str | bytes) -> None:
         """Raises TransportError where there is no room."""
-        if not self._guest.set(key.encode(), value.encode() if isinstance(value, str) else bytes(value)):
+        if not self._guest.set(self._name(key), value.encode() if isinstance(value, str) else bytes(value)):
             raise TransportError("the place where ranks meet is full")
 
     def get(self, key: str) -> bytes:
         """Waits until it is there."""
-        return self._guest.get(key.encode(), self._timeout_seconds)
+        return self._guest.get(self._name(key), self._timeout_seconds)
 
     def add(self, key: str, amount: int) -> int:
         """The sum."""
-        return self._guest.add(key.encode(), amount)
+        return self._guest.add(self._name(key), amount)
 
     def check(self, keys: list[str]) -> bool:
         """Whether all are there."""
-        return all(self._guest.look(key.encode()) is not None for key in keys)
+        return all(self._guest.look(self._name(key)) is not None for key in keys)
 
     def wait(self, keys: list[str], timeout: timedelta | None = None) -> None:
         """Until all are there."""
         seconds = self._timeout_seconds if timeout is None else timeout.total_seconds()
         for key in keys:
-            self._guest.get(key.encode(), seconds)
+            self._guest.get(self._name(key), seconds)
 
     def delete_key(self, key: str) -> bool:
         """Whether it was there."""
-        return self._guest.delete(key.encode())
+        return self._guest.delete(self._name(key))
 
     def set_timeout(self, timeout: timedelta) -> None:
         """Of what is waited for."""
         self._timeout_seconds = timeout.total_seconds()
 
+    def _name(self, key: str) -> bytes:
+        return f"stage {self._stage} {key}".encode()
 
-def join_meeting(handle: TcpHandle, timeout_seconds: float) -> Meeting:
-    """Where ranks on several hosts find each other, and the host by which this one reaches them."""
+
+def join_meeting(handle: TcpHandle, timeout_seconds: float, stage: int = 0) -> Meeting:
+    """Where ranks of a stage on several hosts find each other, and the host by which this one reaches them."""
     host = urlsplit(handle.address).hostname
     assert host is not None
-    return Meeting(host, MeetingStore(handle, timeout_seconds))
+    return Meeting(host, MeetingStore(handle, timeout_seconds, stage))

@@ -41,6 +41,7 @@ from yeoul.worker_process.fingerprint import model_fingerprint
 from yeoul.worker_process.input_batch import InputBatch, Int64Array, StepBatch
 from yeoul.worker_process.pooling import Pooling
 from yeoul.worker_process.request_state import RequestState
+from yeoul.worker_process.stage_neighbours import StageNeighbours
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +53,16 @@ class GPUModelRunner:
     """Implements ``worker_process.runner.ModelRunner`` with a real model."""
 
     def __init__(
-        self, settings: WorkerSettings, device: Device, grammars: GrammarCompiler, meeting: Meeting | None = None
+        self,
+        settings: WorkerSettings,
+        device: Device,
+        grammars: GrammarCompiler,
+        meeting: Meeting | None = None,
+        neighbours: StageNeighbours | None = None,
     ) -> None:
         self._meeting = meeting
+        self._neighbours = neighbours or StageNeighbours()
+        self._stage = settings.stage
         self.prepared_at = self.sample_seconds = 0.0
         self._settings = settings
         self._grammars = grammars
@@ -88,9 +96,10 @@ class GPUModelRunner:
                 "--dtype float32 keeps them all, and is slower"
             )
         self._parallel = create_tensor_parallel(
-            settings.rank,
+            settings.rank_in_stage,
             settings.tensor_parallel_size,
             settings.folder,
+            stage=self._stage.index,
             device=self._device.torch_device,
             shared_fd=settings.exchange_fd,
             meeting=self._meeting,
@@ -103,10 +112,11 @@ class GPUModelRunner:
             dtype=self._dtype,
             device=self._device.torch_device,
             parallel=self._parallel,
+            stage=self._stage,
             quantization=settings.model.quantization,
             packed=PackedFolder(CacheFolder.at(settings.model.download_dir)) if keeps_packed else None,
         )
-        if torch.float16 in (self._dtype, self._cache_dtype):
+        if torch.float16 in (self._dtype, self._cache_dtype) and self._stage.size == 1:
             self._check_that_numbers_fit()
 
     @property
@@ -163,23 +173,25 @@ class GPUModelRunner:
         batch = self._batch
         assert batch is not None, "execute before allocate_cache"
         self.sample_seconds = 0.0
+        if not self._stage.is_last:
+            batch.take_sampled(step.sampled)
         layout, faults, new_states = batch.begin_step(step)
-        for state in new_states:
-            self._prepare(batch, state, faults)
+        if self._stage.is_last:
+            for state in new_states:
+                self._prepare(batch, state, faults)
         results: list[RequestResult] = []
         self.prepared_at = time.monotonic()
         if layout is not None:
             hidden_states = self._model.forward(
-                self._to_device(layout.token_ids),
+                self._given(step.step_number, layout),
                 self._to_device(layout.positions),
                 self._attention_metadata(layout),
                 self._kv_caches,
             )
-            mark = self._device.mark()
-            self._collect_prompt_logprobs(batch, layout, hidden_states, faults)
-            results = self._embed(layout, hidden_states, faults)
-            results += self._sample(batch, layout, hidden_states, faults)
-            self.sample_seconds = self._device.seconds_since(mark) if results else 0.0
+            if self._stage.is_last:
+                results = self._answer(batch, layout, hidden_states, faults)
+            else:
+                self._neighbours.send(step.step_number, _bytes_of(hidden_states))
         results += [RequestResult(request_id, fault=fault) for request_id, fault in faults.items()]
         return results
 
@@ -220,9 +232,29 @@ class GPUModelRunner:
         self.allocate_cache(num_blocks)
         request = NewRequest(request_id="trial", prompt_token_ids=token_ids, sampling=sampling)
         part = ScheduledRequest("trial", len(token_ids) - num_new, num_new, list(range(num_blocks)))
-        results = self.execute(StepInput(step_number=0, new_requests=[request], scheduled=[part]))
+        with self._neighbours.apart():
+            results = self.execute(StepInput(step_number=0, new_requests=[request], scheduled=[part]))
         self._forget_cache()
         return results
+
+    def _answer(
+        self, batch: InputBatch, layout: StepBatch, hidden_states: Tensor, faults: dict[str, RequestFault]
+    ) -> list[RequestResult]:
+        """What follows the model."""
+        mark = self._device.mark()
+        self._collect_prompt_logprobs(batch, layout, hidden_states, faults)
+        results = self._embed(layout, hidden_states, faults)
+        results += self._sample(batch, layout, hidden_states, faults)
+        self.sample_seconds = self._device.seconds_since(mark) if results else 0.0
+        return results
+
+    def _given(self, step_number: int, layout: StepBatch) -> Tensor:
+        """What this stage begins with: the step's tokens, or what the stage before made of them."""
+        if self._stage.is_first:
+            return self._to_device(layout.token_ids)
+        shape = len(layout.token_ids), self._model.hidden_size
+        rows = self._neighbours.receive(step_number, shape[0] * shape[1] * self._dtype.itemsize)
+        return torch.frombuffer(rows, dtype=self._dtype).view(shape).to(self._device.torch_device)
 
     def _to_device(self, array: np.ndarray[tuple[int, ...], np.dtype[np.integer]]) -> Tensor:
         return torch.from_numpy(array).to(self._device.torch_device)
@@ -341,3 +373,8 @@ class GPUModelRunner:
         most = max(1, self._device.max_num_logits // self._model.vocab_size)
         num_groups = -(-num_rows // most)
         return [slice(num_rows * i // num_groups, num_rows * (i + 1) // num_groups) for i in range(num_groups)]
+
+
+def _bytes_of(rows: Tensor) -> bytes:
+    """As they cross to the next stage."""
+    return rows.contiguous().cpu().view(torch.uint8).numpy().tobytes()

@@ -277,7 +277,8 @@ class RayCrew:
             for rank, link in enumerate(links)
         ]
         names, tcp = [link.role for link in links], self._tcp  # which another thread may close meanwhile
-        return report_on(processes, [] if tcp is None else tcp_links_of(engine, names, tcp.steps, tcp.answers))
+        ways = [] if tcp is None else tcp_links_of(engine, names, tcp.steps, tcp.answers)
+        return report_on(processes, ways, self._settings.parallel.tensor_parallel_size)
 
     def close(self) -> None:
         """Gives the places back."""

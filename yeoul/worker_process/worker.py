@@ -23,6 +23,7 @@ from yeoul.model_files.tokenizer_files import load_tokenizer_source
 from yeoul.start_parts import START
 from yeoul.transport.tcp_channel import TcpHandle
 from yeoul.worker_process.runner import ModelRunner
+from yeoul.worker_process.stage_neighbours import StageNeighbours
 from yeoul.worker_process.tier_thread import TierThread
 
 if TYPE_CHECKING:
@@ -30,11 +31,17 @@ if TYPE_CHECKING:
 
 
 class Worker:
-    """Rank ``settings.rank`` of the workers that share a model. Every rank computes; rank 0 alone reports results."""
+    """Rank ``settings.rank`` of the workers that share a model. All compute; the last stage's first reports results."""
 
-    def __init__(self, settings: WorkerSettings, meeting: TcpHandle | None = None) -> None:
+    def __init__(
+        self, settings: WorkerSettings, meeting: TcpHandle | None = None, neighbours: StageNeighbours | None = None
+    ) -> None:
         self._settings = settings
         self._meeting = meeting
+        self._neighbours = neighbours or StageNeighbours()
+        self._reports = settings.stage.is_last and settings.rank_in_stage == 0
+        self.waited_seconds = 0.0
+        """Of the last step, for the stage before."""
         self._runner: ModelRunner | None = None
         self._num_blocks = 0
         self._tier_files: TierFiles | None = None
@@ -52,7 +59,7 @@ class Worker:
         Raises:
             ConfigError: a setting that cannot work on this machine; ModelFileError: a model that cannot be loaded.
         """
-        runner = _make_runner(self._settings, self._grammars, self._meeting)
+        runner = _make_runner(self._settings, self._grammars, self._meeting, self._neighbours)
         START.mark("imports")
         runner.load()
         START.mark("weights")
@@ -100,10 +107,11 @@ class Worker:
             tier.begin(step)
         results = runner.execute(step)
         moves = tier.ended(waits=not step.scheduled) if tier is not None else []
-        seconds = time.monotonic() - began
+        self.waited_seconds = waited = self._neighbours.take_waited()
+        seconds = time.monotonic() - began - waited
         digest = _digest_of(results) if self._settings.tensor_parallel_size > 1 else 0
-        told = results if self._settings.rank == 0 else []
-        return StepResult(step.step_number, told, seconds, digest, began, runner.sample_seconds, moves)
+        told = results if self._reports else []
+        return StepResult(step.step_number, told, seconds, digest, began + waited, runner.sample_seconds, moves)
 
     @property
     def prepared_at(self) -> float:
@@ -158,11 +166,13 @@ def _digest_of(results: list[RequestResult]) -> int:
     return zlib.crc32(msgspec.msgpack.encode(found))
 
 
-def _make_runner(settings: WorkerSettings, grammars: GrammarCompiler, meeting: TcpHandle | None) -> ModelRunner:
+def _make_runner(
+    settings: WorkerSettings, grammars: GrammarCompiler, meeting: TcpHandle | None, neighbours: StageNeighbours
+) -> ModelRunner:
     if settings.description.architecture == "fake":
         from yeoul.worker_process.fake_model_runner import FakeModelRunner
 
-        return FakeModelRunner(settings, grammars)
+        return FakeModelRunner(settings, grammars, neighbours)
     from yeoul.worker_process.torch_import import import_torch
 
     import_torch()
@@ -170,8 +180,9 @@ def _make_runner(settings: WorkerSettings, grammars: GrammarCompiler, meeting: T
     from yeoul.worker_process.model_runner import GPUModelRunner
 
     if meeting is None or settings.tensor_parallel_size == 1:
-        return GPUModelRunner(settings, choose_device(settings), grammars)
+        return GPUModelRunner(settings, choose_device(settings), grammars, neighbours=neighbours)
     from yeoul.layers.parallel import EXCHANGE_TIMEOUT_SECONDS
     from yeoul.worker_process.meeting_store import join_meeting
 
-    return GPUModelRunner(settings, choose_device(settings), grammars, join_meeting(meeting, EXCHANGE_TIMEOUT_SECONDS))
+    place = join_meeting(meeting, EXCHANGE_TIMEOUT_SECONDS, settings.stage.index)
+    return GPUModelRunner(settings, choose_device(settings), grammars, place, neighbours)

@@ -61,7 +61,9 @@ class WorkerProc:
         if self._noted_until >= self._spans.since:
             note("wait for a step", self._noted_until, received_at, *about)
         note("step", received_at, now, *about)
-        note("read", received_at, result.began, *about)
+        note("read", received_at, result.began - self._worker.waited_seconds, *about)
+        if self._worker.waited_seconds > 0:
+            note("wait for the stage before", result.began - self._worker.waited_seconds, result.began, *about)
         note("prepare", result.began, prepared_at, *about)
         note("compute", prepared_at, computed_at, *about)
         note("sample", computed_at, done_at, *about)

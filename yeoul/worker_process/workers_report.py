@@ -31,17 +31,26 @@ class WorkersReport(NamedTuple):
     links: list[Link]
 
 
-def report_on(processes: Sequence[Process], links: Sequence[Link], exchange: ExchangeMemory | None = None) -> WorkersReport:
+def report_on(
+    processes: Sequence[Process], links: Sequence[Link], ranks_a_stage: int, exchanges: Sequence[ExchangeMemory] = ()
+) -> WorkersReport:
     """The workers of one crew, from any thread.
 
     Args:
         processes: the workers, in the order of ranks.
         links: those to and from them.
-        exchange: the memory through which ranks exchange numbers, where they have one.
+        ranks_a_stage: how many share the layers of a pipeline stage.
+        exchanges: the memory through which they exchange numbers, of each stage, where they have one.
     """
-    parts = [process.parts[-1].name if process.parts else "Worker" for process in processes]
-    names = [process.name for process in processes]
-    return WorkersReport(list(processes), [*links, *_exchange_links(names, parts, exchange)])
+    ends = [f"{process.name}/{process.parts[-1].name if process.parts else 'Worker'}" for process in processes]
+    links = list(links)
+    for stage, first in enumerate(range(0, len(ends), ranks_a_stage)):
+        exchange = exchanges[stage] if stage < len(exchanges) else None
+        links += _exchange_links(ends[first : first + ranks_a_stage], exchange)
+    for source, target in zip(ends, ends[ranks_a_stage:], strict=False):
+        name = f"hidden states of {source.partition('/')[0]}"
+        links.append(Link(name=name, kind="stage", source=source, target=target))
+    return WorkersReport(list(processes), links)
 
 
 def describe_child(engine: str, worker: ChildProcess, ready_at: float, runner: str | None) -> Process:
@@ -93,19 +102,14 @@ def _links_of(
     ]
 
 
-def _exchange_links(names: Sequence[str], parts: Sequence[str], exchange: ExchangeMemory | None) -> list[Link]:
-    """From each rank to the next, the last one's to the first; what a rank puts there all others read."""
-    if len(parts) < 2:
+def _exchange_links(ends: Sequence[str], exchange: ExchangeMemory | None) -> list[Link]:
+    """From each rank of a stage to the next, the last one's to the first; what a rank puts there all others read."""
+    if len(ends) < 2:
         return []
     links = []
-    for rank, part in enumerate(parts):
-        after = (rank + 1) % len(parts)
-        link = Link(
-            name=f"exchange of {names[rank]}",
-            kind="exchange",
-            source=f"{names[rank]}/{part}",
-            target=f"{names[after]}/{parts[after]}",
-        )
+    for rank, end in enumerate(ends):
+        target = ends[(rank + 1) % len(ends)]
+        link = Link(name=f"exchange of {end.partition('/')[0]}", kind="exchange", source=end, target=target)
         if exchange is not None and (counts := exchange.counts(rank)) is not None:
             link.messages, link.num_bytes = counts
         links.append(link)

@@ -240,6 +240,15 @@ def test_tls_settings_that_would_do_nothing_or_trust_nobody_are_refused(flags, m
     assert message in refusal(flags, environment={})
 
 
+@pytest.mark.parametrize("name", ["async_scheduling", "kv_disk_bytes", "kv_memory_bytes"])
+def test_what_pipeline_stages_do_without_is_refused(name):
+    value = True if name == "async_scheduling" else "1GiB"
+    flag = f"--{name.replace('_', '-')} "
+    message = refusal({"pipeline_parallel_size": 2, name: value}, environment={})
+    assert message.startswith(flag)
+    assert "--pipeline-parallel-size" in message
+
+
 def test_tls_settings_that_go_together_are_taken():
     settings = build_settings({"ssl_certfile": "c", "ssl_ca_certs": "a", "ssl_cert_reqs": "1"}, None, {})
     assert settings.server.ssl_cert_reqs == 1

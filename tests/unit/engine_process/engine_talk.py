@@ -46,6 +46,7 @@ class InPlaceExecutor:
         self.calls: list[Future[list[CallResult]]] = []
         self.successors: list[InPlaceExecutor] = []  # itself first
         self.workers: list[WorkerLink] = []
+        self.num_stages = 1
 
     def spawn(self) -> None:
         """Nothing to start."""

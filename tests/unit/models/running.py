@@ -37,6 +37,7 @@ class Requests:
         """The cache is of the model's type; a block has 16 tokens, or 4 in float32, where it can be anything."""
         if dtype is None:
             assert isinstance(model, Decoder)
+            assert model._embedding is not None
             dtype = model._embedding._dtype
         block_size = block_size or (4 if dtype == torch.float32 else 16)
         self.model = model

@@ -14,7 +14,7 @@ from yeoul.kernels import native_operations, operations
 from yeoul.kernels.native_operations import NotRecordableError, record
 from yeoul.model_files.description import ModelFiles
 from yeoul.models.decoder import Decoder
-from yeoul.models.recorded_layers import RecordedLayers
+from yeoul.models.recorded_layers import LayerInputs, LayerOutputs, RecordedLayers
 
 TOKENS = random.Random(5).choices(range(VOCAB_SIZE), k=400)
 STEPS = [{0: 30}, {0: 1}, {0: 300, 1: 100}, {0: 1, 2: 19}, {0: 1, 2: 1}, {0: 1}]  # the third is larger than a first recording
@@ -51,7 +51,11 @@ def test_they_compute_what_layers_that_are_walked_through_compute(architecture, 
     assert model._run_layers._recorded is not None
 
     walking = load_decoder(files)
-    monkeypatch.setattr(RecordedLayers, "__call__", lambda self, step, kv_caches: self._run_layers(step, kv_caches))
+
+    def walk(self: RecordedLayers, step: LayerInputs, kv_caches: list[torch.Tensor]) -> LayerOutputs:
+        return LayerOutputs(step.stream, self._run_layers(step, kv_caches))
+
+    monkeypatch.setattr(RecordedLayers, "__call__", walk)
     assert torch.equal(run_steps(walking), recorded)
     assert walking._run_layers._recorded is None
 

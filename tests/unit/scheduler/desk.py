@@ -37,6 +37,7 @@ class Desk:
         enable_prefix_caching=True,
         expected_tokens=256,
         max_num_leased_blocks=0,
+        num_stages=1,
         **settings,
     ) -> None:
         self.now = 100.0
@@ -47,6 +48,7 @@ class Desk:
             self.cache,
             max_model_len,
             forecast=GrowthForecast(block_size, expected_tokens),
+            num_stages=num_stages,
             clock=lambda: self.now,
         )
         self.worker = RecomputingWorker(num_blocks, block_size)

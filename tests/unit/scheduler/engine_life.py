@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from tests.kv_event_reader import PrefixIndex
-from tests.unit.scheduler.recomputing_worker import RecomputingWorker, lone_run, lone_values
+from tests.unit.scheduler.recomputing_worker import FirstStage, RecomputingWorker, lone_run, lone_values
 from yeoul.config.settings import SchedulerSettings
 from yeoul.kv_cache.block_events import BlockEvents
 from yeoul.kv_cache.block_hash import extend_hashes, root_hash
@@ -48,6 +48,7 @@ class Shape:
     expected_tokens: int
     num_tokens_at_once: int
     max_num_leased_blocks: int = 0
+    num_stages: int = 1
 
 
 class EngineLife:
@@ -63,8 +64,10 @@ class EngineLife:
             self.cache,
             shape.max_model_len,
             forecast=GrowthForecast(shape.block_size, shape.expected_tokens),
+            num_stages=shape.num_stages,
             clock=lambda: self.now,
         )
+        self.first_stage = FirstStage()
         self.max_num_tokens = min(shape.max_model_len, shape.num_blocks * shape.block_size)
         self.worker = self._new_worker(-1)
         self.in_flight: deque[StepInput] = deque()
@@ -104,6 +107,8 @@ class EngineLife:
         """The oldest step in flight is computed and comes back."""
         step = self.in_flight.popleft()
         self.worker.faults = faults
+        if self.shape.num_stages > 1:
+            self.first_stage.take(step, self.worker)
         result = self.worker.execute(msgspec.msgpack.encode(step))
         failing = set(faults)
         due = [answer for answer in result.results if answer.token_ids or answer.embedding is not None]
@@ -123,6 +128,7 @@ class EngineLife:
         self.dead_steps += self.in_flight
         self.in_flight.clear()
         self.worker = self._new_worker(self.worker.last_step_number)
+        self.first_stage = FirstStage()
         outputs, _ = self.scheduler.note_crash("they died")
         self._deliver(outputs, {output.request_id for output in outputs})
         self.check()

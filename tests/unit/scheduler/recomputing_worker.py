@@ -68,6 +68,28 @@ class KnownRequest:
     has_failed: bool = False
 
 
+class FirstStage:
+    """What a stage knows that does not sample: no more than steps say. It is not to lack a token that it computes."""
+
+    def __init__(self) -> None:
+        self.token_ids: dict[str, list[int]] = {}
+
+    def take(self, step: StepInput, last: RecomputingWorker) -> None:
+        """A step that ``last`` is to compute next."""
+        for request_id in step.finished_request_ids:
+            del self.token_ids[request_id]
+        for new in step.new_requests:
+            self.token_ids[new.request_id] = new.prompt_token_ids + new.output_token_ids
+        new_ids = {new.request_id for new in step.new_requests}
+        assert set(step.sampled) <= {entry.request_id for entry in step.scheduled} - new_ids
+        for request_id, token_ids in step.sampled.items():
+            self.token_ids[request_id] += token_ids
+        for entry in step.scheduled:
+            known = last.requests.get(entry.request_id)
+            if known is not None and not known.has_failed and entry.request_id not in new_ids:
+                assert known.token_ids == self.token_ids[entry.request_id]
+
+
 class RecomputingWorker:
     """Executes steps as bytes, exactly as the protocol says; ``faults`` are requests that fail before they are computed.
 

@@ -38,6 +38,7 @@ def random_shape(draw: random.Random) -> Shape:
         expected_tokens=draw.choice([1, 1, 8, 256]),
         num_tokens_at_once=draw.choice([1, 1, 1, 2, 5]),
         max_num_leased_blocks=draw.choice([0, 2, 5]),
+        num_stages=draw.choice([1, 1, 2, 3]),
     )
 
 

@@ -9,6 +9,7 @@ from yeoul.cli.doctor.subject import Subject
 from yeoul.model_files.context_length import choose_max_model_len
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.model_files.file_identity import identify
+from yeoul.model_files.pipeline_split import deal_layers
 from yeoul.model_files.registry_models import DEFAULT_MODEL, REGISTRY_MODELS
 from yeoul.model_files.resolve import FAKE_MODEL, ModelResolver
 from yeoul.worker_process.cache_memory import available_host_bytes, bytes_a_block, host_cache_bytes, plan_num_blocks
@@ -52,8 +53,9 @@ def _memory(subject: Subject) -> Iterator[Outcome]:
         return
     wanted_len = choose_max_model_len(subject.settings.model.max_model_len, description)
     number_bytes = 4 if "float32" in _cache_types(subject, description) else 2
+    num_layers = max(map(len, deal_layers(description, settings.pipeline_parallel_size)))
     block_bytes = bytes_a_block(
-        description.num_layers, description.num_kv_heads, description.head_dim, settings.cache.block_size, number_bytes
+        num_layers, description.num_kv_heads, description.head_dim, settings.cache.block_size, number_bytes
     )
     num_blocks = plan_num_blocks(settings, block_bytes, *host_cache_bytes(settings, left))  # raises where it does not fit
     num_tokens = num_blocks * settings.cache.block_size

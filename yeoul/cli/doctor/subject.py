@@ -50,6 +50,7 @@ class Subject:
         return WorkerSettings(
             rank=0,
             tensor_parallel_size=settings.parallel.tensor_parallel_size,
+            pipeline_parallel_size=settings.parallel.pipeline_parallel_size,
             num_compute_threads=settings.parallel.num_compute_threads,
             model=settings.model,
             files=files or ModelFiles(name="fake", file_format="fake", path=""),

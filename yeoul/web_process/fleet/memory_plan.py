@@ -13,6 +13,7 @@ import msgspec
 from yeoul.config.control_groups import free_memory_bytes, read_counts
 from yeoul.config.settings import FleetSettings, Settings
 from yeoul.model_files.file_identity import identify
+from yeoul.model_files.pipeline_split import deal_layers
 from yeoul.model_files.tensor_parallel_split import deal_kv_groups
 from yeoul.web_process.engine.served_model import ServedModel
 from yeoul.web_process.fleet.policy import Budget
@@ -92,18 +93,20 @@ def _default_cache(
 
 
 def _block_bytes(settings: Settings, model: ServedModel) -> int:
-    """Keys and values of a block in all layers and on all workers of an engine, which each have room for the most heads.
+    """Keys and values of a block in all layers and on all workers of an engine, each with room for the most heads and layers.
 
     A number has 16 bits unless the settings, or else the weights, say 32.
     """
     shape, num_ranks = model.description, settings.parallel.tensor_parallel_size
+    num_stages = settings.parallel.pipeline_parallel_size
     said = [settings.cache.kv_cache_dtype, settings.model.dtype]
     chosen = next((name for name in said if name != "auto"), shape.weights_dtype)
     most_heads = max(share.num_kv_heads for share in deal_kv_groups(shape.num_heads, shape.num_kv_heads, num_ranks))
-    a_token = 2 * shape.num_layers * most_heads * num_ranks * shape.head_dim
+    most_layers = max(map(len, deal_layers(shape, num_stages)))
+    a_token = 2 * most_layers * num_stages * most_heads * num_ranks * shape.head_dim
     return a_token * settings.cache.block_size * _BYTES_OF_NUMBER.get(chosen, 2)
 
 
 def _num_workers(settings: Settings) -> int:
     """Of all engines; they share the weights."""
-    return settings.parallel.data_parallel_size * settings.parallel.tensor_parallel_size
+    return settings.parallel.data_parallel_size * settings.parallel.num_workers

@@ -123,6 +123,7 @@ def _info(shown: FleetModel) -> dict[str, Any]:
         "max_model_len": llm.limits.max_model_len,
         "context_length": llm.limits.max_model_len,
         "tp_size": settings.parallel.tensor_parallel_size,
+        "pp_size": settings.parallel.pipeline_parallel_size,
         "dp_size": settings.parallel.data_parallel_size,
         "page_size": ready.block_size,
         "block_size": ready.block_size,

@@ -62,7 +62,7 @@ class Inside:
     def names(self) -> list[str]:
         """All processes, from the root."""
         parallel = self._llm.settings.parallel
-        num_engines, num_ranks = parallel.data_parallel_size, parallel.tensor_parallel_size
+        num_engines, num_ranks = parallel.data_parallel_size, parallel.num_workers
         engines = [EnginePlace(index, num_engines) for index in range(num_engines)]
         workers = [f"Worker_{engine.number_of(rank, num_ranks)}" for engine in engines for rank in range(num_ranks)]
         return [_WEB, *(engine.name for engine in engines), *workers]
@@ -87,7 +87,7 @@ class Inside:
             return NoAnswer("EngineCore is being started; try again in a few seconds")
         place = self.names.index(question.process) - 1
         if place >= len(slots):
-            place = (place - len(slots)) // self._llm.settings.parallel.tensor_parallel_size
+            place = (place - len(slots)) // self._llm.settings.parallel.num_workers
         return slots[place].engine.ask(question)
 
 

@@ -89,12 +89,15 @@ function place(box, x, y, width) {
   return box.height;
 }
 
+// Ranks' sums, and what goes from a pipeline stage to the next.
+const isBetweenWorkers = (link) => link.kind === "exchange" || link.kind === "stage";
+
 // {width, height, processes, links}: processes are boxes, links have a path, and the place of their words where they have any.
 export function layOut(topology, width) {
   const processes = topology.processes.map(boxesOf);
   const tiers = [[], [], []];
   for (const box of processes) tiers[box.key === "Web" ? 0 : box.key.startsWith("EngineCore") ? 1 : 2].push(box);
-  const hasExchange = topology.links.some((link) => link.kind === "exchange");
+  const hasExchange = topology.links.some(isBetweenWorkers);
   const height = width < NARROW ? stack(tiers, width, topology.links, hasExchange) : sideBySide(tiers, width, hasExchange);
   const boxes = new Map();
   const note = (box) => {
@@ -105,8 +108,8 @@ export function layOut(topology, width) {
   const find = (end) => boxes.get(end) ?? boxes.get(end.replace("/", "/thread ")) ?? boxes.get(end.split("/")[0]);
   const links = topology.links.map((link) => ({ link, source: find(link.source), target: find(link.target) }))
     .filter(({ source, target }) => source && target);
-  links.filter(({ link }) => link.kind === "exchange").forEach((entry) => connectRanks(entry, processes));
-  const others = links.filter(({ link }) => link.kind !== "exchange");
+  links.filter(({ link }) => isBetweenWorkers(link)).forEach((entry) => connectRanks(entry, processes));
+  const others = links.filter(({ link }) => !isBetweenWorkers(link));
   if (width < NARROW) connectDown(others, tiers);
   else connectAcross(others, processes);
   return { width, height, processes, links };

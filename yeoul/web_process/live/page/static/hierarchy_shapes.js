@@ -106,7 +106,7 @@ export class LinkLine {
 
   #write(link, flow, { x, y, anchor, room = anchor === "start" ? 230 : 144 }) {
     const isAside = anchor === "start";
-    const name = link.kind === "exchange" ? "exchange" : link.name; // it stands between those whose it is
+    const name = { exchange: "exchange", stage: "hidden states" }[link.kind] ?? link.name; // it stands between those whose it is
     this.name.textContent = fit(isAside ? `${name}${arrowOf(link)}` : name, room, 12, 550);
     this.flow.textContent = fit(flow, room, 11.5);
     for (const [node, down] of [[this.name, isAside ? 0 : -3], [this.flow, isAside ? 13 : 15]]) {
@@ -128,7 +128,7 @@ export class LinkLine {
 }
 
 function arrowOf(link) {
-  const isUp = link.kind === "exchange" ? link.target < link.source : link.target.startsWith("Web") || link.source.startsWith("Worker_");
+  const isUp = link.kind === "exchange" || link.kind === "stage" ? link.target < link.source : link.target.startsWith("Web") || link.source.startsWith("Worker_");
   return isUp ? " ↑" : " ↓";
 }
 
