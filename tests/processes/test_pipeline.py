@@ -12,7 +12,7 @@ from tests.chaos.traffic import MIXED, finish, send
 from tests.processes.fake_engine import fake_engine_settings
 from tests.processes.test_executor import LIMIT, LINK, Deaths, step
 from tests.running_server import RunningServer, alive
-from yeoul.config.settings import CacheSettings, ParallelSettings, Settings, TimeSettings
+from yeoul.config.settings import CacheSettings, ModelSettings, ParallelSettings, Settings, TimeSettings
 from yeoul.errors import ConfigError, ProcessDeadError
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.steps import NewRequest, ScheduledRequest, StepInput
@@ -23,7 +23,12 @@ def executor_of(num_stages: int, ranks_a_stage: int = 1, backend: Literal["mp", 
     parallel = ParallelSettings(
         pipeline_parallel_size=num_stages, tensor_parallel_size=ranks_a_stage, distributed_executor_backend=backend
     )
-    settings = Settings(parallel=parallel, time=TimeSettings(**time_settings), cache=CacheSettings(num_blocks_override=64))
+    settings = Settings(
+        model=ModelSettings(model="fake"),
+        parallel=parallel,
+        time=TimeSettings(**time_settings),
+        cache=CacheSettings(num_blocks_override=64),
+    )
     return executor_maker(fake_engine_settings(LINK, settings))()
 
 
@@ -36,7 +41,7 @@ def prompt_step(number: int, num_tokens: int) -> StepInput:
     return StepInput(step_number=number, new_requests=[request], scheduled=[part])
 
 
-@pytest.mark.parametrize("backend", ["mp"])
+@pytest.mark.parametrize("backend", ["mp", "loopback"])
 def test_steps_of_all_stages_are_on_their_way_at_once_and_come_back_in_order(backend):
     deaths, executor = Deaths(), executor_of(3, 2, backend)
     try:
@@ -50,6 +55,8 @@ def test_steps_of_all_stages_are_on_their_way_at_once_and_come_back_in_order(bac
         assert [links[f"hidden states of Worker_{rank}"] for rank in range(4)] == [
             (f"Worker_{rank}", f"Worker_{rank + 2}") for rank in range(4)
         ]
+        addresses = {link.address is None for link in executor.look().links if link.kind == "stage"}
+        assert addresses == {backend == "mp"}
         assert {name for name in links if name.startswith("exchange")} == {f"exchange of Worker_{rank}" for rank in range(6)}
     finally:
         executor.stop()

@@ -259,12 +259,6 @@ def _check_pipeline(settings: Settings, written: Callable[[str], str]) -> None:
     """What stages of a pipeline do without."""
     if (size := settings.parallel.pipeline_parallel_size) == 1:
         return
-    if (backend := settings.parallel.distributed_executor_backend) != "mp":
-        raise ConfigError(
-            f"{written('pipeline_parallel_size')} {size} makes stages on this host, and"
-            f" {written('distributed_executor_backend')} {backend} would put them elsewhere; leave one of the two out",
-            param="pipeline_parallel_size",
-        )
     if settings.scheduler.async_scheduling:
         raise ConfigError(
             f"{written('async_scheduling')} hands out a second step before tokens are known, and with"

@@ -4,7 +4,6 @@ The main thread runs ``run_busy_loop`` and never touches a socket: ``process_inp
 do. Knows nothing of text, HTTP or torch. ``yeoul.engine_process.main`` runs it.
 """
 
-# size: the busy loop, and what it hears and says, in one place
 from __future__ import annotations
 
 import logging
@@ -26,11 +25,11 @@ from yeoul.engine_process.kv_events import KVEvents
 from yeoul.engine_process.looks import Looks
 from yeoul.engine_process.output_sockets import OutputSockets
 from yeoul.engine_process.step_log import StepLog
-from yeoul.engine_process.successors import check_same_answers, infos_of
+from yeoul.engine_process.successors import infos_of
 from yeoul.engine_process.tier_place import NOWHERE
 from yeoul.engine_process.utility_calls import UtilityCalls
-from yeoul.engine_process.warm_up import warm_up
-from yeoul.errors import ConfigError, GivenUpError, InvalidRequestError, ProcessDeadError
+from yeoul.engine_process.workforce import Workforce
+from yeoul.errors import GivenUpError, InvalidRequestError, ProcessDeadError
 from yeoul.kv_cache.manager import KVCacheManager
 from yeoul.log import of_request
 from yeoul.messages.outputs import (
@@ -44,17 +43,13 @@ from yeoul.messages.outputs import (
     WorkersLost,
     WorkersReplaced,
 )
-from yeoul.messages.reports import WorkerReady
 from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage, Hello, Shutdown, UtilityCall
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.messages.steps import StepInput, StepResult
 from yeoul.model_files.description import shape_digest
 from yeoul.recovery.recovery_report import record_incident
-from yeoul.recovery.restart_budget import RestartBudget
 from yeoul.scheduler.scheduler import Scheduler
-from yeoul.scheduler.step_budget import StepBudget
 from yeoul.self_report import Child
-from yeoul.start_parts import START
 from yeoul.transport.curve_keys import load_or_create_keys
 from yeoul.transport.sockets import EngineContext
 from yeoul.worker_process.executor import Executor
@@ -70,14 +65,12 @@ _STEP_PATIENCE = 20  # times what a step should take
 class EngineCoreProc:
     """Takes requests, schedules, executes, updates, emits; sleeps on its queue while there is no work.
 
-    Workers that die are replaced: ``executor`` is one use of them, ``make_executor`` makes the next.
+    Workers that die are replaced (``Workforce``): ``executor`` is one use of them, ``make_executor`` makes the next.
     """
 
     def __init__(self, settings: EngineSettings, executor: Executor, make_executor: Callable[[], Executor]) -> None:
         self._settings = settings
-        self._executor = executor
-        self._make_executor = make_executor
-        self._restarts = RestartBudget(settings.recovery.max_restarts)
+        self._workforce = Workforce(settings, executor, make_executor, self._note_death)
         self._arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self._output = OutputSockets(self._arrivals)
         self._context: EngineContext | None = None
@@ -88,13 +81,14 @@ class EngineCoreProc:
         self._last_step_seconds = 0.0
         self._in_flight: deque[StepInput] = deque()
         self._step_log = StepLog()
-        looks = Looks(self._output, self._arrivals, self._step_log, lambda: self._executor, lambda: self._client_id, settings)
+        looks = Looks(
+            self._output, self._arrivals, self._step_log, lambda: self._workforce.executor, lambda: self._client_id, settings
+        )
         self._input = InputSockets(self._arrivals, looks.take)
         self._gains: list[RequestOutput] = []
         self._begun: list[str] = []
         self._steps: list[StepFacts] = []
         self._kv_events = KVEvents(settings.cache, settings.place.index)
-        self._tier = NOWHERE
         self._calls: UtilityCalls
         self._cache: KVCacheManager
         self._scheduler: Scheduler
@@ -103,7 +97,7 @@ class EngineCoreProc:
     @property
     def workers(self) -> Sequence[Child]:
         """The workers of now, for whoever asks them something beside their work."""
-        return self._executor.workers
+        return self._workforce.executor.workers
 
     def start(self) -> EngineReady:
         """Waits for the workers, allocates the cache, opens the sockets.
@@ -113,8 +107,22 @@ class EngineCoreProc:
             ProcessDeadError: a worker failed, or was killed too often.
         """
         self._kv_events.start()
-        workers = self._start_first_workers()
-        num_blocks, cache = self._cache.num_blocks, self._settings.cache
+        workers, step_budget = self._workforce.start()
+        self._settings = settings = self._workforce.settings
+        num_blocks, cache = self._workforce.num_blocks, settings.cache
+        num_leased = int(cache.prefix_lease_share * num_blocks)
+        prefixes, events = cache.enable_prefix_caching, self._kv_events.of_new_cache()
+        self._cache = KVCacheManager(num_blocks, cache.block_size, prefixes, num_leased, events)
+        self._scheduler = Scheduler(
+            settings.scheduler,
+            self._cache,
+            settings.max_model_len,
+            settings.description.vocab_size,
+            step_budget=step_budget,
+            moves=self._workforce.tier.moves(self._cache),
+            num_stages=self._workforce.executor.num_stages,
+        )
+        self._calls = UtilityCalls(self._scheduler, self._arrivals, settings.worker_name)
         self._ready = EngineReady(
             version=__version__,
             pid=os.getpid(),
@@ -130,57 +138,9 @@ class EngineCoreProc:
         self._open_sockets()
         return self._ready
 
-    def _start_first_workers(self) -> list[WorkerReady]:
-        """Workers that a signal ended are replaced at once; one that ended by itself would do so again."""
-        settings = self._settings
-        while True:
-            try:
-                workers = self._await_workers()
-                START.mark("waiting for workers")
-                cache, num_blocks = settings.cache, min(worker.max_num_blocks for worker in workers)
-                settings = self._fit_context(num_blocks)
-                self._tier = self._tier.opened(settings, workers)
-                step_budget = self._try_workers(num_blocks)
-                num_leased = int(cache.prefix_lease_share * num_blocks)
-                prefixes, events = cache.enable_prefix_caching, self._kv_events.of_new_cache()
-                self._cache = KVCacheManager(num_blocks, cache.block_size, prefixes, num_leased, events)
-                sizes, moves = (settings.max_model_len, settings.description.vocab_size), self._tier.moves(self._cache)
-                num_stages = self._executor.num_stages
-                self._scheduler = Scheduler(
-                    settings.scheduler, self._cache, *sizes, step_budget=step_budget, moves=moves, num_stages=num_stages
-                )
-                self._calls = UtilityCalls(self._scheduler, self._arrivals, settings.worker_name)
-                return workers
-            except ProcessDeadError as error:
-                if error.exit_code is None or error.exit_code >= 0:
-                    raise
-                time.sleep(self._restarts.note_death(error))
-                self._take_new_executor(error)
-
-    def _await_workers(self) -> list[WorkerReady]:
-        executor = self._executor
-        workers = executor.start(on_death=lambda error: self._arrivals.put((b"", FromWorkers(executor, error))))
-        self._tier = self._tier.for_workers(workers)
-        return workers
-
-    def _try_workers(self, num_blocks: int) -> StepBudget:
-        """Gives new workers their cache, and lets them compute something."""
-        settings = self._settings
-        self._executor.allocate_cache(num_blocks, self._tier.files)
-        START.mark("cache")
-        limit, block_size = settings.time.step_timeout_seconds, settings.cache.block_size
-        budget = warm_up(self._executor, settings.scheduler, settings.max_model_len, block_size, limit)
-        START.mark("first steps")
-        return budget
-
-    def _take_new_executor(self, error: ProcessDeadError) -> None:
-        """Ends what is left of the workers, and starts others."""
-        logger.warning("the workers are replaced: %s", error.message)
-        if error.details:
-            logger.warning("the last traceback:\n%s", error.details)
-        self._executor.stop(at_once=True)
-        self._executor = self._make_executor()
-        self._executor.spawn()
+    def _note_death(self, executor: Executor, death: ProcessDeadError) -> None:
+        """Of workers; runs in the thread that has seen it."""
+        self._arrivals.put((b"", FromWorkers(executor, death)))
 
     def _open_sockets(self) -> None:
         link = self._settings.link
@@ -230,19 +190,15 @@ class EngineCoreProc:
             self._kv_events.publish()
             if outputs:
                 self._emit(StepOutputs(outputs))
-            time.sleep(self._restarts.note_death(death, verdict))
-            self._take_new_executor(death)
             try:
-                workers = self._await_workers()
-                check_same_answers(self._ready.model_fingerprint, workers)
-                if self._tier is NOWHERE:
-                    self._scheduler.lose_tier()
-                self._try_workers(self._cache.num_blocks)
+                workers = self._workforce.replace(death, verdict)
                 break
+            except GivenUpError:
+                raise
             except ProcessDeadError as error:
                 death = error
-            except ConfigError as error:  # what was right for the first workers: the machine has changed since
-                death = ProcessDeadError("Workers", f"could not be replaced: {error.message}")
+        if self._workforce.tier is NOWHERE:
+            self._scheduler.lose_tier()
         seconds = time.monotonic() - start
         logger.info("new workers have taken over after %.1f s", seconds)
         self._ready = msgspec.structs.replace(self._ready, workers=infos_of(workers))
@@ -250,8 +206,7 @@ class EngineCoreProc:
 
     def stop(self) -> None:
         """Ends the workers, sends what is still to be sent, and closes the sockets."""
-        self._executor.stop()
-        self._tier.close()
+        self._workforce.stop()
         self._kv_events.stop()
         self._input.stop()
         self._output.stop()
@@ -261,7 +216,7 @@ class EngineCoreProc:
     def _start_steps(self) -> None:
         """Hands the workers the next step: in a pipeline one a stage, else maybe one more to go on with at once."""
         runs_ahead = self._settings.scheduler.async_scheduling and self._last_step_seconds < _LONG_STEP_SECONDS
-        max_num_in_flight = self._executor.num_stages + runs_ahead if not self._calls.num_under_way else 0
+        max_num_in_flight = self._workforce.executor.num_stages + runs_ahead if not self._calls.num_under_way else 0
         while len(self._in_flight) < max_num_in_flight:
             since = time.monotonic()
             if (step := self._scheduler.schedule()) is None:
@@ -269,9 +224,9 @@ class EngineCoreProc:
             self._in_flight.append(step)
             limit = self._limit_of(step)
             self._step_log.note_step(step, limit, since)
-            answer = self._executor.execute(step, limit)
+            answer = self._workforce.executor.execute(step, limit)
             self._step_log.note_sent(step)
-            answer.add_done_callback(partial(self._note_answer, self._executor))
+            answer.add_done_callback(partial(self._note_answer, self._workforce.executor))
             self._begun += [new.request_id for new in step.new_requests]
 
     def _limit_of(self, step: StepInput) -> float:
@@ -301,7 +256,7 @@ class EngineCoreProc:
         """
         if isinstance(event, CallAnswer) and event.client_id == self._client_id:
             self._emit(self._calls.result_of(event))
-        if executor is not self._executor:
+        if executor is not self._workforce.executor:
             return
         if isinstance(event, ProcessDeadError):
             raise event
@@ -316,7 +271,7 @@ class EngineCoreProc:
             self._last_step_seconds = result.compute_seconds
             self._steps.append(facts)
         if gains and (gains[0].fault is None or any(gain.fault is None for gain in gains)):
-            self._restarts.note_progress()
+            self._workforce.note_progress()
         self._gains += gains
 
     def _emit_gains(self) -> None:
@@ -351,7 +306,7 @@ class EngineCoreProc:
         elif isinstance(message, AbortRequests):
             self._scheduler.abort(message.request_ids, are_complete=message.are_complete)
         elif isinstance(message, UtilityCall):
-            if (result := self._calls.answer(client_id, message, self._executor)) is not None:
+            if (result := self._calls.answer(client_id, message, self._workforce.executor)) is not None:
                 self._emit(result)
         elif isinstance(message, Shutdown):
             self._is_stopping = True
@@ -379,19 +334,6 @@ class EngineCoreProc:
 
     def _refuse(self, request_id: str, fault: RequestFault) -> None:
         self._emit(StepOutputs([RequestOutput(request_id=request_id, finish_reason="error", fault=fault)]))
-
-    def _fit_context(self, num_blocks: int) -> EngineSettings:
-        """The settings with the longest context that the cache has room for, where nobody asked for one."""
-        settings, room = self._settings, num_blocks * self._settings.cache.block_size
-        if room < settings.max_model_len:
-            logger.warning(
-                "the KV cache has room for %d of the %d tokens of the model's context, so a request may have at most these; "
-                "more memory gives more, and --max-model-len says how many it has to be",
-                room,
-                settings.max_model_len,
-            )
-            self._settings = msgspec.structs.replace(settings, max_model_len=room)
-        return self._settings
 
     def _emit_statistics_if_changed(self) -> None:
         statistics = self._scheduler.statistics()

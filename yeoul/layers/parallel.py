@@ -29,13 +29,13 @@ _SIOCGIFADDR = 0x8915
 
 
 class Meeting(NamedTuple):
-    """Where ranks on several hosts find each other: a store of torch's, and a host that all of them reach.
+    """Where ranks on several hosts find each other: a store of torch's, and the address by which the others reach this one.
 
     Whoever may use the store is its own matter. What gloo and NCCL exchange afterwards knows no keys, and belongs into a
     network of its own: whoever can connect to a rank there could read it, or take part.
     """
 
-    host: str
+    own_address: str
     store: Any
 
 
@@ -148,7 +148,7 @@ def create_tensor_parallel(
         os.close(shared_fd)
         if shared is not None:
             return TensorParallel(rank, size, shared=shared)
-    interface = LOOPBACK if meeting is None else interface_towards(meeting.host)
+    interface = LOOPBACK if meeting is None else interface_of(meeting.own_address)
     os.putenv("NCCL_SOCKET_IFNAME" if on_gpu else "GLOO_SOCKET_IFNAME", interface)  # no argument of torch's says it
     timeout = timedelta(seconds=timeout_seconds)
     try:
@@ -162,23 +162,13 @@ def create_tensor_parallel(
     return TensorParallel(rank, size, group)
 
 
-def interface_towards(host: str) -> str:
-    """The network interface by which this host reaches ``host``, which may be itself.
-
-    Raises:
-        TransportError: there is none.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, 1, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.connect(address)  # sends nothing
-            own = ipaddress.ip_address(probe.getsockname()[0].partition("%")[0])
-    except OSError as error:
-        raise TransportError(f"this host does not reach {host}: {error.strerror}") from error
+def interface_of(own_address: str) -> str:
+    """The network interface that has this address of this host; raises TransportError where none has."""
+    own = ipaddress.ip_address(own_address)
     for _, name in socket.if_nameindex():
         if own in _addresses_of(name):
             return name
-    raise TransportError(f"this host has no network interface with its address {own}, by which it reaches {host}")
+    raise TransportError(f"this host has no network interface with its address {own}, by which others reach it")
 
 
 def _addresses_of(interface: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:

@@ -1,14 +1,15 @@
-"""The addresses of the two links between a web process and EngineCore; knows nothing of sockets; called by both ends."""
+"""The addresses of links, between a web process and EngineCore or to this host; knows nothing of what crosses them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from yeoul.errors import ConfigError
+from yeoul.errors import ConfigError, TransportError
 
 _IPC = "ipc://"
 
@@ -35,6 +36,21 @@ def tcp_addresses(address: str) -> tuple[str, str]:
         raise ConfigError(expected)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"tcp://{host}:{port}", f"tcp://{host}:{port + 1}"
+
+
+def address_towards(host: str) -> str:
+    """The address of this host by which it reaches ``host``, which may be itself.
+
+    Raises:
+        TransportError: it does not reach it.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, 1, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)  # sends nothing
+            return str(probe.getsockname()[0]).partition("%")[0]
+    except OSError as error:
+        raise TransportError(f"this host does not reach {host}: {error.strerror}") from error
 
 
 def is_ipc(address: str) -> bool:

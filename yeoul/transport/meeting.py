@@ -51,6 +51,10 @@ class MeetingPlace:
         self._values: dict[bytes, bytes] = {}
         self._thread = start_thread("MeetingPlace", self._answer_all, on_failure)
 
+    def look(self, key: bytes) -> bytes | None:
+        """The value, if somebody has set it; from any thread."""
+        return self._values.get(key)
+
     def close(self) -> None:
         """Whoever comes later waits in vain."""
         with contextlib.suppress(zmq.Again):  # the thread has died

@@ -13,6 +13,7 @@ from yeoul.transport.channel import ChannelHandle, ChannelReader, ChannelWriter
 from yeoul.transport.link_watch import LinkWatch
 from yeoul.transport.tcp_channel import TcpReader, TcpWriter
 from yeoul.worker_process.arguments import WorkerArguments
+from yeoul.worker_process.stage_links import meet_neighbours
 from yeoul.worker_process.stage_neighbours import StageNeighbours
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ def attach_neighbours(arguments: WorkerArguments) -> StageNeighbours:
     Raises:
         TransportError: they cannot be reached.
     """
-    before, behind = arguments.before, arguments.behind
+    before, behind, keys = arguments.before, arguments.behind, arguments.stage_keys
+    if keys is not None and arguments.meeting is not None:
+        return meet_neighbours(arguments.settings, arguments.meeting, keys)
     return StageNeighbours(
         None if before is None else ChannelReader(before, is_opener=True), None if behind is None else ChannelWriter(behind)
     )

@@ -209,7 +209,7 @@ class MultiprocExecutor:
 
     def _ask_to_end(self) -> None:
         try:
-            self._crew.send(self._encoder.encode(EndWorker()), 0.5)
+            self._crew.wire.send(self._encoder.encode(EndWorker()), 0.5)
         except TransportError as error:
             logger.warning("the workers did not take the word to end and are killed: %s", error)
 
@@ -233,7 +233,7 @@ class MultiprocExecutor:
         while True:
             start = time.monotonic()
             try:
-                return self._crew.send(payload, question.limit_seconds)
+                return self._crew.wire.send(payload, question.limit_seconds)
             except TransportTimeoutError:
                 if not _has_overslept(start, question.limit_seconds):
                     raise self._death_or(f"took no message for {question.limit_seconds:.1f} s: {question} waits") from None
@@ -318,7 +318,7 @@ class MultiprocExecutor:
     def _on_worker_death(self, error: ProcessDeadError, on_death: DeathCallback) -> None:
         """Runs in the thread that watches: wakes whoever waits for the dead worker, then tells the engine."""
         self._death = error
-        self._crew.interrupt()
+        self._crew.wire.interrupt()
         on_death(error)
 
 

@@ -23,7 +23,7 @@ from yeoul.transport.private_folder import PrivateFolder
 from yeoul.transport.tcp_channel import TcpReader
 from yeoul.worker_process.arguments import WorkerArguments, worker_settings
 from yeoul.worker_process.exchange_memory import ExchangeMemory
-from yeoul.worker_process.worker_link import DeathCallback
+from yeoul.worker_process.worker_link import DeathCallback, Wire
 from yeoul.worker_process.workers_report import WorkersReport, describe_child, report_on, ring_links
 
 _NUM_OWN_DESCRIPTORS = 256
@@ -70,6 +70,23 @@ class LocalWorker:
         return self.child.poll() is not None
 
 
+class Rings:
+    """The ring that all workers read, and those that each answers on. See ``Wire``."""
+
+    def __init__(self, steps: ChannelWriter) -> None:
+        self.steps = steps
+        self.answers: list[ChannelReader] = []
+
+    def send(self, payload: bytes, timeout_seconds: float) -> None:
+        """Once, for all of them."""
+        self.steps.send(payload, timeout_seconds)
+
+    def interrupt(self) -> None:
+        """Wakes the threads on all rings."""
+        for end in (*self.answers, self.steps):
+            end.interrupt()
+
+
 async def all_ready(links: Sequence[LocalWorker], timeout_seconds: float) -> list[WorkerReady]:
     """READY of each, on its report pipe; see ``Crew.wait_until_ready``."""
     reports = await asyncio.gather(*(read_ready(link.child, timeout_seconds) for link in links))
@@ -84,7 +101,7 @@ class LocalCrew:
         self._links: list[LocalWorker] = []
         self._ready: list[WorkerReady] = []
         self._ready_at = 0.0  # of the wall clock
-        self._steps: ChannelWriter | None = None
+        self._rings: Rings | None = None
         self._folder: PrivateFolder | None = None
         self._exchanges: list[ExchangeMemory] = []  # one a stage
         self._monitor: MultiprocWorkerMonitor | None = None
@@ -93,6 +110,12 @@ class LocalCrew:
     def links(self) -> list[LocalWorker]:
         """All that were started."""
         return self._links
+
+    @property
+    def wire(self) -> Wire:
+        """Rings."""
+        assert self._rings is not None
+        return self._rings
 
     def spawn(self) -> None:
         """Starts the children; they die with the calling thread."""
@@ -103,7 +126,8 @@ class LocalCrew:
         allow_descriptors(_NUM_OWN_DESCRIPTORS + size * _NUM_DESCRIPTORS_A_WORKER, flags)
         self._folder = PrivateFolder.create()
         folder = self._folder.path
-        self._steps, step_handles = open_broadcast(folder, size, num_slots=num_slots, slot_bytes=slot_bytes)
+        steps, step_handles = open_broadcast(folder, size, num_slots=num_slots, slot_bytes=slot_bytes)
+        self._rings = rings = Rings(steps)
         self._exchanges = [ExchangeMemory(settings) for _ in range(settings.parallel.pipeline_parallel_size)]
         between = [
             open_between(folder, num_slots=num_slots, slot_bytes=slot_bytes) for _ in range(size - ranks_a_stage)
@@ -132,6 +156,7 @@ class LocalCrew:
             except BaseException:
                 answers.close()
                 raise
+            rings.answers.append(answers)
             self._links.append(LocalWorker(child, answers, "ring"))
         for exchange in self._exchanges:
             exchange.give_away()
@@ -155,18 +180,6 @@ class LocalCrew:
             self._monitor.stop()
             self._monitor = None
 
-    def send(self, payload: bytes, timeout_seconds: float) -> None:
-        """Once, for all of them."""
-        assert self._steps is not None
-        self._steps.send(payload, timeout_seconds)
-
-    def interrupt(self) -> None:
-        """Wakes the threads on all rings."""
-        for link in self._links:
-            link.answers.interrupt()
-        if self._steps is not None:
-            self._steps.interrupt()
-
     def look(self) -> WorkersReport:
         """What the kernel tells of each, and the rings count."""
         links, ready = list(self._links), self._ready
@@ -175,13 +188,14 @@ class LocalCrew:
             describe_child(engine, link.child, self._ready_at, ready[rank].runner if ready else None)
             for rank, link in enumerate(links)
         ]
-        rings = ring_links(engine, names, self._steps, [link.answers for link in links])
+        steps = None if self._rings is None else self._rings.steps
+        rings = ring_links(engine, names, steps, [link.answers for link in links])
         return report_on(processes, rings, self._settings.parallel.tensor_parallel_size, self._exchanges)
 
     def close(self) -> None:
         """Closes the ring of steps, and takes away what a start that failed has left."""
-        if self._steps is not None:
-            self._steps.close()
+        if self._rings is not None:
+            self._rings.steps.close()
         self._exchanges = []
         self._remove_folder()
 

@@ -16,7 +16,7 @@ from yeoul.transport.child_process import ChildProcess
 from yeoul.worker_process.arguments import worker_settings
 from yeoul.worker_process.local_crew import LocalWorker, MultiprocWorkerMonitor, all_ready
 from yeoul.worker_process.tcp_links import TcpLinks
-from yeoul.worker_process.worker_link import DeathCallback
+from yeoul.worker_process.worker_link import DeathCallback, Wire
 from yeoul.worker_process.workers_report import WorkersReport, describe_child, report_on, tcp_links_of
 
 LOOPBACK_ADDRESS = "127.0.0.1"
@@ -38,9 +38,15 @@ class LoopbackCrew:
         """All that were started."""
         return self._links
 
+    @property
+    def wire(self) -> Wire:
+        """Links over tcp."""
+        assert self._tcp is not None
+        return self._tcp
+
     def spawn(self) -> None:
         """Starts the children; they die with the calling thread."""
-        settings, size = self._settings, self._settings.parallel.tensor_parallel_size
+        settings, size = self._settings, self._settings.parallel.num_workers
         self._tcp = tcp = TcpLinks([settings.worker_name(rank) for rank in range(size)], LOOPBACK_ADDRESS)
         for rank in range(size):
             number, num_workers = settings.place.number_of(rank, size), settings.place.count * size
@@ -70,16 +76,6 @@ class LoopbackCrew:
         if self._tcp is not None:
             self._tcp.unwatch()
 
-    def send(self, payload: bytes, timeout_seconds: float) -> None:
-        """To each of them."""
-        assert self._tcp is not None
-        self._tcp.send(payload, timeout_seconds)
-
-    def interrupt(self) -> None:
-        """Wakes the threads on all links."""
-        if self._tcp is not None:
-            self._tcp.interrupt()
-
     def look(self) -> WorkersReport:
         """What the kernel tells of each, and the links count."""
         links, ready = list(self._links), self._ready
@@ -90,7 +86,8 @@ class LoopbackCrew:
         ]
         tcp = self._tcp  # another thread may close it meanwhile
         ways = [] if tcp is None else tcp_links_of(engine, names, tcp.steps, tcp.answers)
-        return report_on(processes, ways, self._settings.parallel.tensor_parallel_size)
+        stages = [] if tcp is None else tcp.stage_addresses()
+        return report_on(processes, ways, self._settings.parallel.tensor_parallel_size, stage_addresses=stages)
 
     def close(self) -> None:
         """Closes the links."""

@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from yeoul.errors import TransportError
 from yeoul.layers.parallel import Meeting
+from yeoul.transport.addresses import address_towards
 from yeoul.transport.meeting import MeetingGuest
 from yeoul.transport.tcp_channel import TcpHandle
 
@@ -61,7 +62,7 @@ class MeetingStore(dist.Store):  # type: ignore[name-defined, misc]
 
 
 def join_meeting(handle: TcpHandle, timeout_seconds: float, stage: int = 0) -> Meeting:
-    """Where ranks of a stage on several hosts find each other, and the host by which this one reaches them."""
+    """Where ranks of a stage on several hosts find each other, and how they reach this one."""
     host = urlsplit(handle.address).hostname
     assert host is not None
-    return Meeting(host, MeetingStore(handle, timeout_seconds, stage))
+    return Meeting(address_towards(host), MeetingStore(handle, timeout_seconds, stage))

@@ -25,7 +25,7 @@ from yeoul.transport.child_side import SHIELDED_SIGNALS
 from yeoul.worker_process.arguments import worker_settings
 from yeoul.worker_process.ray_post import PostReport, WorkerEnd, WorkerPost
 from yeoul.worker_process.tcp_links import TcpLinks
-from yeoul.worker_process.worker_link import DeathCallback
+from yeoul.worker_process.worker_link import DeathCallback, Wire
 from yeoul.worker_process.workers_report import WorkersReport, parts_of, report_on, tcp_links_of
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class RayPlaces:
     def are_on_gpus(self, ray: Any) -> bool:
         """``auto`` takes GPUs where the cluster has one for each rank."""
         if self._are_on_gpus is None:
-            wanted, size = self._settings.model.device, self._settings.parallel.tensor_parallel_size
+            wanted, size = self._settings.model.device, self._settings.parallel.num_workers
             is_free = wanted == "auto" and self._settings.description.architecture != "fake"
             self._are_on_gpus = wanted == "cuda" or (is_free and ray.cluster_resources().get("GPU", 0) >= size)
         return self._are_on_gpus
@@ -131,13 +131,19 @@ class RayCrew:
         """All that were asked for."""
         return self._links
 
+    @property
+    def wire(self) -> Wire:
+        """Links over tcp."""
+        assert self._tcp is not None
+        return self._tcp
+
     def spawn(self) -> None:
         """Asks Ray for a place a rank, and returns; on CPUs each on a node of its own, as far as there are so many.
 
         Raises:
             ConfigError: there is no Ray, or no cluster.
         """
-        settings, size = self._settings, self._settings.parallel.tensor_parallel_size
+        settings, size = self._settings, self._settings.parallel.num_workers
         if settings.place.count > 1:
             raise ConfigError(
                 "--data-parallel-size and --distributed-executor-backend ray do not go together: start a server an engine,"
@@ -251,16 +257,6 @@ class RayCrew:
         if self._tcp is not None:
             self._tcp.unwatch()
 
-    def send(self, payload: bytes, timeout_seconds: float) -> None:
-        """To each of them."""
-        assert self._tcp is not None
-        self._tcp.send(payload, timeout_seconds)
-
-    def interrupt(self) -> None:
-        """Wakes the threads on all links."""
-        if self._tcp is not None:
-            self._tcp.interrupt()
-
     def look(self) -> WorkersReport:
         """What is known here: nobody asks another host for it."""
         links, ready, since, engine = list(self._links), self._ready, self._since, self._settings.place.name
@@ -278,7 +274,8 @@ class RayCrew:
         ]
         names, tcp = [link.role for link in links], self._tcp  # which another thread may close meanwhile
         ways = [] if tcp is None else tcp_links_of(engine, names, tcp.steps, tcp.answers)
-        return report_on(processes, ways, self._settings.parallel.tensor_parallel_size)
+        stages = [] if tcp is None else tcp.stage_addresses()
+        return report_on(processes, ways, self._settings.parallel.tensor_parallel_size, stage_addresses=stages)
 
     def close(self) -> None:
         """Gives the places back."""

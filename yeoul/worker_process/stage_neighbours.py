@@ -16,6 +16,11 @@ from yeoul.errors import TransportClosedError, TransportError
 _STEP_NUMBER = struct.Struct("<q")
 
 
+def stage_key(rank: int) -> bytes:
+    """Under which a rank elsewhere tells, where ranks meet, its address for the stage before."""
+    return b"stage link to %d" % rank
+
+
 class Incoming(Protocol):
     """Where messages come from: a ring's or a tcp link's reader."""
 
@@ -100,7 +105,9 @@ class StageNeighbours:
             self._is_apart = False
 
     def close(self) -> None:
-        """Gives both links back."""
-        for end in (self._before, self._behind):
+        """Gives both links back. May be called twice."""
+        ends = (self._before, self._behind)
+        self._before = self._behind = None
+        for end in ends:
             if end is not None:
                 end.close()

@@ -17,6 +17,7 @@ from yeoul.transport.meeting import MeetingPlace
 from yeoul.transport.sockets import EngineContext
 from yeoul.transport.tcp_channel import TcpHandle, TcpReader, TcpWriter
 from yeoul.worker_process.arguments import WorkerArguments
+from yeoul.worker_process.stage_neighbours import stage_key
 from yeoul.worker_process.worker_link import DeathCallback
 
 
@@ -36,6 +37,7 @@ class TcpLinks:
             ConfigError: this host has no such address.
         """
         self._keys = new_keys()
+        self._stage_keys = new_keys()
         self._context = EngineContext(self._keys, self._note_failure)
         self._failure: ProcessDeadError | None = None
         self._on_death: DeathCallback | None = None
@@ -66,7 +68,14 @@ class TcpLinks:
             step_channel=TcpHandle(self.steps[rank].address, keys),
             answer_channel=TcpHandle(self.answers[rank].address, keys),
             meeting=TcpHandle(self._place.address, keys),
+            stage_keys=self._stage_keys if settings.pipeline_parallel_size > 1 else None,
         )
+
+    def stage_addresses(self) -> list[str | None]:
+        """Of each rank where it listens for the stage before; None where there is none, or it does not listen yet."""
+        place = self._place  # which another thread may close meanwhile
+        found = [None if place is None else place.look(stage_key(rank)) for rank in range(len(self.steps))]
+        return [None if address is None else address.decode() for address in found]
 
     def watch(self, on_death: DeathCallback) -> None:
         """Tells of the first worker whose link breaks; all have connected."""

@@ -1,4 +1,4 @@
-"""WorkerLink and Crew: what the executor needs of a worker, and of all those that share a model, wherever they run.
+"""WorkerLink, Wire and Crew: what the executor needs of a worker, and of all those that share a model, wherever they run.
 
 Knows no ring, socket or process. ``LocalCrew`` is the one of this host. The executor calls it.
 """
@@ -58,12 +58,29 @@ class WorkerLink(Protocol):
         ...
 
 
+class Wire(Protocol):
+    """What goes out to all workers of a crew, and what comes back from them."""
+
+    def send(self, payload: bytes, timeout_seconds: float) -> None:
+        """Hands a message to all; errors as those of ``ChannelWriter.send``."""
+        ...
+
+    def interrupt(self) -> None:
+        """Wakes whoever sends or receives, for good."""
+        ...
+
+
 class Crew(Protocol):
     """The workers of one executor, from their start to their end; each is used once. Whatever came half-way is closed too."""
 
     @property
     def links(self) -> Sequence[WorkerLink]:
         """Those that were started, in the order of ranks, dead ones as well."""
+        ...
+
+    @property
+    def wire(self) -> Wire:
+        """To those that were started."""
         ...
 
     def spawn(self) -> None:
@@ -85,14 +102,6 @@ class Crew(Protocol):
 
     def unwatch(self) -> None:
         """No death is reported from now on."""
-        ...
-
-    def send(self, payload: bytes, timeout_seconds: float) -> None:
-        """Hands a message to all; errors as those of ``ChannelWriter.send``."""
-        ...
-
-    def interrupt(self) -> None:
-        """Wakes whoever sends or receives, for good."""
         ...
 
     def look(self) -> WorkersReport:

@@ -32,7 +32,11 @@ class WorkersReport(NamedTuple):
 
 
 def report_on(
-    processes: Sequence[Process], links: Sequence[Link], ranks_a_stage: int, exchanges: Sequence[ExchangeMemory] = ()
+    processes: Sequence[Process],
+    links: Sequence[Link],
+    ranks_a_stage: int,
+    exchanges: Sequence[ExchangeMemory] = (),
+    stage_addresses: Sequence[str | None] = (),
 ) -> WorkersReport:
     """The workers of one crew, from any thread.
 
@@ -41,15 +45,17 @@ def report_on(
         links: those to and from them.
         ranks_a_stage: how many share the layers of a pipeline stage.
         exchanges: the memory through which they exchange numbers, of each stage, where they have one.
+        stage_addresses: where each rank elsewhere listens for the stage before.
     """
     ends = [f"{process.name}/{process.parts[-1].name if process.parts else 'Worker'}" for process in processes]
     links = list(links)
     for stage, first in enumerate(range(0, len(ends), ranks_a_stage)):
         exchange = exchanges[stage] if stage < len(exchanges) else None
         links += _exchange_links(ends[first : first + ranks_a_stage], exchange)
-    for source, target in zip(ends, ends[ranks_a_stage:], strict=False):
+    for rank, (source, target) in enumerate(zip(ends, ends[ranks_a_stage:], strict=False), ranks_a_stage):
         name = f"hidden states of {source.partition('/')[0]}"
-        links.append(Link(name=name, kind="stage", source=source, target=target))
+        address = stage_addresses[rank] if stage_addresses else None
+        links.append(Link(name=name, kind="stage", source=source, target=target, address=address))
     return WorkersReport(list(processes), links)
 
 

@@ -11,8 +11,9 @@ from tests.unit.layers.rank_threads import on_ranks
 from yeoul.errors import TransportError
 from yeoul.layers.embedding import VocabularyMatrix
 from yeoul.layers.linear import RowParallelLinear
-from yeoul.layers.parallel import LOOPBACK, TensorParallel, create_tensor_parallel, interface_towards
+from yeoul.layers.parallel import LOOPBACK, TensorParallel, create_tensor_parallel, interface_of
 from yeoul.model_files.tensor_parallel_split import deal_vocabulary
+from yeoul.transport.addresses import address_towards
 
 
 def test_one_rank_exchanges_nothing(tmp_path):
@@ -90,9 +91,14 @@ def test_this_host_is_reached_by_loopback(host):
             probe.connect((host if host != "localhost" else "127.0.0.1", 1))
     except OSError:
         pytest.skip(f"this machine has no {host}")
-    assert interface_towards(host) == LOOPBACK
+    assert interface_of(address_towards(host)) == LOOPBACK
 
 
 def test_a_host_that_nobody_knows_is_told():
     with pytest.raises(TransportError, match=r"does not reach no-such-host\.invalid"):
-        interface_towards("no-such-host.invalid")
+        address_towards("no-such-host.invalid")
+
+
+def test_an_address_of_another_host_has_no_interface_here():
+    with pytest.raises(TransportError, match=r"no network interface with its address 192\.0\.2\.1"):
+        interface_of("192.0.2.1")

@@ -56,6 +56,9 @@ class Ring:
         if self._events:
             self.receive(timeout_seconds)
 
+    def interrupt(self) -> None:
+        pass
+
 
 class Link:
     """A worker that is never found stopped, and does not end when it is killed."""
@@ -87,7 +90,7 @@ class FakeCrew:
 
     def __init__(self, rings: Sequence[Ring], out: Ring) -> None:
         self.links = [Link(rank, ring) for rank, ring in enumerate(rings)]
-        self.send = out.send
+        self.wire = out
         self.is_closed = self.is_watched = False
         self.ready: list[WorkerReady] = []
 
