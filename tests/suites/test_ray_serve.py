@@ -166,7 +166,7 @@ def test_serve_run_as_the_documentation_has_it(python, tmp_path):
     path.write_text(json.dumps(config))
     url = f"http://127.0.0.1:{port}/llm"
     with (
-        running(str(python.parent / "serve"), "run", str(path)) as process,
+        running(str(python), "-m", "ray.serve.scripts", "run", str(path)) as process,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=60.0) as client,
     ):
         assert until(lambda: process.poll() is not None or answers(client), 240.0)
