@@ -27,6 +27,9 @@ SANITIZED_TESTS := tests/unit/kernels tests/unit/models/test_same_answer.py test
 SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(CC) -print-file-name=lib$(name).so))" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 
+# Tests start processes by the hundred: what Python has compiled is kept for the next, also where the environment forbids it.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install install-dev serve check test test-computing test-waiting test-long wheel oracle chaos fuzz agents agents-long ray sanitize fix clean
 
 install: $(STAMP)
@@ -41,8 +44,9 @@ $(STAMP): $(BIN)/python pyproject.toml constraints.txt $(NATIVE)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
+# The package is there: only what it needs besides is installed, and nothing is built again.
 $(DEV_STAMP): $(STAMP)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt 'yeoul[dev]'
 	touch $@
 
 serve: install
@@ -89,7 +93,7 @@ agents-long: install-dev
 	$(BIN)/pytest -q -s -m agents tests/agents tests/suites tests/browser
 
 ray: install-dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/pip install --quiet --constraint constraints.txt 'yeoul[ray]'
 	$(BIN)/pytest -q -m long tests/processes/test_ray.py
 
 # An environment of its own that shares the packages of the ordinary one; an import takes libraries from the environment.

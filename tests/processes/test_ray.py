@@ -22,15 +22,16 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head that computes nothing, and two nodes with a processor each."""
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that computes nothing, and two nodes with a processor each; one that is killed is followed by another."""
     utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed here: pip install 'yeoul[ray]'")
     made = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     made.nodes = [made.add_node(num_cpus=1) for _ in range(2)]
     made.wait_for_nodes()
-    monkeypatch.setenv("RAY_ADDRESS", made.address)
-    yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", made.address)
+        yield made
     made.shutdown()
 
 
@@ -43,8 +44,8 @@ def undisturbed() -> list[Answer]:
 def hit(server: RunningServer, victim: str, cluster: Any) -> None:
     """Ends it as hardly as can be."""
     if victim == "node":
-        cluster.remove_node(cluster.nodes[1], allow_graceful=False)
-        cluster.add_node(num_cpus=1)
+        cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
+        cluster.nodes.append(cluster.add_node(num_cpus=1))
         return
     processes = httpx.get(f"{server.url}/topology").json()["processes"]
     (pid,) = [process["pid"] for process in processes if process["name"] == victim.removeprefix("actor of ")]
@@ -68,9 +69,3 @@ def test_a_cluster_without_room_is_told_with_what_is_free(cluster):
     with RunningServer(*flags, wait=False) as server:
         assert server.wait_exit(60.0) == 1
         assert "room for 3 workers with CPU 1 each; free on its nodes: CPU 2" in server.log()
-
-
-def test_several_engines_on_a_cluster_are_refused_in_words(cluster):
-    with RunningServer("--data-parallel-size", "2", "--distributed-executor-backend", "ray", wait=False) as server:
-        assert server.wait_exit(60.0) == 2
-        assert "do not go together" in server.log()

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tests.processes.fake_engine import fake_engine_settings
-from yeoul.config.parts import EngineAddresses, EngineSettings
+from yeoul.config.parts import EngineAddresses, EnginePlace, EngineSettings
 from yeoul.config.settings import ModelSettings, ParallelSettings, Settings
 from yeoul.errors import ConfigError, MachineError, ProcessDeadError
 from yeoul.messages.reports import WorkerReady
@@ -152,6 +152,12 @@ def test_a_worker_with_a_place_on_processors_takes_no_gpu_that_its_node_has(monk
     asyncio.run(crew.wait_until_ready(10.0))
     crew.close()
     assert [arguments.settings.model.device for arguments in cluster.handed] == [handed] * 2
+
+
+def test_several_engines_on_a_cluster_are_refused_in_words():
+    settings = msgspec.structs.replace(settings_for("cpu"), place=EnginePlace(count=2))
+    with pytest.raises(ConfigError, match="do not go together"):
+        RayCrew(settings, RayPlaces(settings)).spawn()
 
 
 @pytest.mark.parametrize("kind", ["ray", "loopback"])
