@@ -30,7 +30,7 @@ SANITIZER_ENVIRONMENT = LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell $(C
 # Tests start processes by the hundred: what Python has compiled is kept for the next, also where the environment forbids it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install install-dev serve check test test-computing test-waiting test-long wheel oracle chaos fuzz agents agents-long ray sanitize fix clean
+.PHONY: install install-dev serve check test test-long wheel oracle chaos fuzz agents agents-long ray sanitize fix clean
 
 install: $(STAMP)
 install-dev: $(DEV_STAMP)
@@ -58,21 +58,28 @@ check: install-dev
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/unit/test_architecture.py tests/unit/test_no_foreign_code.py tests/unit/web_process/live/test_page_files.py
 
-COMPUTING := tests/unit tests/e2e tests/poison tests/chaos $(addprefix tests/processes/,tensor_parallel transport model_files)
+# The tests in parts, LANES of them side by side, since most wait for processes more than they compute. Threads that wait for each
+# other sleep there: those that spin take the cores from the other parts. What no part names is in the last one.
+LANES ?= 3
+PART_models := tests/e2e tests/poison
+PART_processes-1 := $(wildcard tests/processes/test_[a-d]*.py)
+PART_processes-2 := $(wildcard tests/processes/test_[e-k]*.py)
+PART_processes-3 := $(wildcard tests/processes/test_[l-q]*.py)
+PART_processes-4 := $(wildcard tests/processes/test_[r-z]*.py)
+PART_deaths-1 := tests/chaos/test_kill_matrix.py
+PART_deaths-2 := $(filter-out $(PART_deaths-1),$(wildcard tests/chaos/test_*.py))
+PARTS := deaths-1 models deaths-2 processes-1 processes-2 processes-3 processes-4
+PART_others := tests $(foreach part,$(PARTS),$(addprefix --ignore ,$(PART_$(part))))
+SIDE_BY_SIDE := OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory --keep-going --output-sync -j$(LANES)
 
-# Side by side: the first ones mostly compute, the others mostly wait for processes. Threads that wait for each other sleep, since
-# those that spin take the cores from the other half.
 test: install-dev
-	OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory -j2 test-computing test-waiting
-
-test-computing:
-	$(BIN)/pytest -q $(COMPUTING)
-
-test-waiting:
-	$(BIN)/pytest -q tests $(addprefix --ignore ,$(COMPUTING))
+	$(SIDE_BY_SIDE) $(PARTS:%=part-%) part-others
 
 test-long: install-dev
-	$(BIN)/pytest -q -m "long and not chaos and not fuzz and not oracle and not agents" tests
+	$(SIDE_BY_SIDE) $(PARTS:%=part-%) part-others CHOSEN='-m "long and not chaos and not fuzz and not oracle and not agents"'
+
+part-%:
+	@$(BIN)/pytest -q $(CHOSEN) $(PART_$*)
 
 wheel: install-dev
 	$(BIN)/python -m build --outdir dist .
@@ -86,8 +93,12 @@ chaos: install-dev
 fuzz: install-dev
 	$(BIN)/pytest -q -m "fuzz or long or not fuzz" tests/processes/test_openapi.py
 
+PART_agents := tests/agents
+PART_suites := tests/suites
+PART_browser := tests/browser
+
 agents: install-dev
-	$(BIN)/pytest -q -s -m "agents and not long" tests/agents tests/suites tests/browser
+	$(SIDE_BY_SIDE) part-suites part-agents part-browser CHOSEN='-s -m "agents and not long"'
 
 agents-long: install-dev
 	$(BIN)/pytest -q -s -m agents tests/agents tests/suites tests/browser

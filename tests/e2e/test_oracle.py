@@ -1,7 +1,7 @@
 """Greedy tokens in the oracle mode against ``transformers`` on the same dequantised weights, whatever the schedule.
 
 Teacher-forced: ``transformers`` reads our tokens and must have chosen each of them itself. A top-2 margin below 1e-3 is
-the only excuse. ``make oracle`` runs the whole matrix; ``make test`` runs it on the default model with shorter prompts.
+the only excuse. ``make oracle`` runs the whole matrix; ``make test-long`` runs it on the default model with shorter prompts.
 """
 
 from __future__ import annotations
@@ -112,9 +112,8 @@ def quick_oracle():
     return Oracle(None, QUICK_LENGTHS, num_new_tokens=24)
 
 
-@pytest.mark.parametrize(
-    "name", ["crowd", *(pytest.param(name, marks=pytest.mark.long) for name in SCHEDULES if name != "crowd")]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", SCHEDULES)
 def test_the_default_model_chooses_the_tokens_of_transformers(quick_oracle, name):
     check_schedules(quick_oracle, None, name)
 

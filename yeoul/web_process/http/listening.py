@@ -69,6 +69,8 @@ def _bind_all(addresses: Sequence[tuple[int, tuple[Any, ...]]], port: int) -> li
                 continue
             opened.enter_context(listener)
             listener.setblocking(False)
+            # Its connections inherit it: an answer is written in parts, and not every loop asks for it by itself.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             port = port or listener.getsockname()[1]
             listeners.append(listener)
         if missing is not None and not listeners:

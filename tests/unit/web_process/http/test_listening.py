@@ -49,6 +49,15 @@ def connect(address, port):
     socket.create_connection((address, port), 5).close()
 
 
+def test_what_is_written_to_a_connection_does_not_wait_for_the_last_of_it_to_be_acknowledged(bind):
+    (listener,) = bind("127.0.0.1")
+    with socket.create_connection(listener.getsockname(), 5):
+        listener.setblocking(True)
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_port_in_use_and_a_strange_host_are_told_before_anything_starts(bind):
     (port,) = ports(bind("127.0.0.1"))
     with pytest.raises(ConfigError, match=f"{port}: the port is in use"):
