@@ -59,9 +59,9 @@ check: install-dev
 	$(BIN)/pytest -q tests/unit/test_architecture.py tests/unit/test_no_foreign_code.py tests/unit/web_process/live/test_page_files.py
 
 # The tests in parts, LANES of them side by side, since most wait for processes more than they compute. Threads that wait for each
-# other sleep there: those that spin take the cores from the other parts. What no part names is in the last one.
+# other sleep there: those that spin take the cores from the other parts. What no part names is among the others, which begin first.
 LANES ?= 3
-PART_models := tests/e2e tests/poison
+PART_models := $(filter-out %/test_wheel.py,$(wildcard tests/e2e/test_*.py)) tests/poison
 PART_processes-1 := $(wildcard tests/processes/test_[a-d]*.py)
 PART_processes-2 := $(wildcard tests/processes/test_[e-k]*.py)
 PART_processes-3 := $(wildcard tests/processes/test_[l-q]*.py)
@@ -73,10 +73,10 @@ PART_others := tests $(foreach part,$(PARTS),$(addprefix --ignore ,$(PART_$(part
 SIDE_BY_SIDE := OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory --keep-going --output-sync -j$(LANES)
 
 test: install-dev
-	$(SIDE_BY_SIDE) $(PARTS:%=part-%) part-others
+	$(SIDE_BY_SIDE) part-others $(PARTS:%=part-%)
 
 test-long: install-dev
-	$(SIDE_BY_SIDE) $(PARTS:%=part-%) part-others CHOSEN='-m "long and not chaos and not fuzz and not oracle and not agents"'
+	$(SIDE_BY_SIDE) part-others $(PARTS:%=part-%) CHOSEN='-m "long and not chaos and not fuzz and not oracle and not agents"'
 
 part-%:
 	@$(BIN)/pytest -q $(CHOSEN) $(PART_$*)
