@@ -6,6 +6,7 @@ import os
 import signal
 from typing import Literal
 
+import httpx
 import pytest
 
 from tests.chaos.traffic import MIXED, finish, send
@@ -92,9 +93,15 @@ def test_more_stages_than_layers_are_refused_before_anything_starts():
         executor_of(9)
 
 
-def test_streams_in_stages_say_what_the_whole_model_says():
-    flags = ("--max-num-batched-tokens", "64", "--check-invariants")
-    with RunningServer(*flags) as server:
-        whole = [answer.content for answer in finish(send(server.url, MIXED))]
-    with RunningServer(*flags, "--pipeline-parallel-size", "2") as server:
-        assert [answer.content for answer in finish(send(server.url, MIXED))] == whole
+def ask_all(*flags: str) -> list[object]:
+    """Streams of every kind, and a vector."""
+    with RunningServer("--max-num-batched-tokens", "64", "--check-invariants", *flags) as server:
+        answers: list[object] = [answer.content for answer in finish(send(server.url, MIXED))]
+        vector = httpx.post(f"{server.url}/v1/embeddings", json={"input": "a river " * 20, "model": "fake"}).json()
+        return [*answers, vector["data"]]
+
+
+def test_stages_say_what_the_whole_model_says_also_in_several_engines():
+    whole = ask_all()
+    assert ask_all("--pipeline-parallel-size", "2") == whole
+    assert ask_all("--pipeline-parallel-size", "2", "--data-parallel-size", "2") == whole

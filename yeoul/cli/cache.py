@@ -162,7 +162,10 @@ def _packed_folder(download_dir: str | None) -> PackedFolder:
 def _configuration(entry: PackedEntry) -> str:
     if entry.key is None:
         return "damaged, or of another version"
-    return entry.key.dtype if entry.key.size == 1 else f"{entry.key.dtype}, rank {entry.key.rank} of {entry.key.size}"
+    key = entry.key
+    rank = [f"rank {key.rank} of {key.size}"] if key.size > 1 else []
+    stage = [f"stage {key.stage} of {key.num_stages}"] if key.num_stages > 1 else []
+    return ", ".join([key.dtype, *rank, *stage])
 
 
 def _last_use(entry: PackedEntry) -> str:

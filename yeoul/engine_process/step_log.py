@@ -33,7 +33,7 @@ class StepLog:
         self._seconds: deque[tuple[int, float]] = deque(maxlen=NUM_LAST_STEPS)
         self._out: deque[_HandedOut] = deque()  # the workers have them
         self._begun_at = self._returned_at = 0.0  # of the monotonic clock: the oldest of those, and the last before it
-        self._done_at = 0.0  # when the workers were done with that one
+        self._done_at = 0.0  # when the workers were done with that one, or the first stage was
         self._parts = StepParts()  # of it
         self._spans = SPANS.row("run_busy_loop")
         self._noted_until = 0.0
@@ -81,7 +81,10 @@ class StepLog:
         """A worker's times, whatever it says, lie between the step's way out and its way back."""
         free_at = min(returned_at, max(out.at, self._done_at))
         began_at = min(returned_at, max(free_at, result.began))
-        self._done_at = done_at = min(returned_at, began_at + result.compute_seconds)
+        done_at = min(returned_at, began_at + result.compute_seconds)
+        self._done_at = done_at
+        if result.stage_seconds:  # the next step waits for the first stage only
+            self._done_at = min(returned_at, began_at + result.stage_seconds[0])
         sample = min(done_at - began_at, result.sample_seconds)
         compute = done_at - began_at - sample
         behind, reached, back = free_at - out.at, began_at - free_at, returned_at - done_at

@@ -70,8 +70,8 @@ class StepParts(msgspec.Struct, frozen=True, array_like=True):
     """What a step's time went to, one after the other, in seconds: ``schedule`` before it was handed out, all others behind.
 
     It was planned (``schedule``), waited for the workers to be done with the one before (``behind``), reached them (``out``),
-    the model was run (``compute``), tokens were drawn (``sample``), the answer came back, that of the slowest rank included
-    (``back``), and was put into the scheduler's books (``update``).
+    the model was run (``compute``), tokens were drawn (``sample``), the answer came back, that of the slowest rank and
+    what lay between the stages of a pipeline included (``back``), and was put into the scheduler's books (``update``).
     """
 
     schedule: _Seconds = 0.0

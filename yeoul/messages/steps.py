@@ -140,7 +140,7 @@ class StepResult(msgspec.Struct, frozen=True, tag="step"):
     rank found, which have to be the same on all of a stage. The rank ``began`` at that time of its host's monotonic clock, or
     0 where EngineCore has another one; the last ``sample_seconds`` of its ``compute_seconds`` went by behind the model:
     tokens were drawn, prompts scored, vectors pooled. ``moves`` have ended since the last answer, whichever step they were
-    of; the executor joins those of all ranks.
+    of; the executor joins those of all ranks. ``stage_seconds`` it fills in, of a pipeline: what each stage computed.
     """
 
     step_number: int
@@ -150,6 +150,7 @@ class StepResult(msgspec.Struct, frozen=True, tag="step"):
     began: _Clock = 0.0
     sample_seconds: StepSeconds = 0.0
     moves: list[MoveResult] = []
+    stage_seconds: list[StepSeconds] = []
 
 
 class CallResult(msgspec.Struct, frozen=True, tag="result"):
@@ -171,6 +172,7 @@ def join_results(results: Sequence[WorkerMessage], num_stages: int = 1) -> StepR
     if moves := [move for answer in answers for move in answer.moves]:
         joined = msgspec.structs.replace(joined, moves=moves)
     if num_stages > 1:
-        seconds = sum(first.compute_seconds for first in firsts)
-        joined = msgspec.structs.replace(joined, compute_seconds=seconds, began=firsts[0].began)
+        seconds = [first.compute_seconds for first in firsts]
+        began = firsts[0].began
+        joined = msgspec.structs.replace(joined, compute_seconds=sum(seconds), began=began, stage_seconds=seconds)
     return joined

@@ -140,6 +140,8 @@ class RayCrew:
     def spawn(self) -> None:
         """Asks Ray for a place a rank, and returns; on CPUs each on a node of its own, as far as there are so many.
 
+        The ranks of a pipeline stage, who talk the most, have one place together.
+
         Raises:
             ConfigError: there is no Ray, or no cluster.
         """
@@ -157,10 +159,13 @@ class RayCrew:
         self._tcp = TcpLinks(names, ray.util.get_node_ip_address())
         on_gpu = self._places.are_on_gpus(ray)
         self._bundle = {"GPU": 1.0} if on_gpu else {"CPU": float(settings.parallel.num_compute_threads or 1)}
-        self._group = placement_group([self._bundle] * size, strategy="PACK" if on_gpu else "SPREAD")
+        num_stages = settings.parallel.pipeline_parallel_size
+        ranks_a_place = size // num_stages if num_stages > 1 else 1
+        place = {name: ranks_a_place * amount for name, amount in self._bundle.items()}
+        self._group = placement_group([place] * (size // ranks_a_place), strategy="PACK" if on_gpu else "SPREAD")
         kind = ray.remote(WorkerPost)
         for rank, name in enumerate(names):
-            where = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
+            where = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank // ranks_a_place)
             actor = kind.options(
                 num_cpus=self._bundle.get("CPU", 0), num_gpus=self._bundle.get("GPU", 0), scheduling_strategy=where
             ).remote()

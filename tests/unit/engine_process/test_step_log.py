@@ -47,6 +47,17 @@ def test_a_step_that_was_handed_out_ahead_waits_behind_the_one_before():
     assert (now.schedule_seconds, now.compute_seconds, now.sample_seconds, now.send_seconds) == (0.75, 3.5, 1.5, 0.75)
 
 
+def test_a_step_of_a_pipeline_waits_for_the_first_stage_only():
+    clock = Clock()
+    log = StepLog(clock)
+    first = hand_out(log, clock, 0, 10.0, 10.0)
+    second = hand_out(log, clock, 1, 11.0, 11.0)
+    facts = take_back(log, clock, first, StepResult(0, [], 5.0, 0, 10.0, 0.0, stage_seconds=[2.0, 3.0]), 16.0, 16.0)
+    assert facts.parts == StepParts(0.0, 0.0, 0.0, 5.0, 0.0, 1.0, 0.0)
+    facts = take_back(log, clock, second, StepResult(1, [], 5.0, 0, 12.0, 0.0, stage_seconds=[2.0, 3.0]), 18.0, 18.0)
+    assert facts.parts == StepParts(0.0, 1.0, 0.0, 5.0, 0.0, 1.0, 0.0)
+
+
 TIMES = st.floats(0, 100)
 
 

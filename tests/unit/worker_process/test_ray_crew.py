@@ -81,8 +81,10 @@ def test_a_node_of_another_version_is_told():
     assert "EngineCore 0.0.0; install the same" in end.cause
 
 
-def settings_for(device: str, architecture: str = "llama") -> EngineSettings:
-    parallel = ParallelSettings(tensor_parallel_size=2, distributed_executor_backend="ray")
+def settings_for(device: str, architecture: str = "llama", num_stages: int = 1) -> EngineSettings:
+    parallel = ParallelSettings(
+        tensor_parallel_size=2, pipeline_parallel_size=num_stages, distributed_executor_backend="ray", num_compute_threads=3
+    )
     settings = Settings(model=ModelSettings(model="fake", device=device), parallel=parallel)  # type: ignore[arg-type]
     parts = fake_engine_settings(EngineAddresses(input_address="ipc://a", output_address="ipc://b"), settings)
     return msgspec.structs.replace(parts, description=msgspec.structs.replace(parts.description, architecture=architecture))
@@ -109,10 +111,16 @@ class FakeCluster:
         util.get_node_ip_address = lambda: "127.0.0.1"
         modules["ray.util.placement_group"].placement_group = self.place
         modules["ray.util.placement_group"].remove_placement_group = lambda group: None
-        modules["ray.util.scheduling_strategies"].PlacementGroupSchedulingStrategy = lambda *_, **__: None
+        self.places: list[int] = []
+
+        def strategy(group: object, placement_group_bundle_index: int) -> None:
+            self.places.append(placement_group_bundle_index)
+
+        modules["ray.util.scheduling_strategies"].PlacementGroupSchedulingStrategy = strategy
 
     def place(self, bundles: list[dict[str, float]], strategy: str) -> object:
         self.bundles.append(bundles[0])
+        self.num_bundles = len(bundles)
         return object()
 
     def make_actor(self) -> object:
@@ -141,6 +149,20 @@ def test_later_workers_ask_for_places_of_the_kind_that_the_first_had_and_wait_fo
         executor.spawn()
         executor.stop(at_once=True)
     assert [set(asked) for asked in cluster.bundles] == [{bundle}] * 3
+
+
+@pytest.mark.parametrize(("device", "place"), [("cuda", {"GPU": 2.0}), ("cpu", {"CPU": 6.0})])
+def test_the_ranks_of_a_stage_have_one_place_on_one_node(monkeypatch, device, place):
+    cluster = FakeCluster(monkeypatch, num_gpus=6)
+    settings = settings_for(device, num_stages=3)
+    crew = RayCrew(settings, RayPlaces(settings))
+    crew.spawn()
+    asyncio.run(crew.wait_until_ready(10.0))
+    crew.close()
+    assert (cluster.num_bundles, cluster.bundles) == (3, [place])
+    assert cluster.places == [0, 0, 1, 1, 2, 2]
+    assert [arguments.settings.stage.index for arguments in cluster.handed] == [0, 0, 1, 1, 2, 2]
+    assert all(arguments.stage_keys is not None for arguments in cluster.handed)
 
 
 @pytest.mark.parametrize(("device", "num_gpus", "handed"), [("auto", 1, "cpu"), ("cpu", 2, "cpu"), ("auto", 2, "auto")])
@@ -172,6 +194,9 @@ def test_a_look_at_a_crew_that_is_closed_meanwhile_finds_what_was_there(kind):
         def steps(self) -> tuple[()]:
             crew._tcp = None
             return ()
+
+        def stage_addresses(self) -> list[str | None]:
+            return []
 
     crew._tcp = ClosedMeanwhile()  # type: ignore[assignment]
     assert crew.look().links == []
