@@ -73,9 +73,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Rooms of the web process, from the ground up: each may import what stands before it.
 WEB_FLOORS = [
-    {"engine"}, {"http", "store", "fleet"}, {"answers"}, {"server_context"},
+    {"engine", "siblings"}, {"http", "store", "fleet"}, {"answers"}, {"server_context"},
     {"openai", "responses", "ollama", "anthropic", "llama_cpp"},
-    {"batches"}, {"operations", "live"}, {"app"}, {"http_server"}, {"server"},
+    {"batches"}, {"operations", "live"}, {"together"}, {"app"}, {"http_server"}, {"server"},
 ]  # fmt: skip
 LIVE_FLOORS = [{"requests", "topology"}, {"page", "traces"}, {"by_model"}, {"router"}]
 KNOW_NO_HTTP = {"engine", "store", "answers", "fleet"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from starlette.types import ASGIApp
 
 from yeoul import __version__
@@ -38,6 +40,10 @@ from yeoul.web_process.operations.kv_events import kv_events_router
 from yeoul.web_process.operations.load import load_router
 from yeoul.web_process.responses.routes.router import responses_router
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.siblings import NO_SIBLINGS
+from yeoul.web_process.together.inner_call import answer_sibling
+from yeoul.web_process.together.numbers import SharedNumbers
+from yeoul.web_process.together.together import Together
 
 # The beginnings of paths -> how errors are spelled there; everywhere else as OpenAI does.
 _ERROR_SHAPES: dict[str, ErrorShape] = {"/api/": ollama_error}
@@ -90,7 +96,16 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
         app.add_middleware(ByModel, fleet=context.fleet)
     # Around the framework: browsers ask without a key, and read no answer, the last error's included, that does not allow it.
     guarded = Origins(app, context.settings.server, is_on_loopback=is_on_loopback, form_paths=_FORM_PATHS)
-    inner = BarePaths(ErrorShapes(AnthropicRequests(guarded), _ERROR_SHAPES), app.paths)
+    inner: ASGIApp = BarePaths(ErrorShapes(AnthropicRequests(guarded), _ERROR_SHAPES), app.paths)
+    if context.siblings is not NO_SIBLINGS:
+        inner = _together(inner, context)
     return RequestIds(
         inner, context.room_left, context.traffic, context.settings, makes_spans=context.otlp_target is not None
     )
+
+
+def _together(app: ASGIApp, context: ServerContext) -> ASGIApp:
+    numbers = SharedNumbers(context)
+    context.lasting.append(numbers)
+    context.siblings.serve(functools.partial(answer_sibling, app, context.asked, context.siblings.index))
+    return Together(app, context, numbers)

@@ -27,6 +27,7 @@ from yeoul.web_process.http.body_reader import BodyReader
 from yeoul.web_process.http.browser_sessions import BrowserSessions
 from yeoul.web_process.http.request_body import ServedBody
 from yeoul.web_process.http.traffic import Traffic
+from yeoul.web_process.siblings import NO_SIBLINGS, Siblings
 from yeoul.web_process.store.batches import KeptBatches
 from yeoul.web_process.store.database import Database
 from yeoul.web_process.store.files import KeptFiles
@@ -61,6 +62,7 @@ async def _no_metrics() -> bytes:
 class ServerContext:
     """Made once by ``server.py``. ``render_metrics`` writes what Prometheus reads; ``started_at`` is of the wall clock;
     ``proofs`` are made once a model is loaded for the first time; routes add to ``lasting`` what goes on without them.
+    ``siblings`` are the other web processes of this server, ``asked`` what they may ask this one for besides its routes.
     """
 
     fleet: ModelFleet
@@ -71,6 +73,8 @@ class ServerContext:
     proofs: dict[FleetModel, CallProof] = field(default_factory=dict)
     lasting: list[LastingWork] = field(default_factory=list)
     traffic: Traffic = field(default_factory=Traffic)
+    siblings: Siblings = NO_SIBLINGS
+    asked: dict[str, Callable[[bytes], Awaitable[bytes]]] = field(default_factory=dict)
 
     @functools.cached_property
     def bodies(self) -> BodyReader:
@@ -80,7 +84,7 @@ class ServerContext:
     @functools.cached_property
     def sessions(self) -> BrowserSessions:
         """Browsers that were let in."""
-        return BrowserSessions(self.settings.server.api_key)
+        return BrowserSessions(self.settings.server.api_key, self.siblings.folder)
 
     @functools.cached_property
     def files(self) -> KeptFiles:

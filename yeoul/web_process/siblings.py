@@ -5,9 +5,12 @@ Whoever starts several web processes gives each its ``Siblings``; where there is
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from yeoul.messages.siblings import SiblingAnswer, SiblingQuestion
+
+AnswerSibling = Callable[[SiblingQuestion], Awaitable[SiblingAnswer]]
 
 
 class Siblings(Protocol):
@@ -31,6 +34,9 @@ class Siblings(Protocol):
     async def ask(self, question: SiblingQuestion) -> list[SiblingAnswer]:
         """What the others answer, in no order; who does not in time, or is being replaced, is left out. Never raises."""
 
+    def serve(self, answer: AnswerSibling) -> None:
+        """From now on what others ask is answered so, on the running loop; before, this process is left out."""
+
 
 class _NoSiblings:
     index = 0
@@ -39,6 +45,9 @@ class _NoSiblings:
 
     async def ask(self, question: SiblingQuestion) -> list[SiblingAnswer]:
         return []
+
+    def serve(self, answer: AnswerSibling) -> None:
+        """There is nobody who asks."""
 
 
 NO_SIBLINGS: Siblings = _NoSiblings()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 import msgspec
@@ -26,6 +27,7 @@ from yeoul.web_process.http.listening import bind_listeners, url_of
 from yeoul.web_process.http_server import HttpServer
 from yeoul.web_process.operations.metrics import Metrics, render_all
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.siblings import NO_SIBLINGS, Siblings
 from yeoul.web_process.store.database import Database
 from yeoul.web_process.store.tables import TABLES
 
@@ -44,10 +46,13 @@ def documented(num_engines: int = 1) -> Document:
 class FakeServer:
     """``async with FakeServer() as server``; ``server.http`` is an httpx client, ``server.openai`` OpenAI's own."""
 
-    def __init__(self, chosen: Settings | None = None, *, starts_engine: bool = True) -> None:
+    def __init__(
+        self, chosen: Settings | None = None, *, starts_engine: bool = True, siblings: Siblings = NO_SIBLINGS
+    ) -> None:
         self.settings = chosen or settings()
         self.engine = FakeEngine(self.settings)
         self._starts_engine = starts_engine
+        self._siblings = siblings
 
     @property
     def client(self) -> FakeEngineClient:
@@ -64,9 +69,13 @@ class FakeServer:
         listeners = bind_listeners(self.settings.server.host, 0)
         self.url = url_of(listeners)
         self.port = listeners[0].getsockname()[1]
-        self._database = Database(self.settings.store.data_dir, TABLES)
+        self._database = Database(self.settings.store.data_dir, TABLES, self._siblings)
         self.context = ServerContext(
-            fleet, self.settings, self._database, functools.partial(render_all, fleet.models, [metrics])
+            fleet,
+            self.settings,
+            self._database,
+            functools.partial(render_all, fleet.models, [metrics]),
+            siblings=self._siblings,
         )
         self._server = HttpServer(self.context, listeners)
         num_engines = self.settings.parallel.data_parallel_size
@@ -132,7 +141,7 @@ class LastingServer:
         self._runner.run(play())
 
 
-def serve(scene: Callable[[FakeServer], Awaitable[None]], chosen: Settings | None = None, **options: bool) -> None:
+def serve(scene: Callable[[FakeServer], Awaitable[None]], chosen: Settings | None = None, **options: Any) -> None:
     """Plays a scene with a server, within ten seconds."""
 
     async def play() -> None:

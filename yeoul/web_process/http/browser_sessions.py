@@ -3,12 +3,15 @@
 A cookie is a tenant, the time at which it ends, and a signature by the tenant's own key: nothing is stored, a server that is
 started again knows it, and a key that is taken away takes its cookies with it. Browsers send cookies to all ports of a host,
 for pages of whichever: so they count for requests of our own page only.
+
+The code of a link is drawn by one process; where the server has several web processes each of them knows it, by a file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import secrets
 import time
 from collections.abc import Sequence
@@ -28,13 +31,16 @@ def tenant_of(digest: bytes) -> str:
 
 
 class BrowserSessions:
-    """Of one server; without keys everybody is let in, and nobody asks here. ``first_tenant`` is the operator's."""
+    """Of one server; without keys everybody is let in, and nobody asks here. ``first_tenant`` is the operator's.
 
-    def __init__(self, api_keys: Sequence[str]) -> None:
+    ``folder`` is where all web processes of a server find the code, private; None where one is alone.
+    """
+
+    def __init__(self, api_keys: Sequence[str], folder: str | None = None) -> None:
         self._digests = [_digest(key) for key in api_keys]
         self._secrets = {tenant_of(_digest(key)): hmac.digest(key.strip().encode(), b"session", "sha256") for key in api_keys}
         self.first_tenant = next(iter(self._secrets), None)
-        self._code: tuple[bytes, float] | None = None
+        self._code = _Code() if folder is None else _SharedCode(folder)
 
     @property
     def are_needed(self) -> bool:
@@ -44,15 +50,14 @@ class BrowserSessions:
     def draw_code(self) -> str:
         """What opens one session for the first key, once, within ``CODE_SECONDS``; one drawn before is void."""
         code = secrets.token_urlsafe(_NUM_BYTES_OF_A_CODE)
-        self._code = (_digest(code), time.monotonic() + CODE_SECONDS)
+        self._code.put(_digest(code), time.monotonic() + CODE_SECONDS)
         return code
 
     def open_with_code(self, code: str) -> str | None:
         """The value of a cookie, or None where the code is another one, was used, or is too old."""
-        if self._code is None or self.first_tenant is None or not hmac.compare_digest(_digest(code), self._code[0]):
+        if self.first_tenant is None or (until := self._code.take(_digest(code))) is None:
             return None
-        is_valid = time.monotonic() < self._code[1]
-        self._code = None
+        is_valid = time.monotonic() < until
         return self._sign(self.first_tenant, int(time.time()) + SESSION_SECONDS) if is_valid else None
 
     def open_with_key(self, key: str) -> str | None:
@@ -83,6 +88,50 @@ class BrowserSessions:
     def _sign(self, tenant: str, until: int) -> str:
         text = f"{tenant}.{until}"
         return f"{text}.{hmac.digest(self._secrets[tenant], text.encode(), 'sha256').hex()}"
+
+
+class _Code:
+    """The code that was drawn last, by its digest, and until when it opens something, of the host's monotonic clock."""
+
+    def __init__(self) -> None:
+        self._drawn: tuple[bytes, float] | None = None
+
+    def put(self, digest: bytes, until: float) -> None:
+        """In the place of one before."""
+        self._drawn = (digest, until)
+
+    def take(self, digest: bytes) -> float | None:
+        """Uses it up; None where the code is another one, or was used."""
+        if self._drawn is None or not hmac.compare_digest(digest, self._drawn[0]):
+            return None
+        until, self._drawn = self._drawn[1], None
+        return until
+
+
+class _SharedCode(_Code):
+    """The same in a file; who takes the file away has used the code."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = os.path.join(folder, "login")
+
+    def put(self, digest: bytes, until: float) -> None:
+        """See ``_Code``."""
+        written = f"{self._path}.{os.getpid()}"
+        with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+            file.write(f"{digest.hex()} {until}")
+        os.replace(written, self._path)
+
+    def take(self, digest: bytes) -> float | None:
+        """See ``_Code``."""
+        try:
+            with open(self._path) as file:
+                drawn, until = file.read().split()
+            if not hmac.compare_digest(digest.hex(), drawn):
+                return None
+            os.unlink(self._path)
+        except FileNotFoundError:
+            return None
+        return float(until)
 
 
 def cookie_name(headers: Headers) -> str:

@@ -82,6 +82,11 @@ def health_router(context: ServerContext) -> APIRouter:
         """Everything that is counted, for Prometheus."""
         return Response(await context.render_metrics() + await system.render(), media_type=CONTENT_TYPE)
 
+    async def numbers(how: bytes) -> bytes:
+        """What this process counts; of other processes what was seen when somebody last looked, unless it is to look."""
+        return await context.render_metrics() + await system.render(looks=bool(how))
+
+    context.asked["metrics"] = numbers
     return router
 
 

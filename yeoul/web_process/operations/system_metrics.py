@@ -50,16 +50,20 @@ class SystemMetrics:
             registry.register(collector)
         ProcessCollector(registry=self._registries[0])
 
-    async def render(self) -> bytes:
-        """The answer to a scrape, in Prometheus's text format."""
+    async def render(self, *, looks: bool = True) -> bytes:
+        """The answer to a scrape, in Prometheus's text format; unless it ``looks``, of others as they were seen last."""
+        if looks:
+            await self._look()
+        if len(self._registries) == 1:
+            return generate_latest(self._registries[0])
+        return await labelled(self._context.fleet.first_names, self._registries, _OF_SERVER)
+
+    async def _look(self) -> None:
         looked = await asyncio.gather(*(seen.llm.engines.look() for seen in self._collectors))
         for seen, reports in zip(self._collectors, looked, strict=True):
             seen.reports = reports
         with contextlib.suppress(UnavailableError, TimeoutError):
             self._collectors[0].kept = await asyncio.wait_for(self._context.database.run(count_kept), _STORE_SECONDS)
-        if len(self._registries) == 1:
-            return generate_latest(self._registries[0])
-        return await labelled(self._context.fleet.first_names, self._registries, _OF_SERVER)
 
 
 class _Collector(Collector):

@@ -159,7 +159,7 @@ class BackgroundResponses:
 
     async def suspend(self) -> None:
         """The server stops: what runs is left to the next one. What is in memory alone goes on, for as long as it may."""
-        if self._context.database.folder is None:
+        if not self._context.database.lasts:
             return
         self._is_suspended = True
         tasks = [run.task for run in self._runs.values() if run.task is not None]
@@ -184,7 +184,7 @@ class BackgroundResponses:
             if not self._is_suspended:
                 raise
         except ProcessDeadError as error:
-            if self._context.database.folder is None:  # else the next server goes on
+            if not self._context.database.lasts:  # else the next server goes on
                 await self._fail(run, error)
         except Exception as error:
             if not isinstance(error, YeoulError):

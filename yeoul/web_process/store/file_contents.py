@@ -6,6 +6,7 @@ All of it blocks, and is called in threads.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
 import weakref
@@ -51,7 +52,9 @@ class FileContents:
                     self, file_id, os.open(tempfile.gettempdir(), os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
                 )
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            return NewContent(self, file_id, os.open(self._path(file_id + _PART), flags, 0o600))
+            descriptor = os.open(self._path(file_id + _PART), flags, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # until it is kept, or this process ends: see ``sweep``
+            return NewContent(self, file_id, descriptor)
 
     def keep(self, file_id: str, descriptor: int) -> None:
         """``NewContent`` calls it."""
@@ -105,12 +108,13 @@ class FileContents:
         return file_id in self._nameless if self._folder is None else os.path.exists(self._path(file_id))
 
     def sweep(self, known: Collection[str]) -> None:
-        """Deletes what no id of ``known`` names, as a server that was killed leaves it."""
+        """Deletes what no id of ``known`` names and nobody receives, as a process that was killed leaves it."""
         if self._folder is not None:
             for name in os.listdir(self._folder):
                 if name not in known:
-                    with contextlib.suppress(OSError):
-                        os.unlink(os.path.join(self._folder, name))
+                    with contextlib.suppress(OSError), open(os.path.join(self._folder, name), "rb") as left:
+                        fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        os.unlink(left.name)
 
     def _path(self, file_id: str) -> str:
         assert self._folder is not None

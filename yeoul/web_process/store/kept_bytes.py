@@ -41,10 +41,10 @@ KEPT_BYTES = "CREATE TABLE IF NOT EXISTS kept_bytes (owner TEXT PRIMARY KEY, num
 
 
 class KeptBytes:
-    """The bounds of one database. Without a folder it is in memory, which has room for a sixteenth."""
+    """The bounds of one database. What does not last has room for a sixteenth: it may be in memory."""
 
     def __init__(self, database: Database, settings: StoreSettings) -> None:
-        self._most_bytes = settings.max_bytes_of_responses // (1 if database.folder is not None else _SHARE_IN_MEMORY)
+        self._most_bytes = settings.max_bytes_of_responses // (1 if database.lasts else _SHARE_IN_MEMORY)
         self._most_seconds = settings.max_data_days * _SECONDS_A_DAY
 
     def oldest(self) -> float:

@@ -26,6 +26,14 @@ CREATE TABLE IF NOT EXISTS slowest_requests (
     id TEXT PRIMARY KEY REFERENCES requests ON DELETE CASCADE, seconds REAL NOT NULL, num_bytes INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS requests_by_slowness ON slowest_requests (seconds);
+CREATE TABLE IF NOT EXISTS request_bytes (num_bytes INTEGER NOT NULL) STRICT;
+INSERT INTO request_bytes SELECT COALESCE(SUM(num_bytes), 0) FROM requests WHERE NOT EXISTS (SELECT 1 FROM request_bytes);
+CREATE TRIGGER IF NOT EXISTS requests_added AFTER INSERT ON requests BEGIN
+    UPDATE request_bytes SET num_bytes = num_bytes + new.num_bytes;
+END;
+CREATE TRIGGER IF NOT EXISTS requests_removed AFTER DELETE ON requests BEGIN
+    UPDATE request_bytes SET num_bytes = num_bytes - old.num_bytes;
+END;
 """
 
 _MOST_BYTES_IN_MEMORY = 16 << 20
@@ -54,24 +62,21 @@ class RequestHistory:
     def __init__(self, database: Database, settings: StoreSettings) -> None:
         self._database = database
         most = settings.max_bytes_of_history
-        self._most_bytes = most if database.folder is not None else min(most, _MOST_BYTES_IN_MEMORY)
+        self._most_bytes = most if database.lasts else min(most, _MOST_BYTES_IN_MEMORY)
         self._most_seconds = settings.max_data_days * _SECONDS_A_DAY
-        self._num_bytes: int | None = None
 
     async def add(self, make: Callable[[], list[EndedRequest]]) -> None:
         """Keeps what ``make`` makes, in the thread of the database."""
         await self._database.run(lambda connection: self._add_now(connection, make()))
 
     def _add_now(self, connection: sqlite3.Connection, ended: list[EndedRequest]) -> None:
-        if self._num_bytes is None:
-            (self._num_bytes,) = connection.execute("SELECT COALESCE(SUM(num_bytes), 0) FROM requests").fetchone()
         for one in ended:
             packed = zlib.compress(one.record, 1)
             num_bytes = len(packed) + len(one.summary) + _OVERHEAD_BYTES
             row = (*one[:6], packed, num_bytes)
-            connection.execute("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            connection.execute("DELETE FROM requests WHERE id = ?", (one.id,))  # its bytes do not count any longer
+            connection.execute("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
             connection.execute("INSERT OR REPLACE INTO slowest_requests VALUES (?, ?, ?)", (one.id, one.seconds, num_bytes))
-            self._num_bytes += num_bytes
         self._let_go_of_faster(connection)
         self._make_room(connection)
 
@@ -88,17 +93,14 @@ class RequestHistory:
         )
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
-        assert self._num_bytes is not None
-        too_old = "DELETE FROM requests WHERE arrived <= ? RETURNING num_bytes"
-        gone = connection.execute(too_old, (time.time() - self._most_seconds,)).fetchall()
-        self._num_bytes -= sum(num_bytes for (num_bytes,) in gone)
-        while self._num_bytes > self._most_bytes:
+        connection.execute("DELETE FROM requests WHERE arrived <= ?", (time.time() - self._most_seconds,))
+        while connection.execute("SELECT num_bytes > ? FROM request_bytes", (self._most_bytes,)).fetchone()[0]:
             oldest = (
                 "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE id NOT IN (SELECT id FROM slowest_requests)"
-                " ORDER BY arrived LIMIT 64) RETURNING num_bytes"
+                " ORDER BY arrived LIMIT 64)"
             )
-            gone = connection.execute(oldest).fetchall()
-            self._num_bytes = self._num_bytes - sum(num_bytes for (num_bytes,) in gone) if gone else 0
+            if not connection.execute(oldest).rowcount:
+                return
 
     async def page(self, owner: str | None, state: str | None, before: float | None, limit: int) -> list[bytes]:
         """The summaries of those that came before ``before``, the newest first; of one owner, in one state, or of all."""

@@ -194,9 +194,15 @@ class RequestLog(RequestObserver):
 
     # What is asked
 
-    async def page(self, sight: Sight, state: State | None, before: str | None, limit: int) -> list[RequestSummary]:
-        """Those that may be seen, in this state, behind the one of the id ``before``; those that came last first."""
-        edge = None if before is None else await self._arrival_of(before)
+    async def page(
+        self, sight: Sight, state: State | None, before: str | None, limit: int, edge: float | None = None
+    ) -> list[RequestSummary]:
+        """Those that may be seen, in this state, behind the one of the id ``before``; those that came last first.
+
+        ``edge`` is when that one came, where somebody knows it already.
+        """
+        if edge is None and before is not None:
+            edge = await self._arrival_of(before)
 
         def is_wanted(one: RequestSummary) -> bool:
             return sight.sees(one.tenant) and state in (None, one.state) and (edge is None or one.arrived < edge)

@@ -39,7 +39,7 @@ def request_router(context: ServerContext, llm: AsyncLLM, log: RequestLog) -> AP
         """The requests that run or wait, and those that have ended, those that came last first."""
         sight = sight_of(context, request)
         if order == "newest":
-            page = await log.page(sight, state, before, limit + 1)
+            page = await log.page(sight, state, before, limit + 1, getattr(request.state, "edge", None))
         elif before is None:
             page = await log.slowest(sight, state, limit + 1)
         else:

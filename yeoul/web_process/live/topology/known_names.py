@@ -64,6 +64,7 @@ TASKS = {
     "EngineWatch": Known("AsyncLLM", "looks whether the engine answers", "looks now and then whether the engine answers"),
     "take_stock": Known("AsyncLLM", "asks the engine what it has", "waits for the engine's sign of life"),
     "run_batches": Known(None, "runs batches", "waits for batches"),
+    "note_numbers": Known(None, "notes what was counted", "notes what is counted, once a second"),
     "renew_certificate": Known(None, "reads the certificate", "looks now and then for a new certificate"),
 }
 
