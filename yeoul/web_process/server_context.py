@@ -14,6 +14,7 @@ from yeoul.config.otlp import OtlpTarget, find_otlp_target
 from yeoul.config.settings import Settings
 from yeoul.errors import InvalidRequestError
 from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.siblings import SiblingQuestion
 from yeoul.model_files.tokenizer_source import SamplingDefaults
 from yeoul.web_process.answers.call_proof import CallProof
 from yeoul.web_process.engine.async_llm import AsyncLLM
@@ -34,6 +35,10 @@ from yeoul.web_process.store.files import KeptFiles
 
 AskedModel = Annotated[str | None, Query(alias="model", description="Of several models the one that is asked about.")]
 """Where a question has no body."""
+
+
+NEW_BATCHES = "batches"
+"""What siblings are told when there is something new of a batch."""
 
 
 class SamplingBody(Protocol):
@@ -100,6 +105,11 @@ class ServerContext:
     def otlp_target(self) -> OtlpTarget | None:
         """Where spans of requests are sent; None where they are not."""
         return find_otlp_target(self.settings.server)
+
+    async def note_batches(self) -> None:
+        """A batch was made or cancelled: whoever runs them, here or in another process, hears of it."""
+        if self.siblings is not NO_SIBLINGS:
+            await self.siblings.ask(SiblingQuestion("", NEW_BATCHES))
 
     @property
     def llm(self) -> AsyncLLM:

@@ -1,5 +1,7 @@
 """BatchRunner: the task that runs the batches that are kept, in the gaps that other requests leave if there are any.
 
+Of several web processes the first one runs them; the others tell it when there is something new.
+
 Knows no route. ``server.py`` starts it when the engine is ready and stops it before a drain. What was answered is not
 answered again, and what was not is answered by the next start: nothing is lost but the time.
 """
@@ -11,7 +13,7 @@ import contextlib
 import logging
 
 from yeoul.web_process.batches.batch_run import BatchRun
-from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.server_context import NEW_BATCHES, ServerContext
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +33,12 @@ class BatchRunner:
         self._max_num_places = context.settings.scheduler.max_num_seqs
         self._others = asyncio.Semaphore(max(1, self._max_num_places // _SHARE_OF_PLACES))
         self._task: asyncio.Task[None] | None = None
+        context.asked[NEW_BATCHES] = self._note
 
     def start(self) -> None:
         """On the running loop."""
+        if self._context.siblings.index != 0:
+            return
         self._task = asyncio.create_task(self._serve(), name="run_batches")
 
     async def stop(self) -> None:
@@ -43,6 +48,10 @@ class BatchRunner:
         for one in running:
             one.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+    async def _note(self, _: bytes) -> bytes:
+        self._context.batches.changed.set()
+        return b""
 
     async def _serve(self) -> None:
         """Until it is cancelled; an error is told by the log, and everything is looked at again."""

@@ -33,7 +33,7 @@ from yeoul.web_process.responses.schemas.input_items import InputItem
 from yeoul.web_process.responses.schemas.response_request import ResponseRequest
 from yeoul.web_process.responses.tool_names import ToolNames
 from yeoul.web_process.server_context import ServerContext
-from yeoul.web_process.store.response_table import KeptResponse
+from yeoul.web_process.store.response_table import KeptResponse, Maker
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +119,8 @@ class BackgroundResponses:
         self._kept = kept
         self._runs: dict[str, BackgroundRun] = {}
         self._is_suspended = False
+        siblings = context.siblings
+        self._maker = None if siblings.folder is None else Maker(siblings.folder, siblings.index)
 
     def find(self, owner: str, response_id: str) -> BackgroundRun | None:
         """The owner's run of this id, if it runs."""
@@ -134,7 +136,7 @@ class BackgroundResponses:
         run = BackgroundRun(kept, request, response)
         run.started = await start_response(model, response, request.items, request.num_bytes, terms, made=[])
         try:
-            await self._kept.responses.add(kept)
+            await self._kept.responses.add(kept, self._maker)
         except BaseException:
             run.started.stream.close()
             raise
@@ -142,8 +144,10 @@ class BackgroundResponses:
         return run
 
     async def resume(self) -> None:
-        """Takes up what an earlier server had begun. The engine is ready."""
-        for kept in await self._kept.responses.unfinished():
+        """Takes up what an earlier server had begun, or an earlier process in this place. The engine is ready."""
+        for kept in await self._kept.responses.unfinished(self._maker):
+            if kept.id in self._runs:  # it came just now
+                continue
             try:
                 request = msgspec.json.decode(kept.request or b"", type=BackgroundRequest)
                 self._context.fleet.find(request.model)

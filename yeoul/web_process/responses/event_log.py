@@ -7,8 +7,9 @@ request's tools and instructions in them; what is that large is packed and unpac
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 _END_OF_EVENT = b"\n\n"
 _NUM_EVENTS_A_BLOCK = 256
@@ -46,7 +47,7 @@ class EventLog:
         await self.pack()
         return [*self._blocks, await _packed([*self._tail, closing])]
 
-    async def read(self, first: int, keep_alive_seconds: float) -> AsyncIterator[bytes]:
+    async def read(self, first: int, keep_alive_seconds: float) -> AsyncGenerator[bytes, None]:
         """The events from number ``first`` on, as they come; nothing but a blank one where there was none for so long."""
         while True:
             block, offset = divmod(first, _NUM_EVENTS_A_BLOCK)
@@ -64,6 +65,13 @@ class EventLog:
                     await asyncio.wait_for(change.wait(), keep_alive_seconds)
                 except TimeoutError:
                     yield _END_OF_EVENT
+
+    async def take(self, first: int, seconds: float) -> tuple[bytes, int, bool]:
+        """The next events from number ``first`` on, or none after so many seconds; the number behind; whether all is told."""
+        async with contextlib.aclosing(self.read(first, seconds)) as events:
+            async for some in events:
+                return (b"", first, False) if some == _END_OF_EVENT else (some, first + len(split_events(some)), False)
+        return b"", first, True
 
     def _wake(self) -> None:
         change, self._change = self._change, asyncio.Event()

@@ -6,7 +6,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,10 +28,20 @@ CREATE TABLE IF NOT EXISTS response_events (
     response_id TEXT NOT NULL REFERENCES responses (id) ON DELETE CASCADE, place INTEGER NOT NULL, events BLOB NOT NULL,
     PRIMARY KEY (response_id, place)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS response_makers (
+    response_id TEXT PRIMARY KEY REFERENCES responses (id) ON DELETE CASCADE, server TEXT NOT NULL, web INTEGER NOT NULL
+) STRICT;
 """
 
 _OVERHEAD_BYTES = 512  # of a row, its indexes and ids
 _COLUMNS = "id, owner, request, input, previous_id, conversation_id, answer, output"
+
+
+class Maker(NamedTuple):
+    """Of several web processes the one that makes an unfinished response: its place in one run of a server."""
+
+    server: str
+    web: int
 
 
 class KeptResponse(msgspec.Struct, kw_only=True):
@@ -56,9 +66,15 @@ class ResponseTable:
         self._database = database
         self._bounds = bounds
 
-    async def add(self, kept: KeptResponse) -> None:
-        """Keeps a response, finished or not."""
-        await self._database.run(lambda connection: self.add_now(connection, kept))
+    async def add(self, kept: KeptResponse, maker: Maker | None = None) -> None:
+        """Keeps a response, finished or not; of one that is not, who makes it, where they are several."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            self.add_now(connection, kept)
+            if maker is not None:
+                connection.execute("INSERT INTO response_makers VALUES (?, ?, ?)", (kept.id, *maker))
+
+        await self._database.run(work)
 
     def add_now(self, connection: sqlite3.Connection, kept: KeptResponse) -> None:
         """As ``add``."""
@@ -81,7 +97,8 @@ class ResponseTable:
             (*packed, _size([*packed, *events]), kept.id),
         )
         if done.rowcount == 1:
-            connection.execute("DELETE FROM response_progress WHERE response_id = ?", (kept.id,))
+            for table in ("response_progress", "response_makers"):
+                connection.execute(f"DELETE FROM {table} WHERE response_id = ?", (kept.id,))
             rows = [(kept.id, place, block) for place, block in enumerate(events)]
             connection.executemany("INSERT INTO response_events VALUES (?, ?, ?)", rows)
             self._bounds.make_room(connection)
@@ -117,12 +134,25 @@ class ResponseTable:
 
         return await self._database.run(work)
 
-    async def unfinished(self) -> list[KeptResponse]:
-        """What was being made when it was last kept, the oldest first."""
+    async def unfinished(self, maker: Maker | None = None) -> list[KeptResponse]:
+        """What was being made when it was last kept, the oldest first.
+
+        Of several web processes, what the one before in the place of ``maker`` has left, who makes it from now on; the first
+        one has what an earlier server has left, too. What others make stays with them.
+        """
 
         def work(connection: sqlite3.Connection) -> list[KeptResponse]:
-            found = f"SELECT {_COLUMNS} FROM responses WHERE is_unfinished ORDER BY kept_at"
-            return [_kept(row) for row in connection.execute(found)]
+            if maker is None:
+                rows = connection.execute(f"SELECT {_COLUMNS} FROM responses WHERE is_unfinished ORDER BY kept_at")
+                return [_kept(row) for row in rows]
+            left = (
+                f"SELECT {_COLUMNS} FROM responses LEFT JOIN response_makers ON response_id = id WHERE is_unfinished"
+                " AND (server = ?1 AND web = ?2 OR ?2 = 0 AND server IS NOT ?1) ORDER BY kept_at"
+            )
+            found = [_kept(row) for row in connection.execute(left, maker)]
+            new = [(kept.id, *maker) for kept in found]
+            connection.executemany("INSERT OR REPLACE INTO response_makers VALUES (?, ?, ?)", new)
+            return found
 
         return await self._database.run(work)
 

@@ -43,6 +43,7 @@ def batches_router(context: ServerContext) -> APIRouter:
             metadata=body.metadata,
             output_expires_after_seconds=None if kept is None else kept.seconds,
         )
+        await context.note_batches()
         return _answer(shown(batch))
 
     @router.get("/v1/batches", responses=answers_of(BatchList, errors={400, 404}))
@@ -65,7 +66,9 @@ def batches_router(context: ServerContext) -> APIRouter:
     @router.post("/v1/batches/{batch_id}/cancel", responses=answers_of(BatchObject, errors=OF_IDS))
     async def cancel_batch(request: Request, batch_id: BatchId) -> Response:
         """Ends a batch; what is answered stays."""
-        return _answer(shown(await batches.cancel(caller_of(request).tenant, batch_id)))
+        batch = await batches.cancel(caller_of(request).tenant, batch_id)
+        await context.note_batches()
+        return _answer(shown(batch))
 
     return router
 

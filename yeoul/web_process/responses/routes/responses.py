@@ -20,6 +20,7 @@ from yeoul.web_process.http.sse import EVENT_HEADERS, EVENTS
 from yeoul.web_process.http.writing import json_response, write_apart
 from yeoul.web_process.responses.background import BackgroundRequest, BackgroundResponses, BackgroundRun
 from yeoul.web_process.responses.compaction import stays
+from yeoul.web_process.responses.elsewhere import EventsElsewhere
 from yeoul.web_process.responses.event_log import block_of, read_packed
 from yeoul.web_process.responses.kept_responses import KeptResponses, numbered
 from yeoul.web_process.responses.new_responses import conversation_of, kept_answer, start_response
@@ -30,6 +31,7 @@ from yeoul.web_process.responses.schemas.answers import Response as ResponseAnsw
 from yeoul.web_process.responses.schemas.events import EVENTS as EVENTS_OF_RESPONSE
 from yeoul.web_process.responses.schemas.response_request import CompactRequest, InputTokensRequest, ResponseRequest
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.siblings import NO_SIBLINGS
 from yeoul.web_process.store.response_table import KeptResponse
 
 ResponseId = Annotated[str, Path(description="The id of a response.")]
@@ -47,6 +49,8 @@ class ResponseRoutes:
         self._kept = kept
         self._background = BackgroundResponses(context, kept)
         context.lasting.append(self._background)
+        self._elsewhere = EventsElsewhere(context.siblings, self._background, kept)
+        context.asked[self._elsewhere.name] = self._elsewhere.answer
 
     async def create(self, request: Request) -> Response:
         """Answers, whole, as typed events, or in the background."""
@@ -102,9 +106,14 @@ class ResponseRoutes:
         owner, first = caller_of(request).tenant, 0 if starting_after is None else starting_after + 1
         if (run := self._background.find(owner, response_id)) is not None:
             return self._events(run, first) if stream else json_response(run.now())
-        kept = await self._finished(owner, response_id)
+        kept = await self._kept.responses.get(owner, response_id)
+        if kept.answer is None and stream and self._context.siblings is not NO_SIBLINGS:
+            seconds = self._context.settings.time.keep_alive_seconds
+            return event_response(self._elsewhere.read(owner, response_id, first, seconds))
+        if kept.answer is None:
+            raise _not_here(response_id)
         if not stream:
-            return json_response(kept.answer or b"")
+            return json_response(kept.answer)
         place, blocks = await self._kept.responses.events(response_id, block_of(first))
         if not blocks:
             raise InvalidRequestError(
@@ -177,11 +186,15 @@ class ResponseRoutes:
     async def _finished(self, owner: str, response_id: str) -> KeptResponse:
         kept = await self._kept.responses.get(owner, response_id)
         if kept.answer is None:
-            raise UnavailableError(f"the response {response_id!r} is about to go on; ask again in a moment")
+            raise _not_here(response_id)
         return kept
 
     def _events(self, run: BackgroundRun, first: int) -> Response:
         return event_response(run.log.read(first, self._context.settings.time.keep_alive_seconds))
+
+
+def _not_here(response_id: str) -> UnavailableError:
+    return UnavailableError(f"the response {response_id!r} is about to go on; ask again in a moment")
 
 
 def event_response(events: AsyncIterator[bytes]) -> Response:
