@@ -109,29 +109,30 @@ class _Code:
 
 
 class _SharedCode(_Code):
-    """The same in a file; who takes the file away has used the code."""
+    """The same of several processes, each of which may draw one: in a file by its digest; who takes that away has used it."""
 
     def __init__(self, folder: str) -> None:
-        self._path = os.path.join(folder, "login")
+        self._folder = folder
 
     def put(self, digest: bytes, until: float) -> None:
         """See ``_Code``."""
-        written = f"{self._path}.{os.getpid()}"
-        with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-            file.write(f"{digest.hex()} {until}")
-        os.replace(written, self._path)
+        path = self._path(digest)
+        with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "w") as file:
+            file.write(str(until))
+        os.replace(f"{path}.new", path)
 
     def take(self, digest: bytes) -> float | None:
         """See ``_Code``."""
         try:
-            with open(self._path) as file:
-                drawn, until = file.read().split()
-            if not hmac.compare_digest(digest.hex(), drawn):
-                return None
-            os.unlink(self._path)
+            with open(self._path(digest)) as file:
+                until = float(file.read())
+            os.unlink(file.name)
         except FileNotFoundError:
             return None
-        return float(until)
+        return until
+
+    def _path(self, digest: bytes) -> str:
+        return os.path.join(self._folder, f"login-{digest.hex()}")
 
 
 def cookie_name(headers: Headers) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+import msgspec
 from fastapi import APIRouter
 
 from yeoul.web_process.engine.async_llm import AsyncLLM
@@ -10,7 +13,7 @@ from yeoul.web_process.live.by_model import prefix_of
 from yeoul.web_process.live.page.event_feed import EventFeed
 from yeoul.web_process.live.page.event_routes import event_router
 from yeoul.web_process.live.page.login_routes import login_router
-from yeoul.web_process.live.page.number_history import NumberHistory
+from yeoul.web_process.live.page.number_history import POINTS, NumberHistory, NumberPoints
 from yeoul.web_process.live.page.page_routes import page_router
 from yeoul.web_process.live.requests.ended_requests import EndedRequests
 from yeoul.web_process.live.requests.recorder import Recorder
@@ -49,8 +52,13 @@ def _router_of(context: ServerContext, llm: AsyncLLM, history: RequestHistory) -
     if context.settings.server.page:
         numbers = NumberHistory(llm.token_gaps)
         llm.observer = Observers(llm.observer, numbers)
+        context.asked.setdefault(POINTS, functools.partial(_tell_points, numbers))
         router.include_router(event_router(context, EventFeed(llm, watch, numbers, log)))
     return router
+
+
+async def _tell_points(numbers: NumberHistory, since: bytes) -> bytes:
+    return msgspec.json.encode(NumberPoints(points=numbers.since(int(since))))
 
 
 def watch_requests(context: ServerContext, llm: AsyncLLM, history: RequestHistory) -> RequestLog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 
 import msgspec
@@ -82,12 +83,13 @@ def health_router(context: ServerContext) -> APIRouter:
         """Everything that is counted, for Prometheus."""
         return Response(await context.render_metrics() + await system.render(), media_type=CONTENT_TYPE)
 
-    async def numbers(how: bytes) -> bytes:
-        """What this process counts; of other processes what was seen when somebody last looked, unless it is to look."""
-        return await context.render_metrics() + await system.render(looks=bool(how))
-
-    context.asked["metrics"] = numbers
+    context.asked["metrics"] = functools.partial(_tell_numbers, context, system)
     return router
+
+
+async def _tell_numbers(context: ServerContext, system: SystemMetrics, how: bytes) -> bytes:
+    """What this process counts; of other processes what was seen when somebody last looked, unless it is to look."""
+    return await context.render_metrics() + await system.render(looks=bool(how))
 
 
 async def _make_token(llm: AsyncLLM) -> float:

@@ -55,6 +55,8 @@ _EACH = frozenset(
         *("process_cpu_seconds", "process_open_fds", "process_max_fds"),
     }
 )
+# What all are told of processes and links as they are now, which begin anew with those that take their places.
+_OF_NOW = frozenset({"link_messages", "link_bytes", "process_cpu_time_seconds", "process_restarts"})
 _COUNTED = ("counter", "histogram")
 _WEB = "Web"
 _IS_WEB = ("process", _WEB)
@@ -74,7 +76,7 @@ def joining_of(family: str, kind: str) -> Joining:
         return "seen"
     if family in _EACH:
         return "each"
-    return "largest" if kind in _COUNTED else "own"
+    return "largest" if kind in _COUNTED and name not in _OF_NOW else "own"
 
 
 @dataclass
@@ -139,11 +141,11 @@ def named(families: Families, index: int) -> Families:
 
 
 def counted(families: Families) -> Families:
-    """What is left of a process that has died: its counters, but for those of itself."""
+    """What is left of a process that has died: its counters, but for those of processes."""
     return {
         name: family
         for name, family in families.items()
-        if family.kind in _COUNTED and joining_of(name, family.kind) != "each"
+        if family.kind in _COUNTED and joining_of(name, family.kind) not in ("each", "own")
     }
 
 

@@ -15,13 +15,14 @@ from urllib.parse import quote
 
 import msgspec
 from starlette.datastructures import QueryParams
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from yeoul.messages.siblings import SiblingAnswer
+from yeoul.messages.siblings import SiblingAnswer, SiblingQuestion
 from yeoul.messages.topology import Topology
 from yeoul.web_process.live.requests.request_summary import RequestList, RequestSummary
 from yeoul.web_process.live.topology.inside_answers import Log
 from yeoul.web_process.server_context import ServerContext
+from yeoul.web_process.together.events import JoinedEvents
 from yeoul.web_process.together.inner_call import WholeAnswer, answer_sibling, call_inside, question_of
 from yeoul.web_process.together.joins import join_logs, join_requests, join_topologies
 from yeoul.web_process.together.numbers import SharedNumbers
@@ -31,6 +32,7 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 _OK = 200
 _LIST = "/debug/requests"
+_EVENTS = ("GET", "/debug/events")
 _ELSEWHERE = (404, 503)  # what one process says of what another one may have
 _YES = ("true", "1", "yes", "on", "t", "y")  # as FastAPI reads them
 _LIVING = ("waiting", "running")
@@ -73,6 +75,9 @@ class Together:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, and joins what is to be joined."""
+        if scope["type"] == "http" and (scope["method"], scope["path"]) == _EVENTS:
+            await self._app(scope, receive, self._with_others(scope, send))
+            return
         join = self._find_join(scope) if scope["type"] == "http" else None
         if join is None:
             if scope["type"] == "http" and scope["method"] == "DELETE" and self._deletes_response.fullmatch(scope["path"]):
@@ -88,6 +93,30 @@ class Together:
         headers.append((b"content-length", b"%d" % len(answer.body)))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+    def _with_others(self, scope: Scope, send: Send) -> Send:
+        asking = dict(scope)
+        joined = JoinedEvents(
+            self._siblings,
+            self._ask_all,
+            lambda path, query: question_of({**asking, "query_string": query.encode()}, path=path),
+        )
+        is_good = False
+
+        async def send_joined(message: Message) -> None:
+            nonlocal is_good
+            if message["type"] == "http.response.start":
+                is_good = message["status"] == _OK
+            elif is_good and message.get("body"):
+                message = {**message, "body": await joined.join(message["body"])}
+            await send(message)
+
+        return send_joined
+
+    async def _ask_all(self, question: SiblingQuestion) -> list[SiblingAnswer]:
+        own = answer_sibling(self._app, {}, self._siblings.index, question)
+        answer, others = await asyncio.gather(own, self._siblings.ask(question))
+        return [answer, *others]
 
     def _find_join(self, scope: Scope) -> Join | None:
         if scope["method"] == "HEAD" or QueryParams(scope["query_string"]).get("stream", "").lower() in _YES:
@@ -149,7 +178,7 @@ class Together:
     async def _find_arrival(self, scope: Scope, name: str) -> float | None:
         """When the last request of a page came, which may be known to one process alone."""
         question = question_of({**scope, "query_string": b""}, path=f"{_LIST}/{quote(name, safe='')}")
-        answers = [await answer_sibling(self._app, {}, self._siblings.index, question), *await self._siblings.ask(question)]
+        answers = await self._ask_all(question)
         return max((one.arrived for _, one in _read(answers, RequestSummary)), default=None)
 
     async def _find_elsewhere(self, scope: Scope, local: WholeAnswer) -> WholeAnswer:

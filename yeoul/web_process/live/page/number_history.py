@@ -22,6 +22,8 @@ from yeoul.web_process.engine.request_observer import Requester, RequestObserver
 from yeoul.web_process.http.openapi import Count, UnixTime, says
 
 NUM_SECONDS = 900
+POINTS = "points"
+"""What siblings ask for: those after a second."""
 
 _Seconds = Annotated[float | None, says("In seconds; null where there was none.")]
 
