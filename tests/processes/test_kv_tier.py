@@ -174,3 +174,17 @@ def await_steps(server: RunningServer, num_steps: int, asking: Future[Any]) -> N
 
     start = total()
     assert until(lambda: asking.done() or total() >= start + num_steps, 60.0), server.log()
+
+
+def test_a_prefill_engine_hands_a_request_on_with_its_prompt(tmp_path):
+    with serve(tmp_path, "--data-parallel-size", "2", "--num-prefill-engines", "1", "--fake-step-seconds", "0.002") as server:
+        handed = ask(server, max_tokens=300)
+        metrics = server.metrics()
+        assert metrics["yeoul:kv_tier_loaded_blocks_total"] == 93
+        assert metrics["yeoul:kv_tier_failed_blocks_total"] == 0
+        assert cached(handed) == 0
+        (last,) = httpx.get(f"{server.url}/debug/requests?limit=1", timeout=10.0).json()["data"]
+        assert last["engine"] == "EngineCore_1"
+        assert causes_of_last(server)
+    with serve(tmp_path / "alone") as server:
+        assert said(ask(server, max_tokens=300)) == said(handed)

@@ -236,6 +236,7 @@ def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
             f" that serves; with {written('engine_address')} there is one engine, elsewhere. Leave one of the two out",
             param="data_parallel_size",
         )
+    _check_prefill_engines(settings, written)
     _check_kv_events(settings, written)
     cache = settings.cache
     if cache.kv_disk_bytes is not None and cache.kv_memory_bytes is not None:
@@ -272,6 +273,25 @@ def _check_pipeline(settings: Settings, written: Callable[[str], str]) -> None:
                 f" ({written('pipeline_parallel_size')}) have not; leave one of the two out",
                 param=name,
             )
+
+
+def _check_prefill_engines(settings: Settings, written: Callable[[str], str]) -> None:
+    """Requests are handed on to other engines, through what these find on the disk."""
+    parallel, name = settings.parallel, "num_prefill_engines"
+    if parallel.num_prefill_engines == 0:
+        return
+    if parallel.num_prefill_engines >= parallel.data_parallel_size:
+        raise ConfigError(
+            f"{written(name)} is {parallel.num_prefill_engines}; expected fewer than the {parallel.data_parallel_size} "
+            f"engines that {written('data_parallel_size')} starts: one at least has to go on with what they have computed",
+            param=name,
+        )
+    if settings.cache.kv_disk_bytes is None or not settings.cache.enable_prefix_caching:
+        raise ConfigError(
+            f"{written(name)} hands requests from engine to engine through the blocks that they keep on the disk; "
+            f"give {written('kv_disk_bytes')}, with {written('enable_prefix_caching')}, or leave it out",
+            param=name,
+        )
 
 
 def _check_kv_events(settings: Settings, written: Callable[[str], str]) -> None:

@@ -162,6 +162,10 @@ class ParallelSettings(msgspec.Struct, frozen=True, kw_only=True):
     data_parallel_size: Annotated[
         int, Meta(ge=1, le=64, description="Number of engines behind one address, each with workers of its own.")
     ] = 1
+    num_prefill_engines: Annotated[
+        CountOrZero,
+        Meta(description="Of these, so many compute long prompts and hand their requests to the others (docs/scaling.md)."),
+    ] = 0
     tensor_parallel_size: Annotated[
         int, Meta(ge=1, le=256, description="Number of worker processes that share each layer.")
     ] = 1

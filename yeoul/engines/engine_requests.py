@@ -38,13 +38,15 @@ class EngineRequests:
     """``states`` holds them by the id that the engine knows.
 
     Without an engine requests are only held here, and sent to the next one. ``is_well`` tells whether the engine that is
-    there computes; ``is_gone`` whether there will never be one again.
+    there computes; ``is_gone`` whether there will never be one again. One that ``is_prefill`` hands requests on to others as
+    soon as their prompts are computed.
     """
 
-    def __init__(self, table: EngineTable, number: int) -> None:
+    def __init__(self, table: EngineTable, number: int, *, is_prefill: bool = False) -> None:
         self.states: dict[str, EngineRequest] = {}
         self.statistics = EngineStatistics()
         self.number = number
+        self.is_prefill = is_prefill
         self.is_well: Callable[[], bool] = lambda: True
         self.is_gone = False
         self.token_gaps = table.token_gaps
@@ -174,6 +176,15 @@ class EngineRequests:
         self.forget([state.add.request_id for state in moved])
         return len(moved)
 
+    def hand_on(self, request_ids: Sequence[str]) -> None:
+        """The prompts of these are computed, and others find them: they go on there, if there are any that compute."""
+        states = [self.states[name] for name in request_ids if name in self.states]
+        if states and (others := self._table.decode_engines):
+            for state in states:
+                state.hold(state.crash_count)
+            self._table.move(states, self, others)
+            self.forget([state.add.request_id for state in states])
+
     @property
     def num_free_tokens(self) -> int:
         """For which the engine's cache had room when it was heard of last."""
@@ -184,7 +195,7 @@ class EngineRequests:
         """A new one, which is sent if there is an engine."""
         self.states[state.add.request_id] = state
         if self._engine is not None and not self._table.holds_new:
-            _send(self._engine, state)
+            self._send(self._engine, state)
         else:
             self._table.on_held()
 
@@ -260,7 +271,7 @@ class EngineRequests:
     def _try_to_send(self, engine: AsyncMPClient, state: EngineRequest) -> None:
         """A request that cannot be encoded fails alone; a link that is closed is not its fault."""
         try:
-            _send(engine, state)
+            self._send(engine, state)
         except TransportError:
             raise
         except Exception as error:
@@ -272,7 +283,7 @@ class EngineRequests:
         """Notes the engine's snapshot; its counters go on where a dead engine's ended."""
         self.statistics = statistics if self._past.total_steps == 0 else add_totals(statistics, self._past)
 
-
-def _send(engine: AsyncMPClient, state: EngineRequest) -> None:
-    engine.send(msgspec.structs.replace(state.add, age_seconds=state.age(time.monotonic())))
-    state.move_to(RequestPlace.SENT)
+    def _send(self, engine: AsyncMPClient, state: EngineRequest) -> None:
+        age = state.age(time.monotonic())
+        engine.send(msgspec.structs.replace(state.add, age_seconds=age, hands_over=self.is_prefill))
+        state.move_to(RequestPlace.SENT)

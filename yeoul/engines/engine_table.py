@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from yeoul.engines.engine_observer import EngineObserver
 from yeoul.engines.engine_request import EngineRequest
 from yeoul.engines.engine_requests import EngineRequests
-from yeoul.engines.router import MAX_PREFIX_TOKENS, PIECE_TOKENS, REQUEST_COST, Router, keys_of
+from yeoul.engines.router import MAX_PREFIX_TOKENS, PIECE_TOKENS, REQUEST_COST, Choice, Load, Router, keys_of
 from yeoul.engines.token_gaps import TokenGaps
 from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.statistics import EngineStatistics, join_statistics
+
+_MAX_NEW_TOKENS = 256  # of a prompt, that an engine which decodes computes beside: one short step
 
 
 class EngineTable:
     """``engines`` hold the unfinished requests.
 
+    The first ``num_prefill_engines`` of them compute long prompts, the others all else, unless only the first are there.
     ``observer`` is whoever watches engines; the times between tokens are in ``token_gaps``.
     ``num_unfinished`` requests are in all engines together. ``is_closed``: no more may come. ``holds_new``: what comes is
     held, and what the engines have goes on. ``on_held`` is called when a request is held that has just come, ``on_less``
@@ -31,15 +34,18 @@ class EngineTable:
 
     observer: EngineObserver
 
-    def __init__(self, observer: EngineObserver, num_engines: int = 1) -> None:
+    def __init__(self, observer: EngineObserver, num_engines: int = 1, num_prefill_engines: int = 0) -> None:
         self.observer = observer
         self.token_gaps = TokenGaps()
-        self.engines = [EngineRequests(self, number) for number in range(num_engines)]
+        self.engines = [
+            EngineRequests(self, number, is_prefill=number < num_prefill_engines) for number in range(num_engines)
+        ]
         self.is_closed = False
         self.holds_new = False
         self.on_held: Callable[[], None] = _ignore
         self.on_less: Callable[[], None] = _ignore
         self._router = Router(num_engines)
+        self._prefill_numbers = frozenset(range(num_prefill_engines))
         self.num_unfinished = 0
         self._num_in_gaps = 0
 
@@ -163,12 +169,15 @@ class EngineTable:
         for engine in self.engines:
             self._router.forget(engine.number)
 
-    def move(self, states: Sequence[EngineRequest], source: EngineRequests) -> int:
-        """Gives what is only held for one engine to others that compute, to any that may come if it will never be back.
+    def move(
+        self, states: Sequence[EngineRequest], source: EngineRequests, others: Sequence[EngineRequests] | None = None
+    ) -> int:
+        """Gives what is only held for one engine to ``others``: if none are named, to all that compute, or to any that may
+        come if it will never be back.
 
         How many have gone.
         """
-        if others := self._others(source):
+        if others := self._others(source) if others is None else others:
             for engine, state in self._spread(states, others):
                 source.give_away(state)
                 engine.take_over(state)
@@ -183,6 +192,11 @@ class EngineTable:
                 break
             fitting.append(state)
         return fitting
+
+    @property
+    def decode_engines(self) -> list[EngineRequests]:
+        """Those that compute, and take what prefill engines have begun."""
+        return [engine for engine in self._candidates() if engine.is_ready and not engine.is_prefill]
 
     def _others(self, source: EngineRequests) -> list[EngineRequests]:
         return [engine for engine in self._candidates() if engine is not source and (engine.is_ready or source.is_gone)]
@@ -209,16 +223,28 @@ class EngineTable:
         num_tokens_left = MAX_PREFIX_TOKENS  # that are looked up: the loop waits for it
         for _, group in itertools.groupby(states, lambda state: id(state.add.prompt_token_ids)):
             together = list(group)
-            add, num_tokens = together[0].add, len(together[0].add.prompt_token_ids)
+            add = together[0].add
             keys = keys_of(add.prompt_token_ids, add.cache_salt) if together[0].may_use_prefix and num_tokens_left > 0 else []
             num_tokens_left -= PIECE_TOKENS * len(keys)
-            choice = self._router.choose(keys, num_tokens, len(together), add.tenant, loads)
+            choice = self._choose(keys, together, loads)
             self._router.note_sent(choice.engine, keys)
             together[0].num_new_tokens = choice.num_new_tokens  # the other choices find its prompt
             load = loads[choice.engine]
             assert load is not None
             load[add.tenant] += choice.num_new_tokens + len(together) * REQUEST_COST
             yield from ((self.engines[choice.engine], state) for state in together)
+
+    def _choose(self, keys: Sequence[int], together: Sequence[EngineRequest], loads: Sequence[Load | None]) -> Choice:
+        """For choices of one prompt. What has to be computed for long, and is not answered yet, goes to a prefill engine."""
+        add, num_tokens, prefill = together[0].add, len(together[0].add.prompt_token_ids), self._prefill_numbers
+        decode_loads = [None if number in prefill else load for number, load in enumerate(loads)]
+        some = decode_loads if any(load is not None for load in decode_loads) else loads
+        choice = self._router.choose(keys, num_tokens, len(together), add.tenant, some)
+        prefill_loads = [load if number in prefill else None for number, load in enumerate(loads)]
+        is_long = choice.num_new_tokens > _MAX_NEW_TOKENS and not add.output_token_ids
+        if is_long and any(load is not None for load in prefill_loads):
+            return self._router.choose(keys, num_tokens, len(together), add.tenant, prefill_loads)
+        return choice
 
 
 def _ignore() -> None:

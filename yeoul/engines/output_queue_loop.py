@@ -98,7 +98,7 @@ class OutputQueueLoop:
         now = time.monotonic()
         complete: list[str] = []  # by a stop string, which the engine does not see
         failed: list[str] = []
-        finished = []
+        finished, kept = [], []
         gaps: dict[float, int] = {}
         for output in outputs:
             state = self._requests.states.get(output.request_id)
@@ -115,6 +115,8 @@ class OutputQueueLoop:
                 finished.append(self._requests.take_out(output.request_id))
                 if output.finish_reason is None:
                     ended_here.append(output.request_id)
+            elif output.is_kept:
+                kept.append(output.request_id)
         self._recovery.note_outputs(outputs)
         self._requests.note_outputs(outputs, finished)
         for seconds, num_tokens in gaps.items():
@@ -123,3 +125,5 @@ class OutputQueueLoop:
             self._engine.send(AbortRequests(complete, are_complete=True))
         if failed:
             self._engine.send(AbortRequests(failed))
+        if kept:
+            self._requests.hand_on(kept)

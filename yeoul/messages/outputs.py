@@ -45,7 +45,8 @@ class RequestOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     ``stop_reason`` is the token id that ended it, if one of ``stop_token_ids`` did. ``num_cached_tokens`` (prompt tokens
     that came from the prefix cache), ``num_leased_tokens`` (that leases will keep), ``queue_seconds`` and of these
     ``load_seconds`` (in which its blocks were read) come with the first output. ``prompt_logprobs`` has an entry a prompt
-    token, the first one None. ``embedding`` holds float32 values, little endian.
+    token, the first one None. ``embedding`` holds float32 values, little endian. ``is_kept``: the prompt of a request that
+    ``hands_over`` lies below the cache, where other engines find it.
     """
 
     request_id: str
@@ -60,6 +61,7 @@ class RequestOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     queue_seconds: float | None = None
     load_seconds: float = 0.0
     embedding: bytes | None = None
+    is_kept: bool = False
 
 
 _Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e12)]

@@ -30,7 +30,8 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     the engine's time is shared between. ``pooling`` turns the request into
     an embedding request: one vector comes back, no token. ``num_deaths`` is how often in a row an engine died
     while it computed this request, before it made a token; ``num_deaths_alone`` how often with nothing else beside.
-    ``leases`` are for who will send the same beginning again.
+    ``leases`` are for who will send the same beginning again. One that ``hands_over`` is another engine's as soon as its
+    prompt is computed and kept where that one finds it, of which its client is told.
     """
 
     request_id: str
@@ -48,6 +49,7 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     num_deaths: int = 0
     num_deaths_alone: int = 0
     leases: list[Lease] = []
+    hands_over: bool = False
 
 
 class AddRequestHead(msgspec.Struct, frozen=True, tag="add"):

@@ -100,7 +100,11 @@ class AnswerReader:
         else:
             raise _UnfitError("the workers computed the request and gave no answer for it")
         request.has_progressed = True
-        return output if request.has_answered else self._complete_first(request, output)
+        if not request.has_answered:
+            output = self._complete_first(request, output)
+        if request.message.hands_over and output.finish_reason is None and self._prefixes.is_kept(request):
+            output = msgspec.structs.replace(output, is_kept=True)
+        return output
 
     def _apply_tokens(self, request: Request, answer: RequestResult) -> RequestOutput:
         """Appends the tokens of ``answer`` up to the one that ends the request, if one does."""

@@ -92,6 +92,13 @@ class Prefixes:
             if self._cache.events is not None and not request.message.cache_salt:  # of a tenant's own nobody hears
                 self._cache.events.note_stored(hashes, request.token_ids, first, is_new)
 
+    def is_kept(self, request: Request) -> bool:
+        """Whether other engines find the whole prompt in the tier below, and may go on with it."""
+        num_blocks = request.num_prompt_tokens // self.block_size
+        if self._moves is None or not request.may_use_known_prefix or request.num_named_blocks < num_blocks:
+            return False
+        return all(map(self._moves.keeps, reversed(request.block_hashes[:num_blocks])))  # the last is stored last
+
     def forget(self, request: Request) -> None:
         """Something in this request's context is wrong, nobody knows where: nothing of it is found from now on."""
         self._cache.forget(request.block_hashes)

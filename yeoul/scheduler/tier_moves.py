@@ -103,6 +103,10 @@ class TierMoves:
         """Whether the next step has to take something along."""
         return bool(self.stores or self.loads or self.emptied_slots)
 
+    def keeps(self, name: bytes) -> bool:
+        """Whether other engines find the block, too."""
+        return self.index.is_readable(name) or (self._neighbours is not None and self._neighbours.find(name) is not None)
+
     def note_named(self, names: Iterable[bytes]) -> None:
         """These blocks of the cache can be found from now on: they are to be stored."""
         self._queue += [name for name in names if not self._has(name)]

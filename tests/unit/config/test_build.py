@@ -202,6 +202,15 @@ def test_several_engines_are_this_servers_own():
     assert build_settings({"data_parallel_size": 64}, None, {}).parallel.data_parallel_size == 64
 
 
+def test_prefill_engines_need_others_to_go_on_and_a_place_to_hand_over():
+    two = {"data_parallel_size": 2, "kv_disk_bytes": 1 << 30}
+    assert "expected fewer than the 2 engines" in refusal({**two, "num_prefill_engines": 2})
+    assert "expected fewer than the 1 engines" in refusal({"kv_disk_bytes": 1 << 30, "num_prefill_engines": 1})
+    assert "give --kv-disk-bytes" in refusal({"data_parallel_size": 2, "num_prefill_engines": 1})
+    assert "give --kv-disk-bytes" in refusal({**two, "num_prefill_engines": 1, "enable_prefix_caching": False})
+    assert build_settings({**two, "num_prefill_engines": 1}, None, {}).parallel.num_prefill_engines == 1
+
+
 def test_a_headless_engine_needs_an_address():
     assert "give --engine-address as well" in refusal({"headless": True})
 

@@ -251,3 +251,27 @@ def test_a_step_that_only_moves_blocks_is_no_step_of_work(tier):
     assert (len(moving.scheduled), len(moving.stores)) == (0, 3)
     scheduler.update(moving, StepResult(moving.step_number, [], 0.01, moves=[MoveResult(one.slot) for one in moving.stores]))
     assert scheduler.statistics().total_steps == 1
+
+
+def test_a_request_that_is_handed_over_says_so_once_its_whole_prompt_is_kept(tier):
+    scheduler = Scheduler(SchedulerSettings(), tier.cache, 4096, moves=tier.moves)
+    prompt, sampling = list(range(100, 100 + 3 * BLOCK_SIZE)), SamplingParams(max_tokens=9)
+    for name, hands_over in (("a", True), ("b", False)):
+        scheduler.add(AddRequest(request_id=name, prompt_token_ids=prompt, sampling=sampling, hands_over=hands_over))
+
+    def is_kept(num_stored: int) -> dict[str, bool]:
+        step = scheduler.schedule()
+        assert step is not None
+        waiting.extend(move.slot for move in step.stores)
+        ended = [MoveResult(waiting.pop(0)) for _ in range(num_stored)]
+        results = [RequestResult(one.request_id, [1]) for one in step.scheduled]
+        return {
+            one.request_id: one.is_kept
+            for one in scheduler.update(step, StepResult(step.step_number, results, 0.01, moves=ended))
+        }
+
+    waiting: list[int] = []
+    assert is_kept(0)["a"] is False
+    assert is_kept(2)["a"] is False
+    assert is_kept(1) == {"a": True, "b": False}
+    assert is_kept(0)["a"] is True

@@ -61,8 +61,9 @@ class AsyncLLM:
 
     def __init__(self, settings: Settings, *, on_progress: Progress | None = None, connect: Connect = AsyncMPClient) -> None:
         self.settings = settings
-        num_engines = settings.parallel.data_parallel_size
-        self._requests = RequestTable(WaitingRoom.for_server(settings), RequestObserver(), num_engines)
+        parallel = settings.parallel
+        numbers = parallel.data_parallel_size, parallel.num_prefill_engines
+        self._requests = RequestTable(WaitingRoom.for_server(settings), RequestObserver(), *numbers)
         self.engines = EngineSlots(self._requests, connect)
         self.token_gaps = self._requests.token_gaps
         self._new_requests = NewRequests(settings.model.seed)

@@ -29,8 +29,10 @@ class RequestTable(EngineTable):
 
     observer: RequestObserver
 
-    def __init__(self, room: WaitingRoom, observer: RequestObserver, num_engines: int = 1) -> None:
-        super().__init__(observer, num_engines)
+    def __init__(
+        self, room: WaitingRoom, observer: RequestObserver, num_engines: int = 1, num_prefill_engines: int = 0
+    ) -> None:
+        super().__init__(observer, num_engines, num_prefill_engines)
         self.room = room
         self.on_use: Callable[[], None] = _ignore
         self._streams: dict[str, RequestStream] = {}
