@@ -139,19 +139,26 @@ def ask_crowd(server: RunningServer) -> list[Any]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("ranks", ["1", "2"])
-def test_a_crowd_in_a_small_cache_is_answered_the_same_whoever_dies(tmp_path, ranks):
+@pytest.mark.parametrize(
+    ("ranks", "engines", "victims"),
+    [
+        ("1", "1", ["Worker_0", "EngineCore", "Worker_0"]),
+        ("2", "1", ["Worker_0", "EngineCore", "Worker_1"]),
+        ("1", "2", ["Worker_0", "EngineCore_1", "Worker_1", "EngineCore_0"]),
+    ],
+)
+def test_a_crowd_in_a_small_cache_is_answered_the_same_whoever_dies(tmp_path, ranks, engines, victims):
     """Blocks leave for lack of room and come back; workers and EngineCore are killed meanwhile, and at last the server."""
     with RunningServer("--max-model-len", "4096") as server:
         undisturbed = ask_crowd(server)
     few = ["--num-blocks-override", "280", "--fake-step-seconds", "0.005", "--check-invariants", "--max-restarts", "20"]
-    flags = [*few, "--tensor-parallel-size", ranks, "--async-scheduling"]
+    flags = [*few, "--tensor-parallel-size", ranks, "--data-parallel-size", engines, "--async-scheduling"]
     with serve(tmp_path, *flags, size="16MiB") as server:
         with ThreadPoolExecutor(1) as pool:
             asking = pool.submit(ask_crowd, server)
-            for role in ["Worker_0", "EngineCore", f"Worker_{int(ranks) - 1}"]:
+            for role in victims:
                 await_steps(server, 25, asking)
-                os.kill(server.by_title()[f"yeoul::{role}"], signal.SIGKILL)
+                os.kill(await_process(server, f"yeoul::{role}"), signal.SIGKILL)
             assert asking.result(120) == undisturbed
         assert ask_crowd(server) == undisturbed
         assert server.metrics()["yeoul:kv_tier_loaded_blocks_total"] > 0
@@ -161,6 +168,11 @@ def test_a_crowd_in_a_small_cache_is_answered_the_same_whoever_dies(tmp_path, ra
     with serve(tmp_path, *flags, size="16MiB") as server:
         assert ask_crowd(server) == undisturbed
         assert server.metrics()["yeoul:kv_tier_loaded_blocks_total"] > 0
+
+
+def await_process(server: RunningServer, title: str) -> int:
+    assert until(lambda: title in server.by_title(), 20.0), server.log()
+    return server.by_title()[title]
 
 
 def await_steps(server: RunningServer, num_steps: int, asking: Future[Any]) -> None:
