@@ -172,7 +172,7 @@ def _open_on_disk(
         files = TierFiles(slots_paths, entries_paths, _num_on_the_way(block_bytes))
         neighbours = TierNeighbours([TierStem(other, num_ranks) for other in others], key, block_bytes) if others else None
         if neighbours is not None:
-            neighbours.look()  # at what is there by now; later looks find what has changed
+            neighbours.look(waits=True)  # later looks find what has changed
         logger.info("%d blocks of the cache are known from %s, which has room for %d", len(index), folder, num_slots)
         opened.pop_all()
         return TierPlace(key, "", files, index, [lock_fd, *entries_fds, *slots_fds], neighbours)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from yeoul.kv_cache.tier_file import ENTRY_BYTES, PAGE_BYTES, TierStem, is_of, parse_entries
 from yeoul.messages.steps import NEIGHBOUR_SLOTS
 
+_BYTES_AT_A_TIME = 1 << 18
 _TIMES_BETWEEN = 20  # as long as a look takes nobody looks again
 
 
@@ -73,18 +74,21 @@ class TierNeighbours:
         for part in self._parts:
             part.slots.clear()
 
-    def look(self, *, at_once: bool = False) -> None:
-        """Learns what the neighbours have now, unless it was looked a moment ago and need not be ``at_once``."""
+    def look(self, *, at_once: bool = False, waits: bool = False) -> None:
+        """Learns what the neighbours have now, unless it was looked a moment ago and need not be ``at_once``.
+
+        Nobody ``waits`` for a disk here, but at a start: what is not in memory is learnt later.
+        """
         if (began := self._clock()) >= self._not_before or at_once:
             for part in self._parts:
                 try:
-                    self._read(part)
+                    self._read(part, waits=waits)
                 except OSError:  # whatever it is, the engine does without
                     part.close()
             ended = self._clock()
             self._not_before = ended + _TIMES_BETWEEN * (ended - began)
 
-    def _read(self, part: _Part) -> None:
+    def _read(self, part: _Part, *, waits: bool) -> None:
         if part.fd is None:
             with contextlib.suppress(FileNotFoundError):
                 part.fd = os.open(part.stem.entries_path(0), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -94,7 +98,7 @@ class TierNeighbours:
         if status.st_nlink == 0:  # removed; there may be another of its name
             part.close()
             return
-        content = _read_at_once(part.fd, status.st_size, part.seen)
+        content = _read_entries(part.fd, status.st_size, part.seen, waits=waits)
         if not is_of(content, self._key, self._block_bytes):
             content = b""
         if part.seen:
@@ -107,18 +111,24 @@ class TierNeighbours:
         part.seen = content
 
 
-def _read_at_once(fd: int, size: int, seen: bytes) -> bytes:
-    """The file, as far as the kernel has it in memory: nobody waits for a disk here. The rest is as it was ``seen``."""
-    content = bytearray(size)
-    try:
-        count = os.preadv(fd, [content], 0, os.RWF_NOWAIT)
-    except BlockingIOError:
-        return seen
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:  # of a file system that is memory itself, for one
-            raise
-        count = os.preadv(fd, [content], 0)
-    return bytes(content[:count]) + seen[count:size]
+def _read_entries(fd: int, size: int, seen: bytes, *, waits: bool) -> bytes:
+    """The file; unless it ``waits`` for the disk, what the kernel would have to read is as it was ``seen``, until it has."""
+    content = bytearray(seen[:size].ljust(size, b"\0"))
+    for start in range(0, size, _BYTES_AT_A_TIME):
+        part = memoryview(content)[start : start + _BYTES_AT_A_TIME]
+        found = bytearray(len(part))
+        try:
+            count = os.preadv(fd, [found], start, 0 if waits else os.RWF_NOWAIT)
+        except BlockingIOError:
+            count = 0
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:  # of a file system that is memory itself, for one
+                raise
+            count = os.preadv(fd, [found], start)
+        part[:count] = found[:count]
+        if count < len(part):
+            os.posix_fadvise(fd, start + count, len(part) - count, os.POSIX_FADV_WILLNEED)
+    return bytes(content)
 
 
 def _changed(before: bytes, now: bytes, start: int, end: int) -> Iterator[int]:

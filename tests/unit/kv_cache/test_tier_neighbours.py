@@ -158,3 +158,21 @@ def test_a_disk_that_refuses_is_as_if_nothing_were_there(other, monkeypatch):
     monkeypatch.setattr(os, "preadv", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
     assert found(neighbours, 7) is None
     neighbours.close()
+
+
+def test_a_start_waits_for_the_disk_and_later_looks_find_what_the_kernel_has_read_since(other, monkeypatch):
+    real, asked = os.preadv, []
+
+    def not_in_memory(fd, buffers, offset, flags=0):
+        if flags:
+            raise BlockingIOError
+        return real(fd, buffers, offset)
+
+    other.keep(4, 7)
+    monkeypatch.setattr(os, "preadv", not_in_memory)
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, offset, length, advice: asked.append((offset, length)))
+    neighbours = looking_at(other.stem)
+    assert found(neighbours, 7) is None
+    assert asked == [(0, os.path.getsize(other.stem.entries_path(0)))]
+    neighbours.look(at_once=True, waits=True)
+    assert neighbours.find(name_of(7))
