@@ -185,11 +185,11 @@ class EngineCoreProc:
         self._step_log.note_loss()
         while True:
             outputs, verdict = self._scheduler.note_crash(death.message)
+            if outputs:  # first: whoever is to blame has failed before others are given what was here
+                self._emit(StepOutputs(outputs))
             suspect_ids = self._scheduler.suspect_ids
             self._emit(WorkersLost(death.role, death.cause, death.exit_code, suspect_ids))  # a sign of life, too
             self._kv_events.publish()
-            if outputs:
-                self._emit(StepOutputs(outputs))
             try:
                 workers = self._workforce.replace(death, verdict)
                 break

@@ -135,6 +135,8 @@ def test_a_request_that_kills_every_worker_fails_alone(tmp_path, monkeypatch):
         while sum(output.finish_reason is not None for output in outputs) < 4:
             message = await client.hear()
             outputs += message.outputs if isinstance(message, StepOutputs) else []
+            if isinstance(message, WorkersLost) and "poison" not in message.suspect_ids:
+                assert any(output.fault for output in outputs), "it would be given to other engines"
         faults = {output.request_id: output.fault.message for output in outputs if output.fault}
         assert list(faults) == ["poison"]
         assert "SIGKILL" in faults["poison"]
