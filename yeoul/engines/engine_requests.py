@@ -166,24 +166,25 @@ class EngineRequests:
 
         Those that a death counts against, ``suspect_ids``, stay. How many have gone.
         """
+        self._blamed |= {name: self.states[name] for name in suspect_ids if name in self.states}
         had = [state for name, state in self.states.items() if name not in suspect_ids and not state.crash_count.num_deaths]
-        if not (moved := self._table.fitting_elsewhere(had, self)):
-            return 0
+        moved = self._table.fitting_elsewhere(had, self)
         for state in moved:
             if state.place is not RequestPlace.HELD:
                 state.hold(state.crash_count)
-        self._table.move(moved, self)
-        self.forget([state.add.request_id for state in moved])
+            state.home = self.number
+        if moved:
+            self._table.move(moved, self)
+            self.forget([state.add.request_id for state in moved])
         return len(moved)
 
-    def hand_on(self, request_ids: Sequence[str]) -> None:
-        """The prompts of these are computed, and others find them: they go on there, if there are any that compute."""
-        states = [self.states[name] for name in request_ids if name in self.states]
-        if states and (others := self._table.decode_engines):
-            for state in states:
+    def hand_on(self, request_ids: Iterable[str]) -> None:
+        """Others find the prompts of these: they go on where they belong, if there is such an engine, and it computes."""
+        for state in [self.states[name] for name in request_ids if name in self.states]:
+            if others := self._table.goals_of(state, self):
                 state.hold(state.crash_count)
-            self._table.move(states, self, others)
-            self.forget([state.add.request_id for state in states])
+                self._table.move([state], self, others)
+                self.forget([state.add.request_id])
 
     @property
     def num_free_tokens(self) -> int:
@@ -285,5 +286,8 @@ class EngineRequests:
 
     def _send(self, engine: AsyncMPClient, state: EngineRequest) -> None:
         age = state.age(time.monotonic())
-        engine.send(msgspec.structs.replace(state.add, age_seconds=age, hands_over=self.is_prefill))
+        if state.home == self.number:
+            state.home = None
+        hands_over = self.is_prefill or state.home is not None
+        engine.send(msgspec.structs.replace(state.add, age_seconds=age, hands_over=hands_over))
         state.move_to(RequestPlace.SENT)

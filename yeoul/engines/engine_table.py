@@ -193,10 +193,12 @@ class EngineTable:
             fitting.append(state)
         return fitting
 
-    @property
-    def decode_engines(self) -> list[EngineRequests]:
-        """Those that compute, and take what prefill engines have begun."""
-        return [engine for engine in self._candidates() if engine.is_ready and not engine.is_prefill]
+    def goals_of(self, state: EngineRequest, source: EngineRequests) -> list[EngineRequests]:
+        """Where one belongs whose prompt others find by now: to the engine that it came from, or from prefill to decode."""
+        candidates = [engine for engine in self._candidates() if engine.is_ready and engine is not source]
+        if state.home is not None:
+            return [engine for engine in candidates if engine.number == state.home]
+        return [engine for engine in candidates if not engine.is_prefill]
 
     def _others(self, source: EngineRequests) -> list[EngineRequests]:
         return [engine for engine in self._candidates() if engine is not source and (engine.is_ready or source.is_gone)]

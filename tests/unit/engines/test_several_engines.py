@@ -10,7 +10,7 @@ import pytest
 from tests.unit.web_process.fake_engine_client import FakeEngine, FakeEngineClient, settings, until
 from yeoul.config.settings import ParallelSettings, RecoverySettings, SchedulerSettings, ServerSettings, Settings
 from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError
-from yeoul.messages.outputs import EngineDead, StepOutputs, WorkersLost, WorkersReplaced
+from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
@@ -137,6 +137,34 @@ def test_what_an_engine_without_workers_has_goes_on_in_another_at_once_but_what_
         one.gate.set()
         assert [await text_of(one) for one in streams] == ["hello world"] * 4
         assert engine.llm.num_unfinished == 0
+
+    run(scene)
+
+
+def test_what_has_left_an_engine_without_workers_goes_back_when_it_has_others_and_finds_its_blocks():
+    async def scene(engine: FakeEngine) -> None:
+        one, other = engine.clients
+        stream = await engine.llm.submit([[1]], SamplingParams())
+        text = (await anext(stream)).text
+        hold(engine)
+        one.emit(WorkersLost("Worker_0", "was killed by signal 9 (SIGKILL)", -9))
+        await until(lambda: bool(other.added))
+        (moved,) = other.added
+        assert moved.hands_over
+        kept = RequestOutput(request_id=moved.request_id, new_token_ids=[ord("!")], is_kept=True)
+        other.emit(StepOutputs([kept], begun=[moved.request_id]))
+        while not text.endswith("!"):
+            text += (await anext(stream)).text
+        assert len(one.added) == 1, "it has no workers yet"
+        one.emit(WorkersReplaced([], 1.0))
+        await until(lambda: engine.llm.engines.slots[0].state == "ready")
+        other.emit(StepOutputs([kept]))
+        await until(lambda: len(one.added) == 2)
+        back = one.added[-1]
+        assert (back.request_id, back.hands_over) == (moved.request_id, False)
+        assert bytes(back.output_token_ids).decode() == text + "!"
+        assert other.aborted == [moved.request_id]
+        stream.close()
 
     run(scene)
 
