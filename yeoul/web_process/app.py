@@ -43,6 +43,7 @@ from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.siblings import NO_SIBLINGS
 from yeoul.web_process.together.inner_call import answer_sibling
 from yeoul.web_process.together.numbers import SharedNumbers
+from yeoul.web_process.together.own_name import OwnName
 from yeoul.web_process.together.together import Together
 
 # The beginnings of paths -> how errors are spelled there; everywhere else as OpenAI does.
@@ -104,7 +105,8 @@ def build_app(context: ServerContext, *, is_on_loopback: bool) -> ASGIApp:
     )
 
 
-def _together(app: ASGIApp, context: ServerContext) -> ASGIApp:
+def _together(routes: ASGIApp, context: ServerContext) -> ASGIApp:
+    app = OwnName(routes, context.siblings.index)
     numbers = SharedNumbers(context)
     context.lasting.append(numbers)
     context.siblings.serve(functools.partial(answer_sibling, app, context.asked, context.siblings.index))

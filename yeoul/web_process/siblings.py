@@ -5,6 +5,8 @@ Whoever starts several web processes gives each its ``Siblings``; where there is
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -52,3 +54,15 @@ class _NoSiblings:
 
 NO_SIBLINGS: Siblings = _NoSiblings()
 """One web process is alone."""
+
+
+def server_start(siblings: Siblings) -> int:
+    """When the server was started, in Unix time: the same for all of its web processes, also those that come later."""
+    now = time.time()
+    if siblings.folder is not None:
+        descriptor = os.open(os.path.join(siblings.folder, "started"), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            now = os.fstat(descriptor).st_mtime
+        finally:
+            os.close(descriptor)
+    return int(now)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from starlette.types import ASGIApp, Message, Receive, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yeoul.messages.siblings import SiblingAnswer, SiblingQuestion
 
@@ -48,6 +48,14 @@ async def call_inside(app: ASGIApp, scope: Scope, receive: Receive) -> WholeAnsw
 
     await app(scope, receive, collect)
     return WholeAnswer(start.get("status", _FAULT), list(start.get("headers", [])), b"".join(body))
+
+
+async def send_whole(answer: WholeAnswer, send: Send) -> None:
+    """Gives it to a client, with its own length."""
+    headers = [(name, value) for name, value in answer.headers if name.lower() != b"content-length"]
+    headers.append((b"content-length", b"%d" % len(answer.body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 def question_of(scope: Scope, *, method: str | None = None, path: str | None = None) -> SiblingQuestion:

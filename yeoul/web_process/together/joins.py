@@ -78,16 +78,11 @@ def _key(link: Link) -> tuple[str, str, str]:
     return link.name, link.source, link.target
 
 
-def join_logs(own: Log, index: int, others: Iterable[tuple[int, Log]], limit: int) -> Log:
+def join_logs(logs: Sequence[Log], limit: int) -> Log:
     """The last lines of all; who is silent for everybody is missing."""
     lines: dict[tuple[float, str, str], LoggedLine] = {}
-    told, missing = set(), []
-    for place, log in ((index, own), *others):
-        for line in log.data:
-            process = f"{_WEB}_{place}" if line.process == _WEB else line.process
-            told.add(process)
-            lines[line.at, process, line.text] = msgspec.structs.replace(line, process=process)
-        missing += log.missing
-    silent = {one.process: one for one in missing if one.process not in told}
-    in_order = sorted(lines.values(), key=lambda line: line.at)
-    return Log(data=in_order[-limit:], missing=list(silent.values()))
+    for log in logs:
+        lines |= {(line.at, line.process, line.text): line for line in log.data}
+    told = {process for _, process, _ in lines}
+    silent = {one.process: one for log in logs for one in log.missing if one.process not in told}
+    return Log(data=sorted(lines.values(), key=lambda line: line.at)[-limit:], missing=list(silent.values()))

@@ -23,7 +23,7 @@ from yeoul.web_process.live.requests.request_summary import RequestList, Request
 from yeoul.web_process.live.topology.inside_answers import Log
 from yeoul.web_process.server_context import ServerContext
 from yeoul.web_process.together.events import JoinedEvents
-from yeoul.web_process.together.inner_call import WholeAnswer, answer_sibling, call_inside, question_of
+from yeoul.web_process.together.inner_call import WholeAnswer, answer_sibling, call_inside, question_of, send_whole
 from yeoul.web_process.together.joins import join_logs, join_requests, join_topologies
 from yeoul.web_process.together.numbers import SharedNumbers
 
@@ -89,10 +89,7 @@ class Together:
             scope.setdefault("state", {})["edge"] = await self._find_arrival(scope, before)
         original = dict(scope)  # the routes change it
         answer = await join(original, await call_inside(self._app, scope, receive))
-        headers = [(name, value) for name, value in answer.headers if name.lower() != b"content-length"]
-        headers.append((b"content-length", b"%d" % len(answer.body)))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send_whole(answer, send)
 
     def _with_others(self, scope: Scope, send: Send) -> Send:
         asking = dict(scope)
@@ -158,7 +155,7 @@ class Together:
 
         def work() -> bytes:
             own = msgspec.json.decode(local.body, type=Log)
-            return _encode(join_logs(own, self._siblings.index, _read(answers, Log), limit))
+            return _encode(join_logs([own, *(log for _, log in _read(answers, Log))], limit))
 
         return local._replace(body=await asyncio.to_thread(work))
 

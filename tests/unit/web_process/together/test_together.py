@@ -119,6 +119,15 @@ def test_every_web_process_stands_in_the_topology_and_in_the_log():
             assert "Web" not in {link[end].partition("/")[0] for link in topology["links"] for end in ("source", "target")}
             log = (await server.http.get("/debug/log")).json()
             assert "Web" not in {line["process"] for line in log["data"]}
+            for name in ("Web_0", "Web_1"):
+                stack = (await server.http.get(f"/debug/stack/{name}")).json()
+                assert stack["process"] == name
+                assert stack["tasks"]
+                lines = await server.http.get("/debug/log", params={"process": name})
+                assert lines.status_code == 200
+                assert {line["process"] for line in lines.json()["data"]} <= {name}
+            assert (await server.http.get("/debug/stack/Web_7")).status_code == 404
+            assert (await server.http.get("/debug/stack/EngineCore")).status_code in (200, 503)
 
     serve_two(scene)
 

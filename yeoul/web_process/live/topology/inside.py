@@ -112,7 +112,7 @@ def inside_router(context: ServerContext, inside: Inside) -> APIRouter:
             raise ForbiddenError("this server lets nobody kill its processes; start it with --allow-kill to see them heal")
         if process == _WEB:
             raise InvalidRequestError(
-                "Web is the server itself, and nobody would replace it; kill EngineCore or a worker, or stop it by SIGTERM",
+                "Web answers this, and would answer nobody; kill EngineCore or a worker, or stop the server by SIGTERM",
                 param="process",
             )
         answer = await inside.ask(KillQuestion(process))

@@ -89,14 +89,17 @@ function place(box, x, y, width) {
   return box.height;
 }
 
+// Who speaks with whom stands beside each other.
+const TIERS = ["Web", "Keeper", "EngineCore", "Worker_"];
+export const levelOf = (name) => TIERS.findIndex((begin) => name.startsWith(begin));
+
 // Ranks' sums, and what goes from a pipeline stage to the next.
 const isBetweenWorkers = (link) => link.kind === "exchange" || link.kind === "stage";
 
 // {width, height, processes, links}: processes are boxes, links have a path, and the place of their words where they have any.
 export function layOut(topology, width) {
   const processes = topology.processes.map(boxesOf);
-  const tiers = [[], [], []];
-  for (const box of processes) tiers[box.key === "Web" ? 0 : box.key.startsWith("EngineCore") ? 1 : 2].push(box);
+  const tiers = TIERS.map((_, place) => processes.filter((box) => levelOf(box.key) === place)).filter((tier) => tier.length);
   const hasExchange = topology.links.some(isBetweenWorkers);
   const height = width < NARROW ? stack(tiers, width, topology.links, hasExchange) : sideBySide(tiers, width, hasExchange);
   const boxes = new Map();
@@ -115,13 +118,12 @@ export function layOut(topology, width) {
   return { width, height, processes, links };
 }
 
-function sideBySide([web, engine, workers], width, hasExchange) {
-  const columns = [web, engine, workers].filter((tier) => tier.length);
+function sideBySide(columns, width, hasExchange) {
   const between = Math.min(MOST_BETWEEN, Math.max(BETWEEN, width * 0.14));
   const room = (width - between * (columns.length - 1)) / columns.length;
   let height = 0;
   columns.forEach((tier, index) => {
-    const gap = tier === workers && hasExchange ? EXCHANGE : BELOW_EACH_OTHER;
+    const gap = tier === columns.at(-1) && hasExchange ? EXCHANGE : BELOW_EACH_OTHER;
     let y = 1;
     for (const box of tier) y += place(box, 1 + index * (room + between), y, room - 2) + gap;
     height = Math.max(height, y - gap + 2);
@@ -141,7 +143,7 @@ function move(box, down) {
 
 function stack(tiers, width, links, hasExchange) {
   let y = 1;
-  tiers.filter((tier) => tier.length).forEach((tier, index, shown) => {
+  tiers.forEach((tier, index) => {
     const columns = Math.max(1, Math.min(tier.length, Math.floor((width + GAP) / WORKER)));
     const gutter = tier.length > columns ? GUTTER : 0;
     const room = (width - gutter - (columns - 1) * 16) / columns;
@@ -150,7 +152,7 @@ function stack(tiers, width, links, hasExchange) {
       const gap = hasExchange && first + columns < tier.length ? EXCHANGE : 16;
       y += Math.max(...row.map((box, column) => place(box, 1 + gutter + column * (room + 16), y, room - 2))) + gap;
     }
-    if (index < shown.length - 1) y += ROW * wordsBetween(links, tier, shown[index + 1]).length + 14;
+    if (index < tiers.length - 1) y += ROW * wordsBetween(links, tier, tiers[index + 1]).length + 14;
   });
   return y - 14;
 }
@@ -170,7 +172,7 @@ function connectDown(links, tiers) {
   const bottom = tiers.map((tier) => Math.max(0, ...tier.map((box) => box.y + box.height)));
   const tierOf = (box) => tiers.findIndex((tier) => tier.some((other) => other.key === processOf(box)));
   const boxOf = (box) => tiers.flat().find((other) => other.key === processOf(box));
-  const rows = [0, 0, 0];
+  const rows = tiers.map(() => 0);
   for (const entry of links) {
     const { link, source, target } = entry;
     if (connectInside(entry)) continue;

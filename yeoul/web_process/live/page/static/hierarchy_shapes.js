@@ -1,6 +1,7 @@
 // What the picture of the hierarchy is drawn with: boxes and lines that are updated in place. Knows no feed.
 
 import { drawing } from "./elements.js";
+import { levelOf } from "./hierarchy_layout.js";
 import { age, bytes, count, percent } from "./words.js";
 
 const measuring = document.createElement("canvas").getContext("2d");
@@ -128,7 +129,7 @@ export class LinkLine {
 }
 
 function arrowOf(link) {
-  const isUp = link.kind === "exchange" || link.kind === "stage" ? link.target < link.source : link.target.startsWith("Web") || link.source.startsWith("Worker_");
+  const isUp = link.kind === "exchange" || link.kind === "stage" ? link.target < link.source : levelOf(link.target) < levelOf(link.source);
   return isUp ? " ↑" : " ↓";
 }
 
