@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from tests.running_server import RunningServer, cpu_seconds
 
-_KINDS = ("Web", "EngineCore", "Worker_")
+_KINDS = ("Web", "Keeper", "EngineCore", "Worker_")
 
 
 def request_bytes(max_tokens: int) -> bytes:
@@ -73,7 +73,7 @@ def main() -> None:
         }
         for server in servers.values():
             measure(server, 1, 64)  # warm-up, not printed
-        print(f"{'streams':>7} {'tokens/s':>9} {'steps/s':>8} | CPU µs a step (a token): web, engine, worker, client")
+        print(f"{'streams':>7} {'tokens/s':>9} {'steps/s':>8} | CPU µs a step (a token): web, keeper, engine, worker, client")
         for num_streams in map(int, arguments.streams.split(",")):
             rows: dict[str, list[Row]] = {flags: [] for flags in servers}
             for _ in range(arguments.rounds):
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 class Row(NamedTuple):
-    """What one load took; ``cpu_seconds`` are those of web, engines, workers and client."""
+    """What one load took; ``cpu_seconds`` are those of web processes, their keeper, engines, workers and client."""
 
     seconds: float
     num_events: int

@@ -50,13 +50,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "engines": {
         "errors", "log", "messages", "config", "recovery", "spans", "model_files.description", "engine_process.client",
+        "engine_process.connection",
     },
     "web_process": {
         "engines", "start_parts", "errors", "log", "garbage_collection", "messages", "config", "model_files", "text",
         "recovery", "descriptors", "grammars", "process_sample", "self_report", "spans", "own_thread",
-        "engine_process.client",
+        "engine_process.client", "transport.child_process",
+    },
+    "keeper_process": {
+        "errors", "log", "garbage_collection", "start_parts", "descriptors", "messages", "config", "transport", "recovery",
+        "model_files", "process_sample", "self_report", "engines", "engine_process.client", "own_thread",
+        "web_process.launch", "web_process.http.listening", "web_process.store.database",
     },
     "cli": {
+        "keeper_process.run",
         "errors", "log", "messages", "config", "model_files", "llm", "web_process.server", "engine_process.headless",
         "start_parts", "engine_process.replay", "recovery",
         "progress", "transport.child_process", "transport.child_reports", "web_process.batches.run_file",
@@ -73,9 +80,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Rooms of the web process, from the ground up: each may import what stands before it.
 WEB_FLOORS = [
-    {"engine", "siblings"}, {"http", "store", "fleet"}, {"answers"}, {"server_context"},
+    {"launch", "siblings"}, {"engine"}, {"http", "store", "fleet", "keeper_side"}, {"answers"}, {"server_context"},
     {"openai", "responses", "ollama", "anthropic", "llama_cpp"},
-    {"batches"}, {"operations", "live"}, {"together"}, {"app"}, {"http_server"}, {"server"},
+    {"batches"}, {"operations", "live"}, {"together"}, {"app"}, {"http_server"}, {"server"}, {"main"},
 ]  # fmt: skip
 LIVE_FLOORS = [{"requests", "topology"}, {"page", "traces"}, {"by_model"}, {"router"}]
 KNOW_NO_HTTP = {"engine", "store", "answers", "fleet"}
@@ -97,7 +104,7 @@ BELONGS_TO: dict[str, set[str]] = {
     "ray": {"worker_process", "integrations"},
     "httpx": {"cli", "integrations"},
     "typer": {"cli"},
-    "setproctitle": {"transport", "web_process", "engine_process", "own_thread"},
+    "setproctitle": {"transport", "web_process", "engine_process", "own_thread", "keeper_process"},
     "subprocess": {"transport", "model_files", "cli", "integrations"},
     "multiprocessing": set(),
     "pickle": set(),
@@ -261,6 +268,7 @@ def test_a_file_says_what_it_is_and_stays_readable(path):
         ("yeoul.web_process.server", {"torch", "transformers", "fastapi", "uvicorn", "numpy"}),
         ("yeoul.model_files.describe", {"torch", "numpy"}),
         ("yeoul.model_files.resolve", {"torch", "numpy", "huggingface_hub"}),
+        ("yeoul.keeper_process.run", {"torch", "fastapi", "uvicorn", "transformers", "tokenizers"}),
         ("yeoul.engine_process.main", {"torch", "fastapi", "transformers", "tokenizers"}),
         ("yeoul.engine_process.core", {"torch", "fastapi", "transformers", "tokenizers"}),
         ("yeoul.worker_process.main", {"fastapi", "uvicorn", "transformers", "tokenizers", "torch"}),

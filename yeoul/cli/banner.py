@@ -16,10 +16,20 @@ from yeoul.config.values import as_size
 from yeoul.messages.outputs import EngineReady
 
 
-def server_banner(settings: Settings, model_name: str, ready: EngineReady, url: str, page: str | None = None) -> str:
-    """The banner of a web process that answers at ``url``, with its page at ``page``."""
+def server_banner(
+    settings: Settings,
+    model_name: str,
+    ready: EngineReady,
+    url: str,
+    page: str | None = None,
+    web_pids: Sequence[int] = (),
+) -> str:
+    """The banner of a web process that answers at ``url``, with its page at ``page``; or of several of these pids."""
     name = settings.server.served_model_name[0] if settings.server.served_model_name else model_name
-    if settings.transport.engine_address is None:
+    if web_pids:
+        webs = [(f"yeoul::Web_{index}", pid, "") for index, pid in enumerate(web_pids)]
+        tree = [("yeoul::Keeper", os.getpid(), ""), *webs, *_engine_tree(ready)]
+    elif settings.transport.engine_address is None:
         tree = [("yeoul::Web", os.getpid(), ""), *_engine_tree(ready)]
     else:
         tree = [("yeoul::Web", os.getpid(), f"its engine is at {settings.transport.engine_address}")]
@@ -68,7 +78,7 @@ def _draw(tree: list[tuple[str, int, str]]) -> list[str]:
     """One line a process: the first is the root, engines are its children, and workers those of the engine before them."""
     branches, is_last, is_last_engine = [""], True, True
     for title, _, _ in reversed(tree[1:]):
-        is_engine = title.startswith("yeoul::EngineCore")
+        is_engine = title.startswith(("yeoul::EngineCore", "yeoul::Web_"))
         branches.append(
             ("└─ " if is_last_engine else "├─ ")
             if is_engine

@@ -40,6 +40,7 @@ _HERE = {
     "the environment variable HF_HUB_OFFLINE=1; a model that is here already is served without the network": "--offline",
     "--tensor-parallel-size INTEGER": "-tp --tp --tp-size",
     "--pipeline-parallel-size INTEGER": "-pp --pp --pp-size",
+    "--api-server-count INTEGER": "-asc",
     "--data-parallel-size INTEGER": "-dp --dp --dp-size --data-parallel-size-local",
     "--num-compute-threads INTEGER; the default is a thread a core": "-t --threads -tb --threads-batch",
     "--cpu-omp-threads-bind 0-3": "-C --cpu-mask -Cr --cpu-range --numa --cpu-strict",
@@ -100,7 +101,6 @@ _NOT_BUILT = {
     "requests without text or tokens": "--enable-prompt-embeds --skip-tokenizer-init",
     "engines of one server on several machines": """-dpr --data-parallel-rank --data-parallel-address
         --data-parallel-backend --data-parallel-hybrid-lb""",
-    "several web processes": "-asc --api-server-count",
     "attention apart from the rest of the model": "--enable-dp-attention",
     "mixtures of experts": "--enable-expert-parallel --ep --ep-size --enable-eplb --moe-runner-backend -cmoe --cpu-moe",
     "hosts that find each other without Ray": """--nnodes --node-rank --dist-init-addr --master-addr

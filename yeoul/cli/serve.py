@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -78,12 +79,33 @@ def _run(choices: list[ModelChoice]) -> int:
     if os.getpid() == 1:
         reap_orphans()
     with download_bars() as on_progress:
+        if settings.server.api_server_count > 1:
+            return _run_keeper(choices, model_name, on_progress)
         return run_server(
             settings,
             on_ready=functools.partial(_show_server, choices, model_name),
             on_progress=on_progress,
             choices=choices,
         )
+
+
+def _run_keeper(choices: list[ModelChoice], model_name: str, on_progress: Callable[[str, int, int], None]) -> int:
+    from yeoul.keeper_process.run import run_keeper
+
+    if len(choices) > 1:
+        raise ConfigError(
+            "--api-server-count is for one model, and several are given; leave it out, or start a server for each",
+            param="api_server_count",
+        )
+    settings = choices[0].settings
+
+    def show(ready: EngineReady, url: str, page: str | None, web_pids: list[int]) -> None:
+        if settings.server.log_format == "json":
+            _show_server(choices, model_name, ready, url, page)
+        else:
+            _show(server_banner(settings, model_name, ready, url, page, web_pids))
+
+    return run_keeper(choices[0], show, on_progress)
 
 
 def _show_server(choices: list[ModelChoice], model_name: str, ready: EngineReady | None, url: str, page: str | None) -> None:

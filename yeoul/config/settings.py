@@ -346,6 +346,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(description="Address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 takes a free one.")] = 8000
+    api_server_count: Annotated[
+        int, Meta(ge=1, le=64, description="Number of web processes behind one address, before the same engines.")
+    ] = 1
     served_model_name: Annotated[
         list[str], Meta(description="Name of the model in the API; may be repeated. Default: the model's own name.")
     ] = []

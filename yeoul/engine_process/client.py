@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -19,6 +19,7 @@ from yeoul.engine_process.connection import EngineConnection
 from yeoul.engine_process.engine_look import look_at_engine
 from yeoul.engine_process.launch import engine_settings
 from yeoul.errors import ConfigError, ProcessDeadError, UnavailableError
+from yeoul.messages.keeper import EngineFacts
 from yeoul.messages.outputs import EngineMessage, EngineReady
 from yeoul.messages.questions import Answer, NoAnswer, Question
 from yeoul.messages.requests import ClientMessage
@@ -31,8 +32,12 @@ from yeoul.transport.curve_keys import load_keys
 class AsyncMPClient:
     """The engine client of one web process. Without ``engine_address`` it starts EngineCore as its child.
 
-    ``ready`` is what the last EngineCore said when it was. ``place`` is which of several engines it is.
+    ``ready`` is what the last EngineCore said when it was. ``place`` is which of several engines it is. ``started_by``: the
+    process that has started this one, where that one keeps the engines; ``stands_for`` several, it tells of each.
     """
+
+    started_by: str | None = None
+    stands_for: Sequence[EngineFacts] = ()
 
     def __init__(
         self,

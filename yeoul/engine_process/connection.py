@@ -11,6 +11,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -21,7 +22,7 @@ from yeoul.engine_process.launch import spawn_engine
 from yeoul.errors import ProcessDeadError, RequestFailedError, TransportClosedError
 from yeoul.messages.outputs import EngineDead, EngineMessage, EngineReady, UtilityResult
 from yeoul.messages.questions import Answer, KillAnswer, KillQuestion, NoAnswer, Question
-from yeoul.messages.requests import ClientMessage, Hello, Shutdown, UtilityCall
+from yeoul.messages.requests import Hello, Shutdown, UtilityCall
 from yeoul.self_report import CHILD_LIMIT_SECONDS, ask
 from yeoul.transport.addresses import ipc_addresses
 from yeoul.transport.child_process import ChildProcess
@@ -33,7 +34,6 @@ from yeoul.transport.private_folder import PrivateFolder
 from yeoul.transport.sockets import ClientSockets
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(EngineMessage)
 ASK_LIMIT_SECONDS = 2 * CHILD_LIMIT_SECONDS
 _LINGER_SECONDS = 0.2  # for what was said last to an engine that goes on
 
@@ -48,8 +48,10 @@ class EngineConnection:
     """Made whole by ``spawn`` or ``join``, opened once, closed once; everything on one event loop.
 
     ``ready`` is what EngineCore said when it was; ``death`` why it takes nothing any longer. ``since`` is when the last of
-    these happened, of the wall clock. ``name`` is EngineCore's, of several.
+    these happened, of the wall clock. ``name`` is EngineCore's, of several. ``decoder`` reads what comes.
     """
+
+    decoder: ClassVar[msgspec.msgpack.Decoder[Any]] = msgspec.msgpack.Decoder(EngineMessage)
 
     def __init__(
         self,
@@ -86,8 +88,8 @@ class EngineConnection:
         return connection
 
     @classmethod
-    def join(cls, addresses: tuple[str, str], keys: CurveKeys, limits: TimeSettings) -> EngineConnection:
-        """The connection to an engine that runs apart."""
+    def join(cls, addresses: tuple[str, str], keys: CurveKeys | None, limits: TimeSettings) -> EngineConnection:
+        """The connection to an engine that runs apart, or to whoever stands for engines; on one host without keys."""
         return cls(ClientSockets(*addresses, keys), limits)
 
     @property
@@ -139,7 +141,7 @@ class EngineConnection:
             self._monitor = LinkWatch(self.sockets.monitors(), report)
         self._monitor.start()
 
-    def send(self, message: ClientMessage) -> None:
+    def send(self, message: msgspec.Struct) -> None:
         """Queues a message for EngineCore; never blocks. A message to a dead engine is lost, as the engine is."""
         if self.death is None:
             self.sockets.send(_encoder.encode(message))
@@ -152,13 +154,21 @@ class EngineConnection:
         """
         while True:
             try:
-                message = _decode(await self.sockets.receive())
+                message = self._decode(await self.sockets.receive())
             except TransportClosedError:
                 death = self.death or ProcessDeadError(self.name, "is closed")
                 return EngineDead(death.role, death.cause, death.details, death.exit_code)
             if not isinstance(message, UtilityResult):
                 return message
             self._resolve(message)
+
+    def _decode(self, payload: bytes) -> EngineMessage:
+        try:
+            message: EngineMessage = self.decoder.decode(payload)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            cause = f"sent {len(payload)} bytes that are no message of this version: {error}"
+            raise ProcessDeadError("EngineCore", cause) from error
+        return message
 
     def _resolve(self, result: UtilityResult) -> None:
         future = self._calls.pop(result.call_id, None)
@@ -236,12 +246,3 @@ class EngineConnection:
                 self._child = None
             if self._folder is not None:
                 self._folder.remove()
-
-
-def _decode(payload: bytes) -> EngineMessage:
-    try:
-        message: EngineMessage = _decoder.decode(payload)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        cause = f"sent {len(payload)} bytes that are no message of this version: {error}"
-        raise ProcessDeadError("EngineCore", cause) from error
-    return message

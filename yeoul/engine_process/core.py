@@ -186,7 +186,7 @@ class EngineCoreProc:
         while True:
             outputs, verdict = self._scheduler.note_crash(death.message)
             if outputs:  # first: whoever is to blame has failed before others are given what was here
-                self._emit(StepOutputs(outputs))
+                self._emit(StepOutputs(outputs, engine=settings.place.index))
             suspect_ids = self._scheduler.suspect_ids
             self._emit(WorkersLost(death.role, death.cause, death.exit_code, suspect_ids))  # a sign of life, too
             self._kv_events.publish()
@@ -333,13 +333,14 @@ class EngineCoreProc:
             self._refuse(message.request_id, fault)
 
     def _refuse(self, request_id: str, fault: RequestFault) -> None:
-        self._emit(StepOutputs([RequestOutput(request_id=request_id, finish_reason="error", fault=fault)]))
+        refusal = RequestOutput(request_id=request_id, finish_reason="error", fault=fault)
+        self._emit(StepOutputs([refusal], engine=self._settings.place.index))
 
     def _emit_statistics_if_changed(self) -> None:
         statistics = self._scheduler.statistics()
         if statistics != self._sent_statistics:
             self._sent_statistics = statistics
-            self._emit(StepOutputs([], statistics))
+            self._emit(StepOutputs([], statistics, engine=self._settings.place.index))
 
     def _emit(self, message: EngineMessage) -> None:
         if self._client_id:

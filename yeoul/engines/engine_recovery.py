@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -15,8 +16,9 @@ import msgspec
 from yeoul.config.settings import Settings
 from yeoul.engine_process.client import AsyncMPClient
 from yeoul.engines.engine_requests import EngineRequests
-from yeoul.engines.incidents import IncidentLog, cause_of_death
+from yeoul.engines.incidents import IncidentLog, as_death_cause, cause_of_death
 from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError
+from yeoul.messages.keeper import KeeperNews
 from yeoul.messages.outputs import EngineReady, RequestOutput, WorkerInfo, WorkersLost, WorkersReplaced
 from yeoul.recovery.crash_inquiry import BLAMES_NOBODY, Verdict
 from yeoul.recovery.recovery_report import record_incident
@@ -41,6 +43,7 @@ class EngineRecovery:
         """``on_end`` is called when an engine has died that is not replaced."""
         self.lost: str | None = None
         self.is_replacing_workers = False  # the engine is, and answers nothing meanwhile
+        self.is_stalled = False  # who keeps it says so
         self.incidents = incidents
         self._requests = requests
         self._on_end = on_end
@@ -127,6 +130,17 @@ class EngineRecovery:
             self._note_new_workers(message.workers)
             self.incidents.note(engine.name, "recovery", _go_on(len(self._requests.states)), message.seconds)
             logger.info("the workers were replaced after %.1f s", message.seconds)
+
+    def take_news(self, news: KeeperNews) -> None:
+        """What has happened to engines that somebody else keeps."""
+        self.lost, self.is_stalled = news.lost, news.is_stalled
+        self.incidents.num_restarts.update(Counter(news.restarts) - self.incidents.num_restarts)
+        for role, cause in news.deaths:
+            self._requests.observer.lost(role, as_death_cause(cause))
+        for seconds in news.recoveries:
+            self._requests.observer.replaced(seconds)
+        for incident in news.incidents:
+            self.incidents.take(incident)
 
     def note_outputs(self, outputs: Iterable[RequestOutput]) -> None:
         """The engine has made these; a request that has only failed is no progress."""

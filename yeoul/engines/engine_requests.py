@@ -258,10 +258,10 @@ class EngineRequests:
         state.move_to(RequestPlace.GONE)
         return state
 
-    def forget(self, request_ids: list[str]) -> None:
+    def forget(self, request_ids: list[str], *, are_complete: bool = False) -> None:
         """Lets the engine forget what has been taken out."""
         if self._engine is not None:
-            self._engine.send(AbortRequests(request_ids))
+            self._engine.send(AbortRequests(request_ids, are_complete))
 
     def note_begun(self, request_ids: Iterable[str]) -> None:
         """The engine's workers have these."""

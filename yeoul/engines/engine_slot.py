@@ -10,7 +10,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from yeoul.config.settings import Settings
 from yeoul.engine_process.client import AsyncMPClient
@@ -20,12 +20,13 @@ from yeoul.engines.engine_watch import EngineWatch
 from yeoul.engines.incidents import IncidentLog
 from yeoul.engines.output_queue_loop import OutputQueueLoop
 from yeoul.errors import ProcessDeadError
+from yeoul.messages.keeper import EngineFacts, EngineState
 from yeoul.messages.outputs import EngineReady
 from yeoul.messages.statistics import EngineStatistics
 
 logger = logging.getLogger(__name__)
 
-EngineState = Literal["starting", "ready", "stalled", "recovering", "draining", "dead", "sleeping"]
+__all__ = ["EngineSlot", "EngineState", "task_death"]
 
 
 class EngineSlot:
@@ -72,7 +73,21 @@ class EngineSlot:
             return "dead"
         if self.recovery.lost is not None:
             return "recovering"
-        return "stalled" if self._watch.is_asking else "ready"
+        return "stalled" if self._watch.is_asking or self.recovery.is_stalled else "ready"
+
+    @property
+    def facts(self) -> EngineFacts:
+        """All that is told of it beside others."""
+        ready = self.engine.ready
+        return EngineFacts(
+            name=self.name,
+            state=self.state,
+            cause=self.death.message if self.death is not None else self.recovery.lost,
+            num_unfinished=self.num_unfinished,
+            statistics=self.statistics,
+            num_blocks=ready.num_blocks if ready is not None else 0,
+            block_size=ready.block_size if ready is not None else 0,
+        )
 
     async def start(self) -> EngineReady:
         """Waits until the engine takes requests; errors as of ``EngineRecovery.start``."""

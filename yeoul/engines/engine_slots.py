@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from yeoul.config.parts import EnginePlace
 from yeoul.config.settings import Settings
@@ -17,6 +17,7 @@ from yeoul.engines.engine_slot import EngineSlot, EngineState
 from yeoul.engines.engine_table import EngineTable
 from yeoul.engines.incidents import IncidentLog
 from yeoul.errors import ConfigError, ProcessDeadError, UnavailableError
+from yeoul.messages.keeper import EngineFacts
 from yeoul.messages.outputs import EngineReady, join_ready
 from yeoul.messages.topology import EngineReport
 from yeoul.model_files.description import ModelDescription, ModelFiles
@@ -92,6 +93,11 @@ class EngineSlots:
             return self.slots[0].engine.ready
         said = [slot.engine.ready for slot in self.slots if slot.engine.ready is not None]
         return join_ready(said) if said and len(said) == len(self.slots) else None
+
+    @property
+    def each(self) -> Sequence[EngineFacts]:
+        """One an engine, also where one here stands for several."""
+        return (self.slots[0].engine.stands_for if self.slots else []) or [slot.facts for slot in self.slots]
 
     @property
     def state(self) -> EngineState:

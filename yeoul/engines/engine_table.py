@@ -98,14 +98,14 @@ class EngineTable:
         for state in self.withdraw(request_ids):
             state.give_up(now)
 
-    def withdraw(self, request_ids: list[str]) -> list[EngineRequest]:
+    def withdraw(self, request_ids: list[str], *, are_complete: bool = False) -> list[EngineRequest]:
         """Takes out those of these requests that are unfinished, and lets the engines forget them."""
         states: list[EngineRequest] = []
         for engine in self.engines:
             if unfinished := [request_id for request_id in request_ids if request_id in engine.states]:
                 self.note_gone(unfinished)
                 states += map(engine.take_out, unfinished)
-                engine.forget(unfinished)
+                engine.forget(unfinished, are_complete=are_complete)
         return states
 
     def end(self, request_ids: list[str]) -> list[EngineRequest]:

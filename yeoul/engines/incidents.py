@@ -10,6 +10,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Literal
 
+import msgspec
+
 from yeoul.messages.topology import Incident, IncidentKind
 
 _MAX_NUM_INCIDENTS = 100
@@ -24,6 +26,12 @@ def cause_of_death(words: str, exit_code: int | None) -> DeathCause:
     if words.startswith("hangs") or "was stopped by a signal" in words:
         return "hang"
     return "signal" if exit_code is not None and exit_code < 0 else "error"
+
+
+def as_death_cause(word: str) -> DeathCause:
+    """One that another process has told."""
+    cause: DeathCause = msgspec.convert(word, DeathCause)
+    return cause
 
 
 class IncidentLog:
@@ -47,7 +55,10 @@ class IncidentLog:
         if kind == "restart":
             self.num_restarts[process] += 1
         rounded = None if seconds is None else round(seconds, 3)
-        incident = Incident(at=time.time(), process=process, kind=kind, words=words, seconds=rounded)
+        self.take(Incident(at=time.time(), process=process, kind=kind, words=words, seconds=rounded))
+
+    def take(self, incident: Incident) -> None:
+        """One that somebody else has noted, and counted."""
         self._incidents.append(incident)
         for listener in self.listeners:
             listener(incident)

@@ -14,6 +14,7 @@ from yeoul.engines.engine_recovery import EngineRecovery
 from yeoul.engines.engine_requests import EngineRequests
 from yeoul.errors import GivenUpError, ProcessDeadError, RequestFailedError
 from yeoul.log import of_request
+from yeoul.messages.keeper import KeeperNews
 from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AbortRequests
 from yeoul.spans import SPANS
@@ -59,6 +60,8 @@ class OutputQueueLoop:
                 kind = GivenUpError if message.is_final else ProcessDeadError
                 role = self._engine.name if message.role == "EngineCore" else message.role
                 return kind(role, message.cause, exit_code=message.exit_code, details=message.details)
+            elif isinstance(message, KeeperNews):
+                self._recovery.take_news(message)
             elif isinstance(message, WorkersLost | WorkersReplaced):
                 self._recovery.note_workers(self._engine, message)
 

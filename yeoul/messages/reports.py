@@ -30,6 +30,12 @@ class ServerReady(msgspec.Struct, frozen=True, tag="server_ready"):
     url: str
 
 
+class WebReady(msgspec.Struct, frozen=True, tag="web_ready"):
+    """A web process that has a keeper answers; ``page`` is the link to its page, if it has one."""
+
+    page: str | None = None
+
+
 class DeviceReport(msgspec.Struct, frozen=True, kw_only=True, tag="device_report"):
     """What a worker could compute with here. ``gpus`` have a line each; ``instruction_sets`` are those that kernels have.
 
@@ -58,4 +64,4 @@ class Failure(msgspec.Struct, frozen=True, tag="failure"):
     is_of_machine: bool = False
 
 
-ChildReport = EngineReady | WorkerReady | ServerReady | DeviceReport | Failure
+ChildReport = EngineReady | WorkerReady | ServerReady | WebReady | DeviceReport | Failure

@@ -30,6 +30,7 @@ from yeoul.engines.engine_slot import task_death
 from yeoul.errors import ProcessDeadError
 from yeoul.garbage_collection import postpone_garbage_collection, settle_garbage_collection
 from yeoul.log import set_up_logging
+from yeoul.messages.keeper import OrderKind
 from yeoul.messages.outputs import EngineReady
 from yeoul.start_parts import START
 from yeoul.web_process.engine.served_model import Progress
@@ -43,6 +44,7 @@ from yeoul.web_process.store.tables import TABLES
 if TYPE_CHECKING:
     from yeoul.web_process.batches.runner import BatchRunner
     from yeoul.web_process.http_server import HttpServer
+    from yeoul.web_process.keeper_side import KeeperSide
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +52,11 @@ OnReady = Callable[[EngineReady | None, str, str | None], None]
 Result = TypeVar("Result")
 EXIT_CODE_OF_A_SIGNAL = 128
 _NUM_THREADS = 4
-_NUM_OTHER_DESCRIPTORS = 256  # sockets to the engine, files, libraries
+NUM_OTHER_DESCRIPTORS = 256  # sockets to the engine, files, libraries
 _SECONDS_BETWEEN_LOOKS = 10.0  # at the files of the certificate
 
 # How long a thread that renders or loads may keep the interpreter from the event loop; Python's own is five times that.
-_SWITCH_INTERVAL_SECONDS = 0.001
+SWITCH_INTERVAL_SECONDS = 0.001
 
 
 def run_server(
@@ -79,11 +81,11 @@ def run_server(
     postpone_garbage_collection()
     set_up_logging("Web", settings.server.log_level, settings.server.log_format)
     setproctitle.setproctitle("yeoul::Web")
-    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     tls = ServerTls(settings.server) if settings.server.ssl_certfile is not None else None
     if settings.server.otlp_traces_endpoint is not None:
         find_otlp_target(settings.server)  # a mistake is told before anything is loaded
-    allow_descriptors(settings.server.max_num_connections + _NUM_OTHER_DESCRIPTORS, "--max-num-connections")
+    allow_descriptors(settings.server.max_num_connections + NUM_OTHER_DESCRIPTORS, "--max-num-connections")
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(one) for one in bind_listeners(settings.server.host, settings.server.port)]
         fleet = make_fleet(settings, choices, on_progress)
@@ -104,7 +106,11 @@ class ServerLife:
         database: Database,
         on_ready: OnReady | None = None,
         tls: ServerTls | None = None,
+        keeper: KeeperSide | None = None,
     ) -> None:
+        """With a ``keeper`` that one hears the signals, and says what is to be done: ``note_order``."""
+        self._keeper = keeper
+        self._parting = asyncio.Event()
         self._fleet = fleet
         self._listeners = listeners
         self._database = database
@@ -126,10 +132,11 @@ class ServerLife:
         loop.set_default_executor(
             ThreadPoolExecutor(_NUM_THREADS, "web_pool", lambda: setproctitle.setthreadtitle("web_pool"))
         )
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._note_signal, number)
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup starts what shall not hear it
-            loop.add_signal_handler(signal.SIGHUP, self._note_hangup)
+        if self._keeper is None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self._note_signal, number)
+            if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup starts what shall not hear it
+                loop.add_signal_handler(signal.SIGHUP, self._note_hangup)
         renewing = asyncio.create_task(self._renew_certificate(), name="renew_certificate")
         starting = asyncio.create_task(self._fleet.start(), name="start")
         try:
@@ -231,6 +238,9 @@ class ServerLife:
             logger.warning("%d requests are cut off: they did not finish within %g s", self._fleet.num_unfinished, limit)
         finally:
             finishing.cancel()
+        if self._keeper is not None:
+            self._keeper.tell_drained()
+            await self._parting.wait()
 
     async def _announce(self) -> None:
         """Lets proxies see at ``/ready`` that this server goes, and refuses nobody until they have, or the second signal."""
@@ -266,6 +276,17 @@ class ServerLife:
             return
         self._exit_code = EXIT_CODE_OF_A_SIGNAL + number
         self._second_signal.set()
+
+    def note_order(self, kind: OrderKind) -> None:
+        """What the keeper wants."""
+        if kind == "reload":
+            self._reload_asked.set()
+            return
+        self._first_signal.set()
+        if kind != "drain":
+            self._parting.set()
+        if kind == "end":
+            self._second_signal.set()
 
     def _note_hangup(self) -> None:
         """A terminal that was closed takes its server with it, in order; anybody else means the files."""

@@ -59,14 +59,23 @@ class AsyncLLM:
                 print(delta.text, end="", flush=True)
     """
 
-    def __init__(self, settings: Settings, *, on_progress: Progress | None = None, connect: Connect = AsyncMPClient) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_progress: Progress | None = None,
+        connect: Connect = AsyncMPClient,
+        num_engines: int | None = None,
+        mark: str = "",
+    ) -> None:
+        """Where ``connect`` makes one that stands for several, ``num_engines`` is 1; ``mark`` tells apart who asks it."""
         self.settings = settings
         parallel = settings.parallel
-        numbers = parallel.data_parallel_size, parallel.num_prefill_engines
+        numbers = (parallel.data_parallel_size, parallel.num_prefill_engines) if num_engines is None else (num_engines, 0)
         self._requests = RequestTable(WaitingRoom.for_server(settings), RequestObserver(), *numbers)
         self.engines = EngineSlots(self._requests, connect)
         self.token_gaps = self._requests.token_gaps
-        self._new_requests = NewRequests(settings.model.seed)
+        self._new_requests = NewRequests(settings.model.seed, mark)
         self.served = ServedText(settings.model, on_progress, self._call_workers)
         self.fingerprint = ""  # of the model, as the engine reported it
         self.is_woken = False  # somebody starts the engine when requests wait for it: they are taken without one
@@ -200,6 +209,11 @@ class AsyncLLM:
         return self._requests
 
     @property
+    def started_by(self) -> str | None:
+        """The process that has started this one, where that one keeps the engines."""
+        return self.engines.slots[0].engine.started_by if self.engines.slots else None
+
+    @property
     def limits(self) -> Limits:
         """What the engine can take; known once ``resolve`` has returned."""
         return self.model.limits
@@ -222,7 +236,7 @@ class AsyncLLM:
     @property
     def max_num_running(self) -> int:
         """How many requests can be in the steps of all engines together."""
-        return len(self._requests.engines) * self.settings.scheduler.max_num_seqs
+        return self.settings.parallel.data_parallel_size * self.settings.scheduler.max_num_seqs
 
     @property
     def lost(self) -> str | None:

@@ -27,10 +27,14 @@ _NUM_STATES_AT_A_TIME = 64
 
 
 class NewRequests:
-    """Draws seeds from the server's own, and gives every request an id that is never used twice."""
+    """Draws seeds from the server's own, and gives every request an id that is never used twice.
 
-    def __init__(self, seed: int) -> None:
-        self._seeds = random.Random(seed)
+    ``mark`` tells those of one process from those of others in front of the same engines.
+    """
+
+    def __init__(self, seed: int, mark: str = "") -> None:
+        self._seeds = random.Random(f"{seed} {mark}" if mark else seed)
+        self._mark = mark
         self._serial_numbers = itertools.count()
 
     def choose_seeds(self, wanted: int | None, num_prompts: int) -> list[int]:
@@ -61,7 +65,7 @@ class NewRequests:
             one_choice = msgspec.structs.replace(sampling, n=1, seed=stream.seeds[prompt_index])
             for choice_index in range(sampling.n):
                 add = AddRequest(
-                    request_id=f"{stream.request_id}/{prompt_index}.{choice_index}#{next(self._serial_numbers)}",
+                    request_id=f"{stream.request_id}/{prompt_index}.{choice_index}#{self._mark}{next(self._serial_numbers)}",
                     prompt_token_ids=prompt_token_ids,
                     sampling=one_choice,
                     eos_token_ids=[] if sampling.ignore_eos else text.eos_token_ids,

@@ -33,7 +33,11 @@ def find_served_model(settings: ModelSettings, on_progress: Progress | None = No
     from yeoul.model_files.resolve import resolve_model
 
     files = resolve_model(settings, on_progress)
-    description = describe(files)
+    return served_model(settings, files, describe(files))
+
+
+def served_model(settings: ModelSettings, files: ModelFiles, description: ModelDescription) -> ServedModel:
+    """The model of these files with its limits. Raises ConfigError."""
     max_model_len = choose_max_model_len(settings.max_model_len, description)
     limits = Limits(max_model_len=max_model_len, vocab_size=description.vocab_size)
     return ServedModel(files=files, description=description, limits=limits)

@@ -12,9 +12,10 @@ import msgspec
 
 from yeoul.config.settings import ModelSettings
 from yeoul.errors import UnavailableError
+from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.engine.answer_grammars import AnswerGrammars
 from yeoul.web_process.engine.model_text import ModelText, load_text
-from yeoul.web_process.engine.served_model import Progress, ServedModel, find_served_model
+from yeoul.web_process.engine.served_model import Progress, ServedModel, find_served_model, served_model
 
 
 class ServedText:
@@ -33,6 +34,10 @@ class ServedText:
         self._text: ModelText | None = None
         self._grammars: AnswerGrammars | None = None
         self._reading: asyncio.Task[None] | None = None
+
+    def know(self, files: ModelFiles, description: ModelDescription) -> None:
+        """Somebody else has found it."""
+        self._model = served_model(self._settings, files, description)
 
     def resolve(self) -> None:
         """Finds the model's files, and fetches them where they are missing. Raises ConfigError."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from yeoul.config.settings import Settings
@@ -125,7 +125,7 @@ class WaitingRoom:
         """
         if num_unfinished == 0 or self._answer_seconds.value is None:
             return
-        num_waiting = self._requests.num_all
+        num_waiting = self._requests.num_own
         share = min(1.0, max_tokens / max(1.0, self._answer_lengths.value or 1.0))
         expected = (num_waiting + (num_unfinished - num_waiting + 1) * share) * self._answer_seconds.value
         if expected > _SAFE_SHARE * deadline_seconds:
@@ -191,6 +191,11 @@ class WaitingRoom:
             self._request_seconds.note(seconds, num_requests, now)
             self._prompt_token_seconds.note(seconds, num_tokens, now)
 
+    def note_others(self, waiting: Mapping[str, tuple[int, int]]) -> None:
+        """So many requests, and tokens of their prompts, wait at other doors of the same room now, by tenant."""
+        self._requests.note_others({tenant: num_requests for tenant, (num_requests, _) in waiting.items()})
+        self._tokens.note_others({tenant: num_tokens for tenant, (_, num_tokens) in waiting.items()})
+
     def note_gone(self, them: Iterable[Hashable]) -> None:
         """These have ended or were given up; those that do not wait are ignored."""
         self._take_out(them)
@@ -227,11 +232,23 @@ class _Room:
         self._num_tenants = num_tenants
         self.most = size - (num_tenants - 1) * self._kept
         self._nums: Counter[str] = Counter()
+        self._others: Mapping[str, int] = {}
 
     def add(self, tenant: str, num_things: int) -> None:
         """So many more, or fewer."""
         self.num_all += num_things
         self._nums[tenant] += num_things
+
+    @property
+    def num_own(self) -> int:
+        """Those that came in here."""
+        return self.num_all - sum(self._others.values())
+
+    def note_others(self, nums: Mapping[str, int]) -> None:
+        """So many came in elsewhere, by tenant."""
+        before, self._others = self._others, nums
+        for tenant in before.keys() | nums.keys():
+            self.add(tenant, nums.get(tenant, 0) - before.get(tenant, 0))
 
     def num_beyond(self, tenant: str, num_new: int) -> int:
         """How many have to leave before there is room for ``num_new`` of ``tenant``; 0 or less: none."""

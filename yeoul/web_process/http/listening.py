@@ -89,3 +89,39 @@ def _explain(error: OSError) -> str:
     if error.errno == errno.EACCES:
         return "ports below 1024 need privileges; choose another with --port"
     return error.strerror or str(error)
+
+
+def share_listeners(listeners: Sequence[socket.socket], count: int) -> list[list[socket.socket]]:
+    """Sets of listening sockets for so many processes, the given ones first, between which the kernel deals connections out.
+
+    A socket that all accept from is served by whoever wakes first, of a crowd often by one alone. Nobody else can join them:
+    the first ones were bound before they could be shared. Raises MachineError where that is not possible.
+    """
+    sets = [list(listeners)]
+    with contextlib.ExitStack() as opened:
+        try:
+            for one in listeners:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sets += [[opened.enter_context(_alike(one)) for one in listeners] for _ in range(count - 1)]
+        except OSError as error:
+            raise MachineError(f"several web processes cannot share a port here: {error.strerror}") from error
+        opened.pop_all()
+    return sets
+
+
+def _alike(listener: socket.socket) -> socket.socket:
+    """Another one of the same address."""
+    other = socket.socket(listener.family, listener.type)
+    try:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if other.family == socket.AF_INET6:
+            only = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+            other.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        other.bind(listener.getsockname())
+        other.listen(_BACKLOG)
+        other.setblocking(False)
+    except BaseException:
+        other.close()
+        raise
+    return other

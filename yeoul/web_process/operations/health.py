@@ -112,12 +112,12 @@ def _tell_engines(context: ServerContext) -> Response:
     told = [
         EngineHealth(
             model=model.name,
-            name=slot.name,
-            state=slot.state,
-            cause=slot.death.message if slot.death is not None else slot.recovery.lost,
+            name=engine.name,
+            state=engine.state,
+            cause=engine.cause,
         )
         for model in context.fleet.models
-        for slot in model.llm.engines.slots
+        for engine in model.llm.engines.each
     ]
     return json_response(msgspec.json.encode(EnginesHealth(engines=told)))
 

@@ -11,7 +11,6 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from yeoul import __version__
-from yeoul.messages.outputs import EngineReady
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.fleet.fleet_model import FleetModel
@@ -85,21 +84,22 @@ def _old_form(entry: dict[str, Any]) -> dict[str, int]:
 
 
 def _entries(llm: AsyncLLM) -> list[dict[str, Any]]:
-    if len(slots := llm.engines.slots) < 2:
-        return [_entry(0, llm.statistics, llm.ready, llm.max_num_running)]
+    if len(engines := llm.engines.each) < 2:
+        ready = llm.ready
+        num_blocks, block_size = (ready.num_blocks, ready.block_size) if ready is not None else (0, 0)
+        return [_entry(0, llm.statistics, num_blocks, block_size, llm.max_num_running)]
     most = llm.settings.scheduler.max_num_seqs
-    return [_entry(number, slot.statistics, slot.engine.ready, most) for number, slot in enumerate(slots)]
+    return [_entry(number, one.statistics, one.num_blocks, one.block_size, most) for number, one in enumerate(engines)]
 
 
-def _entry(number: int, now: EngineStatistics, ready: EngineReady | None, max_num_running: int) -> dict[str, Any]:
-    block_size = ready.block_size if ready is not None else 0
+def _entry(number: int, now: EngineStatistics, num_blocks: int, block_size: int, max_num_running: int) -> dict[str, Any]:
     queried = now.total_prefix_queried_tokens
     return {
         "dp_rank": number,
         "num_running_reqs": now.num_running,
         "num_waiting_reqs": now.num_waiting,
         "num_used_tokens": now.num_used_blocks * block_size,
-        "max_total_num_tokens": (ready.num_blocks if ready is not None else 0) * block_size,
+        "max_total_num_tokens": num_blocks * block_size,
         "max_running_requests": max_num_running,
         "token_usage": now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0,
         "cache_hit_rate": now.total_prefix_hit_tokens / queried if queried else 0.0,

@@ -13,9 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from yeoul.engines.engine_slot import EngineSlot, EngineState
+from yeoul.engines.engine_slot import EngineState
 from yeoul.engines.incidents import DeathCause
 from yeoul.engines.token_gaps import BUCKETS, TokenGaps
+from yeoul.messages.keeper import EngineFacts
 from yeoul.messages.outputs import FinishReason, StepOutputs
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.web_process.engine.async_llm import AsyncLLM
@@ -206,8 +207,8 @@ class _EngineCollector(Collector):
         )
         yield _counter("prefix_cache_hits", "Prompt tokens found in the prefix cache.", now.total_prefix_hit_tokens)
         yield from _tier(now)
-        if len(slots := self._llm.engines.slots) > 1:
-            yield from _of_each(slots)
+        if len(engines := self._llm.engines.each) > 1:
+            yield from _of_each(engines)
 
 
 def _tier(now: EngineStatistics) -> Iterable[Metric]:
@@ -223,7 +224,7 @@ def _tier(now: EngineStatistics) -> Iterable[Metric]:
     yield _counter("external_prefix_cache_hits", "Prompt tokens found there.", now.total_tier_hit_tokens)
 
 
-def _of_each(slots: Sequence[EngineSlot]) -> Iterable[Metric]:
+def _of_each(engines: Sequence[EngineFacts]) -> Iterable[Metric]:
     """What is worth telling apart of several engines; what they have together has the names of one."""
     up = _by_engine(GaugeMetricFamily, "up", "1 where it computes, 0 where it is missing or stalls.")
     unfinished = _by_engine(GaugeMetricFamily, "num_requests", "Requests that it has, or that wait for it.")
@@ -233,10 +234,10 @@ def _of_each(slots: Sequence[EngineSlot]) -> Iterable[Metric]:
     tokens = _by_engine(CounterMetricFamily, "generation_tokens", "Tokens made in it.")
     queries = _by_engine(CounterMetricFamily, "prefix_cache_queries", "Prompt tokens looked up in its prefix cache.")
     hits = _by_engine(CounterMetricFamily, "prefix_cache_hits", "Prompt tokens found in its prefix cache.")
-    for number, slot in enumerate(slots):
-        now, label = slot.statistics, [str(number)]
-        up.add_metric(label, slot.state == "ready")
-        unfinished.add_metric(label, slot.num_unfinished)
+    for number, engine in enumerate(engines):
+        now, label = engine.statistics, [str(number)]
+        up.add_metric(label, engine.state == "ready")
+        unfinished.add_metric(label, engine.num_unfinished)
         running.add_metric(label, now.num_running)
         waiting.add_metric(label, now.num_waiting)
         usage.add_metric(label, now.num_used_blocks / now.num_blocks if now.num_blocks else 0.0)

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from yeoul.messages.topology import EngineNow, Process, Thread
 from yeoul.web_process.live.topology.known_names import (
     ENGINE_CORE,
+    KEEPER,
     KERNEL_NAME_LENGTH,
     THREADS,
+    WEB,
     about_library,
     main_thread_of,
     whole_name,
@@ -35,8 +37,12 @@ def _doing_of(process: Process, engine: EngineNow, num_unfinished: int, *, start
         return "is dead"
     if process.threads and process.threads[0].state == "stopped":
         return "is stopped by a signal"
-    if process.name == "Web":
+    if process.name == WEB:
         return _doing_of_web(process, num_unfinished)
+    if process.name.startswith(WEB):
+        return "is started" if process.state == "starting" else "answers by itself what it does"
+    if process.name == KEEPER:
+        return "passes on what web processes and engines say"
     step = (
         f"step {engine.step_number}: {_count(engine.step_num_requests, 'request')}, {_count(engine.step_num_tokens, 'token')}"
     )
@@ -72,7 +78,7 @@ def _tell_thread(thread: Thread, process: Process) -> None:
     thread.doing = known.runs if is_busy else known.waits
     if thread.state in ("stopped", "waiting for the disk"):
         thread.doing = f"is {thread.state}" if thread.state == "stopped" else thread.state
-    elif thread.is_main and process.name != "Web":
+    elif thread.is_main and process.name not in (WEB, KEEPER):
         thread.doing = process.doing
 
 

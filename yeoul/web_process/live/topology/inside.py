@@ -65,7 +65,8 @@ class Inside:
         num_engines, num_ranks = parallel.data_parallel_size, parallel.num_workers
         engines = [EnginePlace(index, num_engines) for index in range(num_engines)]
         workers = [f"Worker_{engine.number_of(rank, num_ranks)}" for engine in engines for rank in range(num_ranks)]
-        return [_WEB, *(engine.name for engine in engines), *workers]
+        keeper = [self._llm.started_by] if self._llm.started_by is not None else []
+        return [_WEB, *keeper, *(engine.name for engine in engines), *workers]
 
     async def ask(self, question: Question) -> Answer:
         """What the process of the question says, or why it says nothing.
@@ -73,16 +74,22 @@ class Inside:
         Raises:
             NotFoundError: there is no such process.
         """
-        if question.process not in self.names:
+        is_kept = self._llm.started_by is not None  # then the keeper knows, of other web processes, too
+        if question.process not in self.names and not (is_kept and question.process.startswith(f"{_WEB}_")):
             names = ", ".join(self.names)
             raise NotFoundError(f"there is no process {question.process[:100]!r}; there are {names}", param="process")
         async with self._turn:
-            return await asyncio.to_thread(self.ask_now, question)
+            answer = await asyncio.to_thread(self.ask_now, question)
+        if isinstance(answer, NoAnswer) and not answer.is_known:
+            raise NotFoundError(answer.reason, param="process")
+        return answer
 
     def ask_now(self, question: Question) -> Answer:
         """The same of a process that there is, from another thread; blocks for some seconds at most."""
         if question.process == _WEB:
             return self._own.answer(question)
+        if self._llm.started_by is not None:  # who asks all others
+            return self._llm.engines.slots[0].engine.ask(question)
         if not (slots := self._llm.engines.slots):
             return NoAnswer("EngineCore is being started; try again in a few seconds")
         place = self.names.index(question.process) - 1

@@ -23,7 +23,9 @@ class Known(NamedTuple):
 WEB_PARTS = (Part(name="API router"), Part(name="AsyncLLM"), Part(name="AsyncMPClient", inside="AsyncLLM"))
 
 ENGINE_CORE = "EngineCore"  # of several, with the number of each behind it
-MAIN_THREADS = {"Web": "asyncio loop", ENGINE_CORE: "run_busy_loop"}
+WEB = "Web"  # of several, with the number of each behind it
+KEEPER = "Keeper"
+MAIN_THREADS = {WEB: "asyncio loop", KEEPER: "asyncio loop", ENGINE_CORE: "run_busy_loop"}
 WORKER_MAIN_THREAD = "WorkerProc.run"
 
 THREADS = {
@@ -78,7 +80,8 @@ def whole_name(kernel_name: str) -> str:
 
 def main_thread_of(process: str) -> str:
     """What the first thread of a process runs."""
-    return MAIN_THREADS.get(ENGINE_CORE if process.startswith(ENGINE_CORE) else process, WORKER_MAIN_THREAD)
+    kind = next((kind for kind in MAIN_THREADS if process.startswith(kind)), "")
+    return MAIN_THREADS.get(kind, WORKER_MAIN_THREAD)
 
 
 def about_library(kernel_name: str, *, is_busy: bool) -> str:

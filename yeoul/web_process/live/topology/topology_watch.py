@@ -15,7 +15,7 @@ import msgspec
 
 from yeoul import __version__
 from yeoul.messages.topology import EngineNow, Incident, Link, Process, ProcessState, Task, Thread, Topology
-from yeoul.process_sample import describe_process
+from yeoul.process_sample import describe_process, title_of
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.live.topology.doings import tell_doings
 from yeoul.web_process.live.topology.known_names import TASKS, WEB_PARTS
@@ -80,7 +80,9 @@ class TopologyWatch:
 
     def _describe_web(self) -> Process:
         llm = self._llm
-        web = describe_process("Web", os.getpid(), parts=WEB_PARTS)
+        web = describe_process("Web", os.getpid(), parent=llm.started_by, parts=WEB_PARTS)
+        if llm.started_by is not None:
+            web.title = title_of(os.getpid()) or web.title
         states: dict[str, ProcessState] = {"starting": "starting", "draining": "draining"}
         web.state = states.get(llm.state, "running")
         if web.state == "running" and llm.engines.slots:
