@@ -23,6 +23,7 @@ from yeoul.log import set_up_logging
 from yeoul.messages.outputs import EngineReady
 from yeoul.transport.private_folder import PrivateFolder
 from yeoul.web_process.http.listening import bind_listeners, share_listeners, url_of
+from yeoul.web_process.store.database import hold_folder
 
 OnReady = Callable[[EngineReady, str, str | None, list[int]], None]
 _NUM_DESCRIPTORS = 1024
@@ -57,6 +58,8 @@ def run_keeper(
         for shared in each[1:]:
             for one in shared:
                 opened.enter_context(one)
+        if settings.store.data_dir is not None:
+            opened.enter_context(hold_folder(settings.store.data_dir))
         folder = opened.enter_context(PrivateFolder.create())
         scheme = "http" if settings.server.ssl_certfile is None else "https"
         url = url_of(listeners, scheme)

@@ -47,7 +47,7 @@ def main() -> int:
     with contextlib.ExitStack() as opened:
         listeners = [opened.enter_context(socket.socket(fileno=number)) for number in arguments.listener_fds]
         fleet = _make_fleet(arguments, keeper)
-        database = opened.enter_context(Database(settings.store.data_dir, TABLES))
+        database = opened.enter_context(Database(settings.store.data_dir, TABLES, keeper))
         START.mark("store")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(side, fleet, listeners, database, tls, keeper))

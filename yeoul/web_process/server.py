@@ -38,6 +38,7 @@ from yeoul.web_process.fleet.made import make_fleet
 from yeoul.web_process.fleet.model_fleet import ModelFleet
 from yeoul.web_process.http.listening import bind_listeners, url_of
 from yeoul.web_process.http.tls import ServerTls
+from yeoul.web_process.siblings import NO_SIBLINGS, Siblings, server_start
 from yeoul.web_process.store.database import Database
 from yeoul.web_process.store.tables import TABLES
 
@@ -155,7 +156,8 @@ class ServerLife:
 
     async def _serve_http(self) -> None:
         """From here on there are answers, 503 until the engine is ready."""
-        make = functools.partial(_make_http_server, self._fleet, self._database, self._listeners, self._tls)
+        siblings = NO_SIBLINGS if self._keeper is None else self._keeper
+        make = functools.partial(_make_http_server, self._fleet, self._database, self._listeners, self._tls, siblings)
         http, self._batches = await asyncio.to_thread(make)
         self._http, self._serving = http, http.start()
 
@@ -189,7 +191,12 @@ class ServerLife:
     async def _prove_calls(self) -> None:
         """Of what is loaded now; others are tried when they are loaded for the first time."""
         assert self._http is not None
-        prove = self._fleet.on_first_load = self._http.context.prove_calls
+        prove = self._http.context.prove_calls
+        if self._keeper is not None:
+            from yeoul.web_process.together.proofs import SharedProofs
+
+            prove = SharedProofs(self._http.context).prove
+        self._fleet.on_first_load = prove
         for model in self._fleet.models:
             if model.status == "loaded":
                 await prove(model)
@@ -319,7 +326,7 @@ def has_terminal() -> bool:
 
 
 def _make_http_server(
-    fleet: ModelFleet, database: Database, listeners: Sequence[socket.socket], tls: ServerTls | None
+    fleet: ModelFleet, database: Database, listeners: Sequence[socket.socket], tls: ServerTls | None, siblings: Siblings
 ) -> tuple[HttpServer, BatchRunner]:
     """In a thread, because the imports take long and the tokenizer's are made at the same time."""
     from yeoul.web_process.batches.runner import BatchRunner
@@ -331,7 +338,8 @@ def _make_http_server(
     for model, counts in zip(fleet.models, metrics, strict=True):
         model.llm.observer = counts
     render = functools.partial(render_all, fleet.models, metrics)
-    context = ServerContext(fleet, fleet.settings, database, render)
+    started_at = server_start(siblings)
+    context = ServerContext(fleet, fleet.settings, database, render, started_at, siblings=siblings)
     return HttpServer(context, listeners, tls), BatchRunner(context)
 
 
