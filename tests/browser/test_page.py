@@ -75,18 +75,21 @@ def test_a_link_lets_one_browser_in_and_a_key_the_others(browser: Browser):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_every_process_part_thread_and_link_is_in_the_picture(browser: Browser, num_workers: int):
-    with RunningServer("--tensor-parallel-size", str(num_workers)) as server:
+@pytest.mark.parametrize("num_webs", [1, 2])
+def test_every_process_part_thread_and_link_is_in_the_picture(browser: Browser, num_webs: int, num_workers: int):
+    options = ["--tensor-parallel-size", str(num_workers), "--api-server-count", str(num_webs)]
+    with RunningServer(*options) as server:
         told = topology(server)
         seen = browser.play("boxes", server.url)
     boxes = set(seen["boxes"])
-    names = {"Web", "EngineCore", *(f"Worker_{rank}" for rank in range(num_workers))}
+    webs = {"Web"} if num_webs == 1 else {"Keeper", "Web_0", "Web_1"}
+    names = {*webs, "EngineCore", *(f"Worker_{rank}" for rank in range(num_workers))}
     assert names == {process["name"] for process in told["processes"]} <= boxes
     for process in told["processes"]:
         assert {f"{process['name']}/{part['name']}" for part in process["parts"]} <= boxes
         own = {thread["name"] for thread in process["threads"] if not thread["is_library"]}
         assert {f"{process['name']}/thread {name}" for name in own} <= boxes
-    assert "Web/task OutputQueueLoop" in boxes
+    assert all(f"{name}/task OutputQueueLoop" in boxes for name in webs - {"Keeper"})
     assert {link["name"] for link in told["links"]} == set(seen["lines"])
     engine = next(process for process in told["processes"] if process["name"] == "EngineCore")
     assert {thread["name"] for thread in engine["threads"]} == set(seen["threads"])

@@ -11,7 +11,7 @@ from yeoul.messages.topology import Link, Process, Topology
 from yeoul.web_process.live.requests.request_summary import RequestList, RequestSummary
 from yeoul.web_process.live.topology.inside_answers import Log, LoggedLine
 
-_WEB = "Web"
+_WEB, _KEEPER = "Web", "Keeper"
 _AHEAD = " ahead of it"
 
 
@@ -41,18 +41,25 @@ def _renumber(lines: Iterable[list[RequestSummary]]) -> None:
 
 
 def join_topologies(own: Topology, index: int, others: Iterable[tuple[int, Topology]]) -> Topology:
-    """All processes and links, each once; of the engines what one's own process knows."""
-    own = named_topology(own, index)
-    processes = {process.name: process for process in own.processes}
-    links = {_key(link): link for link in own.links}
-    for sibling, topology in others:
-        seen = named_topology(topology, sibling)
+    """All processes, parents first, and all links, each once; of the engines what one's own process knows."""
+    processes: dict[str, Process] = {}
+    links: dict[tuple[str, str, str], Link] = {}
+    for place, topology in ((index, own), *others):
+        seen = named_topology(topology, place)
         for process in seen.processes:
-            if process.name not in processes or process.name == f"{_WEB}_{sibling}":  # who tells of itself knows best
-                processes[process.name] = process
+            known = processes.get(process.name, process)
+            told = process if process.name == f"{_WEB}_{place}" else known  # who tells of itself knows best, but for this:
+            num_restarts = max(process.num_restarts, known.num_restarts)
+            processes[process.name] = msgspec.structs.replace(told, num_restarts=num_restarts)
         for link in seen.links:
-            links.setdefault(_key(link), link)
-    return msgspec.structs.replace(own, processes=list(processes.values()), links=list(links.values()))
+            links.setdefault((link.name, link.source, link.target), link)
+    webs = sorted(name for name in processes if name.startswith(_WEB))
+    if _KEEPER in processes:
+        for name in webs:
+            processes[name] = msgspec.structs.replace(processes[name], parent=_KEEPER)
+    first = [name for name in (_KEEPER, *webs) if name in processes]
+    in_order = [processes[name] for name in first] + [one for name, one in processes.items() if name not in first]
+    return msgspec.structs.replace(own, processes=in_order, links=list(links.values()))
 
 
 def named_topology(topology: Topology, index: int) -> Topology:
@@ -72,10 +79,6 @@ def named_topology(topology: Topology, index: int) -> Topology:
         msgspec.structs.replace(one, source=place(one.source), target=place(one.target)) for one in topology.links
     ]
     return msgspec.structs.replace(topology, processes=processes, links=links)
-
-
-def _key(link: Link) -> tuple[str, str, str]:
-    return link.name, link.source, link.target
 
 
 def join_logs(logs: Sequence[Log], limit: int) -> Log:

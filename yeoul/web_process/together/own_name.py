@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from yeoul.web_process.together.inner_call import call_inside, send_whole
 
 _WEB = "Web"
-_PATHS = re.compile(r"/debug/(?:log|(?:stack|kill)/[^/]+)")
+_PATHS = re.compile(r"/debug/(?:log|stack/[^/]+)")
 _SAID = b'"process":"Web"'
 
 

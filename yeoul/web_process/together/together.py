@@ -61,8 +61,7 @@ class Together:
                 ("GET", r"/load", self._join_load),
                 ("GET", r"/topology", self._join_topology),
                 ("GET", r"/debug/log", self._join_log),
-                ("GET", r"/debug/stack/[^/]+", self._find_elsewhere),
-                ("POST", r"/debug/kill/[^/]+", self._find_elsewhere),
+                ("GET", r"/debug/stack/[^/]+", self._find_stack),
                 ("GET", r"/debug/requests", self._join_requests),
                 ("POST", r"/debug/requests/.+/abort", self._abort),
                 ("GET", r"/debug/requests/.+/trace", self._find_elsewhere),
@@ -180,6 +179,15 @@ class Together:
 
     async def _find_elsewhere(self, scope: Scope, local: WholeAnswer) -> WholeAnswer:
         return _best(local, await self._ask(scope)) if local.status in _ELSEWHERE else local
+
+    async def _find_stack(self, scope: Scope, local: WholeAnswer) -> WholeAnswer:
+        """Of another web process that one itself knows more than the keeper: its tasks."""
+        index = scope["path"].rpartition("_")[2] if "/Web_" in scope["path"] else ""
+        if index.isdigit() and int(index) != self._siblings.index:
+            for answer in await self._ask(scope):
+                if answer.index == int(index) and answer.status == _OK:
+                    return local._replace(status=_OK, body=answer.body)
+        return local
 
     async def _find_story(self, scope: Scope, local: WholeAnswer) -> WholeAnswer:
         """A name that clients gave may be that of several requests: the last one is meant, wherever it is."""

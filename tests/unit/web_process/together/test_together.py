@@ -11,6 +11,8 @@ from tests.unit.web_process.fake_engine_client import settings
 from tests.unit.web_process.fake_server import FakeServer, serve, until
 from tests.unit.web_process.together.two_servers import of, serve_two
 from yeoul.messages.siblings import SiblingAnswer, SiblingQuestion
+from yeoul.messages.topology import EngineNow, Process, Topology
+from yeoul.web_process.together.joins import join_topologies
 
 
 async def listed(server: FakeServer, **query: str | int) -> list[dict[str, Any]]:
@@ -198,3 +200,23 @@ def test_one_web_process_alone_goes_by_no_other_way():
         assert "Together" not in seen
 
     serve(scene)
+
+
+def test_the_keeper_stands_before_its_web_processes_each_as_it_tells_of_itself():
+    def process(name: str, **fields: Any) -> Process:
+        return Process(name=name, title=name, state="running", since=1.0, **fields)
+
+    def topology(*processes: Process) -> Topology:
+        return Topology(
+            at=1.0, version="1", is_ready=True, processes=list(processes), links=[], engine=EngineNow(), incidents=[]
+        )
+
+    own = topology(process("Web", pid=1), process("Keeper"), process("Web_1", num_restarts=2), process("EngineCore"))
+    other = topology(process("Web", pid=2, doing="waits"), process("Keeper"), process("Web_0"))
+    joined = join_topologies(own, 0, [(1, other)]).processes
+    assert [(one.name, one.parent) for one in joined] == [
+        ("Keeper", None), ("Web_0", "Keeper"), ("Web_1", "Keeper"), ("EngineCore", None),
+    ]  # fmt: skip
+    assert [(one.pid, one.num_restarts, one.doing) for one in joined[1:3]] == [(1, 0, ""), (2, 2, "waits")]
+    joined = join_topologies(other, 1, [(0, own)]).processes
+    assert [(one.pid, one.num_restarts) for one in joined[1:3]] == [(1, 0), (2, 2)]
