@@ -182,3 +182,17 @@ def test_another_server_gives_the_same_answers_in_a_crowd(name, alone):
             check(asker.ask_in_a_crowd(), alone)
             growing.result()
         assert metric is None or running.metrics()[metric] > 0
+
+
+@pytest.mark.long
+def test_stages_of_two_ranks_have_the_answers_of_two_ranks():
+    ranks, stages = ["--tensor-parallel-size", "2"], ["--pipeline-parallel-size", "2"]
+    found = []
+    for flags in (ranks, [*ranks, *stages]):
+        with RunningServer(*flags, model="smollm2-135m-instruct", timeout_seconds=300.0) as running, Asker(running) as asker:
+            answers = {name: choices for name, (choices, _) in asker.ask_alone().items()}
+            check(asker.ask_in_a_crowd(), answers)
+            texts = {"input": ["a river", "the rapids " * 40], "model": "smollm2-135m-instruct"}
+            vectors = httpx.post(f"{running.url}/v1/embeddings", json=texts, timeout=60.0).json()["data"]
+            found.append((answers, vectors))
+    assert found[0] == found[1]

@@ -56,6 +56,8 @@ def test_steps_of_all_stages_are_on_their_way_at_once_and_come_back_in_order(bac
         assert [links[f"hidden states of Worker_{rank}"] for rank in range(4)] == [
             (f"Worker_{rank}", f"Worker_{rank + 2}") for rank in range(4)
         ]
+        counts = [link.messages for link in executor.look().links if link.kind == "stage"]
+        assert counts == [5 if backend == "mp" else None] * 4
         addresses = {link.address is None for link in executor.look().links if link.kind == "stage"}
         assert addresses == {backend == "mp"}
         assert {name for name in links if name.startswith("exchange")} == {f"exchange of Worker_{rank}" for rank in range(6)}

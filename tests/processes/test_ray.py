@@ -54,9 +54,13 @@ def hit(server: RunningServer, victim: str, cluster: Any) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("flag", ["--tensor-parallel-size", "--pipeline-parallel-size"])
-@pytest.mark.parametrize("victim", ["node", "Worker_1", "actor of Worker_0", "EngineCore"])
-def test_streams_go_on_to_the_same_last_character(victim, flag, cluster, undisturbed):
+VICTIMS = [("--tensor-parallel-size", victim) for victim in ("node", "Worker_1", "actor of Worker_0", "EngineCore")]
+
+
+@pytest.mark.parametrize(
+    ("flag", "victim"), [*VICTIMS, ("--pipeline-parallel-size", "node"), ("--pipeline-parallel-size", "Worker_1")]
+)
+def test_streams_go_on_to_the_same_last_character(flag, victim, cluster, undisturbed):
     with serve(1, flag, "2", "--distributed-executor-backend", "ray") as server:
         clients = send(server.url, MIXED)
         assert all(client.started.wait(20.0) for client in clients)

@@ -144,7 +144,8 @@ def _wire_of(link: Link) -> str:
 
 
 def _traffic(link: Link) -> str:
-    return f"{link.messages or 0} {link.name.partition(' ')[0]}"
+    name = "hidden states" if link.kind == "stage" else link.name.partition(" ")[0]
+    return name if link.messages is None else f"{link.messages} {name}"
 
 
 def _id_of(name: str) -> str:

@@ -332,7 +332,7 @@ class Scheduler:
         """
         prefills = []
         block_size, runs_ahead = self._cache.block_size, self._runs_ahead
-        max_num_decodes = self._max_num_decodes()
+        max_num_decodes = self._max_num_decodes(plan)
         for request in self._running:  # growing may preempt, which takes requests off the end only
             if request.in_gaps and not plan.in_gaps:
                 break  # it keeps its blocks, and waits
@@ -351,11 +351,15 @@ class Scheduler:
                     plan.take(request, num_tokens, new_block_ids)
         return prefills
 
-    def _max_num_decodes(self) -> int:
+    def _max_num_decodes(self, plan: StepPlan) -> int:
         """An equal part of those that decode for each stage, so that all have work: a request is in one step at a time."""
         if self._num_stages == 1:
             return len(self._running)
-        num_decodes = sum(len(request.token_ids) - request.num_computed_tokens <= 1 for request in self._running)
+        num_decodes = sum(
+            len(request.token_ids) - request.num_computed_tokens <= 1
+            for request in self._running
+            if request.in_gaps <= plan.in_gaps
+        )
         return max(1, -(-num_decodes // self._num_stages))
 
     def _schedule_prefills(self, plan: StepPlan, prefills: list[Request]) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from yeoul.config.parts import EngineSettings
 from yeoul.descriptors import allow_descriptors
 from yeoul.messages.reports import WorkerReady
-from yeoul.transport.channel import ChannelReader, ChannelWriter, open_between, open_broadcast, open_inbound
+from yeoul.transport.channel import ChannelReader, ChannelWriter, RingLook, open_between, open_broadcast, open_inbound
 from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.child_reports import read_ready
 from yeoul.transport.death_watch import DeathWatch
@@ -104,6 +104,7 @@ class LocalCrew:
         self._rings: Rings | None = None
         self._folder: PrivateFolder | None = None
         self._exchanges: list[ExchangeMemory] = []  # one a stage
+        self._between: list[RingLook] = []  # of each rank but those of the last stage
         self._monitor: MultiprocWorkerMonitor | None = None
 
     @property
@@ -161,6 +162,7 @@ class LocalCrew:
         for exchange in self._exchanges:
             exchange.give_away()
         for handle, _ in between:
+            self._between.append(RingLook(handle.ring))
             os.close(handle.ring.fd)
 
     async def wait_until_ready(self, timeout_seconds: float) -> list[WorkerReady]:
@@ -190,7 +192,8 @@ class LocalCrew:
         ]
         steps = None if self._rings is None else self._rings.steps
         rings = ring_links(engine, names, steps, [link.answers for link in links])
-        return report_on(processes, rings, self._settings.parallel.tensor_parallel_size, self._exchanges)
+        between = [look.count() for look in self._between]
+        return report_on(processes, rings, self._settings.parallel.tensor_parallel_size, self._exchanges, between)
 
     def close(self) -> None:
         """Closes the ring of steps, and takes away what a start that failed has left."""

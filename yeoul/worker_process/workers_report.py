@@ -36,6 +36,7 @@ def report_on(
     links: Sequence[Link],
     ranks_a_stage: int,
     exchanges: Sequence[ExchangeMemory] = (),
+    stage_counts: Sequence[ChannelCounts] = (),
     stage_addresses: Sequence[str | None] = (),
 ) -> WorkersReport:
     """The workers of one crew, from any thread.
@@ -45,6 +46,7 @@ def report_on(
         links: those to and from them.
         ranks_a_stage: how many share the layers of a pipeline stage.
         exchanges: the memory through which they exchange numbers, of each stage, where they have one.
+        stage_counts: what each rank but those of the last stage has handed on, where they share memory with the next.
         stage_addresses: where each rank elsewhere listens for the stage before.
     """
     ends = [f"{process.name}/{process.parts[-1].name if process.parts else 'Worker'}" for process in processes]
@@ -55,7 +57,11 @@ def report_on(
     for rank, (source, target) in enumerate(zip(ends, ends[ranks_a_stage:], strict=False), ranks_a_stage):
         name = f"hidden states of {source.partition('/')[0]}"
         address = stage_addresses[rank] if stage_addresses else None
-        links.append(Link(name=name, kind="stage", source=source, target=target, address=address))
+        link = Link(name=name, kind="stage", source=source, target=target, address=address)
+        if stage_counts:
+            counts = stage_counts[rank - ranks_a_stage]
+            link.messages, link.queue_depth, link.fill = counts.num_messages, counts.num_waiting, counts.fill
+        links.append(link)
     return WorkersReport(list(processes), links)
 
 
@@ -125,7 +131,7 @@ def _exchange_links(ends: Sequence[str], exchange: ExchangeMemory | None) -> lis
 def _channel(name: str, kind: LinkKind, source: str, target: str, counts: ChannelCounts, address: str | None) -> Link:
     link = Link(name=name, kind=kind, source=source, target=target, messages=counts.num_messages, num_bytes=counts.num_bytes)
     if kind == "ring":  # what waits in a socket nobody can count
-        link.queue_depth, link.fill = counts.num_waiting, counts.num_waiting / counts.num_slots
+        link.queue_depth, link.fill = counts.num_waiting, counts.fill
     else:
         link.address = address
     return link

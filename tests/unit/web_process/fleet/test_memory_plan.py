@@ -62,6 +62,15 @@ def test_what_the_settings_say_counts_for_all_workers(model):
     assert wide.cache == 2 * blocks.cache
 
 
+def test_a_pipelines_workers_each_have_room_for_the_largest_stage(model):
+    three = ParallelSettings(pipeline_parallel_size=3)  # of four, three and three layers
+    tight = need(model, Budget(2, MIB), parallel=three)
+    assert tight.cache == 3 * 4 * 1024 * TOKEN_BYTES // 10
+    assert tight.processes == 3 * BYTES_OF_PROCESSES
+    planned = with_planned_cache(Settings(parallel=three), tight)
+    assert planned.cache.kv_cache_memory_bytes == 4 * 1024 * TOKEN_BYTES // 10, "a whole context of four layers"
+
+
 def test_several_engines_have_their_caches_each_and_what_is_below_them_together(model):
     two = ParallelSettings(data_parallel_size=2)
     said = need(model, cache=CacheSettings(num_blocks_override=10, kv_memory_bytes=MIB), parallel=two)

@@ -102,9 +102,9 @@ def process(name: str, parts: list[tuple[str, str | None]], threads: list[tuple[
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("num_workers", [1, 3])
+@pytest.mark.parametrize(("num_workers", "kind"), [(1, "exchange"), (3, "exchange"), (3, "stage")])
 @pytest.mark.parametrize("width", [330, 700, 1230, 2500])
-def test_boxes_stand_in_those_that_they_belong_to_and_none_on_another(folder: Path, width: int, num_workers: int):
+def test_boxes_stand_in_those_that_they_belong_to_and_none_on_another(folder: Path, width: int, num_workers: int, kind: str):
     workers = [f"Worker_{rank}" for rank in range(num_workers)]
     topology = {
         "processes": [
@@ -123,7 +123,7 @@ def test_boxes_stand_in_those_that_they_belong_to_and_none_on_another(folder: Pa
                 for name in workers
             ),
             *(
-                {"name": f"x {name}", "kind": "exchange", "source": name, "target": workers[(rank + 1) % num_workers]}
+                {"name": f"x {name}", "kind": kind, "source": name, "target": workers[(rank + 1) % num_workers]}
                 for rank, name in enumerate(workers)
                 if num_workers > 1
             ),
@@ -139,7 +139,7 @@ def test_boxes_stand_in_those_that_they_belong_to_and_none_on_another(folder: Pa
     for entry in seen["links"]:
         assert entry["path"].startswith("M")
         assert "NaN" not in entry["path"]
-        if entry["link"]["kind"] != "exchange":  # between ranks that do not stand below each other there is no room
+        if entry["link"]["kind"] != kind:  # between ranks that do not stand below each other there is no room
             assert ("words" in entry) == (entry["link"]["kind"] != "spawn")
     check_words(seen)
 
