@@ -1,9 +1,9 @@
-"""Channels between EngineCore and its workers: a ring in shared memory, one writer and N readers on it, without locks.
+"""Channels between EngineCore and workers, and from stage to stage: a ring in shared memory, one writer, N readers, no locks.
 
 Knows bytes and nothing of what they mean. Every reader takes every message, in order; a full ring holds the writer back until
 the slowest reader has moved on. What is larger than a slot crosses on ZeroMQ, with its place in the ring. The memory is a
 memfd without a name. A channel is opened before the child starts; the child attaches by the handle among its arguments.
-Called by ``worker_process.executor`` (opens) and ``worker_process.worker_proc`` (attaches).
+Called by ``worker_process.local_crew`` (opens) and ``worker_process.attachment`` (attaches).
 """
 
 from __future__ import annotations

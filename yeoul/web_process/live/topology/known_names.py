@@ -40,6 +40,8 @@ THREADS = {
     "PeerWatch": Known(None, "reports a broken link", "sleeps until a link breaks"),
     "MeetingPlace": Known("MultiprocExecutor", "lets ranks find each other", "waits for ranks that look for each other"),
     "EngineCoreWatch": Known(None, "ends this process", "sleeps until a link to EngineCore breaks"),
+    "StageBeforeWatch": Known(None, "tells that a link is broken", "sleeps until the link from the stage before breaks"),
+    "StageBehindWatch": Known(None, "tells that a link is broken", "sleeps until the link to the stage behind breaks"),
     "mp_exec_io_0": Known("MultiprocExecutor", "reads an answer", "waits for the workers' answers"),
     "KVTier": Known("Worker", "moves blocks from or to the tier below the cache", "waits for blocks to move"),
     "publish_kv_events": Known("EngineCoreProc", "tells routers what is cached", "waits for what the cache has to tell"),
