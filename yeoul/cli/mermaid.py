@@ -13,6 +13,7 @@ _MAIN_THREADS = {"asyncio loop": "the asyncio loop", "run_busy_loop": "run_busy_
 _TASKS = ("OutputQueueLoop",)
 _POOL = "mp_exec_io"
 _ENGINE_CORE = "EngineCore"
+_KEEPER = "Keeper"
 _WORDS = {"API router": "API router / endpoints", "AsyncMPClient": "AsyncMPClient (engine client)"}
 _IDS = {
     "Web": "W", "Web/main": "ML", "Web/API router": "R", "Web/AsyncLLM": "A", "Web/AsyncMPClient": "C",
@@ -41,6 +42,8 @@ def to_mermaid(topology: Topology) -> str:
 def _draw_process(process: Process, drawn: set[str]) -> list[str]:
     if process.name == "Web":
         inside = list(_main_thread(process, drawn))
+    elif process.name == _KEEPER or process.name.startswith("Web_"):
+        inside = [line for part in process.parts if part.inside is None for line in _draw_part(process, part, drawn)]
     elif process.name.startswith(_ENGINE_CORE):
         inside = _draw_engine(process, drawn)
     else:
@@ -56,6 +59,8 @@ def _draw_process(process: Process, drawn: set[str]) -> list[str]:
 def _title_of(process: Process) -> str:
     if process.name == "Web":
         return "Web server process (FastAPI on uvicorn)"
+    if process.name == _KEEPER:
+        return "Keeper process"
     kind, _, rank = process.name.partition("_")
     parents = {"Web": "child of the web server", None: "apart"}
     parent = parents.get(process.parent, f"child of {process.parent}")

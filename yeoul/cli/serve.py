@@ -68,6 +68,8 @@ def _run(choices: list[ModelChoice]) -> int:
     if settings.server.headless:
         if len(choices) > 1:
             raise ConfigError("--headless runs one engine, and several models are given", param="headless")
+        if settings.server.api_server_count > 1:
+            raise ConfigError("--headless runs no web process; leave out --api-server-count", param="api_server_count")
         from yeoul.engine_process.headless import run_headless
 
         START.mark("imports")

@@ -5,15 +5,17 @@ Knows no route and no request. ``KeeperLife`` answers with it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable
 
 from yeoul.engines.engine_slots import EngineSlots
 from yeoul.engines.keeper_client import KEEPER
 from yeoul.keeper_process.web_link import WebLink
 from yeoul.keeper_process.web_slot import WebSlot
-from yeoul.messages.topology import EngineNow, EngineReport, Link, Part, Process
+from yeoul.messages.topology import EngineNow, EngineReport, Link, Part, Process, Task
 from yeoul.process_sample import describe_process
 
 _WEB = "Web"  # as which a client describes itself
@@ -23,7 +25,9 @@ PARTS = [Part(name="EngineSlots"), Part(name="AsyncMPClient", inside="EngineSlot
 async def look(engines: EngineSlots, webs: Iterable[WebSlot], asker: WebLink) -> EngineReport:
     """All processes but the one that asks, which looks at itself; and all links."""
     reports = await engines.look()
-    processes: list[Process] = [describe_process(KEEPER, os.getpid(), parts=PARTS)]
+    keeper = describe_process(KEEPER, os.getpid(), parts=PARTS)
+    keeper.tasks = _tasks()
+    processes: list[Process] = [keeper]
     links: list[Link] = []
     for web in webs:
         links += _links_of(web)
@@ -41,6 +45,17 @@ async def look(engines: EngineSlots, webs: Iterable[WebSlot], asker: WebLink) ->
         links += report.links
     now = max((one.engine for one in reports), key=lambda one: (one.is_computing, one.step_num_requests), default=EngineNow())
     return EngineReport(clock=time.monotonic(), processes=processes, links=links, engine=now)
+
+
+def _tasks() -> list[Task]:
+    counts = Counter(task.get_name() for task in asyncio.all_tasks())
+    told = {"OutputQueueLoop": ("AsyncMPClient", "hands out outputs"), "EngineWatch": ("EngineSlots", "looks at an engine")}
+    told["serve_web"] = ("Relay", "waits for the end of a web process")
+    return [
+        Task(name=name, state="waiting", count=count, part=told[name][0], doing=told[name][1])
+        for name, count in sorted(counts.items())
+        if name in told
+    ]
 
 
 def _place(of: str) -> str:

@@ -77,6 +77,11 @@ def run_keeper(
 
 
 def _check(settings: Settings) -> None:
+    if settings.fleet.model_ttl_seconds is not None:
+        raise ConfigError(
+            "--api-server-count keeps engines for all web processes, and none may end them: leave out --model-ttl-seconds",
+            param="api_server_count",
+        )
     if settings.transport.engine_address is not None:
         raise ConfigError(
             "--api-server-count starts web processes beside engines of their own server; leave it out with --engine-address",

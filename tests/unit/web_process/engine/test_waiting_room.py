@@ -213,3 +213,25 @@ def test_an_engine_that_goes_on_after_all_says_how_long_its_answers_take():
     room.note_answers([10], 40.0)
     with pytest.raises(TooManyRequestsError):
         room.check_deadline(30.0, 10, 1)
+
+
+def test_what_waits_at_other_doors_takes_room_but_has_no_part_in_guesses():
+    room = WaitingRoom(4, 100)
+    room.note_others({"key": (3, 60)})
+    assert room.left("") == (4, 1, 100, 40)
+    room.check("", 1, 40)
+    with pytest.raises(TooManyRequestsError, match="3 requests wait and 4 may"):
+        room.check("", 2, 2)
+    with pytest.raises(TooManyRequestsError, match="prompts of 60 tokens wait"):
+        room.check("", 1, 41)
+    room.note_others({})
+    assert room.left("") == (4, 4, 100, 100)
+
+
+def test_each_door_keeps_the_share_of_other_tenants_wherever_they_wait():
+    room = WaitingRoom(8, 1000, num_tenants=2)
+    room.note_others({"other": (2, 10)})
+    assert room.left("own").requests == 6  # the two that are kept for the other are taken by it
+    room.note_others({"own": (4, 10)})
+    assert room.left("own").requests == 2
+    assert room.left("other").requests == 4

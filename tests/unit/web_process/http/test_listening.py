@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 
 import pytest
 
-from yeoul.errors import ConfigError
-from yeoul.web_process.http.listening import bind_listeners, url_of
+from yeoul.errors import ConfigError, MachineError
+from yeoul.web_process.http.listening import bind_listeners, share_listeners, url_of
 
 needs_ipv6 = pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
 
@@ -123,3 +124,28 @@ def test_a_kernel_without_ipv6_listens_on_the_rest(names, bind, monkeypatch):
     names["both"] = ["127.0.0.1", "::1"]
     monkeypatch.setattr(socket, "socket", refuse)
     assert len(bind("both")) == 1
+
+
+def test_sockets_for_several_processes_share_the_port_evenly_and_nobody_else_joins():
+    first = bind_listeners("127.0.0.1", 0)
+    sets = share_listeners(first, 2)
+    port = first[0].getsockname()[1]
+    with contextlib.ExitStack() as opened:
+        for one in (one for each in sets for one in each):
+            opened.enter_context(one)
+        for _ in range(64):
+            opened.enter_context(socket.create_connection(("127.0.0.1", port)))
+        counts = [_num_waiting(each[0], opened) for each in sets]
+        assert sum(counts) == 64
+        assert min(counts) >= 8
+        with pytest.raises(MachineError, match="in use"):
+            bind_listeners("127.0.0.1", port)
+
+
+def _num_waiting(listener: socket.socket, opened: contextlib.ExitStack) -> int:
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            opened.enter_context(listener.accept()[0])
+            count += 1
+    return count
