@@ -64,3 +64,13 @@ def test_what_a_child_cannot_start_with_is_the_last_line(arguments, words):
     with RunningServer("--api-server-count", "2", *arguments, wait=False) as server:
         assert server.wait_exit(30.0) == 2
         assert words in server.log().strip().splitlines()[-1]
+
+
+def test_sigterm_while_a_web_process_takes_a_dead_ones_place_ends_all():
+    with RunningServer("--api-server-count", "2", *SLOW) as server:
+        pids = server.by_title()
+        os.kill(pids["yeoul::Web_1"], signal.SIGKILL)
+        assert until(lambda: server.by_title().get("yeoul::Web_1") not in (None, pids["yeoul::Web_1"]), 20.0)
+        os.kill(server.pid, signal.SIGTERM)
+        assert server.wait_exit(20.0) == 0
+        assert "Traceback" not in server.log()

@@ -87,6 +87,7 @@ class EngineSlot:
             statistics=self.statistics,
             num_blocks=ready.num_blocks if ready is not None else 0,
             block_size=ready.block_size if ready is not None else 0,
+            kv_events=ready.kv_events if ready is not None else None,
         )
 
     async def start(self) -> EngineReady:

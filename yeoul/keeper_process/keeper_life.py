@@ -164,6 +164,7 @@ class KeeperLife:
     async def _drain(self, serving: Sequence[asyncio.Task[None]], dying: asyncio.Task[ProcessDeadError]) -> None:
         """All refuse what comes until the last one has finished."""
         logger.info("stopping: %d requests are still to be finished", self._relay.table.num_unfinished)
+        self._relay.table.is_closed = True  # an engine that has nothing left to do need not be replaced
         times = self._settings.time
         limit = times.drain_delay_seconds + times.drain_timeout_seconds + _SPARE_SECONDS
         draining = asyncio.gather(*(web.drain() for web in self.webs))

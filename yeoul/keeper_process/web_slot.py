@@ -84,13 +84,17 @@ class WebSlot:
                 return
             if self.link is not None and self.link.has_answered:
                 self._restarts.note_progress()
-            await self._replace(death)
+            if not await self._replace(death):
+                return
 
-    async def _replace(self, death: ProcessDeadError) -> None:
-        while True:
+    async def _replace(self, death: ProcessDeadError) -> bool:
+        """Whether there is another one; none is needed where the server stops."""
+        while not self._is_over():
             start = time.monotonic()
             self._note_death(death)
             await asyncio.sleep(self._restarts.note_death(death))
+            if self._is_over():
+                break
             try:
                 self.spawn()
                 await self.wait_until_ready()
@@ -108,7 +112,11 @@ class WebSlot:
             self._incidents.note(self.name, "restart", words, seconds)
             self._relay.replaced(seconds)
             logger.info("%s was replaced after %.1f s", self.name, seconds)
-            return
+            return True
+        return False
+
+    def _is_over(self) -> bool:
+        return self.is_stopping  # which others set while we wait
 
     def _note_death(self, death: ProcessDeadError) -> None:
         self._incidents.note(self.name, "death", death.cause)

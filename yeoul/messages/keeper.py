@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from yeoul.messages.kv_events import KVEventSource
 from yeoul.messages.outputs import EngineMessage
 from yeoul.messages.requests import ClientMessage
 from yeoul.messages.siblings import SiblingAnswer, SiblingQuestion
@@ -48,6 +49,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     statistics: EngineStatistics
     num_blocks: int = 0
     block_size: int = 0
+    kv_events: KVEventSource | None = None
 
 
 class EachEngine(msgspec.Struct, frozen=True, tag="each"):

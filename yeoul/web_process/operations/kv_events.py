@@ -30,8 +30,8 @@ def kv_events_router(context: ServerContext) -> APIRouter:
         if llm.ready is None:
             llm.check_health()
             raise UnavailableError("the model is not loaded; a request for it, or POST /models/load, loads it")
-        living = [(number, slot.engine.ready) for number, slot in enumerate(llm.engines.slots) if slot.death is None]
-        told = {str(number): ready.kv_events for number, ready in living if ready is not None and ready.kv_events is not None}
+        living = [(number, one.kv_events) for number, one in enumerate(llm.engines.each) if one.state != "dead"]
+        told = {str(number): source for number, source in living if source is not None}
         if not told:
             raise NotFoundError("this server tells of no KV events; --kv-events-config lets it")
         return {number: msgspec.structs.asdict(source) | _FORM for number, source in told.items()}
