@@ -135,7 +135,7 @@ def test_a_background_response_has_the_same_events_whoever_died_meanwhile(size, 
             pids = server.tree()
             dead = hit(server, victim, how)
             if victim == WEB:
-                server.wait_exit(5.0)
+                server.wait_exit(20.0)
                 assert wait_gone(pids, 1.0) == set()
                 server.__exit__()
                 server.__enter__()
