@@ -214,6 +214,11 @@ def _assemble(values: Mapping[str, object]) -> Settings:
 
 
 def _check_together(settings: Settings, written: Callable[[str], str]) -> None:
+    if settings.model.model == "fake" and settings.model.device == "cuda":
+        raise ConfigError(
+            f"{written('device')} is cuda, and the fake model computes on no device; leave it out, or choose another model",
+            param="device",
+        )
     address, key_file = settings.transport.engine_address, settings.transport.engine_key_file
     if settings.server.headless and address is None:
         raise ConfigError(

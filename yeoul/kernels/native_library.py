@@ -68,15 +68,21 @@ class NativeFunction:
         return function(*arguments)
 
     def _look_up(self, instruction_set: InstructionSet) -> Callable[..., Any]:
-        function = getattr(_library(), f"{self._name}_{instruction_set}")
+        try:
+            function = getattr(_library(), f"{self._name}_{instruction_set}")
+        except AttributeError as error:
+            raise _outdated(error) from error
         function.argtypes = self._argument_types
         function.restype = self._result
         return cast("Callable[..., Any]", function)
 
 
 def symbol_address(name: str) -> int:
-    """Where the library keeps the variable ``name``."""
-    return ctypes.addressof(ctypes.c_char.in_dll(_library(), name))
+    """Where the library keeps the variable ``name``. Raises MachineError where it has none, as other versions may."""
+    try:
+        return ctypes.addressof(ctypes.c_char.in_dll(_library(), name))
+    except ValueError as error:
+        raise _outdated(error) from error
 
 
 def number_type(dtype: torch.dtype) -> NumberType:
@@ -134,6 +140,10 @@ def _library() -> ctypes.CDLL:
             except OSError as error:
                 raise MachineError(f"cannot load {path}: {error}; install Yeoul again on this machine") from error
     raise MachineError(f"the native kernels are not built: expected one of {candidates}; run `make install`")
+
+
+def _outdated(error: Exception) -> MachineError:
+    return MachineError(f"the native kernels are of another version of Yeoul ({error}): run `make install`")
 
 
 def _bind_openmp() -> None:

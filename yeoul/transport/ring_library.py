@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import yeoul.transport
-from yeoul.errors import TransportClosedError, TransportError
+from yeoul.errors import MachineError, TransportClosedError, TransportError
 
 _FILE_NAME = "libyeoul_ring.so"
 
@@ -71,7 +71,7 @@ def ring_library() -> RingLibrary:
     """The library, loaded once a process.
 
     Raises:
-        TransportError: the library was not built, or not for this machine.
+        MachineError: the library was not built, not for this machine, or of another version than the sources.
     """
     # A wheel puts it beside this file. An editable install leaves the sources where they are and puts it into the
     # environment; the package's path names both folders, unless the sources were found before the installation.
@@ -82,8 +82,10 @@ def ring_library() -> RingLibrary:
             try:
                 return RingLibrary(path)
             except OSError as error:
-                raise TransportError(f"cannot load {path}: {error}; install Yeoul again on this machine") from error
-    raise TransportError(f"the native library is not built: expected one of {candidates}; run `make install`")
+                raise MachineError(f"cannot load {path}: {error}; install Yeoul again on this machine") from error
+            except AttributeError as error:  # the sources have been changed since
+                raise MachineError(f"{path} is of another version of Yeoul ({error}): run `make install`") from error
+    raise MachineError(f"the native library is not built: expected one of {candidates}; run `make install`")
 
 
 def raise_status(status: int, side: str) -> NoReturn:

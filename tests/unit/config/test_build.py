@@ -194,6 +194,11 @@ def test_an_error_names_the_place_where_the_value_was_written():
     assert refusal(environment={"YEOUL_PORT": "x"}).startswith("YEOUL_PORT is 'x'; ")
 
 
+def test_the_fake_model_is_on_no_device():
+    assert "--device is cuda, and the fake model" in refusal({"model": "fake", "device": "cuda"})
+    assert build_settings({"model": "fake", "device": "cpu"}, None, {}).model.device == "cpu"
+
+
 def test_several_engines_are_this_servers_own():
     apart = {"engine_address": "tcp://127.0.0.1:5555", "engine_key_file": "keys"}
     assert "Leave one of the two out" in refusal({"data_parallel_size": 2, **apart})
