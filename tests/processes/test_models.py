@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from tests.patience import until
 from tests.running_server import RunningServer
+from tests.unit.model_files.gguf_bytes import tiny_model
 
 NAMES = ("fake", "second", "third")
 HI: list[Any] = [{"role": "user", "content": "hi"}]
@@ -97,6 +99,31 @@ def test_models_are_loaded_and_unloaded_by_order_and_the_one_used_longest_ago_ma
     assert [one["name"] for one in httpx.get(f"{server.url}/api/ps").json()["models"]] != []
     assert "third:latest" not in [one["name"] for one in httpx.get(f"{server.url}/api/ps").json()["models"]]
     assert len(httpx.get(f"{server.url}/api/tags").json()["models"]) == len(NAMES)
+
+
+def test_who_watches_is_told_of_a_model_that_comes_and_goes(server: RunningServer) -> None:
+    if statuses(server)["third"] != "unloaded":
+        order(server, "unload", "third")
+        wait_for(server, "third", "unloaded")
+    told: list[dict[str, Any]] = []
+    with httpx.stream("GET", f"{server.url}/models/sse", timeout=60) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        order(server, "load", "third")
+        for line in answer.iter_lines():
+            if line:
+                told.append(json.loads(line.removeprefix("data: ")))
+            if [one["data"] for one in told if one["model"] == "third"][-1:] == [{"status": "loaded"}]:
+                break
+    assert [one["data"]["status"] for one in told if one["model"] == "third"] == ["loading", "loaded"]
+    assert {one["event"] for one in told} == {"model_status"}
+
+
+def test_the_models_of_a_folder_are_served_by_its_names(tmp_path: Path) -> None:
+    for name in ("one.gguf", "two/any.gguf"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(tiny_model().build())
+    with RunningServer("--models-dir", str(tmp_path)) as server:
+        assert statuses(server) == {"fake": "unloaded", "one": "unloaded", "two": "unloaded"}
 
 
 @pytest.mark.long

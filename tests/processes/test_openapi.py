@@ -59,7 +59,8 @@ OF_A_MODEL = {
     "/get_load", "/get_server_info", "/get_model_info", "/kv_event_sources",
 }  # fmt: skip
 LISTS = ["/v1/files", "/v1/batches"]
-ENDLESS = ["/debug/events", "/debug/trace"]  # judged by test_event_feed.py and test_server_trace.py, in tests/unit
+# Judged by test_event_feed.py, test_server_trace.py and test_models.py.
+ENDLESS = ["/debug/events", "/debug/trace", "/v1/models/sse"]
 LOGIN = "/login"
 SHOWN = ["/debug/log", "/debug/requests", "/anthropic/v1/models"]
 KEPT = {

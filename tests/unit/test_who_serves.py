@@ -32,7 +32,7 @@ AWAITED = {
     "LLM", "LLMStop", "answer_batch", "answer_line", "drain", "end", "finish_requests", "finish_traces",
     "health_generate", "load_text", "look_at_topology", "run_batch", "send_events", "start", "start_engine", "start_engines",
     "start_web", "wait_for_web",
-    "stop_engine", "take_jobs",
+    "stop_engine", "take_jobs", "tell_progress",
     "wait_for_batches", "wait_for_cancel", "wait_for_death", "wait_for_engine", "wait_for_signal", "wait_for_turn",
 }  # fmt: skip
 

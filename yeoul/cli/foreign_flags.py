@@ -35,7 +35,6 @@ _HERE = {
         --temperature --top-k --top-p --min-p --repeat-penalty""",
     "--seed INTEGER": "-s --random-seed",
     "--models-file FILE, with a table a model": "--models-preset",
-    "name the models one after the other: yeoul serve A B": "--models-dir",
     "--model-ttl-seconds NUMBER": "--sleep-idle-seconds --keepalive --keep-alive",
     "the environment variable HF_HUB_OFFLINE=1; a model that is here already is served without the network": "--offline",
     "--tensor-parallel-size INTEGER": "-tp --tp --tp-size",

@@ -54,9 +54,23 @@ def serve(
         flags = merge_model(flags, models[0] if models else None)
     elif "model" in flags:
         raise ConfigError("--model is for one model, and several are given; leave it out", param="model")
-    choices = choose_models(flags, config, models or [])
+    choices = choose_models(flags, config, models or [], _find_more)
     START.mark("configuration")
     raise typer.Exit(_run(choices))
+
+
+def _find_more(settings: Settings) -> dict[str, str]:
+    """The models that are served without being named."""
+    found: dict[str, str] = {}
+    if settings.fleet.models_dir is None and not settings.fleet.models_cached:
+        return found
+    from yeoul.model_files.models_folder import models_cached, models_in
+
+    if settings.fleet.models_cached:
+        found |= models_cached(settings.model)
+    if settings.fleet.models_dir is not None:
+        found |= models_in(settings.fleet.models_dir)
+    return found
 
 
 def _run(choices: list[ModelChoice]) -> int:

@@ -14,7 +14,7 @@ Knows nothing of what is done with them. Called by ``yeoul serve``::
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -38,14 +38,28 @@ class ModelChoice(msgspec.Struct, frozen=True, kw_only=True):
     loads_at_start: bool = False
 
 
-def choose_models(flags: Mapping[str, object], config_file: str | None, models: Sequence[str]) -> list[ModelChoice]:
+def choose_models(
+    flags: Mapping[str, object],
+    config_file: str | None,
+    models: Sequence[str],
+    find_more: Callable[[Settings], Mapping[str, str]] = lambda _: {},
+) -> list[ModelChoice]:
     """One or several, in the order in which they are given: those of the command line, then those of ``models_file``.
+
+    ``find_more`` says which others the settings mean, names and models; a table of the file may be for one of them.
 
     Raises:
         ConfigError: as ``build_settings``; a name that two have; a file that cannot be read, or a key that is no model's own.
     """
     common = build_settings(flags, config_file)
     tables = {} if common.fleet.models_file is None else _read(common.fleet.models_file)
+    for name, model in find_more(common).items():
+        if name not in models:
+            tables[name] = {"model": model, **tables.get(name, {})}
+    if tables and not models and common.model.model is not None:
+        models = [common.model.model]  # as --model, or in the environment
+    if common.fleet.models_cached and not tables and not models:
+        raise ConfigError("--models-cached: nothing was fetched yet; yeoul pull MODEL fetches one", param="models_cached")
     if not tables and len(models) < 2:
         return [ModelChoice(settings=common, names=common.server.served_model_name, loads_at_start=True)]
     if common.server.served_model_name:

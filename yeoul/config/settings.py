@@ -324,6 +324,10 @@ class FleetSettings(msgspec.Struct, frozen=True, kw_only=True):
     models_file: Annotated[
         str | None, Meta(description="A TOML file with a table a model: its name in the API, and its own settings.")
     ] = None
+    models_dir: Annotated[
+        str | None, Meta(description="A folder whose models are served as well: GGUF files, and folders that hold a model.")
+    ] = None
+    models_cached: Annotated[bool, Meta(description="Serve all models as well that were fetched (yeoul list).")] = False
 
 
 class FakeSettings(msgspec.Struct, frozen=True, kw_only=True):

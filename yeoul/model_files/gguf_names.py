@@ -25,6 +25,12 @@ def model_names(names: Iterable[str]) -> list[str]:
     )
 
 
+def without_ending(name: str) -> str:
+    """What a GGUF file is called, without the part that it is."""
+    part = _PART.fullmatch(name)
+    return part[1] if part is not None else os.path.splitext(name)[0]
+
+
 def part_names(name: str) -> list[str]:
     """All parts of the model that this file is a part of, the first one first; the name itself of a whole model."""
     part = _PART.fullmatch(name)

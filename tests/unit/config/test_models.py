@@ -76,3 +76,26 @@ def test_what_cannot_be_is_told(tmp_path, text, models, flags, told):
     with pytest.raises(ConfigError) as caught:
         choose(tmp_path, text, models, **flags)
     assert told in caught.value.message
+
+
+def test_models_that_are_found_come_as_well_and_a_table_may_have_settings_for_one(tmp_path):
+    path = tmp_path / "models.toml"
+    path.write_text("[b]\nmax-model-len = 64\n")
+    flags = {"models_file": str(path)}
+    chosen = choose_models(flags, None, ["fake"], lambda _: {"a": "/models/a.gguf", "b": "/models/b.gguf", "fake": "fake"})
+    assert [(one.names, one.settings.model.model) for one in chosen] == [
+        (["fake"], "fake"),
+        (["b"], "/models/b.gguf"),
+        (["a"], "/models/a.gguf"),
+    ]
+    assert [one.settings.model.max_model_len for one in chosen] == [None, 64, None]
+    assert not any(one.loads_at_start for one in chosen)
+
+
+def test_a_model_that_is_named_by_a_flag_is_served_beside_those_of_a_file(tmp_path):
+    assert [choice.names[0] for choice in choose(tmp_path, TABLES, model="fake")] == ["fake", "small", "org/other"]
+
+
+def test_where_nothing_was_fetched_it_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="nothing was fetched yet"):
+        choose(tmp_path, models_cached=True)

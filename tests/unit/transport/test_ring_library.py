@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from yeoul.transport import ring_library
 def folder(tmp_path, monkeypatch):
     """Where the library is looked for."""
     monkeypatch.setattr(yeoul.transport, "__path__", [str(tmp_path)])
-    monkeypatch.setattr(ring_library.sysconfig, "get_path", lambda _: str(tmp_path / "nowhere"))
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path / "nowhere"))
     return tmp_path
 
 

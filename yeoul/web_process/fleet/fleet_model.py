@@ -18,6 +18,7 @@ from yeoul.model_files.registry_models import DEFAULT_MODEL
 from yeoul.model_files.resolve import ModelResolver
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.fleet.memory_plan import MemoryNeed
+from yeoul.web_process.fleet.model_events import ModelEvents
 from yeoul.web_process.fleet.policy import Resident
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,9 @@ class FleetModel:
     """One model, in memory or not; ``llm`` is there in any case.
 
     ``wanted_since`` is set while it is to be loaded: because it ``is_asked_to_come``, or requests wait. ``is_asked_to_go``:
-    it leaves once it has finished what it has. ``watch`` is the task that waits for its engine to be given up. ``failure``
-    says why it could not be loaded the last time, and until ``pauses_until`` nobody makes room for another try.
+    it leaves once it has finished what it has; ``is_unwanted``: its files need not come after all. ``watch`` is the task
+    that waits for its engine to be given up. ``failure`` says why it could not be loaded the last time, and until
+    ``pauses_until`` nobody makes room for another try.
     ``ttl_seconds``: how long it may be idle; None is for ever. ``need`` is known once its files are found. Times are of the
     monotonic clock.
     """
@@ -41,7 +43,8 @@ class FleetModel:
     def __init__(self, llm: AsyncLLM, names: Sequence[str] = (), *, loads_at_start: bool = True) -> None:
         self.llm = llm
         self.loads_at_start = loads_at_start
-        self.status: ModelStatus = "unloaded"
+        self.events = ModelEvents()
+        self._status: ModelStatus = "unloaded"
         self.failure: YeoulError | None = None
         self.pauses_until = 0.0
         self.need: MemoryNeed | None = None
@@ -49,6 +52,7 @@ class FleetModel:
         self.wanted_since: float | None = None
         self.is_asked_to_come = False
         self.is_asked_to_go = False
+        self.is_unwanted = False
         self.watch: asyncio.Task[None] | None = None
         self.last_used = self.loaded_at = time.monotonic()
         self.load_seconds: float | None = None
@@ -84,8 +88,21 @@ class FleetModel:
         if settings.model == "fake" or ModelResolver.for_settings(settings).find_here(self._as_typed) is not None:
             self.llm.resolve()
 
+    @property
+    def status(self) -> ModelStatus:
+        """What it is at."""
+        return self._status
+
+    @status.setter
+    def status(self, status: ModelStatus) -> None:
+        self._status = status
+        failure = {"error": self.failure.message} if self.failure is not None and status == "unloaded" else {}
+        self.events.say(self.name, "model_status", {"status": status, **failure})
+
     def note_progress(self, what: str, num_bytes_done: int, num_bytes: int) -> None:
-        """How far its files are fetched; called in a thread."""
+        """How far its files are fetched; called in a thread. Raises UnavailableError where they need not come any more."""
+        if self.is_unwanted:
+            raise fetch_ended(self)
         self.progress = {**self.progress, what: (num_bytes_done, num_bytes)}
 
     @property
@@ -176,7 +193,8 @@ class FleetModel:
 
     def note_loaded(self, seconds: float) -> None:
         """It was loaded, which took so long."""
-        self.status, self.failure = "loaded", None
+        self.failure = None
+        self.status = "loaded"
         self.pauses_until, self._num_failures = 0.0, 0
         self.wanted_since, self.is_asked_to_come = None, False
         self.load_seconds, self.loaded_at = seconds, time.monotonic()
@@ -200,6 +218,7 @@ class FleetModel:
 
     def note_load_failed(self, error: YeoulError) -> None:
         """It had its room, and could not be loaded: nobody makes room for the next try for a while, longer each time."""
+        self.failure = error
         self.status = "unloaded"
         seconds = min(_FIRST_PAUSE_SECONDS << min(self._num_failures, 8), _MAX_PAUSE_SECONDS)
         self.pauses_until = time.monotonic() + seconds
@@ -238,6 +257,11 @@ def unloadable(name: str, error: YeoulError, pause_seconds: float = 0.0) -> Unav
     told = UnavailableError(f"the model {name!r} cannot be loaded: {error.message}{advice}", retry_after_seconds=wait)
     told.is_final = isinstance(error, ConfigError)  # another try would only find the same
     return told
+
+
+def fetch_ended(model: FleetModel) -> UnavailableError:
+    """What a request is told whose model was being fetched, and is not any more."""
+    return UnavailableError(f"the model {model.name!r} is not fetched: POST /models/unload has ended that")
 
 
 def not_loaded(name: str) -> InvalidRequestError:

@@ -21,9 +21,9 @@ def make_fleet(settings: Settings, choices: Sequence[ModelChoice], on_progress: 
         ConfigError: a model cannot be used.
     """
     if len(choices) < 2:
-        llm = AsyncLLM(settings, on_progress=on_progress)
+        alone = ModelChoice(settings=settings, names=choices[0].names if choices else settings.server.served_model_name)
+        model = _make_model(alone, on_progress)
         START.mark("set-up")
-        model = FleetModel(llm, choices[0].names if choices else settings.server.served_model_name)
         model.find_here()
         return ModelFleet(settings, [model], find_budget(settings.fleet) if model.ttl_seconds is not None else None)
     START.mark("set-up")
@@ -33,9 +33,11 @@ def make_fleet(settings: Settings, choices: Sequence[ModelChoice], on_progress: 
     return ModelFleet(settings, models, find_budget(settings.fleet))
 
 
-def _make_model(choice: ModelChoice) -> FleetModel:
+def _make_model(choice: ModelChoice, on_progress: Progress | None = None) -> FleetModel:
     def note_progress(what: str, num_bytes_done: int, num_bytes: int) -> None:
         model.note_progress(what, num_bytes_done, num_bytes)
+        if on_progress is not None:
+            on_progress(what, num_bytes_done, num_bytes)
 
     llm = AsyncLLM(choice.settings, on_progress=note_progress)
     model = FleetModel(llm, choice.names, loads_at_start=choice.loads_at_start)

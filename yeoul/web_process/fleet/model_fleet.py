@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from yeoul.config.settings import Settings
 from yeoul.errors import (
     ConfigError,
-    InternalError,
     InvalidRequestError,
     NotFoundError,
     ProcessDeadError,
@@ -24,17 +23,17 @@ from yeoul.errors import (
     YeoulError,
 )
 from yeoul.messages.outputs import EngineReady
-from yeoul.own_thread import in_own_thread
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.fleet.fleet_model import FleetModel, not_loaded, unloadable
 from yeoul.web_process.fleet.memory_plan import memory_need, with_planned_cache
+from yeoul.web_process.fleet.model_events import ModelEvents
+from yeoul.web_process.fleet.model_fetches import ModelFetches, told
 from yeoul.web_process.fleet.policy import Budget, Room, make_room
 
 logger = logging.getLogger(__name__)
 
 LATEST = ":latest"
-_MOST_FETCHES = 2  # at a time; they share the network and the disk
 
 
 class ModelFleet:
@@ -48,7 +47,8 @@ class ModelFleet:
         """Whether there is one model, and its engine is never ended before the server is."""
         self.on_first_load: Callable[[FleetModel], Coroutine[None, None, None]] = _nothing
         self._changed = asyncio.Event()
-        self._fetching = asyncio.Semaphore(_MOST_FETCHES)
+        self.events = ModelEvents()
+        self._fetches = ModelFetches(self.events)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -151,14 +151,18 @@ class ModelFleet:
     def load(self, model: FleetModel) -> None:
         """It is to be in memory as soon as there is room."""
         model.note_use()
-        model.is_asked_to_go = False
+        model.is_asked_to_go = model.is_unwanted = False
         if model.status != "loaded":
             model.is_asked_to_come = True
             model.want()
         self._changed.set()
 
     def unload(self, model: FleetModel) -> None:
-        """It is to leave as soon as it has finished what it has; if it is not there, who waits for it still does."""
+        """It is to leave as soon as it has finished what it has; if it is not there, who waits for it still does.
+
+        One that is being fetched is not, and who waits for that is told.
+        """
+        model.is_unwanted = model.status == "downloading"
         model.is_asked_to_come, model.is_asked_to_go = False, model.status in ("loading", "loaded")
         if not model.is_asked_to_go:
             model.forget_ttl()
@@ -200,7 +204,7 @@ class ModelFleet:
                 model.want()
                 self._changed.set()
 
-        requests, model.llm.is_woken = model.llm.requests, True
+        requests, model.llm.is_woken, model.events = model.llm.requests, True, self.events
         requests.on_held, requests.on_use, requests.on_less = note_held, model.note_use, self._changed.set
         if model.loads_at_start:
             self.load(model)
@@ -260,7 +264,7 @@ class ModelFleet:
             try:
                 need = self._need_of(model)
             except Exception as error:  # its files are gone
-                model.fail(_told(error))
+                model.fail(told(error))
                 continue
             others = {one.name: one for one in self.models if one.is_resident}
             residents = [one.as_resident() for one in others.values()]
@@ -296,14 +300,8 @@ class ModelFleet:
 
     async def _fetch(self, model: FleetModel) -> None:
         try:
-            async with self._fetching:
-                await in_own_thread("fetch_model", model.llm.resolve)
-        except Exception as error:
-            model.fail(_told(error))
-        else:
-            model.note_found()
+            await self._fetches.fetch(model)
         finally:
-            model.status, model.progress = "unloaded", {}
             self._changed.set()
 
     async def _load(self, model: FleetModel) -> None:
@@ -314,7 +312,7 @@ class ModelFleet:
             try:
                 await model.llm.rest()
             finally:
-                model.note_load_failed(_told(error))
+                model.note_load_failed(told(error))
                 self._changed.set()
         else:
             model.note_loaded(time.monotonic() - began)
@@ -360,6 +358,7 @@ class ModelFleet:
 
     def announce_drain(self) -> None:
         """Its end is near; requests are still taken."""
+        self.events.end()
         for model in self.models:
             model.llm.drain_is_announced = True
 
@@ -375,6 +374,7 @@ class ModelFleet:
 
     async def shutdown(self, *, at_once: bool = False) -> None:
         """Ends all engines; as of ``AsyncLLM``."""
+        self.events.end()
         tasks = [task for task in self._tasks if task.get_name() != "unload_model"]
         for task in tasks:
             task.cancel()
@@ -390,10 +390,3 @@ async def _nothing(_model: FleetModel) -> None:
 def name_in(names: Sequence[str], name: str | None) -> str:
     """The one of a model's names that was asked for; the first where none was."""
     return names[0] if name is None else name if name in names else name.removesuffix(LATEST)
-
-
-def _told(error: Exception) -> YeoulError:
-    if isinstance(error, YeoulError):
-        return error
-    logger.error("a model cannot be loaded", exc_info=error)
-    return InternalError(f"{type(error).__name__}: {error}")
