@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from yeoul.config.settings import ModelSettings
-from yeoul.errors import UnavailableError
+from yeoul.errors import ModelFileError, UnavailableError
 from yeoul.model_files.description import ModelDescription, ModelFiles
+from yeoul.model_files.file_identity import FileIdentity, identify
 from yeoul.web_process.engine.answer_grammars import AnswerGrammars
 from yeoul.web_process.engine.model_text import ModelText, load_text
 from yeoul.web_process.engine.served_model import Progress, ServedModel, find_served_model, served_model
@@ -31,6 +32,7 @@ class ServedText:
         self._on_progress = on_progress
         self._call_workers = call_workers
         self._model: ServedModel | None = None
+        self._identities: list[FileIdentity] = []
         self._text: ModelText | None = None
         self._grammars: AnswerGrammars | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -42,7 +44,23 @@ class ServedText:
     def resolve(self) -> None:
         """Finds the model's files, and fetches them where they are missing. Raises ConfigError."""
         if self._model is None:
-            self._model = find_served_model(self._settings, self._on_progress)
+            found = find_served_model(self._settings, self._on_progress)
+            self._identities = [] if found.files.file_format == "fake" else identify(found.files)
+            self._model = found
+
+    def has_changed(self) -> bool:
+        """Whether other files lie where it was found, or none."""
+        if self._model is None or not self._identities:
+            return False
+        try:
+            return identify(self._model.files) != self._identities
+        except (ModelFileError, OSError):
+            return True
+
+    def forget(self) -> None:
+        """It has to be found and loaded anew. No request has to be in an engine."""
+        self.close()
+        self._model = self._text = self._grammars = self._reading = None
 
     async def load(self) -> None:
         """The same, and loads the tokenizer; whoever gives up waiting does not stop it for others."""

@@ -42,6 +42,7 @@ class FleetModel:
 
     def __init__(self, llm: AsyncLLM, names: Sequence[str] = (), *, loads_at_start: bool = True) -> None:
         self.llm = llm
+        self._settings = llm.settings
         self.loads_at_start = loads_at_start
         self.events = ModelEvents()
         self._status: ModelStatus = "unloaded"
@@ -87,6 +88,14 @@ class FleetModel:
         settings = self.llm.settings.model
         if settings.model == "fake" or ModelResolver.for_settings(settings).find_here(self._as_typed) is not None:
             self.llm.resolve()
+
+    def forget_files(self) -> None:
+        """Others lie in their place: what was known of them, and the tokens of who waits, are not true any more."""
+        logger.info("the files of the model %s have changed, and are read anew", self.name)
+        told = f"the files of the model {self.name!r} have changed while the request waited for it; send it again"
+        self.llm.requests.fail_all(UnavailableError(told, retry_after_seconds=1))
+        self.llm.served.forget()
+        self.llm.settings, self.need = self._settings, None
 
     @property
     def status(self) -> ModelStatus:

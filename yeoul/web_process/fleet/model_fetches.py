@@ -48,6 +48,10 @@ class ModelFetches:
             model.progress, model.is_unwanted = {}, False
             model.status = "unloaded"
 
+    async def find_again(self, model: FleetModel) -> None:
+        """Looks at files that have changed. Raises ConfigError where they are no model, or gone."""
+        await in_own_thread("fetch_model", model.llm.resolve)
+
     def _note_failure(self, model: FleetModel, error: YeoulError) -> None:
         self._events.say(model.name, "download_failed", {"error": error.message})
         if model.is_unwanted:

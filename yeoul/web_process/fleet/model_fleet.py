@@ -307,6 +307,10 @@ class ModelFleet:
     async def _load(self, model: FleetModel) -> None:
         began = time.monotonic()
         try:
+            if await asyncio.to_thread(model.llm.served.has_changed):
+                model.forget_files()
+                await self._fetches.find_again(model)
+                self._need_of(model)
             await model.llm.start()
         except Exception as error:
             try:

@@ -5,7 +5,7 @@ import { askJson } from "./server.js";
 import { number, seconds } from "./words.js";
 
 const MILLISECONDS_BETWEEN_LOOKS = 1000;
-const IN_MEMORY = ["loaded", "loading"];
+const UNDER_WAY = ["loaded", "loading", "downloading"];
 
 export function models() {
   return new ModelList();
@@ -93,13 +93,13 @@ class Row {
     words.forEach((word, index) => {
       if (this.cells[index].textContent !== word) this.cells[index].textContent = word;
     });
-    this.what = IN_MEMORY.includes(value) ? "unload" : "load";
-    const label = this.what === "load" ? "Load" : "Unload";
+    this.what = UNDER_WAY.includes(value) ? "unload" : "load";
+    const label = this.what === "load" ? "Load" : value === "downloading" ? "Stop" : "Unload";
     if (this.button.textContent !== label) {
       this.button.textContent = label;
       this.button.setAttribute("aria-label", `${label} ${this.name}`);
     }
-    this.button.disabled = ["downloading", "unloading"].includes(value);
+    this.button.disabled = value === "unloading";
   }
 }
 
