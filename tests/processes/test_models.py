@@ -95,6 +95,8 @@ def test_models_are_loaded_and_unloaded_by_order_and_the_one_used_longest_ago_ma
     probe = httpx.get(f"{server.url}/health/generate", params={"model": "third"})
     assert (probe.status_code, probe.json()) == (200, {"seconds": None, "status": "unloaded"})
     assert httpx.get(f"{server.url}/health/generate").json()["seconds"] > 0
+    about = httpx.get(f"{server.url}/server_info", params={"model": "third"}).json()
+    assert (about["status"], about["max_model_len"], about["devices"]) == ("sleeping", 256, [])
     assert statuses(server)["third"] == "unloaded"
     assert [one["name"] for one in httpx.get(f"{server.url}/api/ps").json()["models"]] != []
     assert "third:latest" not in [one["name"] for one in httpx.get(f"{server.url}/api/ps").json()["models"]]

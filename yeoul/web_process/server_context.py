@@ -22,8 +22,8 @@ from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.engine.service_terms import Caller, ServiceTerms
 from yeoul.web_process.engine.waiting_room import RoomLeft
 from yeoul.web_process.fleet.fleet_model import FleetModel
-from yeoul.web_process.fleet.model_fleet import LATEST as LATEST
 from yeoul.web_process.fleet.model_fleet import ModelFleet
+from yeoul.web_process.fleet.model_names import LATEST as LATEST
 from yeoul.web_process.http.body_reader import BodyReader
 from yeoul.web_process.http.browser_sessions import BrowserSessions
 from yeoul.web_process.http.request_body import ServedBody
@@ -136,12 +136,9 @@ class ServerContext:
     async def find_shown(self, name: str | None) -> FleetModel:
         """The model that a question is about, which has no body: one of the names, or the first that is loaded.
 
-        Its text is there; its engine may not be. It may be idle meanwhile: who asks may do so for ever. Raises as
-        ``find_model``.
+        Its text is there; its engine may not be. Raises as ``ModelFleet.look_at``.
         """
-        model = self.fleet.shown(name)
-        await self.fleet.take(model.name, is_use=False)
-        return model
+        return await self.fleet.look_at(name)
 
     def to_sampling(self, body: SamplingBody, model: ServedName) -> SamplingParams:
         """The sampling parameters of a request, without the form of its answer.

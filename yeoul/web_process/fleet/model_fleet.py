@@ -16,8 +16,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from yeoul.config.settings import Settings
 from yeoul.errors import (
     ConfigError,
-    InvalidRequestError,
-    NotFoundError,
     ProcessDeadError,
     UnavailableError,
     YeoulError,
@@ -29,11 +27,10 @@ from yeoul.web_process.fleet.fleet_model import FleetModel, not_loaded, unloadab
 from yeoul.web_process.fleet.memory_plan import memory_need, with_planned_cache
 from yeoul.web_process.fleet.model_events import ModelEvents
 from yeoul.web_process.fleet.model_fetches import ModelFetches, told
+from yeoul.web_process.fleet.model_names import find_model, name_in
 from yeoul.web_process.fleet.policy import Budget, Room, make_room
 
 logger = logging.getLogger(__name__)
-
-LATEST = ":latest"
 
 
 class ModelFleet:
@@ -69,25 +66,8 @@ class ModelFleet:
         return [model.name for model in self.models]
 
     def find(self, name: str | None) -> FleetModel:
-        """The model of this name; Ollama's clients put ``:latest`` behind it.
-
-        Raises:
-            NotFoundError: there is none.
-            InvalidRequestError: no name, and several models.
-        """
-        if not name and len(self.models) > 1:
-            raise InvalidRequestError(f"the field 'model' is missing; this server has {', '.join(self.names)}", param="model")
-        if name is None:
-            return self.models[0]
-        for wanted in (name, name.removesuffix(LATEST)):
-            for model in self.models:
-                if wanted in model.names:
-                    return model
-        raise NotFoundError(
-            f"the model {name[:200]!r} does not exist here; this server has {', '.join(self.names)}",
-            param="model",
-            code="model_not_found",
-        )
+        """The model of this name. Raises as ``find_model``."""
+        return find_model(self.models, name)
 
     def shown(self, name: str | None) -> FleetModel:
         """The one to show: of this name, or the first one that is loaded, or the first one. Raises NotFoundError."""
@@ -99,18 +79,31 @@ class ModelFleet:
         """Whether requests for it are taken."""
         return self.is_lasting or self.settings.fleet.models_autoload or model.is_resident
 
-    async def take(self, name: str | None, *, is_use: bool = True) -> ServedName:
-        """The model for a request, which may be handed in from now on, whether its engine is there or not.
+    async def look_at(self, name: str | None) -> FleetModel:
+        """The one to show, with its text. Nothing is fetched or loaded for that, nor kept: who looks may do so for ever.
 
-        One that ``is_use`` does not let it be idle.
+        Raises as ``shown``, and:
+            UnavailableError: its files are not here, or cannot be used.
+        """
+        model = self.shown(name)
+        if not self.is_lasting:
+            if not model.is_found:
+                raise UnavailableError(
+                    f"the model {model.name!r} is not here: a request for it, or POST /models/load, fetches it"
+                )
+            await self._load_text(model)
+        model.llm.check_health()
+        return model
+
+    async def take(self, name: str | None) -> ServedName:
+        """The model for a request, which may be handed in from now on, whether its engine is there or not.
 
         Raises as ``find``, and:
             UnavailableError: its files are being fetched, or cannot be used; or it may not be loaded by a request.
         """
         model = self.find(name)
         if not self.is_lasting:
-            if is_use:
-                model.note_use()
+            model.note_use()
             await self._make_ready(model)
         model.llm.check_health()
         return ServedName(name_in(model.names, name), model.llm)
@@ -122,6 +115,9 @@ class ModelFleet:
             self.load(model)
             before = "" if model.failure is None else f"; the last time it could not be: {model.failure.message}"
             raise UnavailableError(f"the model {model.name!r} is being fetched{model.so_far}{before}", retry_after_seconds=5)
+        await self._load_text(model)
+
+    async def _load_text(self, model: FleetModel) -> None:
         try:
             await model.llm.served.load()
         except YeoulError as error:
@@ -389,8 +385,3 @@ class ModelFleet:
 
 async def _nothing(_model: FleetModel) -> None:
     """Nobody wants to know."""
-
-
-def name_in(names: Sequence[str], name: str | None) -> str:
-    """The one of a model's names that was asked for; the first where none was."""
-    return names[0] if name is None else name if name in names else name.removesuffix(LATEST)

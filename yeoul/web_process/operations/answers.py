@@ -81,7 +81,7 @@ class ServerInfo(msgspec.Struct, kw_only=True):
     """What is served, and as what it runs."""
 
     version: Annotated[str, says("Of the package.")]
-    status: Annotated[str, says("What the engine is at, such as `ready` or `recovering`.")]
+    status: Annotated[str, says("What the engine is at, such as `ready`, `recovering` or `sleeping`.")]
     model_path: Annotated[str, says("The model, as the server was told of it.")]
     served_model_name: Annotated[str, says("The first name that requests may use.")]
     served_model_names: Annotated[list[str], says("All names that requests may use.")]
@@ -96,7 +96,7 @@ class ServerInfo(msgspec.Struct, kw_only=True):
     dp_size: Annotated[Count, says("How many engines there are.")]
     page_size: Annotated[Count, says("How many tokens a block of the cache has.")]
     block_size: Annotated[Count, says("The same.")]
-    max_total_num_tokens: Annotated[Count, says("How many tokens the whole cache has room for.")]
+    max_total_num_tokens: Annotated[Count, says("How many tokens the whole cache has room for; 0 while there is none.")]
     max_running_requests: Annotated[Count, says("How many requests run at most.")]
     devices: Annotated[list[str], says("What it computes on.")]
 

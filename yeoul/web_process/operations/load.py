@@ -61,9 +61,7 @@ def load_router(context: ServerContext) -> APIRouter:
     @router.get("/server_info", response_model=None, responses=answers_of(ServerInfo, errors={404, 503}))
     async def server_info(model: AskedModel = None) -> dict[str, Any]:
         """What is served, by the name that it was started with, and as what it runs; no key."""
-        shown = await context.find_shown(model)
-        await context.fleet.until_loaded(shown.llm)
-        return _info(shown)
+        return _info(await context.find_shown(model))
 
     @router.get("/get_model_info", response_model=None, deprecated=True, responses=answers_of(ModelInfo, errors={404, 503}))
     @router.get("/model_info", response_model=None, responses=answers_of(ModelInfo, errors={404, 503}))
@@ -108,8 +106,8 @@ def _entry(number: int, now: EngineStatistics, num_blocks: int, block_size: int,
 
 def _info(shown: FleetModel) -> dict[str, Any]:
     llm = shown.llm
-    settings, model, ready = llm.settings, llm.model, llm.ready
-    assert ready is not None
+    settings, model, ready = llm.settings, llm.model, llm.ready  # None while it is not in memory: nobody loads it for this
+    block_size = settings.cache.block_size if ready is None else ready.block_size
     return {
         "version": __version__,
         "status": llm.state,
@@ -117,7 +115,7 @@ def _info(shown: FleetModel) -> dict[str, Any]:
         "served_model_name": shown.name,
         "served_model_names": shown.names,
         "model_type": model.description.architecture,
-        "system_fingerprint": ready.model_fingerprint,
+        "system_fingerprint": llm.fingerprint,
         "dtype": settings.model.dtype,
         "quantization": settings.model.quantization,
         "max_model_len": llm.limits.max_model_len,
@@ -125,11 +123,11 @@ def _info(shown: FleetModel) -> dict[str, Any]:
         "tp_size": settings.parallel.tensor_parallel_size,
         "pp_size": settings.parallel.pipeline_parallel_size,
         "dp_size": settings.parallel.data_parallel_size,
-        "page_size": ready.block_size,
-        "block_size": ready.block_size,
-        "max_total_num_tokens": ready.num_blocks * ready.block_size,
+        "page_size": block_size,
+        "block_size": block_size,
+        "max_total_num_tokens": 0 if ready is None else ready.num_blocks * block_size,
         "max_running_requests": llm.max_num_running,
-        "devices": [worker.device for worker in ready.workers],
+        "devices": [] if ready is None else [worker.device for worker in ready.workers],
     }
 
 

@@ -204,10 +204,10 @@ def test_one_whose_model_is_not_there_yet_goes_on_when_it_is(tmp_path, monkeypat
         fleet = server.context.fleet
         take, errors = fleet.take, [UnavailableError("it is being fetched", retry_after_seconds=0) for _ in range(3)]
 
-        async def take_late(name: str | None, *, is_use: bool = True) -> ServedName:
+        async def take_late(name: str | None) -> ServedName:
             if errors:
                 raise errors.pop()
-            return await take(name, is_use=is_use)
+            return await take(name)
 
         with monkeypatch.context() as patch:
             patch.setattr(fleet, "take", take_late)

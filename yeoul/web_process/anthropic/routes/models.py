@@ -12,7 +12,7 @@ from yeoul.web_process.anthropic.answer_blocks import encode_json
 from yeoul.web_process.anthropic.errors import MODELS
 from yeoul.web_process.anthropic.schemas.answers import AnthropicError
 from yeoul.web_process.anthropic.schemas.models import ModelInfo, ModelList
-from yeoul.web_process.fleet.model_fleet import name_in
+from yeoul.web_process.fleet.model_names import name_in
 from yeoul.web_process.http.openapi import OF_IDS, answers_of
 from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.server_context import ServerContext

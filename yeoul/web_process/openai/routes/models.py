@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from yeoul.web_process.engine.answer_families import AnswerFamilies
 from yeoul.web_process.fleet.fleet_model import FleetModel
-from yeoul.web_process.fleet.model_fleet import name_in
+from yeoul.web_process.fleet.model_names import name_in
 from yeoul.web_process.http.openapi import OF_IDS, answers_of
 from yeoul.web_process.http.writing import json_response
 from yeoul.web_process.openai.json_writing import encode_json
