@@ -21,7 +21,7 @@ from yeoul.messages.outputs import (
     WorkersLost,
     WorkersReplaced,
 )
-from yeoul.messages.reports import ChildReport, DeviceReport, Failure, ServerReady, WorkerReady
+from yeoul.messages.reports import ChildReport, DeviceReport, Failure, ServerReady, WebReady, WorkerReady
 from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage, Hello, Lease, Shutdown, UtilityCall
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
@@ -105,6 +105,7 @@ MESSAGES: dict[str, tuple[Any, list[Any]]] = {
             READY,
             WorkerReady(number=0, pid=8, device="cpu", max_num_blocks=9, block_bytes=64, model_fingerprint="f"),
             ServerReady("http://127.0.0.1:1"),
+            WebReady("http://127.0.0.1:1/#login=a"),
             DeviceReport(torch="2", cuda="12", gpus=["one"], instruction_sets=["avx2"], kernels_fault="f", openmp="/x.so"),
             Failure("Worker_0", "cause", "details", True, True),
         ],
