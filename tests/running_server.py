@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -21,24 +21,33 @@ from tests.patience import until
 YEOUL = Path(sys.executable).parent / "yeoul"
 
 
+# Ports that nobody is given who asks the kernel for any. Each process that runs tests goes round in a hundred of its own, so
+# that those beside it do not take what it has just found free.
+_NUM_PORTS = 100
+_FIRST_PORT = 20_000 + os.getpid() % 120 * _NUM_PORTS
+_places = itertools.count()
+
+
 def free_port() -> int:
     """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return _neighbours(1)
 
 
 def free_port_pair() -> int:
-    """A port that was free a moment ago together with the next; outside the range that connections are given theirs from."""
-    for port in random.sample(range(20000, 32000, 2), 200):
-        with socket.socket() as first, socket.socket() as second:
-            try:
-                first.bind(("127.0.0.1", port))
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no two neighbouring ports are free")
+    """A port that was free a moment ago together with the next."""
+    return _neighbours(2)
+
+
+def _neighbours(count: int) -> int:
+    """The first of so many ports."""
+    for _ in range(_NUM_PORTS):
+        ports = [_FIRST_PORT + next(_places) % _NUM_PORTS for _ in range(count)]
+        with contextlib.ExitStack() as probes, contextlib.suppress(OSError):
+            for port in ports:
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            if ports[-1] - ports[0] == count - 1:
+                return ports[0]
+    raise AssertionError(f"no {count} neighbouring ports are free")
 
 
 class RunningServer:
