@@ -1,9 +1,9 @@
 """What one machine can stream, and by a model of queues what a rack could: costs measured, waits predicted and compared.
 
 ``python -m benchmarks.queues`` starts ``yeoul serve fake`` with steps of ``--step-seconds``, with one and with two web
-processes. From several numbers of streams it takes what each process spends on a step and on each of its tokens (a line through the
-points); and how long after the first client of a step the last one has its token, which the model has to foretell.
-``--costs FILE`` takes costs that were written with ``--write FILE``, and prints only what the model makes of them.
+processes. From several numbers of streams it takes what each process spends on a step and on each of its tokens (a line
+through the points); and how long after the first client of a step the last one has its token, which the model has to
+foretell. ``--costs FILE`` takes costs that ``--write FILE`` wrote, and prints only what the model makes of them.
 
 The model: an engine hands over a burst of as many tokens as it has streams, once a step. Each web process has its share of
 every burst to write, one token after the other, behind what it has not written yet of other engines' bursts: a queue with
@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -164,7 +165,7 @@ def measure(server: RunningServer, num_streams: int, num_webs: int, step_seconds
     return Run(num_streams, num_webs, a_step, spreads(times, step_seconds))
 
 
-def line_through(points: list[tuple[float, float]]) -> Cost:
+def line_through(points: Sequence[tuple[float, float]]) -> Cost:
     """Least squares of (tokens, seconds), relative to each."""
     tokens, seconds = np.asarray(points).T
     matrix = np.stack([np.ones_like(tokens), tokens], axis=1) / seconds[:, None]
