@@ -124,13 +124,13 @@ def arrivals(port: int, num_streams: int, max_tokens: int) -> list[float]:
         selector.register(connection, selectors.EVENT_READ)
     while selector.get_map():
         for key, _ in selector.select():
-            connection = key.fileobj
-            assert isinstance(connection, socket.socket)
-            data = connection.recv(1 << 18)
+            readable = key.fileobj
+            assert isinstance(readable, socket.socket)
+            data = readable.recv(1 << 18)
             found += [time.perf_counter()] * data.count(b'"text":')
             if not data:
-                selector.unregister(connection)
-                connection.close()
+                selector.unregister(readable)
+                readable.close()
     return found
 
 
