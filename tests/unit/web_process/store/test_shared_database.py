@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,9 +11,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import pytest
 
+from tests.patience import until
 from tests.unit.web_process.fake_siblings import FakeSiblings
 from yeoul.config.settings import StoreSettings
 from yeoul.errors import ConfigError
@@ -77,17 +80,31 @@ def test_what_one_web_process_writes_the_others_read_and_it_lasts_where_there_is
         assert one.folder == other.folder == (data_dir or str(private))
 
 
-def test_nobody_starves_beside_a_web_process_that_writes_all_the_time(tmp_path):
-    with Database(None, [TABLE], FakeSiblings(0, str(tmp_path))) as database, writer(str(tmp_path), 1, 1 << 30) as busy:
-        for number in range(50):
-            asyncio.run(database.run(put(0, number)))
-        busy.kill()
-        written = [index for index, _ in asyncio.run(database.run(rows))]
-    begin = written.index(0)
-    between = "".join(map(str, written[begin:])).split("0")
-    assert len(between) > 50
-    least = sorted(map(len, between[1:50]))[: 49 // 4]  # of the others: this process had no processor on which to ask
-    assert least[-1] <= 2, between
+def test_who_writes_all_the_time_lets_those_before_it_who_wait(tmp_path):
+    siblings = [FakeSiblings(index, str(tmp_path)) for index in range(2)]
+    with Database(None, [TABLE], siblings[0]) as one, Database(None, [TABLE], siblings[1]) as other:
+
+        def put_while_another_waits(connection):
+            assert until(lambda: is_locked(tmp_path / "queue"), 10.0)
+            return put(0, 0)(connection)
+
+        async def scene() -> list[tuple[int, int]]:
+            first = asyncio.create_task(one.run(put_while_another_waits))
+            again = asyncio.create_task(one.run(put(0, 1)))  # asks as soon as the first is done
+            await asyncio.to_thread(until, lambda: is_locked(tmp_path / "turn"), 10.0)
+            await asyncio.gather(first, again, other.run(put(1, 0)))
+            return await one.run(rows)
+
+        assert asyncio.run(scene()) == [(0, 0), (1, 0), (0, 1)]
+
+
+def is_locked(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def test_a_web_process_that_is_killed_while_it_writes_keeps_nobody_from_writing(tmp_path):
