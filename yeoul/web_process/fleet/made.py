@@ -21,7 +21,8 @@ def make_fleet(settings: Settings, choices: Sequence[ModelChoice], on_progress: 
         ConfigError: a model cannot be used.
     """
     if len(choices) < 2:
-        alone = ModelChoice(settings=settings, names=choices[0].names if choices else settings.server.served_model_name)
+        names = choices[0].names if choices else settings.server.served_model_name
+        alone = ModelChoice(settings=settings, names=names, loads_at_start=True)
         model = _make_model(alone, on_progress)
         START.mark("set-up")
         model.find_here()
