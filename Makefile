@@ -70,7 +70,8 @@ PART_deaths-1 := tests/chaos/test_kill_matrix.py
 PART_deaths-2 := $(filter-out $(PART_deaths-1),$(wildcard tests/chaos/test_*.py))
 PARTS := deaths-1 models deaths-2 processes-1 processes-2 processes-3 processes-4
 PART_others := tests $(foreach part,$(PARTS),$(addprefix --ignore ,$(PART_$(part))))
-SIDE_BY_SIDE := OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory --keep-going --output-sync -j$(LANES)
+SIDE_BY_SIDE := @echo "$(LANES) parts at a time; what one prints is shown when it has ended, which takes minutes (with LANES=1 at once)" && \
+	OMP_WAIT_POLICY=passive $(MAKE) --no-print-directory --keep-going $(if $(filter 1,$(LANES)),,--output-sync) -j$(LANES)
 
 test: install-dev
 	$(SIDE_BY_SIDE) part-others $(PARTS:%=part-%)
@@ -79,7 +80,7 @@ test-long: install-dev
 	$(SIDE_BY_SIDE) part-others $(PARTS:%=part-%) CHOSEN='-m "long and not chaos and not fuzz and not oracle and not agents"'
 
 part-%:
-	@$(BIN)/pytest -q $(CHOSEN) $(PART_$*)
+	@$(BIN)/pytest -q -o cache_dir=.pytest_cache/$* $(CHOSEN) $(PART_$*)
 
 wheel: install-dev
 	$(BIN)/python -m build --outdir dist .
