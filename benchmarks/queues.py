@@ -134,12 +134,17 @@ def arrivals(port: int, num_streams: int, max_tokens: int) -> list[float]:
     return found
 
 
-def spreads(times: list[float], step_seconds: float) -> np.ndarray:
-    """Of the steps in the middle of a run: seconds from the first token of a step that reached a client to the last one."""
-    ends = np.flatnonzero(np.diff(times) > step_seconds / 4)
-    bursts = [part for part in np.split(np.asarray(times), ends + 1) if len(part) > 1]
-    middle = bursts[len(bursts) // 4 : -len(bursts) // 4]
-    return np.asarray([part[-1] - part[0] for part in middle])
+def spreads(times: list[float], num_streams: int, step_seconds: float) -> np.ndarray:
+    """Of the steps in the middle of a run: seconds from the first token of a step that reached a client to the last one.
+
+    Behind a pause a step begins; from there on all streams have a token a step.
+    """
+    found = np.asarray(times)
+    quarter = len(found) // 4
+    begin = quarter + 1 + int(np.argmax(np.diff(found[quarter:]) > step_seconds / 4))
+    num_steps = (len(found) - quarter - begin) // num_streams
+    steps = found[begin : begin + num_steps * num_streams].reshape(num_steps, num_streams)
+    return np.asarray(steps[:, -1] - steps[:, 0])
 
 
 class Run(NamedTuple):
@@ -162,7 +167,7 @@ def measure(server: RunningServer, num_streams: int, num_webs: int, step_seconds
     spent = {kind: cpu_seconds(of_kind) - before[kind] for kind, of_kind in pids.items()}
     num_done = server.metrics()["yeoul:engine_steps_total"] - steps_before
     a_step = {kind: spent[kind] / num_done / max(1, len(pids[kind])) for kind in KINDS}
-    return Run(num_streams, num_webs, a_step, spreads(times, step_seconds))
+    return Run(num_streams, num_webs, a_step, spreads(times, num_streams, step_seconds))
 
 
 def line_through(points: Sequence[tuple[float, float]]) -> Cost:
