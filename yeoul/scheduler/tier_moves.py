@@ -80,7 +80,7 @@ class TierMoves:
         self._queue: deque[bytes] = deque(maxlen=_MAX_NUM_QUEUED)
         self._answers_left: dict[int, int] = {}  # by slot: ranks that have not answered
         self._failures: dict[int, str] = {}
-        self._loads: dict[int, Load] = {}  # by the first of their slots
+        self._loads: dict[int, Load] = {}  # by the first of the blocks they fill, which no other fills
         self._load_of: dict[int, Load] = {}  # by slot
         self._emptying: dict[int, int] = {}  # by slot: answers that are left, of each rank that empties it
         self._progress_at = 0.0  # when something had ended last
@@ -91,7 +91,7 @@ class TierMoves:
     @property
     def tables(self) -> dict[str, list[int]]:
         """The blocks that loads hold, as if each were a request."""
-        return {f"load of slot {slot}": load.table for slot, load in self._loads.items()}
+        return {f"load into block {block_id}": load.table for block_id, load in self._loads.items()}
 
     @property
     def is_waiting(self) -> bool:
@@ -156,7 +156,7 @@ class TierMoves:
         count = len(self.index.find(names))
         if count < len(names) and self._neighbours is not None:
             self._neighbours.look()
-            while count < len(names) and (self.index.is_readable(names[count]) or self._neighbours.find(names[count])):
+            while count < len(names) and self._can_load(names[count]):
                 count += 1
         if count * self._cache.block_size < _MIN_LOADED_TOKENS:
             return 0
@@ -179,13 +179,14 @@ class TierMoves:
         ``tell`` is called with which of them are new to the cache, up to the first that has not come.
         """
         slots = [self._begin_reading(name) for name in names]
+        assert self._answers_left.keys().isdisjoint(slots), "a slot is moved twice"
         until = self.now + _MAX_LOAD_SECONDS
         load = Load(table, num_known, list(names), slots, set(slots), set(), until, tell, in_gaps)
         for block_id, slot, name in zip(table[num_known:], slots, names, strict=True):
             self.loads.append(BlockMove(block_id, slot, name, self.index.next_stamp()))
             self._answers_left[slot] = self._num_ranks
             self._load_of[slot] = load
-        self._loads[slots[0]] = load
+        self._loads[table[num_known]] = load
         self.coming.update(dict.fromkeys(names, load))
         return load
 
@@ -286,6 +287,14 @@ class TierMoves:
     def _has(self, name: bytes) -> bool:
         return self.index.has(name) or (self._neighbours is not None and self._neighbours.find(name) is not None)
 
+    def _can_load(self, name: bytes) -> bool:
+        """Nobody keeps a neighbour from writing over what is read: another block may be where one is still read from, and
+        that one's answer would count as its own."""
+        if self.index.is_readable(name):
+            return True
+        slot = None if self._neighbours is None else self._neighbours.find(name)
+        return slot is not None and slot not in self._answers_left
+
     def _begin_reading(self, name: bytes) -> int:
         if not self.index.is_readable(name):
             assert self._neighbours is not None, "the block is nowhere"
@@ -330,7 +339,7 @@ class TierMoves:
 
     def _finish(self, load: Load) -> None:
         """Names what has come, up to the first block that has not."""
-        del self._loads[load.slots[0]]
+        del self._loads[load.table[load.num_known]]
         self._let_go(load)
         is_new: list[bool] = []
         if load.is_wanted:

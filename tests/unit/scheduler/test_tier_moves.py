@@ -182,13 +182,25 @@ class Others(TierNeighbours):
 
     def __init__(self) -> None:
         super().__init__([TierStem("/others", 1)], bytes(32), 1)
-        self._parts[0].slots.update({name: 50 + place for place, name in enumerate(names_of(50, 100))})
+        self.write(50, names_of(50, 100))
+
+    def write(self, slot: int, names: list[bytes]) -> None:
+        """These are in the slots from this one on now, and what was there is gone."""
+        slots = self._parts[0].slots
+        for gone in [name for name, used in slots.items() if slot <= used < slot + len(names)]:
+            del slots[gone]
+        slots.update({name: place for place, name in enumerate(names, slot)})
 
 
 @pytest.fixture
-def shared() -> Tier:
+def others() -> Others:
+    return Others()
+
+
+@pytest.fixture
+def shared(others) -> Tier:
     """As ``tier``, beside others."""
-    return Tier(Others())
+    return Tier(others)
 
 
 def test_what_another_engine_has_is_loaded_behind_what_is_here(shared):
@@ -222,6 +234,36 @@ def test_what_another_engine_has_written_over_is_computed_anew_and_no_failure(sh
     assert shared.moves.total_failed == 0
     assert caplog.text == ""
     assert shared.moves.find(names_of(110, 10)) == 0
+
+
+@pytest.mark.parametrize("num_before", [0, 6, 2], ids=["all of it", "its end", "more than would be left is worth"])
+def test_what_another_engine_writes_where_a_block_is_still_read_from_is_found_once_that_has_ended(shared, others, num_before):
+    """Else the answer for the one would count as that for the other, whose name were on what nobody has read."""
+    slots = shared.load(110, 10)
+    others.write(130 - num_before, names_of(300, num_before))
+    others.write(110, names_of(300 + num_before, 10))
+    assert shared.moves.find(names_of(300, num_before + 10)) == (num_before if num_before >= 4 else 0)
+    shared.end(slots[:5])
+    assert shared.moves.find(names_of(300 + num_before, 10)) == 5
+    shared.end(slots[5:])
+    later = shared.load(300, num_before + 10)
+    shared.end(later, "it is not what was written")
+    assert not shared.cache.find_prefix(names_of(300, 1))
+    assert not shared.moves.coming
+    assert shared.cache.num_used_blocks == 0
+
+
+def test_a_load_from_a_slot_that_another_load_has_been_read_from_and_waits_no_longer_for_is_one_of_its_own(shared, others):
+    first = shared.load(110, 10)
+    shared.end(first[:5])
+    others.write(110, names_of(300, 5))
+    second = shared.load(300, 5)
+    assert second == first[:5]
+    shared.end(first[5:])
+    assert len(shared.cache.find_prefix(names_of(110, 10))) == 10
+    shared.end(second)
+    assert len(shared.cache.find_prefix(names_of(300, 5))) == 5
+    assert shared.cache.num_used_blocks == 0
 
 
 def test_workers_that_die_while_they_load_from_another_engine_leave_no_slot_of_ours_empty(shared):
