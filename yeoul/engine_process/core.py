@@ -43,7 +43,7 @@ from yeoul.messages.outputs import (
     WorkersLost,
     WorkersReplaced,
 )
-from yeoul.messages.requests import AbortRequests, AddRequest, ClientMessage, Hello, Shutdown, UtilityCall
+from yeoul.messages.requests import AbortRequests, AddRequest, AddRequestHead, ClientMessage, Hello, Shutdown, UtilityCall
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.messages.steps import StepInput, StepResult
 from yeoul.model_files.description import shape_digest
@@ -302,7 +302,7 @@ class EngineCoreProc:
         elif isinstance(message, AddRequest):
             self._add(message)
         elif isinstance(message, Unreadable):
-            self._refuse(message.request_id, RequestFault(message.reason, InvalidRequestError.status))
+            self._refuse(message.head, RequestFault(message.reason, InvalidRequestError.status))
         elif isinstance(message, AbortRequests):
             self._scheduler.abort(message.request_ids, are_complete=message.are_complete)
         elif isinstance(message, UtilityCall):
@@ -330,10 +330,10 @@ class EngineCoreProc:
             logger.exception("this request could not be added", extra=of_request(message.request_id))
             fault = RequestFault(f"the scheduler could not take this request: {error}")
         if fault is not None:
-            self._refuse(message.request_id, fault)
+            self._refuse(message, fault)
 
-    def _refuse(self, request_id: str, fault: RequestFault) -> None:
-        refusal = RequestOutput(request_id=request_id, finish_reason="error", fault=fault)
+    def _refuse(self, request: AddRequest | AddRequestHead, fault: RequestFault) -> None:
+        refusal = RequestOutput(request_id=request.request_id, finish_reason="error", fault=fault, turn=request.turn)
         self._emit(StepOutputs([refusal], engine=self._settings.place.index))
 
     def _emit_statistics_if_changed(self) -> None:

@@ -33,7 +33,7 @@ class ClientGone:
 class Unreadable(NamedTuple):
     """An ``AddRequest`` that cannot be decoded, and why."""
 
-    request_id: str
+    head: AddRequestHead
     reason: str
 
 
@@ -108,5 +108,5 @@ class InputSockets:
         """A request is answered, so that nobody waits for it; anything else is dropped."""
         logger.warning("dropped a message of %d bytes that is no ClientMessage: %s", len(payload), error)
         with contextlib.suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
-            request_id = msgspec.msgpack.decode(payload, type=AddRequestHead).request_id
-            self._arrivals.put((client_id, Unreadable(request_id, f"the engine cannot read this request: {error}")))
+            head = msgspec.msgpack.decode(payload, type=AddRequestHead)
+            self._arrivals.put((client_id, Unreadable(head, f"the engine cannot read this request: {error}")))

@@ -22,8 +22,9 @@ class EngineRequest(abc.ABC):
     ``output_token_ids`` are all tokens received: with them an engine that took the place of a dead one can go on where it
     was. ``num_losses`` is how often in a row the engine did not know the request when it was asked. ``num_new_tokens`` of its
     prompt the engine has to compute, as the router thinks. ``home`` is the number of the engine that it left because that one
-    had no workers, and to which it goes back. ``arrival`` is of the monotonic clock; the request waited for
-    ``queue_seconds`` before it was computed for the first time, which is known with its first output.
+    had no workers, and to which it goes back. ``turn`` counts the engines that have taken it over: should one have it again,
+    what that one made before is not taken for what it makes now. ``arrival`` is of the monotonic clock; the request waited
+    for ``queue_seconds`` before it was computed for the first time, which is known with its first output.
     """
 
     def __init__(self, add: AddRequest, arrival: float) -> None:
@@ -34,6 +35,7 @@ class EngineRequest(abc.ABC):
         self.num_losses = 0
         self.num_new_tokens = 0
         self.home: int | None = None
+        self.turn = 0
         self.queue_seconds = 0.0
 
     @abc.abstractmethod

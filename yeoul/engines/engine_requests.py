@@ -172,7 +172,8 @@ class EngineRequests:
         for state in moved:
             if state.place is not RequestPlace.HELD:
                 state.hold(state.crash_count)
-            state.home = self.number
+            if not self.is_prefill:  # what others have the prompt of need not come back here
+                state.home = self.number
         if moved:
             self._table.move(moved, self)
             self.forget([state.add.request_id for state in moved])
@@ -203,6 +204,7 @@ class EngineRequests:
     def take_over(self, state: EngineRequest) -> None:
         """One that another engine had, and that goes on here."""
         self.states[state.add.request_id] = state
+        state.turn += 1
         if state.add.num_deaths:
             self._blamed[state.add.request_id] = state
         if self._engine is not None:
@@ -289,5 +291,5 @@ class EngineRequests:
         if state.home == self.number:
             state.home = None
         hands_over = self.is_prefill or state.home is not None
-        engine.send(msgspec.structs.replace(state.add, age_seconds=age, hands_over=hands_over))
+        engine.send(msgspec.structs.replace(state.add, age_seconds=age, hands_over=hands_over, turn=state.turn))
         state.move_to(RequestPlace.SENT)

@@ -184,21 +184,28 @@ class EngineTable:
         return len(states) if others else 0
 
     def fitting_elsewhere(self, states: Iterable[EngineRequest], source: EngineRequests) -> list[EngineRequest]:
-        """The first of these for which others that compute have blocks that nobody uses: they need not wait there."""
-        num_free, fitting = sum(engine.num_free_tokens for engine in self._others(source)), []
+        """The first of these for which others that compute have blocks that nobody uses: they need not wait there.
+
+        Room in a prefill engine is room for what may be sent there, and for nothing else.
+        """
+        num_free, fitting = Counter[bool](), []
+        for engine in self._others(source):
+            num_free[engine.is_prefill] += engine.num_free_tokens
         for state in states:
-            num_free -= len(state.add.prompt_token_ids) + len(state.output_token_ids) + REQUEST_COST
-            if num_free < 0:
-                break
-            fitting.append(state)
+            num_tokens, is_answered = len(state.add.prompt_token_ids), bool(state.output_token_ids)
+            is_for_prefill = num_tokens > _MAX_NEW_TOKENS and not is_answered
+            kind = is_for_prefill if is_for_prefill in num_free else not is_for_prefill
+            num_free[kind] -= num_tokens + len(state.output_token_ids) + REQUEST_COST
+            if num_free[kind] >= 0:
+                fitting.append(state)
         return fitting
 
     def goals_of(self, state: EngineRequest, source: EngineRequests) -> list[EngineRequests]:
         """Where one belongs whose prompt others find by now: to the engine that it came from, or from prefill to decode."""
         candidates = [engine for engine in self._candidates() if engine.is_ready and engine is not source]
-        if state.home is not None:
+        if state.home is not None and not self.engines[state.home].is_gone:
             return [engine for engine in candidates if engine.number == state.home]
-        return [engine for engine in candidates if not engine.is_prefill]
+        return [engine for engine in candidates if not engine.is_prefill] if source.is_prefill else []
 
     def _others(self, source: EngineRequests) -> list[EngineRequests]:
         return [engine for engine in self._candidates() if engine is not source and (engine.is_ready or source.is_gone)]

@@ -105,7 +105,7 @@ class OutputQueueLoop:
         gaps: dict[float, int] = {}
         for output in outputs:
             state = self._requests.states.get(output.request_id)
-            if state is None:
+            if state is None or output.turn != state.turn:
                 continue
             ended_here = complete
             try:

@@ -175,8 +175,10 @@ class Relay(EngineObserver):
         begun: dict[Owner, list[str]] = {}
         here = self.table.engines[message.engine].states  # what another engine has by now, this one speaks of too late
         for output in message.outputs:
-            if isinstance(request := here.get(output.request_id), RelayedRequest):
-                told = output if not output.is_kept else msgspec.structs.replace(output, is_kept=False)
+            if isinstance(request := here.get(output.request_id), RelayedRequest) and output.turn == request.turn:
+                told = output
+                if output.is_kept or output.turn:  # of which whoever waits for it knows nothing
+                    told = msgspec.structs.replace(output, is_kept=False, turn=0)
                 outputs.setdefault(request.owner, []).append(told)
         for request_id in message.begun:
             if isinstance(request := here.get(request_id), RelayedRequest):

@@ -17,27 +17,27 @@ Part = RequestResult | RequestOutput
 
 def encode_results(encoder: msgspec.msgpack.Encoder, message: StepResult) -> bytes:
     """msgpack; the results that cannot be encoded are faults in it."""
-    return _encode(encoder, message, "results", lambda name, flaw: RequestResult(name, fault=RequestFault(flaw)))
+    return _encode(encoder, message, "results", lambda part, flaw: RequestResult(part.request_id, fault=RequestFault(flaw)))
 
 
 def encode_outputs(encoder: msgspec.msgpack.Encoder, message: StepOutputs) -> bytes:
     """msgpack; the outputs that cannot be encoded are errors in it."""
 
-    def error(name: str, flaw: str) -> RequestOutput:
-        return RequestOutput(request_id=name, finish_reason="error", fault=RequestFault(flaw))
+    def error(part: Part, flaw: str) -> RequestOutput:
+        assert isinstance(part, RequestOutput)
+        return RequestOutput(request_id=part.request_id, finish_reason="error", fault=RequestFault(flaw), turn=part.turn)
 
     return _encode(encoder, message, "outputs", error)
 
 
 def _encode(
-    encoder: msgspec.msgpack.Encoder, message: StepResult | StepOutputs, field: str, error_of: Callable[[str, str], Part]
+    encoder: msgspec.msgpack.Encoder, message: StepResult | StepOutputs, field: str, error_of: Callable[[Part, str], Part]
 ) -> bytes:
     try:
         return encoder.encode(message)
     except Exception:
         parts = [
-            part if (flaw := _find_flaw(encoder, part)) is None else error_of(part.request_id, flaw)
-            for part in getattr(message, field)
+            part if (flaw := _find_flaw(encoder, part)) is None else error_of(part, flaw) for part in getattr(message, field)
         ]
         return encoder.encode(msgspec.structs.replace(message, **{field: parts}))
 

@@ -46,7 +46,7 @@ class RequestOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     that came from the prefix cache), ``num_leased_tokens`` (that leases will keep), ``queue_seconds`` and of these
     ``load_seconds`` (in which its blocks were read) come with the first output. ``prompt_logprobs`` has an entry a prompt
     token, the first one None. ``embedding`` holds float32 values, little endian. ``is_kept``: the prompt of a request that
-    ``hands_over`` lies below the cache, where other engines find it.
+    ``hands_over`` lies below the cache, where other engines find it. ``turn`` is the request's, as it was when it was added.
     """
 
     request_id: str
@@ -62,6 +62,7 @@ class RequestOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     load_seconds: float = 0.0
     embedding: bytes | None = None
     is_kept: bool = False
+    turn: int = 0
 
 
 _Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e12)]

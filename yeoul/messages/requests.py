@@ -31,7 +31,8 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     an embedding request: one vector comes back, no token. ``num_deaths`` is how often in a row an engine died
     while it computed this request, before it made a token; ``num_deaths_alone`` how often with nothing else beside.
     ``leases`` are for who will send the same beginning again. One that ``hands_over`` is another engine's as soon as its
-    prompt is computed and kept where that one finds it, of which its client is told.
+    prompt is computed and kept where that one finds it, of which its client is told. ``turn`` is how often the request was
+    another engine's before; its outputs say it, too.
     """
 
     request_id: str
@@ -50,12 +51,14 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     num_deaths_alone: int = 0
     leases: list[Lease] = []
     hands_over: bool = False
+    turn: int = 0
 
 
 class AddRequestHead(msgspec.Struct, frozen=True, tag="add"):
     """What can be read of an ``AddRequest`` whose other fields cannot: whom to tell that it failed."""
 
     request_id: str
+    turn: int = 0
 
 
 class AbortRequests(msgspec.Struct, frozen=True, omit_defaults=True, tag="abort"):

@@ -96,7 +96,12 @@ class AnswerReader:
             output = self._apply_tokens(request, answer)
         elif answer.embedding is not None:
             request.status = RequestStatus.FINISHED
-            output = RequestOutput(request_id=request.request_id, finish_reason="stop", embedding=answer.embedding)
+            output = RequestOutput(
+                request_id=request.request_id,
+                finish_reason="stop",
+                embedding=answer.embedding,
+                turn=request.message.turn,
+            )
         else:
             raise _UnfitError("the workers computed the request and gave no answer for it")
         request.has_progressed = True
@@ -123,9 +128,15 @@ class AnswerReader:
                     new_logprobs=answer.logprobs[:num_used],
                     finish_reason=ending.reason,
                     stop_reason=ending.stop_token_id,
+                    turn=request.message.turn,
                 )
         self.total_output_tokens += len(new_token_ids)
-        return RequestOutput(request_id=request.request_id, new_token_ids=new_token_ids, new_logprobs=answer.logprobs)
+        return RequestOutput(
+            request_id=request.request_id,
+            new_token_ids=new_token_ids,
+            new_logprobs=answer.logprobs,
+            turn=request.message.turn,
+        )
 
     def _complete_first(self, request: Request, output: RequestOutput) -> RequestOutput:
         """The first output with what comes with it alone: prompt log probabilities, what is cached, seconds in the queue."""
@@ -145,4 +156,4 @@ class AnswerReader:
 def fail(request: Request, fault: RequestFault) -> RequestOutput:
     """Ends a request by an error; the output that tells it."""
     request.status = RequestStatus.FINISHED
-    return RequestOutput(request_id=request.request_id, finish_reason="error", fault=fault)
+    return RequestOutput(request_id=request.request_id, finish_reason="error", fault=fault, turn=request.message.turn)

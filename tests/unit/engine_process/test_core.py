@@ -89,6 +89,34 @@ def test_a_request_that_the_scheduler_stumbles_over_fails_alone(tmp_path, monkey
     converse(tmp_path, scenario)
 
 
+def test_each_output_of_a_request_says_its_turn_and_so_does_an_error(tmp_path, monkeypatch):
+    real_add = Scheduler.add
+
+    def stumbling_add(self, message):
+        if message.request_id == "poison":
+            raise RuntimeError("stumbled")
+        return real_add(self, message)
+
+    monkeypatch.setattr(Scheduler, "add", stumbling_add)
+
+    async def scenario(client, executor, core):
+        client.say(Hello(__version__))
+        for turn, name in enumerate(("a", "b", "poison")):
+            client.say(msgspec.structs.replace(request(name), turn=turn))
+        unreadable = msgspec.msgpack.encode(msgspec.structs.replace(request("unreadable"), turn=3, tenant="????"))
+        client.sockets.send(unreadable.replace(b"????", b"\xff\xff\xff\xff"))
+        assert isinstance(await client.hear(), EngineReady)
+        outputs = await client.hear_until_finished(4)
+        assert {(output.request_id, output.turn) for output in outputs} == {
+            ("a", 0),
+            ("b", 1),
+            ("poison", 2),
+            ("unreadable", 3),
+        }
+
+    converse(tmp_path, scenario)
+
+
 def test_statistics_follow_an_abort_even_if_nothing_else_happens(tmp_path):
     async def scenario(client, executor, core):
         client.say(Hello(__version__), request("a", max_tokens=400))

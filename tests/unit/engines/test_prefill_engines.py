@@ -7,11 +7,13 @@ import asyncio
 import msgspec
 import pytest
 
-from tests.unit.engines.test_several_engines import hold, several, text_of
+from tests.unit.engines.test_several_engines import DEATH, hold, several, text_of
 from tests.unit.web_process.fake_engine_client import FakeEngine, FakeEngineClient, until
 from yeoul.messages.outputs import RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AddRequest
 from yeoul.messages.sampling import SamplingParams
+from yeoul.messages.statistics import EngineStatistics
+from yeoul.recovery import restart_budget
 
 LONG = [5] * 240
 HELLO = list(b"hello")
@@ -20,6 +22,11 @@ HELLO = list(b"hello")
 @pytest.fixture(autouse=True)
 def _short_is_long(monkeypatch):
     monkeypatch.setattr("yeoul.engines.engine_table._MAX_NEW_TOKENS", 64)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr(restart_budget, "_FIRST_PAUSE_SECONDS", 0.01)
 
 
 def run(scene, number: int = 2, num_prefill: int = 1) -> None:
@@ -33,7 +40,7 @@ def run(scene, number: int = 2, num_prefill: int = 1) -> None:
 
 
 def answer(client: FakeEngineClient, add: AddRequest, *, is_kept: bool) -> None:
-    output = RequestOutput(request_id=add.request_id, new_token_ids=HELLO, queue_seconds=0.0, is_kept=is_kept)
+    output = RequestOutput(request_id=add.request_id, new_token_ids=HELLO, queue_seconds=0.0, is_kept=is_kept, turn=add.turn)
     client.emit(StepOutputs([output], begun=[add.request_id]))
 
 
@@ -104,3 +111,87 @@ def test_without_its_prefill_engine_the_other_computes_all_and_without_that_one_
         await until(lambda: len(decode.added) == 2)
 
     run(scene)
+
+
+def test_what_a_prefill_engine_without_workers_had_stays_where_it_is_answered_by_now():
+    async def scene(engine: FakeEngine) -> None:
+        prefill, decode, other = engine.clients
+        hold(engine)
+        stream = await engine.llm.submit([LONG], SamplingParams())
+        answer(prefill, prefill.added[0], is_kept=False)
+        await anext(stream)
+        prefill.emit(WorkersLost("Worker_0", "was killed by signal 9 (SIGKILL)", -9))
+        await until(lambda: bool(decode.added or other.added))
+        holder, idle = (decode, other) if decode.added else (other, decode)
+        assert not holder.added[0].hands_over
+        prefill.emit(WorkersReplaced([], 1.0))
+        await until(lambda: engine.llm.engines.slots[0].state == "ready")
+        answer(holder, holder.added[0], is_kept=True)  # whatever it says
+        await anext(stream)
+        await engine.llm.submit([[1]], SamplingParams())  # by now all that was sent is there
+        assert [len(client.added) for client in (prefill, holder)] == [1, 1]
+        assert [add.prompt_token_ids for add in idle.added] == [[1]]
+
+    run(scene, 3)
+
+
+def test_what_was_to_go_back_to_an_engine_that_is_gone_for_good_goes_to_any_that_answers():
+    async def scene(engine: FakeEngine) -> None:
+        prefill, decode, other = engine.clients
+        hold(engine)
+        await engine.llm.submit([LONG], SamplingParams())
+        (state,) = engine.llm.requests.engines[0].states.values()
+        state.home = 2
+        other.failures = [DEATH] * 100
+        other.die()
+        await until(lambda: engine.llm.engines.slots[2].state == "dead")
+        answer(prefill, prefill.added[0], is_kept=True)
+        await until(lambda: bool(decode.added))
+
+    run(scene, 3)
+
+
+def test_what_an_engine_made_before_it_let_a_request_go_is_not_taken_for_what_it_makes_when_it_has_it_again():
+    async def scene(engine: FakeEngine) -> None:
+        prefill, decode = engine.clients
+        hold(engine)
+        stream = await engine.llm.submit([LONG], SamplingParams())
+        (first,) = prefill.added
+        answer(prefill, first, is_kept=True)
+        assert (await anext(stream)).text == "hello"
+        await until(lambda: len(decode.added) == 1)
+        decode.emit(WorkersLost("Worker_1", "was killed by signal 9 (SIGKILL)", -9))
+        await until(lambda: len(prefill.added) == 2)
+        again = prefill.added[1]
+        assert again.output_token_ids == HELLO
+        assert [add.turn for add in (first, *decode.added, again)] == [0, 1, 2]
+        for add, token in ((first, "!"), (again, "?")):  # the first of them late
+            output = RequestOutput(request_id=add.request_id, new_token_ids=[ord(token)], turn=add.turn)
+            prefill.emit(StepOutputs([output]))
+        assert (await anext(stream)).text == "?"
+        stream.close()
+
+    run(scene)
+
+
+def test_room_in_a_prefill_engine_is_none_for_what_is_answered_already():
+    async def scene(engine: FakeEngine) -> None:
+        prefill, decode, other = engine.clients
+        table = engine.llm.requests
+        hold(engine)
+        streams = [await engine.llm.submit([[token]], SamplingParams()) for token in range(1, 5)]
+        full, empty = (EngineStatistics(num_blocks=64, num_used_blocks=used) for used in (64, 0))
+        for client, statistics in ((prefill, empty), (other, full)):
+            client.emit(StepOutputs([], statistics))
+        for add in decode.added:
+            answer(decode, add, is_kept=False)
+        await until(lambda: table.engines[2].num_free_tokens == 0)
+        moved = list(decode.added)
+        decode.emit(WorkersLost("Worker_1", "was killed by signal 9 (SIGKILL)", -9))
+        await until(lambda: engine.llm.engines.slots[1].state == "recovering")
+        assert moved
+        assert not decode.aborted, "there is room in the prefill engine alone"
+        for stream in streams:
+            stream.close()
+
+    run(scene, 3)

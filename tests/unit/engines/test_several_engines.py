@@ -151,7 +151,7 @@ def test_what_has_left_an_engine_without_workers_goes_back_when_it_has_others_an
         await until(lambda: bool(other.added))
         (moved,) = other.added
         assert moved.hands_over
-        kept = RequestOutput(request_id=moved.request_id, new_token_ids=[ord("!")], is_kept=True)
+        kept = RequestOutput(request_id=moved.request_id, new_token_ids=[ord("!")], is_kept=True, turn=moved.turn)
         other.emit(StepOutputs([kept], begun=[moved.request_id]))
         while not text.endswith("!"):
             text += (await anext(stream)).text

@@ -14,7 +14,15 @@ from yeoul.engines.engine_slots import EngineSlots
 from yeoul.keeper_process.relay import Relay
 from yeoul.keeper_process.web_link import WebLink
 from yeoul.messages.keeper import AskSiblings, KeeperMessage, KeeperNews, OthersWait, SiblingAsks, SiblingSays, SiblingsSay
-from yeoul.messages.outputs import EngineReady, RequestOutput, StepFacts, StepOutputs, UtilityResult
+from yeoul.messages.outputs import (
+    EngineReady,
+    RequestOutput,
+    StepFacts,
+    StepOutputs,
+    UtilityResult,
+    WorkersLost,
+    WorkersReplaced,
+)
 from yeoul.messages.requests import AbortRequests, AddRequest, Hello, UtilityCall
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.siblings import SiblingAnswer, SiblingQuestion
@@ -58,10 +66,10 @@ class FakeLink(WebLink):
 
 
 class Scene:
-    """A relay before one engine, with two web processes that have said hello."""
+    """A relay before one engine, or more, with two web processes that have said hello."""
 
-    def __init__(self) -> None:
-        self.relay = Relay(1)
+    def __init__(self, num_engines: int = 1) -> None:
+        self.relay = Relay(num_engines)
         self.clients: list[FakeEngineClient] = []
         self.engines = EngineSlots(self.relay.table, self._connect)
         self.webs = [FakeLink(0), FakeLink(1)]
@@ -91,9 +99,9 @@ class Scene:
         await self.engines.stop()
 
 
-def play(scene: Callable[[Scene], Awaitable[None]]) -> None:
+def play(scene: Callable[[Scene], Awaitable[None]], num_engines: int = 1) -> None:
     async def run() -> None:
-        async with Scene() as made:
+        async with Scene(num_engines) as made:
             await asyncio.wait_for(scene(made), LIMIT_SECONDS)
 
     asyncio.run(run())
@@ -167,6 +175,38 @@ def test_requests_of_all_go_on_in_another_engine_and_all_hear_of_it():
         assert news[-1].lost is None
 
     play(scene)
+
+
+def test_whoever_waits_for_what_went_from_engine_to_engine_and_back_gets_each_token_once():
+    async def scene(made: Scene) -> None:
+        web, _ = made.webs
+        for client in made.clients:
+            client.gate.clear()
+        made.relay.take(web, add("a"))
+        one, other = sorted(made.clients, key=lambda client: -len(client.added))
+
+        def make(client: FakeEngineClient, turn: int, token: bytes, *, is_kept: bool = False) -> None:
+            output = RequestOutput(request_id="a", new_token_ids=list(token), is_kept=is_kept, turn=turn)
+            client.emit(StepOutputs([output], engine=client.place.index))
+
+        make(one, 0, b"h")
+        await until(lambda: web.tokens_of("a") == b"h")
+        one.emit(WorkersLost("Worker_0", "was killed by signal 9 (SIGKILL)", -9))
+        await until(lambda: bool(other.added))
+        one.emit(WorkersReplaced([], 1.0))
+        await until(lambda: made.engines.slots[one.place.index].state == "ready")
+        make(other, 1, b"e", is_kept=True)
+        await until(lambda: len(one.added) == 2)
+        assert (one.added[1].turn, bytes(one.added[1].output_token_ids)) == (2, b"he")
+        make(one, 0, b"e")  # late
+        make(one, 2, b"l")
+        for client in made.clients:
+            client.gate.set()
+        await until(is_done(web, "a"))
+        assert web.tokens_of("a").startswith(b"hel")
+        assert {(output.turn, output.is_kept) for output in web.outputs} == {(0, False)}
+
+    play(scene, 2)
 
 
 def test_a_web_process_that_comes_later_is_told_what_has_happened():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.unit.scheduler.desk import Desk, new_request, num_tokens_in
@@ -68,6 +69,13 @@ def test_a_fault_fails_its_request_and_no_other():
     assert desk.take_step().finished_request_ids == ["a"]
     desk.run_to_end()
     assert desk.tokens_of("b") == desk.lone_tokens_of(message)
+
+
+def test_a_fault_says_the_turn_of_its_request():
+    desk = Desk()
+    desk.add(msgspec.structs.replace(new_request("a", 3), turn=2))
+    desk.worker.faults = frozenset({"a"})
+    assert [(output.turn, output.finish_reason) for output in desk.answer(desk.schedule())] == [(2, "error")]
 
 
 @pytest.mark.parametrize("is_aborted_before", [False, True])

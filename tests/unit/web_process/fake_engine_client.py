@@ -214,7 +214,9 @@ class FakeEngineClient(AsyncMPClient):
         if add.pooling is not None:
             del self._running[request_id]
             embedding = b"\0\0\0\0\0\0\x80\x3f"
-            return RequestOutput(request_id=request_id, finish_reason="stop", embedding=embedding, queue_seconds=0.001)
+            return RequestOutput(
+                request_id=request_id, finish_reason="stop", embedding=embedding, queue_seconds=0.001, turn=add.turn
+            )
         num_made = self._num_made[request_id]
         assert add.sampling.max_tokens is not None
         tokens = reply[num_made : min(num_made + self.tokens_a_step, add.sampling.max_tokens)]
@@ -242,6 +244,7 @@ class FakeEngineClient(AsyncMPClient):
             stop_reason=stop_reason,
             num_cached_tokens=16 if num_made == 0 else 0,
             queue_seconds=0.001 if num_made == 0 else None,
+            turn=add.turn,
         )
 
 
