@@ -61,6 +61,14 @@ class TierNeighbours:
                 return place * NEIGHBOUR_SLOTS + slot
         return None
 
+    def note_gone(self, slot: int, name: bytes) -> None:
+        """Who read the slot found something else: the block is not found there before its neighbour has written it anew, or
+        has used it. Nobody looks for that, since many may be gone at once."""
+        place, slot = divmod(slot, NEIGHBOUR_SLOTS)
+        slots = self._parts[place - 1].slots
+        if slots.get(name) == slot:
+            del slots[name]
+
     def doubt(self, names: Iterable[bytes]) -> None:
         """These are not found before their neighbour has written them anew, or has used them."""
         self.look(at_once=True)

@@ -93,11 +93,19 @@ class Prefixes:
                 self._cache.events.note_stored(hashes, request.token_ids, first, is_new)
 
     def is_kept(self, request: Request) -> bool:
-        """Whether other engines find the whole prompt in the tier below, and may go on with it."""
+        """Whether other engines find the whole prompt in the tier below, and may go on with it.
+
+        This is asked with every token: each block is looked for until it was found once since the request was admitted. Who
+        goes on computes what is gone again.
+        """
         num_blocks = request.num_prompt_tokens // self.block_size
         if self._moves is None or not request.may_use_known_prefix or request.num_named_blocks < num_blocks:
             return False
-        return all(map(self._moves.keeps, reversed(request.block_hashes[:num_blocks])))  # the last is stored last
+        num_left = num_blocks - request.num_kept_blocks
+        while num_left and self._moves.keeps(request.block_hashes[num_left - 1]):  # the last is stored last
+            num_left -= 1
+        request.num_kept_blocks = num_blocks - num_left
+        return num_left == 0
 
     def forget(self, request: Request) -> None:
         """Something in this request's context is wrong, nobody knows where: nothing of it is found from now on."""

@@ -38,7 +38,8 @@ class Request:
     ``token_ids`` is the prompt and then the output. ``num_computed_tokens`` counts what has been handed to the workers, the
     steps in flight included, and so may pass what is known here: the workers know sampled tokens before we do.
     ``num_charged_tokens`` is the most of these that FairShares has seen. ``num_own_blocks`` are those that were not known
-    when it was admitted, ``num_named_blocks`` those that others may find. ``awaited_hash`` names the first block that was
+    when it was admitted, ``num_named_blocks`` those that others may find, ``num_kept_blocks`` the last of
+    its prompt that other engines find below. ``awaited_hash`` names the first block that was
     not known when the request was last to be admitted. ``num_told_tokens`` are those that all stages
     of a pipeline know. ``admitted_step`` is the step that (last) brought the request to the
     workers: answers of earlier steps are no longer its own. ``queue_seconds`` is None until the first admission;
@@ -65,6 +66,7 @@ class Request:
         "num_cached_tokens",
         "num_charged_tokens",
         "num_computed_tokens",
+        "num_kept_blocks",
         "num_named_blocks",
         "num_own_blocks",
         "num_prompt_tokens",
@@ -94,7 +96,7 @@ class Request:
         self.awaited_hash: bytes | None = None
         self.block_hashes: list[bytes] = []
         self.can_be_named = True
-        self.num_named_blocks = 0
+        self.num_named_blocks = self.num_kept_blocks = 0
         self.num_own_blocks = 0
         self.num_told_tokens = 0
         self.status = RequestStatus.WAITING
@@ -148,7 +150,7 @@ class Request:
         self.status = status
         self.block_ids = []
         self.num_computed_tokens = 0
-        self.num_named_blocks = 0
+        self.num_named_blocks = self.num_kept_blocks = 0
         self.has_loaded = False
         self.prompt_logprobs = []
 

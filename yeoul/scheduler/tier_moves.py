@@ -29,7 +29,7 @@ _MAX_HANGING_SECONDS = 60.0  # that blocks are held for a disk that nobody waits
 @dataclass
 class Load:
     """The blocks of ``names``, which are behind the first ``num_known`` of the table, come from ``slots``, of which some are
-    ``left`` and some have ``failed``. ``is_wanted``: nobody has
+    ``left``, with their names, and some have ``failed``. ``is_wanted``: nobody has
     forgotten them since. A disk that is silent may take until ``until``; a load without ``names`` is given up. ``tell``
     hears which are new to the cache. What a request ``in_gaps`` loads takes nobody's place. Nobody waits for it from
     ``ended_at`` on."""
@@ -38,7 +38,7 @@ class Load:
     num_known: int
     names: list[bytes]
     slots: list[int]
-    left: set[int]
+    left: dict[int, bytes]
     failed: set[int]
     until: float
     tell: Callable[[list[bool]], None] | None
@@ -181,7 +181,8 @@ class TierMoves:
         slots = [self._begin_reading(name) for name in names]
         assert self._answers_left.keys().isdisjoint(slots), "a slot is moved twice"
         until = self.now + _MAX_LOAD_SECONDS
-        load = Load(table, num_known, list(names), slots, set(slots), set(), until, tell, in_gaps)
+        left = dict(zip(slots, names, strict=True))
+        load = Load(table, num_known, list(names), slots, left, set(), until, tell, in_gaps)
         for block_id, slot, name in zip(table[num_known:], slots, names, strict=True):
             self.loads.append(BlockMove(block_id, slot, name, self.index.next_stamp()))
             self._answers_left[slot] = self._num_ranks
@@ -240,11 +241,11 @@ class TierMoves:
 
         What was on its way is not trusted: it may be what they died of.
         """
-        emptied = dict.fromkeys([*self._emptying, *self.emptied_slots])
+        loaded = [name for load in self._loads.values() for name in load.names]
+        emptied = dict.fromkeys([*self._emptying, *self.emptied_slots, *self.index.forget(loaded)])
+        if self._neighbours is not None and loaded:
+            self._neighbours.doubt(loaded)
         for load in self._loads.values():
-            emptied |= dict.fromkeys(self.index.forget(load.names))
-            if self._neighbours is not None:
-                self._neighbours.doubt(load.names)
             self._cache.free(load.table)
             if load.names:
                 self._ended.append(load)
@@ -326,12 +327,12 @@ class TierMoves:
             return
         if failure is None:
             self.total_loaded += 1
-        elif self._neighbours is not None and load.names:
-            self._neighbours.doubt([load.names[load.slots.index(slot)]])
+        elif self._neighbours is not None:
+            self._neighbours.note_gone(slot, load.left[slot])
         self._note_loaded(load, slot, failure)
 
     def _note_loaded(self, load: Load, slot: int, failure: str | None) -> None:
-        load.left.remove(slot)
+        del load.left[slot]
         if failure is not None:
             load.failed.add(slot)
         if not load.left:

@@ -118,6 +118,20 @@ def test_what_is_in_doubt_is_not_found_before_it_is_written_again(other, doubt):
     assert found(neighbours, 7) == NEIGHBOUR_SLOTS + 4
 
 
+def test_what_was_not_where_it_was_read_is_found_there_once_it_is_written_again_and_elsewhere_at_once(other, tmp_path):
+    second = Neighbour(tmp_path, 1)
+    neighbours = looking_at(other.stem, second.stem)
+    other.keep(4, 7)
+    second.keep(5, 7)
+    assert found(neighbours, 7) == NEIGHBOUR_SLOTS + 4
+    neighbours.note_gone(NEIGHBOUR_SLOTS + 4, name_of(7))
+    assert found(neighbours, 7) == 2 * NEIGHBOUR_SLOTS + 5
+    neighbours.note_gone(NEIGHBOUR_SLOTS + 4, name_of(7))
+    assert found(neighbours, 7) == 2 * NEIGHBOUR_SLOTS + 5
+    other.keep(4, 7, stamp=2)
+    assert found(neighbours, 7) == NEIGHBOUR_SLOTS + 4
+
+
 def test_nobody_looks_again_at_once(other):
     clock = Clock()
     neighbours = TierNeighbours([other.stem], KEY, BLOCK_BYTES, clock)

@@ -182,7 +182,11 @@ class Others(TierNeighbours):
 
     def __init__(self) -> None:
         super().__init__([TierStem("/others", 1)], bytes(32), 1)
+        self.num_looks = 0
         self.write(50, names_of(50, 100))
+
+    def look(self, *, at_once: bool = False, waits: bool = False) -> None:
+        self.num_looks += 1
 
     def write(self, slot: int, names: list[bytes]) -> None:
         """These are in the slots from this one on now, and what was there is gone."""
@@ -234,6 +238,18 @@ def test_what_another_engine_has_written_over_is_computed_anew_and_no_failure(sh
     assert shared.moves.total_failed == 0
     assert caplog.text == ""
     assert shared.moves.find(names_of(110, 10)) == 0
+
+
+def test_nobody_looks_through_all_that_others_have_for_each_block_that_is_gone(shared, others):
+    slots, before = shared.load(100, 20), others.num_looks
+    shared.end(slots, "it is not what was written")
+    assert others.num_looks == before
+    assert shared.moves.find(names_of(100, 20)) == 0
+    shared.load(120, 10)
+    shared.load(130, 10)
+    before = others.num_looks
+    shared.moves.reset()
+    assert others.num_looks == before + 1
 
 
 @pytest.mark.parametrize("num_before", [0, 6, 2], ids=["all of it", "its end", "more than would be left is worth"])
@@ -295,11 +311,18 @@ def test_a_step_that_only_moves_blocks_is_no_step_of_work(tier):
     assert scheduler.statistics().total_steps == 1
 
 
-def test_a_request_that_is_handed_over_says_so_once_its_whole_prompt_is_kept(tier):
+def test_a_request_that_is_handed_over_says_so_once_its_whole_prompt_is_kept(tier, monkeypatch):
     scheduler = Scheduler(SchedulerSettings(), tier.cache, 4096, moves=tier.moves)
     prompt, sampling = list(range(100, 100 + 3 * BLOCK_SIZE)), SamplingParams(max_tokens=9)
     for name, hands_over in (("a", True), ("b", False)):
         scheduler.add(AddRequest(request_id=name, prompt_token_ids=prompt, sampling=sampling, hands_over=hands_over))
+    keeps, asked = tier.moves.keeps, list[bytes]()
+
+    def noted(name: bytes) -> bool:
+        asked.append(name)
+        return bool(keeps(name))
+
+    monkeypatch.setattr(tier.moves, "keeps", noted)
 
     def is_kept(num_stored: int) -> dict[str, bool]:
         step = scheduler.schedule()
@@ -316,4 +339,6 @@ def test_a_request_that_is_handed_over_says_so_once_its_whole_prompt_is_kept(tie
     assert is_kept(0)["a"] is False
     assert is_kept(2)["a"] is False
     assert is_kept(1) == {"a": True, "b": False}
+    num_asked = len(asked)
     assert is_kept(0)["a"] is True
+    assert len(asked) == num_asked, "no block is looked for with every token"
