@@ -15,6 +15,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 from yeoul.config.parts import EngineSettings
@@ -25,6 +26,7 @@ from yeoul.kv_cache.tier_file import (
     Entry,
     TierStem,
     begin_entries,
+    empty_entries,
     entries_bytes_of,
     read_entries,
     slot_bytes_of,
@@ -170,8 +172,11 @@ def _open_on_disk(
         _fit(entries_fds, slots_fds, entries, key, block_bytes, num_slots)
         index = TierIndex(num_slots, entries)
         files = TierFiles(slots_paths, entries_paths, _num_on_the_way(block_bytes))
-        neighbours = TierNeighbours([TierStem(other, num_ranks) for other in others], key, block_bytes) if others else None
-        if neighbours is not None:
+        neighbours = None
+        if others:
+            stems = [TierStem(other, num_ranks) for other in others]
+            throw_away = partial(_throw_away, folder, stems, key, block_bytes)
+            neighbours = TierNeighbours(stems, key, block_bytes, throw_away=throw_away)
             neighbours.look(waits=True)  # later looks find what has changed
         logger.info("%d blocks of the cache are known from %s, which has room for %d", len(index), folder, num_slots)
         opened.pop_all()
@@ -247,6 +252,21 @@ def _hold(path: str, flags: int = 0) -> int | None:
         pass
     os.close(descriptor)
     return None
+
+
+def _throw_away(folder: str, stems: list[TierStem], key: bytes, block_bytes: int, names: set[bytes] | None) -> None:
+    """From those of ``stems`` that nobody holds, who would do it; what the disk refuses stays. None: all there is."""
+    with contextlib.suppress(OSError), _alone_in(folder):
+        for stem in stems:
+            descriptor = _hold(stem.path + ".lock")
+            if descriptor is None:
+                continue
+            try:
+                for rank in range(stem.num_ranks):
+                    with contextlib.suppress(OSError):
+                        empty_entries(stem.entries_path(rank), key, block_bytes, names)
+            finally:
+                os.close(descriptor)
 
 
 def _read_all(entries_fds: list[int], key: bytes, block_bytes: int, num_slots: int) -> list[Entry]:

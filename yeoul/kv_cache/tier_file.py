@@ -3,7 +3,7 @@
 A rank has two files: slots of whole pages, and an entry of 64 bytes for each, that says which block is in it and what its
 bytes add up to. Nothing has to reach the disk in any order: an entry whose slot holds anything else is found out by the
 checksum, which covers the name as well, whatever process or machine died in between. Workers read and write;
-EngineCore looks at the entries when it starts.
+EngineCore looks at the entries when it starts, and throws away what lies where no engine would.
 """
 
 from __future__ import annotations
@@ -145,6 +145,20 @@ def begin_entries(entries_fd: int, key: bytes, block_bytes: int) -> None:
     """Makes the file one of this key in which nothing is. Raises OSError."""
     os.ftruncate(entries_fd, 0)
     _write_all(entries_fd, memoryview(_header(key, block_bytes)), 0)
+
+
+def empty_entries(path: str, key: bytes, block_bytes: int, names: set[bytes] | None) -> None:
+    """These blocks, or all, are in the file no longer; nobody else writes to it meanwhile. Raises OSError."""
+    entries_fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        if names is None:
+            os.ftruncate(entries_fd, 0)
+            return
+        for entry in read_entries(entries_fd, key, block_bytes, os.fstat(entries_fd).st_size // ENTRY_BYTES):
+            if entry.name in names:
+                _write_all(entries_fd, memoryview(_EMPTY), _entry_offset(entry.slot))
+    finally:
+        os.close(entries_fd)
 
 
 def entries_bytes_of(num_slots: int) -> int:

@@ -37,16 +37,26 @@ class _Part:
 
 
 class TierNeighbours:
-    """Those whose parts are, or will be, at ``stems``, with blocks of this ``key`` (32 bytes)."""
+    """Those whose parts are, or will be, at ``stems``, with blocks of this ``key`` (32 bytes).
+
+    ``throw_away`` is called with names of blocks, or None for all: they go from the parts that no engine holds, which nobody
+    else would tell.
+    """
 
     def __init__(
-        self, stems: Sequence[TierStem], key: bytes, block_bytes: int, clock: Callable[[], float] = time.monotonic
+        self,
+        stems: Sequence[TierStem],
+        key: bytes,
+        block_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+        throw_away: Callable[[set[bytes] | None], None] = lambda names: None,
     ) -> None:
         self.stems = list(stems)
         self._parts = [_Part(stem) for stem in stems]
         self._key = key
         self._block_bytes = block_bytes
         self._clock = clock
+        self._throw_away = throw_away
         self._not_before = 0.0
 
     def close(self) -> None:
@@ -71,13 +81,16 @@ class TierNeighbours:
 
     def doubt(self, names: Iterable[bytes]) -> None:
         """These are not found before their neighbour has written them anew, or has used them."""
+        unwanted = set(names)
+        self._throw_away(unwanted)
         self.look(at_once=True)
-        for name in names:
+        for name in unwanted:
             for part in self._parts:
                 part.slots.pop(name, None)
 
     def doubt_all(self) -> None:
         """As ``doubt``, all that there is."""
+        self._throw_away(None)
         self.look(at_once=True)
         for part in self._parts:
             part.slots.clear()

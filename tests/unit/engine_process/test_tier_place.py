@@ -16,7 +16,8 @@ from yeoul.config.settings import CacheSettings, Settings
 from yeoul.engine_process import tier_place
 from yeoul.engine_process.tier_place import NOWHERE, TierPlace, key_of, open_tier
 from yeoul.errors import MachineError
-from yeoul.kv_cache.tier_file import TierFile
+from yeoul.kv_cache.manager import KVCacheManager
+from yeoul.kv_cache.tier_file import TierFile, parse_entries
 from yeoul.messages.reports import WorkerReady
 from yeoul.messages.steps import TierFiles
 
@@ -258,6 +259,43 @@ def test_engines_leave_each_other_their_parts_and_others_what_is_left(opener):
             store(place, *range(place.index.num_slots))
         assert bytes_in(opener.folder) <= bound
         opener.close()
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+@pytest.mark.parametrize("all_of_it", [True, False])
+def test_what_is_thrown_away_is_not_found_by_the_next_start_where_no_engine_holds_it_either(opener, all_of_it, num_ranks):
+    workers = [ready()] * num_ranks
+    for place in [opener.open(*workers, engine=EnginePlace(index, 2)) for index in range(2)]:
+        for rank in range(num_ranks):
+            store(place, *range(6), rank=rank, number=10 * opener.opened.index(place))
+    names = [bytes([11 + slot]) * 32 for slot in range(6)]  # of the second, which is in no server from now on
+
+    def found(place: TierPlace) -> list[bytes]:
+        assert place.neighbours is not None
+        return [name for name in names if place.neighbours.find(name) is not None]
+
+    place = opener.again(*workers)
+    assert found(place) == names
+    moves = place.moves(KVCacheManager(50, 16, True))
+    assert moves is not None
+    if all_of_it:
+        moves.forget_all()
+    else:
+        moves.forget(names[2:4])
+    left = [] if all_of_it else names[:2] + names[4:]
+    assert found(place) == left
+    assert found(opener.again(*workers)) == left
+
+
+def test_what_another_engine_holds_is_its_own_to_throw_away(opener):
+    first, second = (opener.open(engine=EnginePlace(index, 2)) for index in range(2))
+    store(second, 0)
+    moves = first.moves(KVCacheManager(50, 16, True))
+    moves.forget_all()
+    first.neighbours.look(at_once=True)
+    assert first.neighbours.find(bytes([1]) * 32) is None
+    with open(files_of(second).entry_paths[0], "rb") as file:
+        assert len(list(parse_entries(file.read()))) == 1
 
 
 def test_a_file_that_another_engine_has_just_removed_is_held_by_nobody(tmp_path):
