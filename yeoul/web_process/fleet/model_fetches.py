@@ -25,19 +25,26 @@ class ModelFetches:
     def __init__(self, events: ModelEvents) -> None:
         self._events = events
         self._turns = asyncio.Semaphore(_MOST_FETCHES)
+        self._waiting: dict[FleetModel, asyncio.Task[None] | None] = {}  # for a turn
 
     async def fetch(self, model: FleetModel) -> None:
         """A model that is ``downloading`` is ``unloaded`` then: it has its files, or whoever waits for them is told why."""
         try:
+            if model.is_unwanted:
+                raise fetch_ended(model)
+            self._waiting[model] = asyncio.current_task()
             async with self._turns:
+                del self._waiting[model]
                 telling = asyncio.create_task(self._tell_progress(model), name="tell_progress")
                 try:
-                    if model.is_unwanted:
-                        raise fetch_ended(model)
                     await in_own_thread("fetch_model", model.llm.resolve)
                 finally:
                     telling.cancel()
                     await asyncio.gather(telling, return_exceptions=True)
+        except asyncio.CancelledError:
+            if not model.is_unwanted:  # the server stops
+                raise
+            self._note_failure(model, fetch_ended(model))
         except Exception as error:
             self._note_failure(model, told(error))
         else:
@@ -45,12 +52,15 @@ class ModelFetches:
             self._events.say(model.name, "download_finished")
             model.note_found()
         finally:
+            self._waiting.pop(model, None)
             model.progress, model.is_unwanted = {}, False
             model.status = "unloaded"
 
-    async def find_again(self, model: FleetModel) -> None:
-        """Looks at files that have changed. Raises ConfigError where they are no model, or gone."""
-        await in_own_thread("fetch_model", model.llm.resolve)
+    def end(self, model: FleetModel) -> None:
+        """One that waits for its turn is given up at once, one that is under way with the next bytes that come."""
+        model.is_unwanted = True
+        if (task := self._waiting.get(model)) is not None:
+            task.cancel()
 
     def _note_failure(self, model: FleetModel, error: YeoulError) -> None:
         self._events.say(model.name, "download_failed", {"error": error.message})

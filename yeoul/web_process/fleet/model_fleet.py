@@ -21,6 +21,7 @@ from yeoul.errors import (
     YeoulError,
 )
 from yeoul.messages.outputs import EngineReady
+from yeoul.own_thread import in_own_thread
 from yeoul.web_process.engine.async_llm import AsyncLLM
 from yeoul.web_process.engine.served_name import ServedName
 from yeoul.web_process.fleet.fleet_model import FleetModel, not_loaded, unloadable
@@ -158,8 +159,9 @@ class ModelFleet:
 
         One that is being fetched is not, and who waits for that is told.
         """
-        model.is_unwanted = model.status == "downloading"
         model.is_asked_to_come, model.is_asked_to_go = False, model.status in ("loading", "loaded")
+        if model.status == "downloading":
+            self._fetches.end(model)
         if not model.is_asked_to_go:
             model.forget_ttl()
         self._changed.set()
@@ -304,9 +306,8 @@ class ModelFleet:
         began = time.monotonic()
         try:
             if await asyncio.to_thread(model.llm.served.has_changed):
-                model.forget_files()
-                await self._fetches.find_again(model)
-                self._need_of(model)
+                await self._read_anew(model)
+                return
             await model.llm.start()
         except Exception as error:
             try:
@@ -319,6 +320,16 @@ class ModelFleet:
             model.watch = self._keep(asyncio.create_task(self._watch(model), name="watch_model"))
             if model.num_loads == 1:
                 self._keep(asyncio.create_task(self.on_first_load(model), name="prove_calls"))
+        self._changed.set()
+
+    async def _read_anew(self, model: FleetModel) -> None:
+        """Other files lie where it was found, that may need more room, or a fetch: it waits for its place again."""
+        model.is_asked_to_come = not (model.is_asked_to_go or model.is_wanted_in_gaps)
+        model.forget_files()
+        await in_own_thread("find_model", model.find_here)
+        if model.is_asked_to_come:  # whoever was told to send again does
+            model.want()
+        model.is_asked_to_go, model.status = False, "unloaded"
         self._changed.set()
 
     async def _watch(self, model: FleetModel) -> None:

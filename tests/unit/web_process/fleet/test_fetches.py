@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -101,3 +102,38 @@ def test_who_asked_for_a_model_is_told_why_it_could_not_be_fetched():
         await fleet.shutdown()
 
     asyncio.run(play())
+
+
+def test_a_fetch_that_waits_for_its_turn_is_ended_at_once_and_one_that_is_wanted_again_is_fetched():
+    fetches = Fetches()
+
+    async def play() -> None:
+        fleet = fleet_of(fetches, 4)
+
+        def fetch(model: FleetModel) -> None:
+            fetches.run()
+            model.llm.served.resolve()
+
+        for model in fleet.models:
+            model.llm.resolve = functools.partial(fetch, model)  # type: ignore[method-assign]
+        await fleet.start()
+        try:
+            seeking = [asyncio.create_task(fleet.until_found(model.name)) for model in fleet.models]
+            await until(lambda: len(fetches.names) == 2)
+            third, fourth = fleet.models[2:]
+            fleet.unload(third)
+            with pytest.raises(UnavailableError, match="has ended that"):
+                await seeking[2]
+            await until(lambda: third.status == "unloaded")
+            assert third.failure is None
+            fleet.unload(fourth)
+            fleet.load(fourth)
+            fetches.may_end.set()
+            await seeking[3]
+            assert len(fetches.names) == 3
+            assert not third.is_found
+        finally:
+            fetches.may_end.set()
+            await fleet.shutdown()
+
+    asyncio.run(asyncio.wait_for(play(), LIMIT_SECONDS))

@@ -243,25 +243,6 @@ def test_whoever_waits_for_an_answer_comes_before_a_batch_and_ends_its_turn():
     play(scene, budget=Budget(2, turn_seconds=1000.0))
 
 
-def test_a_model_whose_files_were_replaced_is_read_anew_at_its_next_load(monkeypatch):
-    async def scene(models: Fleet) -> None:
-        await models.a.ask()
-        models.fleet.unload(models.a.model)
-        await until(lambda: models.a.model.status == "unloaded")
-        found, text = models.a.llm.model, models.a.llm.text
-        with monkeypatch.context() as patched:
-            patched.setattr(models.a.llm.served, "has_changed", lambda: True)
-            with pytest.raises(UnavailableError, match="have changed while the request waited"):
-                await models.a.ask()
-            await until(lambda: models.a.model.status == "loaded")
-        assert models.a.llm.model is not found
-        assert models.a.llm.text is not text
-        assert models.a.model.need is not None
-        assert await models.a.ask() == "hello world"
-
-    play(scene)
-
-
 def test_who_only_tries_whether_a_model_answers_lets_it_be_idle():
     async def scene(models: Fleet) -> None:
         await models.a.ask()
