@@ -20,11 +20,14 @@ from yeoul.engines.incidents import IncidentLog, as_death_cause, cause_of_death
 from yeoul.errors import ConfigError, GivenUpError, ProcessDeadError
 from yeoul.messages.keeper import KeeperNews
 from yeoul.messages.outputs import EngineReady, RequestOutput, WorkerInfo, WorkersLost, WorkersReplaced
+from yeoul.messages.requests import UtilityCall
 from yeoul.recovery.crash_inquiry import BLAMES_NOBODY, Verdict
 from yeoul.recovery.recovery_report import record_incident
 from yeoul.recovery.restart_budget import RestartBudget
 
 logger = logging.getLogger(__name__)
+
+_RESET = UtilityCall(0, "reset_prefix_cache")  # whose answer nobody awaits
 
 
 class EngineRecovery:
@@ -45,6 +48,7 @@ class EngineRecovery:
         self.is_replacing_workers = False  # the engine is, and answers nothing meanwhile
         self.is_stalled = False  # who keeps it says so
         self.incidents = incidents
+        self._has_to_reset = False
         self._requests = requests
         self._on_end = on_end
         self._settings = settings
@@ -97,6 +101,9 @@ class EngineRecovery:
             self._on_end(ProcessDeadError(engine.name, f"could not be replaced: {error.message}"))
             return False
         self.lost = None
+        if self._has_to_reset:
+            self._has_to_reset = False
+            engine.send(_RESET)
         num_sent = self._requests.attach(engine)
         self._requests.note_new_workers()
         seconds = time.monotonic() - start
@@ -125,11 +132,18 @@ class EngineRecovery:
             logger.warning("%s; %s", self.lost, rest)
         else:
             self.lost = None
+            self._has_to_reset = False  # it read that before it said so, or does before it computes anything
             self._requests.note_new_workers()
             self._requests.observer.replaced(message.seconds)
             self._note_new_workers(message.workers)
             self.incidents.note(engine.name, "recovery", _go_on(len(self._requests.states)), message.seconds)
             logger.info("the workers were replaced after %.1f s", message.seconds)
+
+    def reset_prefix_cache_later(self, engine: AsyncMPClient) -> None:
+        """It cannot be asked now: before it computes anything for anybody it forgets what it has cached, also on the disk."""
+        self._has_to_reset = True
+        if self.is_replacing_workers:
+            engine.send(_RESET)  # who dies before reading it is replaced by one that is told
 
     def take_news(self, news: KeeperNews) -> None:
         """What has happened to engines that somebody else keeps."""

@@ -21,6 +21,7 @@ from yeoul.engines.request_place import RequestPlace
 from yeoul.engines.router import REQUEST_COST
 from yeoul.errors import RequestFailedError, TransportError
 from yeoul.log import of_request
+from yeoul.messages.keeper import EngineRole
 from yeoul.messages.outputs import EngineReady
 from yeoul.messages.requests import AbortRequests, AddRequest
 from yeoul.messages.statistics import EngineStatistics, add_totals, totals_of
@@ -42,11 +43,12 @@ class EngineRequests:
     soon as their prompts are computed.
     """
 
-    def __init__(self, table: EngineTable, number: int, *, is_prefill: bool = False) -> None:
+    def __init__(self, table: EngineTable, number: int, role: EngineRole | None = None) -> None:
         self.states: dict[str, EngineRequest] = {}
         self.statistics = EngineStatistics()
         self.number = number
-        self.is_prefill = is_prefill
+        self.role = role
+        self.is_prefill = role == "prefill"
         self.is_well: Callable[[], bool] = lambda: True
         self.is_gone = False
         self.token_gaps = table.token_gaps

@@ -85,6 +85,7 @@ class EngineSlot:
             cause=self.death.message if self.death is not None else self.recovery.lost,
             num_unfinished=self.num_unfinished,
             statistics=self.statistics,
+            role=self._requests.role,
             num_blocks=ready.num_blocks if ready is not None else 0,
             block_size=ready.block_size if ready is not None else 0,
             kv_events=ready.kv_events if ready is not None else None,

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 Connect = Callable[[Settings, ModelFiles, ModelDescription, int, EnginePlace], AsyncMPClient]
 
+_NOT_REACHED = (ProcessDeadError, UnavailableError)
 _BEST_FIRST: tuple[EngineState, ...] = ("ready", "draining", "stalled", "recovering", "starting", "dead")
 
 
@@ -120,15 +121,22 @@ class EngineSlots:
             raise self._last_death()
 
     async def call(self, method: str, arguments: list[str] | None) -> str:
-        """Calls a method of each that computes; their answers follow each other, unless they are all the same."""
+        """Calls a method of each that computes; their answers follow each other, unless they are all the same.
+
+        One that is to forget what it has cached, and does not compute, does so before it goes on.
+        """
         living = [slot for slot in self.slots if slot.death is None]
         called = [slot for slot in living if slot.recovery.lost is None] or living
         answers = await asyncio.gather(*(slot.engine.call(method, arguments) for slot in called), return_exceptions=True)
         if method == "reset_prefix_cache":
             self._requests.forget_prefixes()
+            missed = {slot for slot, answer in zip(called, answers, strict=True) if isinstance(answer, _NOT_REACHED)}
+            for slot in living:
+                if slot in missed or slot not in called:
+                    slot.recovery.reset_prefix_cache_later(slot.engine)
         values = dict.fromkeys(answer for answer in answers if isinstance(answer, str))
         for error in answers:
-            if isinstance(error, BaseException) and not (values and isinstance(error, ProcessDeadError | UnavailableError)):
+            if isinstance(error, BaseException) and not (values and isinstance(error, _NOT_REACHED)):
                 raise error
         return "\n".join(values)
 

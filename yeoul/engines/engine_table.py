@@ -16,6 +16,7 @@ from yeoul.engines.engine_request import EngineRequest
 from yeoul.engines.engine_requests import EngineRequests
 from yeoul.engines.router import MAX_PREFIX_TOKENS, PIECE_TOKENS, REQUEST_COST, Choice, Load, Router, keys_of
 from yeoul.engines.token_gaps import TokenGaps
+from yeoul.messages.keeper import EngineRole
 from yeoul.messages.outputs import RequestOutput
 from yeoul.messages.statistics import EngineStatistics, join_statistics
 
@@ -37,9 +38,10 @@ class EngineTable:
     def __init__(self, observer: EngineObserver, num_engines: int = 1, num_prefill_engines: int = 0) -> None:
         self.observer = observer
         self.token_gaps = TokenGaps()
-        self.engines = [
-            EngineRequests(self, number, is_prefill=number < num_prefill_engines) for number in range(num_engines)
-        ]
+        roles: list[EngineRole | None] = [None] * num_engines
+        if num_prefill_engines:
+            roles = ["prefill" if number < num_prefill_engines else "decode" for number in range(num_engines)]
+        self.engines = [EngineRequests(self, number, role) for number, role in enumerate(roles)]
         self.is_closed = False
         self.holds_new = False
         self.on_held: Callable[[], None] = _ignore

@@ -18,6 +18,7 @@ from yeoul.messages.statistics import EngineStatistics
 from yeoul.messages.topology import Incident
 
 EngineState = Literal["starting", "ready", "stalled", "recovering", "draining", "dead", "sleeping"]
+EngineRole = Literal["prefill", "decode"]
 OrderKind = Literal["drain", "part", "end", "reload"]
 
 
@@ -39,7 +40,7 @@ class KeeperNews(msgspec.Struct, frozen=True, omit_defaults=True, tag="news"):
 class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One of several engines: what it is doing, and which process it lacks or why it is dead, as a sentence.
 
-    ``num_unfinished`` requests it has, or they wait for it.
+    ``num_unfinished`` requests it has, or they wait for it. It has a ``role`` where prompts are computed apart.
     """
 
     name: str
@@ -47,6 +48,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     cause: str | None
     num_unfinished: int
     statistics: EngineStatistics
+    role: EngineRole | None = None
     num_blocks: int = 0
     block_size: int = 0
     kv_events: KVEventSource | None = None

@@ -6,6 +6,7 @@ Imports no torch: it runs in EngineCore. ``executor_maker`` makes it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -15,7 +16,15 @@ import msgspec
 from yeoul.config.parts import EngineSettings
 from yeoul.descriptors import allow_descriptors
 from yeoul.messages.reports import WorkerReady
-from yeoul.transport.channel import ChannelReader, ChannelWriter, RingLook, open_between, open_broadcast, open_inbound
+from yeoul.transport.channel import (
+    ChannelHandle,
+    ChannelReader,
+    ChannelWriter,
+    RingLook,
+    open_between,
+    open_broadcast,
+    open_inbound,
+)
 from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.child_reports import read_ready
 from yeoul.transport.death_watch import DeathWatch
@@ -129,41 +138,41 @@ class LocalCrew:
         folder = self._folder.path
         steps, step_handles = open_broadcast(folder, size, num_slots=num_slots, slot_bytes=slot_bytes)
         self._rings = rings = Rings(steps)
-        self._exchanges = [ExchangeMemory(settings) for _ in range(settings.parallel.pipeline_parallel_size)]
-        between = [
-            open_between(folder, num_slots=num_slots, slot_bytes=slot_bytes) for _ in range(size - ranks_a_stage)
-        ]  # from a rank to the one of its place in the next stage
-        for rank, step_handle in enumerate(step_handles):
-            answers, answer_handle = open_inbound(folder, num_slots=num_slots, slot_bytes=slot_bytes)
-            exchange = self._exchanges[rank // ranks_a_stage]
-            before = between[rank - ranks_a_stage][1] if rank >= ranks_a_stage else None
-            behind = between[rank][0] if rank < len(between) else None
-            arguments = WorkerArguments(
-                settings=worker_settings(settings, rank, folder, exchange.fd),
-                step_channel=step_handle,
-                answer_channel=answer_handle,
-                before=before,
-                behind=behind,
-            )
-            handles = [handle for handle in (step_handle, answer_handle, before, behind) if handle is not None]
-            fds = [fd for handle in handles for fd in handle.fds] + ([exchange.fd] if exchange.fd is not None else [])
-            try:
-                child = ChildProcess.spawn(
-                    "yeoul.worker_process.main",
-                    f"yeoul::{settings.worker_name(rank)}",
-                    msgspec.msgpack.encode(arguments),
-                    pass_fds=fds,
+        with contextlib.ExitStack() as ours:  # until the children have it, or one could not be started
+            for _ in range(settings.parallel.pipeline_parallel_size):
+                self._exchanges.append(exchange := ExchangeMemory(settings))
+                ours.callback(exchange.give_away)
+            between: list[tuple[ChannelHandle, ChannelHandle]] = []  # from a rank to the one of its place in the next stage
+            for _ in range(size - ranks_a_stage):
+                between.append(open_between(folder, num_slots=num_slots, slot_bytes=slot_bytes))
+                ours.callback(os.close, between[-1][0].ring.fd)
+            self._between = [RingLook(handle.ring) for handle, _ in between]
+            for rank, step_handle in enumerate(step_handles):
+                answers, answer_handle = open_inbound(folder, num_slots=num_slots, slot_bytes=slot_bytes)
+                exchange = self._exchanges[rank // ranks_a_stage]
+                before = between[rank - ranks_a_stage][1] if rank >= ranks_a_stage else None
+                behind = between[rank][0] if rank < len(between) else None
+                arguments = WorkerArguments(
+                    settings=worker_settings(settings, rank, folder, exchange.fd),
+                    step_channel=step_handle,
+                    answer_channel=answer_handle,
+                    before=before,
+                    behind=behind,
                 )
-            except BaseException:
-                answers.close()
-                raise
-            rings.answers.append(answers)
-            self._links.append(LocalWorker(child, answers, "ring"))
-        for exchange in self._exchanges:
-            exchange.give_away()
-        for handle, _ in between:
-            self._between.append(RingLook(handle.ring))
-            os.close(handle.ring.fd)
+                handles = [handle for handle in (step_handle, answer_handle, before, behind) if handle is not None]
+                fds = [fd for handle in handles for fd in handle.fds] + ([exchange.fd] if exchange.fd is not None else [])
+                try:
+                    child = ChildProcess.spawn(
+                        "yeoul.worker_process.main",
+                        f"yeoul::{settings.worker_name(rank)}",
+                        msgspec.msgpack.encode(arguments),
+                        pass_fds=fds,
+                    )
+                except BaseException:
+                    answers.close()
+                    raise
+                rings.answers.append(answers)
+                self._links.append(LocalWorker(child, answers, "ring"))
 
     async def wait_until_ready(self, timeout_seconds: float) -> list[WorkerReady]:
         """On their report pipes. Once everybody has met, nothing needs its name in the folder any longer."""
@@ -199,7 +208,7 @@ class LocalCrew:
         """Closes the ring of steps, and takes away what a start that failed has left."""
         if self._rings is not None:
             self._rings.steps.close()
-        self._exchanges = []
+        self._exchanges, self._between = [], []
         self._remove_folder()
 
     def _remove_folder(self) -> None:

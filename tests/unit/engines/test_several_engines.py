@@ -10,8 +10,8 @@ import pytest
 from tests.unit.web_process.fake_engine_client import FakeEngine, FakeEngineClient, settings, until
 from yeoul.config.settings import ParallelSettings, RecoverySettings, SchedulerSettings, ServerSettings, Settings
 from yeoul.errors import ConfigError, ProcessDeadError, RequestFailedError
-from yeoul.messages.outputs import EngineDead, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
-from yeoul.messages.requests import AddRequest
+from yeoul.messages.outputs import EngineDead, EngineReady, RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
+from yeoul.messages.requests import AbortRequests, AddRequest, UtilityCall
 from yeoul.messages.sampling import SamplingParams
 from yeoul.messages.statistics import EngineStatistics
 from yeoul.recovery import restart_budget
@@ -436,3 +436,41 @@ def test_a_tenant_with_a_crowd_in_all_engines_does_not_keep_another_from_its_tur
         assert of_few == [2, 2]
 
     run(scene, msgspec.structs.replace(several(), server=ServerSettings(api_key=["a", "b"])))
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_an_engine_that_cannot_be_asked_to_forget_its_cache_does_so_before_anything_else(dies):
+    async def scene(engine: FakeEngine) -> None:
+        one, other = engine.clients
+        may_start, start = asyncio.Event(), one.start
+
+        async def start_later() -> EngineReady:
+            await may_start.wait()
+            return await start()
+
+        if dies:
+            one.start = start_later  # type: ignore[method-assign]
+            one.die()
+        else:
+            one.emit(WorkersLost("Worker_0", "was killed by signal 9 (SIGKILL)", -9))
+        await until(lambda: engine.llm.engines.slots[0].state == "recovering")
+        assert await engine.llm.call("reset_prefix_cache") == "reset_prefix_cache", "of the one that computes"
+        stream = await engine.llm.submit([[1]], SamplingParams())
+        may_start.set()
+        if not dies:
+            one.emit(WorkersReplaced([], 1.0))
+        await until(lambda: engine.llm.engines.slots[0].state == "ready")
+        for token in range(2, 6):
+            await engine.llm.submit([[token]], SamplingParams())
+        first, *rest = [message for message in one.sent if not isinstance(message, AbortRequests)]
+        assert isinstance(first, UtilityCall)
+        assert first.method == "reset_prefix_cache"
+        assert rest
+        assert not any(isinstance(message, UtilityCall) for message in (*rest, *other.sent))
+        one.die()
+        await until(lambda: one.num_replaced == 1 + dies)
+        await until(lambda: engine.llm.engines.slots[0].state == "ready")
+        assert sum(isinstance(message, UtilityCall) for message in one.sent) == 1, "it has been told already"
+        assert await text_of(stream) == "hello world"
+
+    run(scene)

@@ -48,6 +48,17 @@ def test_health_is_well_while_one_engine_computes_and_says_which_one_does_not():
     serve(scene, SEVERAL)
 
 
+def test_health_says_which_engines_compute_prompts_where_some_do_nothing_else():
+    async def ask(server: FakeServer) -> None:
+        told.append([one.get("role") for one in (await server.http.get("/health")).json()["engines"]])
+
+    told: list[list[str | None]] = []
+    for num_prefill_engines in (0, 1):
+        parallel = ParallelSettings(data_parallel_size=3, num_prefill_engines=num_prefill_engines)
+        serve(ask, msgspec.structs.replace(settings(), parallel=parallel))
+    assert told == [[None] * 3, ["prefill", "decode", "decode"]]
+
+
 def test_numbers_are_added_up_and_told_of_each_engine():
     async def scene(server: FakeServer) -> None:
         for client in server.engine.clients:

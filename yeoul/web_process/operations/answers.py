@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from yeoul.messages.keeper import EngineRole
 from yeoul.web_process.http.openapi import Count, says
 
 
@@ -32,6 +33,9 @@ class EngineHealth(msgspec.Struct, kw_only=True):
     name: Annotated[str, says("Of its process, such as `EngineCore_1`.")]
     state: Annotated[str, says("What it is at: `ready`, `stalled`, `recovering`, `starting`, or `dead` for good.")]
     cause: Annotated[str | None, says("Which process is missing and why; null where none is.")] = None
+    role: Annotated[
+        EngineRole | UnsetType, says("Where prompts are computed apart (`--num-prefill-engines`): which part it does.")
+    ] = UNSET
 
 
 class EnginesHealth(msgspec.Struct, kw_only=True):

@@ -115,6 +115,7 @@ def _tell_engines(context: ServerContext) -> Response:
             name=engine.name,
             state=engine.state,
             cause=engine.cause,
+            role=engine.role or msgspec.UNSET,
         )
         for model in context.fleet.models
         for engine in model.llm.engines.each
