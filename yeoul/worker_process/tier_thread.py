@@ -82,11 +82,24 @@ class TierThread:
             self._copies[place] = self._blocks[move.block_id]
             stores.append(_Outgoing(move.slot, move.name, move.stamp, place))
         with self._changed:
+            if step.emptied_slots:
+                self._drop_stores(set(step.emptied_slots))
             self._stores += stores
             self._loads += step.loads
             self._neighbours = step.neighbours or self._neighbours
             self._num_left += len(stores) + len(step.loads)
             self._changed.notify_all()
+
+    def _drop_stores(self, slots: set[int]) -> None:
+        """What is still to be written there was forgotten since: other engines would find it until the slot is emptied."""
+        waiting, self._stores = self._stores, deque()
+        for move in waiting:
+            if isinstance(move, _Outgoing) and move.slot in slots:
+                self._places.append(move.place)
+                self._results.append(MoveResult(move.slot))
+                self._num_left -= 1
+            else:
+                self._stores.append(move)
 
     def ended(self, *, waits: bool) -> list[MoveResult]:
         """What has ended since this was called last; ``waits`` a moment for all that is on its way."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from yeoul.engine_process.tier_place import _open_on_disk
-from yeoul.kv_cache.tier_file import TierFile
+from yeoul.kv_cache.tier_file import TierFile, parse_entries
 from yeoul.messages.steps import NEIGHBOUR_SLOTS, BlockMove, StepInput
 from yeoul.worker_process.tier_thread import TierThread
 
@@ -40,6 +40,38 @@ def test_a_block_that_is_kept_while_the_file_is_still_opened_is_kept_as_it_was(t
     assert [result.failure for result in thread.ended(waits=False)] == [None] * 6
     assert (blocks[numbers] == 255).all()
     thread.stop()
+    place.close()
+
+
+def test_what_is_forgotten_before_it_is_written_is_never_written_and_what_takes_its_slot_is(tmp_path, monkeypatch):
+    is_writing, may_write, written, really_write = threading.Event(), threading.Event(), [], TierFile.write
+
+    def write_later(file, slot, name, data, stamp):
+        written.append((slot, name))
+        is_writing.set()
+        assert may_write.wait(10.0)
+        really_write(file, slot, name, data, stamp)
+
+    monkeypatch.setattr(TierFile, "write", write_later)
+    tmp_path.chmod(0o700)
+    place = _open_on_disk(str(tmp_path), b"k" * 32, 4096, 1, 1 << 20)
+    assert place.files is not None
+    thread = TierThread(place.files, 0, np.zeros((4, 4096), dtype=np.uint8))
+    num_places = len(thread._places)
+    thread.begin(StepInput(step_number=0, stores=[BlockMove(number, number, NAME, 1) for number in range(3)]))
+    assert is_writing.wait(10.0)
+    thread.begin(StepInput(step_number=1, emptied_slots=[0, 1]))
+    later = BlockMove(3, 3, b"m" * 32, 2)
+    thread.begin(StepInput(step_number=2, stores=[later], emptied_slots=[3]))
+    may_write.set()
+    with thread._changed:
+        assert thread._changed.wait_for(lambda: thread._num_left == 0, 10.0)
+    assert written == [(0, NAME), (2, NAME), (3, b"m" * 32)]
+    assert sorted(result.slot for result in thread.ended(waits=False)) == [0, 0, 1, 1, 2, 3, 3]
+    assert len(thread._places) == num_places
+    thread.stop()
+    left = parse_entries(Path(place.files.entry_paths[0]).read_bytes())
+    assert [(entry.slot, entry.name) for entry in left] == [(2, NAME), (3, b"m" * 32)]
     place.close()
 
 
