@@ -88,7 +88,7 @@ def test_a_prompt_is_found_again_after_a_restart_and_after_a_kill(tmp_path):
 @pytest.mark.parametrize("ranks", ["1", pytest.param("2", marks=pytest.mark.long)])
 def test_a_worker_that_is_killed_costs_no_prefill(tmp_path, ranks):
     flags = ["--kv-memory-bytes", "8MiB", "--max-model-len", "4096", "--tensor-parallel-size", ranks]
-    with RunningServer(*flags, "--fake-step-seconds", "0.002", "--fake-token-seconds", "0.0002") as server:
+    with RunningServer(*flags, "--fake-step-seconds", "0.01", "--fake-token-seconds", "0.0002") as server:
         undisturbed = ask(server, max_tokens=200, cache_salt="other")
         answers: list[Any] = []
         thread = threading.Thread(target=lambda: answers.append(ask(server, max_tokens=200)))
