@@ -111,8 +111,7 @@ class Workforce:
         settings = self.settings
         self.executor.allocate_cache(self.num_blocks, self.tier.files)
         START.mark("cache")
-        limit, block_size = settings.time.step_timeout_seconds, settings.cache.block_size
-        budget = warm_up(self.executor, settings.scheduler, settings.max_model_len, block_size, limit)
+        budget = warm_up(self.executor, settings)
         START.mark("first steps")
         return budget
 
