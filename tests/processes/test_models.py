@@ -120,12 +120,15 @@ def test_who_watches_is_told_of_a_model_that_comes_and_goes(server: RunningServe
     assert {one["event"] for one in told} == {"model_status"}
 
 
-def test_the_models_of_a_folder_are_served_by_its_names(tmp_path: Path) -> None:
+def test_the_models_of_a_folder_are_served_by_its_names_and_what_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "half.gguf").write_bytes(bytes(64))
     for name in ("one.gguf", "two/any.gguf"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(tiny_model().build())
     with RunningServer("--models-dir", str(tmp_path)) as server:
         assert statuses(server) == {"fake": "unloaded", "one": "unloaded", "two": "unloaded"}
+        assert "WARNING Web" in server.log()
+        assert "the model half is left out, since it cannot be used" in server.log()
 
 
 @pytest.mark.long

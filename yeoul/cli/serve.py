@@ -18,7 +18,7 @@ from yeoul.config.machine import check_machine
 from yeoul.config.models import ModelChoice, choose_models
 from yeoul.config.settings import Settings
 from yeoul.errors import ConfigError
-from yeoul.log import with_fields
+from yeoul.log import set_up_logging, with_fields
 from yeoul.messages.outputs import EngineReady
 from yeoul.progress import download_bars
 from yeoul.start_parts import START
@@ -54,23 +54,36 @@ def serve(
         flags = merge_model(flags, models[0] if models else None)
     elif "model" in flags:
         raise ConfigError("--model is for one model, and several are given; leave it out", param="model")
-    choices = choose_models(flags, config, models or [], _find_more)
+    choices = choose_models(flags, config, models or [], _find_more, _is_usable)
     START.mark("configuration")
     raise typer.Exit(_run(choices))
 
 
 def _find_more(settings: Settings) -> dict[str, str]:
     """The models that are served without being named."""
-    found: dict[str, str] = {}
     if settings.fleet.models_dir is None and not settings.fleet.models_cached:
-        return found
+        return {}
     from yeoul.model_files.models_folder import models_cached, models_in
 
-    if settings.fleet.models_cached:
-        found |= models_cached(settings.model)
-    if settings.fleet.models_dir is not None:
-        found |= models_in(settings.fleet.models_dir)
-    return found
+    cached = models_cached(settings.model) if settings.fleet.models_cached else {}
+    of_folder = models_in(settings.fleet.models_dir) if settings.fleet.models_dir is not None else {}
+    for name in cached.keys() & of_folder.keys():
+        raise ConfigError(
+            f"two models are called {name!r}, one of --models-dir and one that was fetched; expected a name each",
+            param="models_dir",
+        )
+    return cached | of_folder
+
+
+def _is_usable(name: str, settings: Settings) -> bool:
+    """Whether a model that nobody named can be served; says why not."""
+    from yeoul.model_files.models_folder import why_unusable
+
+    if (why := why_unusable(settings.model)) is None:
+        return True
+    set_up_logging("Web", settings.server.log_level, settings.server.log_format)
+    logger.warning("the model %s is left out, since it cannot be used: %s", name, why)
+    return False
 
 
 def _run(choices: list[ModelChoice]) -> int:

@@ -43,19 +43,22 @@ def choose_models(
     config_file: str | None,
     models: Sequence[str],
     find_more: Callable[[Settings], Mapping[str, str]] = lambda _: {},
+    is_usable: Callable[[str, Settings], bool] = lambda _name, _settings: True,
 ) -> list[ModelChoice]:
     """One or several, in the order in which they are given: those of the command line, then those of ``models_file``.
 
-    ``find_more`` says which others the settings mean, names and models; a table of the file may be for one of them.
+    ``find_more`` says which others the settings mean, names and models; a table of the file may be for one of them. Those
+    that nobody named are left out where they are not ``is_usable``.
 
     Raises:
         ConfigError: as ``build_settings``; a name that two have; a file that cannot be read, or a key that is no model's own.
     """
     common = build_settings(flags, config_file)
     tables = {} if common.fleet.models_file is None else _read(common.fleet.models_file)
-    for name, model in find_more(common).items():
-        if name not in models:
-            tables[name] = {"model": model, **tables.get(name, {})}
+    found = {name: model for name, model in find_more(common).items() if name not in models}
+    unnamed = found.keys() - tables.keys()
+    for name, model in found.items():
+        tables[name] = {"model": model, **tables.get(name, {})}
     if tables and not models and common.model.model is not None:
         models = [common.model.model]  # as --model, or in the environment
     if common.fleet.models_cached and not tables and not models:
@@ -75,7 +78,11 @@ def choose_models(
         names = [name, *(other for other in _as_list(table.get("served_model_name")) if other != name)]
         own = {key: value for key, value in table.items() if key not in (_AT_START, "served_model_name")}
         settings = build_settings({**flags, "model": name, **own}, config_file)
+        if name in unnamed and not is_usable(name, settings):
+            continue
         chosen.append(ModelChoice(settings=settings, names=names, loads_at_start=table.get(_AT_START) is True))
+    if not chosen:
+        raise ConfigError(f"none of the models that were found can be used: {', '.join(tables)}")
     _check_names(chosen)
     _check_kv_events(chosen)
     return chosen

@@ -1,6 +1,7 @@
 """models_in(), models_cached(): the models of a folder, and those that were fetched, by the names to serve them under.
 
-Looks at names alone, and opens no model; asks nobody. ``yeoul serve`` calls it for ``--models-dir`` and ``--models-cached``.
+They look at names alone; why_unusable() looks into one. Asks nobody. ``yeoul serve`` calls it for ``--models-dir`` and
+``--models-cached``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import os
 
 from yeoul.config.settings import ModelSettings
 from yeoul.errors import ConfigError
+from yeoul.model_files.context_length import choose_max_model_len
+from yeoul.model_files.describe import describe
 from yeoul.model_files.gguf_names import model_names, without_ending
 from yeoul.model_files.local_models import find_models
 from yeoul.model_files.resolve import ModelResolver
@@ -18,7 +21,7 @@ def models_in(folder: str) -> dict[str, str]:
     """Names and paths: a GGUF file has its own without the ending, a folder with a model in it the folder's.
 
     Raises:
-        ConfigError: the folder cannot be read, or holds no model.
+        ConfigError: the folder cannot be read, or holds no model, or a file and a folder of one name.
     """
     parent = os.path.abspath(os.path.expanduser(folder))
     found: dict[str, str] = {}
@@ -31,7 +34,14 @@ def models_in(folder: str) -> dict[str, str]:
     for name in names:
         path = os.path.join(parent, name)
         if os.path.isdir(path):
-            found |= _models_of_folder(name, path)
+            models = _models_of_folder(name, path)
+            if name in found and name in models:
+                raise ConfigError(
+                    f"two models are called {name!r} in --models-dir {folder}: {os.path.basename(found[name])} and the "
+                    f"folder {name}; expected a name each",
+                    param="models_dir",
+                )
+            found |= models
     if not found:
         raise ConfigError(
             f"--models-dir {folder} holds no model; expected GGUF files, or folders with one GGUF model or a config.json",
@@ -59,6 +69,17 @@ def models_cached(settings: ModelSettings) -> dict[str, str]:
     hub_cache = os.path.join(resolver.cache.path, "hub") if settings.download_dir else None
     names = sorted(model.name for model in find_models(resolver.cache, hub_cache))
     return {name: name for name in names if _is_whole(resolver, name)}
+
+
+def why_unusable(settings: ModelSettings) -> str | None:
+    """Why this model, whose files are here, cannot be served; None where it can."""
+    try:
+        files = None if settings.model is None else ModelResolver.for_settings(settings).find_here(settings.model)
+        if files is not None:
+            choose_max_model_len(settings.max_model_len, describe(files))
+    except ConfigError as error:
+        return error.message
+    return None
 
 
 def _is_whole(resolver: ModelResolver, name: str) -> bool:

@@ -7,12 +7,14 @@ import pytest
 import typer
 
 import yeoul
+from tests.unit.model_files.gguf_bytes import tiny_model
 from yeoul.cli import serve as serve_module
 from yeoul.cli.main import app, run
 from yeoul.cli.setting_flags import COMMON_SETTINGS
 from yeoul.config.fields import setting_fields
 from yeoul.config.settings import Settings
 from yeoul.errors import InternalError, ModelFileError
+from yeoul.model_files import models_folder
 
 
 @pytest.fixture
@@ -194,3 +196,19 @@ def test_a_reader_that_has_had_enough_causes_no_traceback():
     command = f"{sys.executable} -m yeoul serve --help | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+def test_a_file_that_cannot_be_used_in_a_folder_of_models_is_told_and_left_out(served, caplog, monkeypatch, tmp_path):
+    monkeypatch.setattr(serve_module, "set_up_logging", lambda *_: None)
+    (tmp_path / "half.gguf").write_bytes(bytes(64))
+    (tmp_path / "whole.gguf").write_bytes(tiny_model().build())
+    assert run(["serve", "fake", "--models-dir", str(tmp_path)]) == 0
+    assert [settings.model.model for settings in served] == ["fake", str(tmp_path / "whole.gguf")]
+    assert "the model half is left out" in caplog.text
+
+
+def test_a_fetched_model_and_one_of_a_folder_of_one_name_are_told(served, capfd, monkeypatch, tmp_path):
+    (tmp_path / "one.gguf").write_bytes(tiny_model().build())
+    monkeypatch.setattr(models_folder, "models_cached", lambda _: {"one": "one"})
+    error = error_of(capfd, "serve", "--models-cached", "--models-dir", str(tmp_path))
+    assert "two models are called 'one', one of --models-dir" in error

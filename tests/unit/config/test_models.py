@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from yeoul.config.models import ModelChoice, choose_models
+from yeoul.config.settings import Settings
 from yeoul.errors import ConfigError
 
 TABLES = """
@@ -90,6 +91,23 @@ def test_models_that_are_found_come_as_well_and_a_table_may_have_settings_for_on
     ]
     assert [one.settings.model.max_model_len for one in chosen] == [None, 64, None]
     assert not any(one.loads_at_start for one in chosen)
+
+
+def test_of_models_that_nobody_named_those_that_cannot_be_used_are_left_out(tmp_path):
+    path = tmp_path / "models.toml"
+    path.write_text("[named]\nseed = 7\n")
+    found = {"good": "/models/good.gguf", "half": "/models/half.gguf", "named": "/models/named.gguf"}
+    asked: list[str] = []
+
+    def is_usable(name: str, settings: Settings) -> bool:
+        asked.append(name)
+        return settings.model.model == "/models/good.gguf"
+
+    chosen = choose_models({"models_file": str(path)}, None, ["fake"], lambda _: found, is_usable)
+    assert [choice.names[0] for choice in chosen] == ["fake", "named", "good"]
+    assert asked == ["good", "half"]
+    with pytest.raises(ConfigError, match="none of the models that were found can be used: half"):
+        choose_models({}, None, [], lambda _: {"half": "/models/half.gguf"}, is_usable)
 
 
 def test_a_model_that_is_named_by_a_flag_is_served_beside_those_of_a_file(tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.model_files.gguf_bytes import tiny_model
 from yeoul.config.settings import ModelSettings
 from yeoul.errors import ConfigError
 from yeoul.model_files.cache_folder import CacheFolder
 from yeoul.model_files.local_models import find_models
-from yeoul.model_files.models_folder import models_cached, models_in
+from yeoul.model_files.models_folder import models_cached, models_in, why_unusable
 
 
 def touch(folder, *names):
@@ -38,6 +39,27 @@ def test_a_folder_that_is_none_or_has_none_is_told(tmp_path):
         models_in(str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="holds no model"):
         models_in(str(tmp_path))
+
+
+def test_a_file_and_a_folder_of_one_name_are_told(tmp_path):
+    touch(tmp_path, "a.gguf", "a/b.gguf")
+    with pytest.raises(ConfigError, match=r"two models are called 'a' in --models-dir .*: a\.gguf and the folder a"):
+        models_in(str(tmp_path))
+    touch(tmp_path, "a/c.gguf")  # which have names of their own then
+    assert sorted(models_in(str(tmp_path))) == ["a", "a/b", "a/c"]
+
+
+def test_what_can_be_no_model_of_ours_is_told_and_what_can_is_not(tmp_path):
+    (tmp_path / "half.gguf").write_bytes(b"\0" * 64)
+    (tmp_path / "cut.gguf").write_bytes(tiny_model().build()[:200])
+    (tmp_path / "whole.gguf").write_bytes(tiny_model().build())
+    (tmp_path / "whisper").mkdir()
+    (tmp_path / "whisper" / "config.json").write_text('{"architectures": ["WhisperForConditionalGeneration"]}')
+    whys = {name: why_unusable(ModelSettings(model=path)) for name, path in models_in(str(tmp_path)).items()}
+    assert whys.pop("whole") is None
+    assert "is not a GGUF file" in str(whys["half"])
+    assert "unknown architecture WhisperForConditionalGeneration" in str(whys["whisper"])
+    assert all(whys.values())
 
 
 def test_of_what_was_fetched_whole_models_are_served(tmp_path, monkeypatch):
