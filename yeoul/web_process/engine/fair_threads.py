@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from setproctitle import setthreadtitle
 
+from yeoul.errors import UnavailableError
+
 Result = TypeVar("Result")
 
 
@@ -22,15 +24,22 @@ class FairThreads:
     def __init__(self, num_threads: int, name: str) -> None:
         self._pool = ThreadPoolExecutor(num_threads, name, lambda: setthreadtitle(name))
         self._num_free = num_threads
+        self._is_closed = False
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # whose turn is next comes first
 
     async def run(self, tenant: str, work: Callable[[], Result]) -> Result:
-        """What ``work`` returns, once a thread is free and it is this tenant's turn; within a tenant in their order."""
+        """What ``work`` returns, once a thread is free and it is this tenant's turn; within a tenant in their order.
+
+        Raises:
+            UnavailableError: the threads have ended before.
+        """
         if self._num_free:
             self._num_free -= 1
         else:
             await self._wait(tenant)
         try:
+            if self._is_closed:  # the model is read anew, or the server stops
+                raise UnavailableError("the text of the model was put away meanwhile; send it again", retry_after_seconds=1)
             job = asyncio.get_running_loop().run_in_executor(self._pool, work)
         except BaseException:
             self._pass_on()
@@ -62,4 +71,5 @@ class FairThreads:
 
     def close(self) -> None:
         """Ends the threads; what they are at is finished and forgotten."""
+        self._is_closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)

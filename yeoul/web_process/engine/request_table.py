@@ -24,6 +24,7 @@ from yeoul.web_process.engine.waiting_room import WaitingRoom
 class RequestTable(EngineTable):
     """``_streams`` has unclosed streams by the user's id; ``observer`` is whoever counts and times requests.
 
+    ``text_number`` is another one when other files of the model are read: what was tokenized before is not for those.
     ``on_use`` is called when a request has ended, unless it only was to see whether there is an engine: one of ``_probes``.
     """
 
@@ -34,6 +35,7 @@ class RequestTable(EngineTable):
     ) -> None:
         super().__init__(observer, num_engines, num_prefill_engines)
         self.room = room
+        self.text_number = 0
         self.on_use: Callable[[], None] = _ignore
         self._streams: dict[str, RequestStream] = {}
         self._probes: set[str] = set()

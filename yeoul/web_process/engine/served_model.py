@@ -7,12 +7,19 @@ from collections.abc import Callable
 import msgspec
 
 from yeoul.config.settings import ModelSettings
+from yeoul.errors import UnavailableError
 from yeoul.model_files.context_length import choose_max_model_len
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.engine.admission import Limits
 
 Progress = Callable[[str, int, int], None]
 """What is being done, how many bytes of it are done, of how many."""
+
+
+def files_have_changed() -> UnavailableError:
+    """What a request is told that came before other files of its model were read."""
+    told = "the files of the model have changed while the request waited for it; send it again"
+    return UnavailableError(told, retry_after_seconds=1)
 
 
 class ServedModel(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.model_files.file_identity import FileIdentity, identify
 from yeoul.web_process.engine.answer_grammars import AnswerGrammars
 from yeoul.web_process.engine.model_text import ModelText, load_text
-from yeoul.web_process.engine.served_model import Progress, ServedModel, find_served_model, served_model
+from yeoul.web_process.engine.served_model import Progress, ServedModel, files_have_changed, find_served_model, served_model
 
 
 class ServedText:
@@ -73,6 +73,9 @@ class ServedText:
         if self._model is None:
             await asyncio.to_thread(self.resolve)
         text = await asyncio.to_thread(load_text, self.model, self._settings)
+        if self._reading is not asyncio.current_task():  # it was forgotten meanwhile
+            text.close()
+            raise files_have_changed()
         self._grammars = AnswerGrammars(text.tokenizer, self.model.limits.vocab_size, self._call_workers)
         self._text = text
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from yeoul.errors import DeadlineMissedError, TooManyRequestsError, UnavailableError
 from yeoul.web_process.engine.request_table import RequestTable
+from yeoul.web_process.engine.served_model import files_have_changed
 from yeoul.web_process.engine.service_terms import ServiceTerms
 
 _CHARACTERS_A_TOKEN = 4  # of most texts, and of token ids in JSON
@@ -42,6 +43,7 @@ class Ticket:
         self.terms = terms
         self.arrival = time.monotonic() if terms.arrival is None else terms.arrival
         self._requests = requests
+        self._text_number = requests.text_number
         self._num_choices = num_choices
         self._request_id = request_id
         num_tokens = min(num_tokens, requests.room.most_tokens)
@@ -65,8 +67,10 @@ class Ticket:
         Raises:
             DeadlineMissedError: its time is over already.
             TooManyRequestsError: there is no room for so many, or its answer would hardly be complete in time.
-            UnavailableError, InvalidRequestError: as when it came.
+            UnavailableError, InvalidRequestError: as when it came; or other files of the model were read meanwhile.
         """
+        if self._requests.text_number != self._text_number:
+            raise files_have_changed()
         self._requests.room.note_gone([self])
         self._check(num_tokens)
         if (seconds_left := self.seconds_left()) is not None:

@@ -17,6 +17,7 @@ from yeoul.errors import ConfigError, InvalidRequestError, UnavailableError, Yeo
 from yeoul.model_files.registry_models import DEFAULT_MODEL
 from yeoul.model_files.resolve import ModelResolver
 from yeoul.web_process.engine.async_llm import AsyncLLM
+from yeoul.web_process.engine.served_model import files_have_changed
 from yeoul.web_process.fleet.memory_plan import MemoryNeed
 from yeoul.web_process.fleet.model_events import ModelEvents
 from yeoul.web_process.fleet.policy import Resident
@@ -92,8 +93,8 @@ class FleetModel:
     def forget_files(self) -> None:
         """Others lie in their place: what was known of them, and the tokens of who waits, are not true any more."""
         logger.info("the files of the model %s have changed, and are read anew", self.name)
-        told = f"the files of the model {self.name!r} have changed while the request waited for it; send it again"
-        self.llm.requests.fail_all(UnavailableError(told, retry_after_seconds=1))
+        self.llm.requests.text_number += 1
+        self.llm.requests.fail_all(files_have_changed())
         self.llm.served.forget()
         self.llm.settings, self.need = self._settings, None
 

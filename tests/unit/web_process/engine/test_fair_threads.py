@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.web_process.fake_engine_client import until
+from yeoul.errors import UnavailableError
 from yeoul.web_process.engine.fair_threads import FairThreads
 
 
@@ -110,3 +111,20 @@ def test_who_leaves_in_the_moment_of_its_turn_passes_it_on(monkeypatch):
         return result
 
     assert asyncio.run(play()) == "heir"
+
+
+def test_who_waits_for_a_thread_when_they_end_is_told_to_send_again():
+    async def play() -> None:
+        bench, threads = Bench(), FairThreads(1, "test")
+        begun = asyncio.create_task(threads.run("", bench.work("begun")))
+        waiting = asyncio.create_task(threads.run("", bench.work("waiting")))
+        await bench.until_begun(1)
+        threads.close()
+        bench.finish("begun")
+        assert await begun == "begun"
+        with pytest.raises(UnavailableError, match="send it again"):
+            await waiting
+        with pytest.raises(UnavailableError, match="send it again"):
+            await threads.run("", lambda: "late")
+
+    asyncio.run(play())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from tests.unit.web_process.fake_engine_client import LIMIT_SECONDS, until
 from tests.unit.web_process.fleet.fake_fleet import Fleet, Model, let_it_turn, play
 from yeoul.config.settings import Settings
 from yeoul.errors import UnavailableError
+from yeoul.web_process.engine.request_state import RequestState
 from yeoul.web_process.engine.served_model import ServedModel
 from yeoul.web_process.fleet import model_fleet
 from yeoul.web_process.fleet.memory_plan import MemoryNeed
@@ -105,5 +108,31 @@ def test_a_model_that_is_to_go_while_its_new_files_are_looked_at_is_not_loaded(m
         await until(lambda: looks == ["loading"] and models.a.model.status == "unloaded")
         await let_it_turn()
         assert (models.a.model.status, models.a.model.waits, models.a.model.is_asked_to_go) == ("unloaded", False, False)
+
+    play(scene)
+
+
+def test_what_was_tokenized_for_the_old_files_is_not_sent_to_the_new_ones(monkeypatch):
+    async def scene(models: Fleet) -> None:
+        await sleep(models, models.a)
+        replace_files(models.a, monkeypatch)
+        make, may_go_on, has_tokens = models.a.llm._new_requests.make, asyncio.Event(), asyncio.Event()
+
+        async def make_late(*arguments: Any) -> list[RequestState]:
+            has_tokens.set()
+            await may_go_on.wait()
+            return await make(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(models.a.llm._new_requests, "make", make_late)
+            asked = asyncio.create_task(models.a.ask())
+            await has_tokens.wait()
+        models.fleet.load(models.a.model)
+        await until(lambda: models.a.model.status == "loaded")
+        may_go_on.set()
+        with pytest.raises(UnavailableError, match="have changed while the request waited"):
+            await asked
+        assert models.a.client.added == []
+        assert await models.a.ask() == "hello world"
 
     play(scene)
