@@ -85,6 +85,8 @@ class Respondent:
         """Of a process that is neither this one nor a child of it: that there is none."""
         if question.process == self._role and not isinstance(question, KillQuestion):
             return _answer_for_oneself(question)
+        if question.process == self._role:
+            return NoAnswer(f"{self._role} ends its children alone; send the pid {os.getpid()} SIGTERM to end the server")
         children = list(self._children())
         for child in children:
             if child.role == question.process:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
 import signal
+import subprocess
+import termios
 
 import httpx
 import pytest
@@ -11,13 +16,19 @@ import pytest
 from tests.chaos.traffic import SLOW, Client, finish
 from tests.leftovers import nothing_is_left_behind  # noqa: F401
 from tests.patience import until
-from tests.running_server import RunningServer, parents, wait_gone
+from tests.running_server import YEOUL, RunningServer, free_port, parents, wait_gone
 
 BODY = {"model": "fake", "prompt": "river", "max_tokens": 60, "seed": 1, "ignore_eos": True}
 
 
 def drains(server: RunningServer) -> bool:
     return httpx.get(f"{server.url}/ready", timeout=10.0).status_code == 503
+
+
+def is_ready(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{url}/ready", timeout=10.0).status_code == 200
+    return False
 
 
 def test_all_refuse_what_comes_until_the_last_stream_is_finished():
@@ -38,6 +49,37 @@ def test_all_refuse_what_comes_until_the_last_stream_is_finished():
         assert finish([stream])[0].is_complete
         assert server.wait_exit(10.0) == 0
         assert wait_gone(pids.values(), 1.0) == set()
+
+
+def test_a_terminal_that_was_closed_takes_its_server_with_it():
+    port, (terminal, inside) = free_port(), pty.openpty()
+    command = [str(YEOUL), "serve", "fake", "--port", str(port), "--api-server-count", "2"]
+    with subprocess.Popen(
+        command,
+        stdin=inside,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY),
+    ) as process:
+        try:
+            os.close(inside)
+            assert until(lambda: is_ready(f"http://127.0.0.1:{port}"), 30.0)
+            process.send_signal(signal.SIGHUP)  # somebody means the files
+            assert is_ready(f"http://127.0.0.1:{port}")
+            os.close(terminal)
+            assert process.wait(20.0) == 0
+        finally:
+            process.kill()
+
+
+def test_an_engine_that_dies_while_a_server_that_stops_still_takes_requests_is_replaced():
+    with RunningServer("--api-server-count", "2", "--drain-delay-seconds", "3") as server:
+        os.kill(server.pid, signal.SIGTERM)
+        assert until(lambda: drains(server), 10.0)
+        os.kill(server.by_title()["yeoul::EngineCore"], signal.SIGKILL)
+        assert httpx.post(f"{server.url}/v1/completions", json=BODY, timeout=20.0).status_code == 200
+        assert server.wait_exit(20.0) == 0
 
 
 def test_a_second_signal_ends_all_at_once():

@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "log": set(),
     "start_parts": {"log"},
+    "terminal": set(),
     "spans": {"messages"},
     "self_report": {"errors", "log", "messages", "spans"},
     "progress": set(),
@@ -55,11 +56,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "web_process": {
         "engines", "start_parts", "errors", "log", "garbage_collection", "messages", "config", "model_files", "text",
         "recovery", "descriptors", "grammars", "process_sample", "self_report", "spans", "own_thread",
-        "engine_process.client", "transport.child_process",
+        "engine_process.client", "transport.child_process", "terminal",
     },
     "keeper_process": {
         "errors", "log", "garbage_collection", "start_parts", "descriptors", "messages", "config", "transport", "recovery",
-        "model_files", "process_sample", "self_report", "engines", "engine_process.client", "own_thread",
+        "model_files", "process_sample", "self_report", "engines", "engine_process.client", "own_thread", "terminal",
         "web_process.launch", "web_process.http.listening", "web_process.store.database",
     },
     "cli": {

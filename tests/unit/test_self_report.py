@@ -91,7 +91,9 @@ def test_a_child_is_killed_and_nobody_kills_himself():
     parent = Respondent("EngineCore", lambda: [child])
     assert ask(parent, KillQuestion("Worker_0")) == KillAnswer(77)
     assert child.is_killed
-    assert isinstance(ask(parent, KillQuestion("EngineCore")), NoAnswer)
+    refused = ask(parent, KillQuestion("EngineCore"))
+    assert isinstance(refused, NoAnswer)
+    assert "ends its children alone" in refused.reason
 
 
 def test_an_unknown_process_is_told_which_there_are():

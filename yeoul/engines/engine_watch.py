@@ -90,6 +90,7 @@ class EngineWatch:
         finally:
             asking.cancel()
             self.is_asking = False
+            await asyncio.gather(asking, return_exceptions=True)  # what became of it no longer matters
 
     def _note_stall(self) -> None:
         words = f"has said nothing for {self._silence():.1f} s, and gives no sign of life when it is asked"

@@ -11,7 +11,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -34,6 +34,7 @@ from yeoul.model_files.resolve import resolve_model
 from yeoul.own_thread import in_own_thread
 from yeoul.self_report import Child, Respondent
 from yeoul.start_parts import START
+from yeoul.terminal import has_terminal
 from yeoul.transport.child_process import ChildProcess
 from yeoul.transport.front_sockets import FrontContext
 from yeoul.web_process.launch import WebArguments, spawn_web
@@ -75,6 +76,7 @@ class KeeperLife:
             for index in range(settings.server.api_server_count)
         ]
         self._respondent = Respondent("Keeper", self._children)
+        self._has_terminal = has_terminal()
         self._first_signal, self._second_signal = asyncio.Event(), asyncio.Event()
         self._exit_code = 0
         self._ordering: set[asyncio.Task[None]] = set()
@@ -85,13 +87,17 @@ class KeeperLife:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._note_signal, number)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            loop.add_signal_handler(signal.SIGHUP, self._order_all, "reload")
+            loop.add_signal_handler(signal.SIGHUP, self._note_hangup)
         tasks: list[asyncio.Task[Any]] = []
         try:
             starting = asyncio.create_task(self._start(), name="start")
             tasks.append(starting)
             if await self._is_first(starting):
                 await self._serve(tasks, starting.result())
+            elif self._relay.is_serving:  # some have clients already
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                await self._drain(*self._look_after(tasks))
         finally:
             for task in tasks:
                 task.cancel()
@@ -100,7 +106,7 @@ class KeeperLife:
         return self._exit_code
 
     async def _start(self) -> EngineReady:
-        """The first error of any child ends the start."""
+        """The first error of any child ends the start; a web process that dies when others serve already is replaced."""
         await in_own_thread("fetch_model", self._find_model)
         START.mark("finding the model")
         max_model_len = choose_max_model_len(self._settings.model.max_model_len, self._description)
@@ -108,7 +114,7 @@ class KeeperLife:
         for web in self.webs:
             web.spawn()
         START.mark("starting EngineCore")
-        webs = [asyncio.create_task(web.wait_until_ready(), name="start_web") for web in self.webs]
+        webs = [asyncio.create_task(self._start_web(web), name="start_web") for web in self.webs]
         engines = asyncio.create_task(self._engines.start(), name="start_engines")
         try:
             pending: set[asyncio.Task[Any]] = {engines, *webs}
@@ -129,6 +135,15 @@ class KeeperLife:
         assert ready is not None
         return ready
 
+    async def _start_web(self, web: WebSlot) -> None:
+        try:
+            await web.wait_until_ready()
+        except ProcessDeadError as death:
+            if not self._relay.is_serving:
+                raise
+            web.bury()
+            await web.replace(death)
+
     def _find_model(self) -> None:
         self._files = resolve_model(self._settings.model, self._on_progress)
         self._description = describe(self._files)
@@ -140,10 +155,9 @@ class KeeperLife:
         START.tell()
         if self._on_ready is not None:
             self._on_ready(ready, self.webs[0].page, self.pids)
-        serving = [asyncio.create_task(web.serve(), name="serve_web") for web in self.webs]
-        dying = asyncio.create_task(self._engines.wait_for_death(), name="wait_for_engine")
+        serving, dying = self._look_after(tasks)
         signalled = asyncio.create_task(self._first_signal.wait(), name="wait_for_signal")
-        tasks += [*serving, dying, signalled]
+        tasks.append(signalled)
         done, _ = await asyncio.wait((dying, signalled, *serving), return_when=asyncio.FIRST_COMPLETED)
         if dying in done:
             await self._tell_death(dying.result(), serving)
@@ -154,20 +168,28 @@ class KeeperLife:
                 raise ProcessDeadError("Keeper", "has lost sight of a web process")
         await self._drain(serving, dying)
 
+    def _look_after(self, tasks: list[asyncio.Task[Any]]) -> tuple[list[asyncio.Task[None]], asyncio.Task[ProcessDeadError]]:
+        """Those that replace web processes, and the one that ends when no engine is left."""
+        serving = [asyncio.create_task(web.serve(), name="serve_web") for web in self.webs if web.child is not None]
+        dying = asyncio.create_task(self._engines.wait_for_death(), name="wait_for_engine")
+        tasks += [*serving, dying]
+        return serving, dying
+
     async def _tell_death(self, death: ProcessDeadError, serving: Sequence[asyncio.Task[None]]) -> None:
         """Web processes tell their clients why they end."""
         for web in self.webs:
-            web.is_stopping = True
+            web.replace_no_longer()
         self._relay.tell_death(death)
         await asyncio.wait(serving, timeout=self._settings.time.stop_timeout_seconds + _SPARE_SECONDS)
 
     async def _drain(self, serving: Sequence[asyncio.Task[None]], dying: asyncio.Task[ProcessDeadError]) -> None:
         """All refuse what comes until the last one has finished."""
         logger.info("stopping: %d requests are still to be finished", self._relay.table.num_unfinished)
-        self._relay.table.is_closed = True  # an engine that has nothing left to do need not be replaced
         times = self._settings.time
+        closing = asyncio.get_running_loop().call_later(times.drain_delay_seconds, self._close_table)
         limit = times.drain_delay_seconds + times.drain_timeout_seconds + _SPARE_SECONDS
         draining = asyncio.gather(*(web.drain() for web in self.webs))
+        parting: asyncio.Future[list[None]] | None = None
         second = asyncio.create_task(self._second_signal.wait(), name="wait_for_signal")
         try:
             await asyncio.wait((draining, second, dying), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
@@ -175,18 +197,25 @@ class KeeperLife:
                 await self._tell_death(dying.result(), serving)
                 raise dying.result()
             if not second.done():
-                await asyncio.gather(*(web.order(WebOrder("part")) for web in self.webs))
+                parting = asyncio.gather(*(web.part() for web in self.webs))
                 limit = times.stop_timeout_seconds + _SPARE_SECONDS
                 await asyncio.wait((asyncio.gather(*serving), second), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            closing.cancel()
             second.cancel()
-            draining.cancel()
-            await asyncio.gather(draining, return_exceptions=True)
+            for task in (draining, parting):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+
+    def _close_table(self) -> None:
+        """None takes requests any longer: an engine that has nothing left to do need not be replaced."""
+        self._relay.table.is_closed = True
 
     async def _stop(self) -> None:
         """Ends everything; a second signal hastens it."""
         for web in self.webs:
-            web.is_stopping = True
+            web.replace_no_longer()
             web.kill("is ended, as the server is")
         ending = asyncio.create_task(self._engines.stop(), name="end")
         if not await self._is_first(ending, self._second_signal):
@@ -211,9 +240,14 @@ class KeeperLife:
         self._exit_code = EXIT_CODE_OF_A_SIGNAL + number
         self._second_signal.set()
 
-    def _order_all(self, kind: Literal["reload"]) -> None:
+    def _note_hangup(self) -> None:
+        """A terminal that was closed takes its server with it, in order; anybody else means the files."""
+        if self._has_terminal and not has_terminal():
+            self._note_signal(signal.SIGHUP)
+            return
+
         async def order() -> None:
-            await asyncio.gather(*(web.order(WebOrder(kind)) for web in self.webs))
+            await asyncio.gather(*(web.order(WebOrder("reload")) for web in self.webs))
 
         logger.info("SIGHUP: web processes read the certificate")
         task = asyncio.create_task(order(), name="order_webs")

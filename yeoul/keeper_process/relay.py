@@ -50,9 +50,15 @@ class Relay(EngineObserver):
         self._incidents: list[Incident] = []
         self._deaths: list[tuple[str, str]] = []
         self._recoveries: list[float] = []
+        self._untold: dict[int, tuple[list[tuple[str, str]], list[float]]] = {}  # deaths and recoveries, by place
         self._is_telling_news = self._is_telling_waits = self._is_telling_engines = False
         self._told_waits: dict[int, dict[str, tuple[int, int]]] = {}
         self.table.on_wait = self._note_waits
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether there may be web processes that have clients."""
+        return self._ready is not None
 
     def serve(self, engines: EngineSlots, ready: EngineReady) -> None:
         """The engines take requests: whoever has said hello, or will, is told so."""
@@ -64,6 +70,7 @@ class Relay(EngineObserver):
     def open(self, link: WebLink) -> None:
         """A web process is being started."""
         self._links[link.index] = link
+        self._untold.setdefault(link.index, ([], []))
 
     def close(self, link: WebLink) -> None:
         """It has ended: nobody waits for its requests any longer."""
@@ -148,9 +155,10 @@ class Relay(EngineObserver):
         link.send(self._engines.ready or self._ready)
         link.send(StepOutputs(statistics=self.table.statistics))
         log = self._engines.incidents
-        link.send(
-            KeeperNews(log.last, dict(log.num_restarts), lost=self._engines.lost, is_stalled=self._engines.state == "stalled")
-        )
+        deaths, recoveries = self._untold[link.index]
+        self._untold[link.index] = ([], [])
+        is_stalled = self._engines.state == "stalled"
+        link.send(KeeperNews(log.last, dict(log.num_restarts), deaths, recoveries, self._engines.lost, is_stalled))
         self._tell_waits()
         self._note_engines()
 
@@ -231,13 +239,18 @@ class Relay(EngineObserver):
             engines.state == "stalled",
         )
         self._incidents, self._deaths, self._recoveries = [], [], []
-        for link in self._links.values():
-            if link.is_welcome:
+        for index, (deaths, recoveries) in self._untold.items():
+            if (link := self._links.get(index)) is not None and link.is_welcome:
                 link.send(news)
+            else:  # whoever comes counts on from what was counted in this place
+                deaths += news.deaths
+                recoveries += news.recoveries
         self._note_engines()
 
     def _note_waits(self) -> None:
-        if not self._is_telling_waits and len(self._links) > 1:
+        if not self._is_telling_waits and (
+            len(self._links) > 1 or self._told_waits
+        ):  # one that is alone now was told of another
             self._is_telling_waits = True
             asyncio.get_running_loop().call_later(_WAIT_NOTICE_SECONDS, self._tell_waits)
 

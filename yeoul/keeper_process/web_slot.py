@@ -6,6 +6,7 @@ A web process that dies, or that hangs, is replaced within a budget. ``KeeperLif
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -29,20 +30,17 @@ _LOOK_SECONDS = 0.5
 _NUM_STOPPED_LOOKS = 4  # in a row: it is not about to go on
 _FROZEN_SECONDS = 1.0  # a look that comes so much later than it should: this process did not run
 _ORDER_SECONDS = 2.0  # a thread of its own takes it, at once
+_LONGEST_PAUSE_SECONDS = 1.0  # before a restart: connections that come meanwhile wait for who is started
 
 Start = Callable[[int], tuple[ChildProcess, WebLink]]
 
 
 class WebSlot:
-    """``start`` starts a process, the how-manieth in this place it is told. ``page`` is what the first has reported.
-
-    ``is_stopping``: nobody is replaced any longer.
-    """
+    """``start`` starts a process, the how-manieth in this place it is told. ``page`` is what the first has reported."""
 
     def __init__(self, index: int, start: Start, relay: Relay, incidents: IncidentLog, settings: Settings) -> None:
         self.index = index
         self.page: str | None = None
-        self.is_stopping = False
         self.child: ChildProcess | None = None
         self.link: WebLink | None = None
         self._start = start
@@ -52,6 +50,7 @@ class WebSlot:
         self._restarts = RestartBudget(settings.recovery.max_restarts)
         self._num_starts = 0
         self._kill_cause: str | None = None
+        self._stopping = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -80,19 +79,19 @@ class WebSlot:
         """
         while True:
             death = await self._wait_for_end()
-            if self.is_stopping:
+            if self._is_over():
                 return
             if self.link is not None and self.link.has_answered:
                 self._restarts.note_progress()
-            if not await self._replace(death):
+            if not await self.replace(death):
                 return
 
-    async def _replace(self, death: ProcessDeadError) -> bool:
-        """Whether there is another one; none is needed where the server stops."""
+    async def replace(self, death: ProcessDeadError) -> bool:
+        """Whether there is another one; none is needed where the server stops. Raises as ``serve`` does."""
         while not self._is_over():
             start = time.monotonic()
             self._note_death(death)
-            await asyncio.sleep(self._restarts.note_death(death))
+            await self._pause(self._restarts.note_death(_as_any_other(death)))
             if self._is_over():
                 break
             try:
@@ -115,8 +114,16 @@ class WebSlot:
             return True
         return False
 
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), min(seconds, _LONGEST_PAUSE_SECONDS))
+
+    def replace_no_longer(self) -> None:
+        """The server stops."""
+        self._stopping.set()
+
     def _is_over(self) -> bool:
-        return self.is_stopping  # which others set while we wait
+        return self._stopping.is_set()
 
     def _note_death(self, death: ProcessDeadError) -> None:
         self._incidents.note(self.name, "death", death.cause)
@@ -178,12 +185,22 @@ class WebSlot:
 
     async def drain(self) -> None:
         """Lets the one of now finish what it has, and returns when it has, or has ended."""
-        self.is_stopping = True
-        link = self.link
-        if not await self.order(WebOrder("drain")) or link is None:
-            self.kill("was being started when the server stopped")  # it has nothing to finish
+        self.replace_no_longer()
+        if (link := self.link) is None:
             return
+        while not await self.order(WebOrder("drain")) and not link.has_drained.is_set():
+            if not link.is_welcome:
+                self.kill("was being started when the server stopped")  # it has nothing to finish
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
         await link.has_drained.wait()
+
+    async def part(self) -> None:
+        """Lets the one of now end."""
+        while True:
+            if await self.order(WebOrder("part")) or self.child is None:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def order(self, order: WebOrder) -> bool:
         """Whether the one of now has taken it; one that is only being started takes none."""
@@ -194,3 +211,8 @@ class WebSlot:
         except (TransportError, TransportTimeoutError):
             return False
         return True
+
+
+def _as_any_other(death: ProcessDeadError) -> ProcessDeadError:
+    """A web process has no cache that fills again: one that memory lacked for is replaced as often as others."""
+    return ProcessDeadError(death.role, death.cause, exit_code=death.exit_code, details=death.details)

@@ -19,7 +19,7 @@ from yeoul.messages.topology import Incident
 
 EngineState = Literal["starting", "ready", "stalled", "recovering", "draining", "dead", "sleeping"]
 EngineRole = Literal["prefill", "decode"]
-OrderKind = Literal["drain", "part", "end", "reload"]
+OrderKind = Literal["drain", "part", "reload"]
 
 
 class KeeperNews(msgspec.Struct, frozen=True, omit_defaults=True, tag="news"):
@@ -113,7 +113,7 @@ WebMessage = ClientMessage | HereIAm | Drained | AskSiblings | SiblingSays
 
 
 class WebOrder(msgspec.Struct, frozen=True, tag="order"):
-    """What a web process has to do: what it would do itself on a first or second signal, or on SIGHUP.
+    """What a web process has to do: what it would do itself on a first signal, or on SIGHUP. Twice is as once.
 
     One that has drained goes on to refuse what comes until all have, and it is told to ``part``.
     """

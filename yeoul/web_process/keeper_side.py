@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from yeoul.config.parts import EnginePlace
 from yeoul.config.settings import Settings
 from yeoul.engines.keeper_client import KeeperClient
+from yeoul.errors import UnavailableError
 from yeoul.messages.siblings import SiblingAnswer, SiblingQuestion
 from yeoul.model_files.description import ModelDescription, ModelFiles
 from yeoul.web_process.engine.waiting_room import WaitingRoom
@@ -26,7 +27,7 @@ class KeeperSide:
         self.room: WaitingRoom | None = None
         self._addresses = arguments.addresses
         self._client: KeeperClient | None = None
-        self._answer: Callable[[SiblingQuestion], Awaitable[SiblingAnswer]] | None = None
+        self._answer: Callable[[SiblingQuestion], Awaitable[SiblingAnswer]] = self._refuse
 
     @property
     def mark(self) -> str:
@@ -48,6 +49,10 @@ class KeeperSide:
             room = self.room
             self._client.on_others = lambda message: room.note_others(message.waiting)
         return self._client
+
+    async def _refuse(self, _: SiblingQuestion) -> SiblingAnswer:
+        """While there is no application yet, so that nobody waits for it."""
+        return SiblingAnswer(self.index, UnavailableError.status)
 
     def tell_drained(self) -> None:
         """Nothing is left to be finished here."""

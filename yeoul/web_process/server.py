@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
 import signal
 import socket
 import sys
@@ -33,6 +32,7 @@ from yeoul.log import set_up_logging
 from yeoul.messages.keeper import OrderKind
 from yeoul.messages.outputs import EngineReady
 from yeoul.start_parts import START
+from yeoul.terminal import has_terminal
 from yeoul.web_process.engine.served_model import Progress
 from yeoul.web_process.fleet.made import make_fleet
 from yeoul.web_process.fleet.model_fleet import ModelFleet
@@ -290,10 +290,8 @@ class ServerLife:
             self._reload_asked.set()
             return
         self._first_signal.set()
-        if kind != "drain":
+        if kind == "part":
             self._parting.set()
-        if kind == "end":
-            self._second_signal.set()
 
     def _note_hangup(self) -> None:
         """A terminal that was closed takes its server with it, in order; anybody else means the files."""
@@ -314,15 +312,6 @@ class ServerLife:
                     await asyncio.to_thread(self._tls.reload)
             except Exception:
                 logger.exception("the certificate could not be looked at; it will be again")
-
-
-def has_terminal() -> bool:
-    """Whether this process was started from a terminal that is still there."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
 
 
 def _make_http_server(

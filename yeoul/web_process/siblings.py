@@ -37,7 +37,7 @@ class Siblings(Protocol):
         """What the others answer, in no order; who does not in time, or is being replaced, is left out. Never raises."""
 
     def serve(self, answer: AnswerSibling) -> None:
-        """From now on what others ask is answered so, on the running loop; before, this process is left out."""
+        """From now on what others ask is answered so, on the running loop; before, with status 503."""
 
 
 class _NoSiblings:

@@ -39,6 +39,7 @@ class FakeLink(WebLink):
     def __init__(self, index: int) -> None:
         self.index = index
         self.is_greeting = self.is_welcome = self.has_answered = False
+        self.has_drained = asyncio.Event()
         self.steps = []
         self.sent: list[KeeperMessage] = []
 
@@ -299,5 +300,40 @@ def test_siblings_answer_and_one_that_ends_meanwhile_is_left_out():
         assert not any(isinstance(message, SiblingsSay) for message in first.sent)
         made.relay.close(third)
         assert first.last(SiblingsSay) == SiblingsSay(7, [SiblingAnswer(1, 200, b"numbers")])
+
+    play(scene)
+
+
+def test_deaths_of_which_a_place_could_not_hear_are_told_to_whoever_comes_into_it():
+    async def scene(made: Scene) -> None:
+        first, second = made.webs
+        for web in made.webs:
+            made.relay.close(web)
+            made.relay.lost(web.name, "signal")
+        await asyncio.sleep(0)  # they are told together
+        made.relay.replaced(1.5)
+        await asyncio.sleep(0)
+        first.sent.clear()
+        second.sent.clear()
+        for web in made.webs:
+            web.is_welcome = False
+            made.relay.open(web)
+            made.relay.take(web, Hello("0"))
+            news = [message for message in web.sent if isinstance(message, KeeperNews)]
+            assert [death for one in news for death in one.deaths] == [("Web_0", "signal"), ("Web_1", "signal")]
+            assert [seconds for one in news for seconds in one.recoveries] == [1.5]
+
+    play(scene)
+
+
+def test_the_last_one_that_is_left_hears_that_what_a_dead_one_had_waits_no_longer():
+    async def scene(made: Scene) -> None:
+        first, second = made.webs
+        made.engine.gate.clear()
+        made.relay.take(first, add("a", tenant="key"))
+        await until(lambda: any(isinstance(message, OthersWait) for message in second.sent))
+        made.relay.close(first)
+        await until(lambda: second.last(OthersWait) == OthersWait({}))
+        made.engine.gate.set()
 
     play(scene)

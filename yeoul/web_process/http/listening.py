@@ -94,8 +94,9 @@ def _explain(error: OSError) -> str:
 def share_listeners(listeners: Sequence[socket.socket], count: int) -> list[list[socket.socket]]:
     """Sets of listening sockets for so many processes, the given ones first, between which the kernel deals connections out.
 
-    A socket that all accept from is served by whoever wakes first, of a crowd often by one alone. Nobody else can join them:
-    the first ones were bound before they could be shared. Raises MachineError where that is not possible.
+    A socket that all accept from is served by whoever wakes first, of a crowd often by one alone. No other user, and no
+    second server, can join them: the first ones were bound before they could be shared. A program of the same user that asks
+    for it (SO_REUSEPORT) can. Raises MachineError where sharing is not possible.
     """
     sets = [list(listeners)]
     with contextlib.ExitStack() as opened:

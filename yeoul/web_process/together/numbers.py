@@ -233,7 +233,12 @@ class SharedNumbers:
     async def _own(self, *, looks: bool = True) -> Noted:
         own = Noted(await self._context.asked["metrics"](b"look" if looks else b""), self._before)
         async with self._turn:  # what was noted last is what was told last
-            await asyncio.to_thread(self._note, own)
+            try:
+                await asyncio.to_thread(self._note, own)
+            except OSError as error:
+                if not looks:
+                    raise
+                logger.warning("what was counted could not be noted, and is told all the same: %s", error)
         return own
 
     def _note(self, own: Noted) -> None:

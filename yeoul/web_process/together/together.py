@@ -34,6 +34,7 @@ _OK = 200
 _LIST = "/debug/requests"
 _EVENTS = ("GET", "/debug/events")
 _ELSEWHERE = (404, 503)  # what one process says of what another one may have
+_REFUSED = (401, 403)  # to this client, by any process
 _YES = ("true", "1", "yes", "on", "t", "y")  # as FastAPI reads them
 _LIVING = ("waiting", "running")
 _encode = msgspec.json.Encoder().encode
@@ -80,8 +81,7 @@ class Together:
         join = self._find_join(scope) if scope["type"] == "http" else None
         if join is None:
             if scope["type"] == "http" and scope["method"] == "DELETE" and self._deletes_response.fullmatch(scope["path"]):
-                path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-                await self._siblings.ask(question_of(scope, method="POST", path=f"{path}/cancel"))  # where it runs, it ends
+                await self._end_elsewhere(scope)
             await self._app(scope, receive, send)
             return
         if scope["path"] == _LIST and (before := QueryParams(scope["query_string"]).get("before")):
@@ -89,6 +89,14 @@ class Together:
         original = dict(scope)  # the routes change it
         answer = await join(original, await call_inside(self._app, scope, receive))
         await send_whole(answer, send)
+
+    async def _end_elsewhere(self, scope: Scope) -> None:
+        """A response that is to be deleted ends where it runs, if this client may see it."""
+        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        looking = question_of({**scope, "query_string": b""}, method="GET")
+        local = await answer_sibling(self._app, {}, self._siblings.index, looking)
+        if local.status in (_OK, *_ELSEWHERE):
+            await self._siblings.ask(question_of(scope, method="POST", path=f"{path}/cancel"))
 
     def _with_others(self, scope: Scope, send: Send) -> Send:
         asking = dict(scope)
@@ -147,6 +155,8 @@ class Together:
         return local._replace(body=await asyncio.to_thread(work))
 
     async def _join_log(self, scope: Scope, local: WholeAnswer) -> WholeAnswer:
+        if local.status in _REFUSED:
+            return local
         answers = await self._ask(scope)
         if local.status != _OK:
             return _best(local, answers)
@@ -174,7 +184,10 @@ class Together:
     async def _find_arrival(self, scope: Scope, name: str) -> float | None:
         """When the last request of a page came, which may be known to one process alone."""
         question = question_of({**scope, "query_string": b""}, path=f"{_LIST}/{quote(name, safe='')}")
-        answers = await self._ask_all(question)
+        own = await answer_sibling(self._app, {}, self._siblings.index, question)
+        if own.status in _REFUSED:
+            return None
+        answers = [own, *await self._siblings.ask(question)]
         return max((one.arrived for _, one in _read(answers, RequestSummary)), default=None)
 
     async def _find_elsewhere(self, scope: Scope, local: WholeAnswer) -> WholeAnswer:

@@ -11,7 +11,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.web_process.fake_server import FakeServer, serve, until
-from tests.unit.web_process.together.two_servers import serve_two, siblings
+from tests.unit.web_process.together.two_servers import of, serve_two, siblings
 from yeoul.web_process.together.numbers import joining_of, read_families, write_families
 
 DOCS = Path(__file__).parents[4] / "docs" / "metrics.md"
@@ -92,6 +92,16 @@ def test_what_was_counted_is_noted_without_being_asked_for():
         path = os.path.join(other.context.siblings.folder or "", "numbers.1")
         await until(lambda: os.path.exists(path) and b'reason="length"} 1.0' in Path(path).read_bytes())
         await numbers.suspend()
+
+    serve_two(scene)
+
+
+def test_what_cannot_be_noted_is_told_all_the_same():
+    async def scene(one: FakeServer, other: FakeServer) -> None:
+        await one.complete()
+        os.mkdir(os.path.join(of(one).folder or "", "numbers.0.new"))  # as where nothing is left on the disk
+        assert (await one.http.get("/metrics")).status_code == 200
+        assert (await other.http.get("/metrics")).status_code == 200
 
     serve_two(scene)
 

@@ -138,6 +138,9 @@ def test_who_has_no_key_learns_nothing_of_another_process():
     async def scene(one: FakeServer, other: FakeServer) -> None:
         for path in ("/metrics", "/debug/requests", "/topology", "/load"):
             assert (await one.http.get(path)).status_code == 401
+        paths = ["/debug/log", "/debug/requests?before=req", "/v1/responses/resp_1"]
+        assert [(await one.http.get(path)).status_code for path in paths] == [401] * 3
+        assert (await one.http.delete("/v1/responses/resp_1")).status_code == 401
         assert of(one).asked == []
         with_key = {"authorization": "Bearer second"}
         await other.http.post("/v1/completions", json={"prompt": "hi"}, headers={"authorization": "Bearer first"})
