@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.traffic import MIXED, SLOW, Answer, finish, send
+from tests.patience import until
 from tests.running_server import RunningServer, free_port_pair
 from tests.slow_network import SlowNetwork
 
@@ -71,9 +73,46 @@ def networks_can_be_made() -> bool:
     return (
         all(map(shutil.which, ["unshare", "ip"]))
         and os.access("/dev/net/tun", os.W_OK)
+        and os.access("/proc/sys/net/ipv4/conf/all/rp_filter", os.W_OK)  # a container may have it to read alone
         and subprocess.run(["unshare", "-n", "ip", "tuntap", "add", "slow", "mode", "tun"], capture_output=True).returncode
         == 0
     )
+
+
+def run_to_its_end(command: list[str], seconds: float) -> tuple[int, str, str]:
+    """Its exit code, output and errors. It is ended if it takes longer."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=Path(__file__).parents[2]) as process:
+        try:
+            output, errors = process.communicate(timeout=seconds)
+        except BaseException:
+            interrupt(process)
+            raise
+        return process.returncode, output, errors
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Has it end the servers that it has started, which have sessions of their own, and outlive one that is killed."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+
+def test_what_takes_too_long_ends_what_it_has_started(tmp_path):
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    program = (
+        "import pathlib, sys, time\n"
+        "try:\n  pathlib.Path(sys.argv[1]).touch()\n  time.sleep(600)\n"
+        "finally:\n  pathlib.Path(sys.argv[2]).touch()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(begun), str(ended)], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert until(begun.exists, 60)
+        interrupt(process)
+    assert ended.exists()
 
 
 @pytest.mark.long
@@ -81,11 +120,11 @@ def networks_can_be_made() -> bool:
 @pytest.mark.parametrize("apart", APART)
 def test_streams_are_the_same_in_a_bad_network(apart, network, undisturbed):
     if not networks_can_be_made():
-        pytest.skip("needs the right to make networks, unshare, ip and /dev/net/tun")
+        pytest.skip("needs the right to make networks, unshare, ip, /dev/net/tun and a /proc/sys that can be written")
     command = ["unshare", "-n", sys.executable, "-m", "tests.processes.test_slow_links", apart, network]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
-    assert done.returncode == 0, done.stdout + done.stderr
-    rounds = [json.loads(line) for line in done.stdout.splitlines()]
+    code, output, errors = run_to_its_end(command, 120.0)
+    assert code == 0, output + errors
+    rounds = [json.loads(line) for line in output.splitlines()]
     assert rounds == [undisturbed] * len(STALLS_SECONDS[network])
 
 
