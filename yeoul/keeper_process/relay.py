@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -154,13 +154,17 @@ class Relay(EngineObserver):
         link.is_welcome = True
         link.send(self._engines.ready or self._ready)
         link.send(StepOutputs(statistics=self.table.statistics))
-        log = self._engines.incidents
-        deaths, recoveries = self._untold[link.index]
-        self._untold[link.index] = ([], [])
-        is_stalled = self._engines.state == "stalled"
-        link.send(KeeperNews(log.last, dict(log.num_restarts), deaths, recoveries, self._engines.lost, is_stalled))
+        link.send(_news(self._engines, self._engines.incidents.last))
         self._tell_waits()
         self._note_engines()
+
+    def note_ready(self, link: WebLink) -> None:
+        """It counts from now on: what nobody in this place could count is told to it."""
+        link.is_counting = True
+        deaths, recoveries = self._untold[link.index]
+        if self._engines is not None and (deaths or recoveries):
+            self._untold[link.index] = ([], [])
+            link.send(_news(self._engines, [], deaths, recoveries))
 
     def stepped(self, message: StepOutputs) -> None:
         """Passes on what an engine has said to whom it concerns."""
@@ -230,27 +234,21 @@ class Relay(EngineObserver):
         self._is_telling_news = False
         if (engines := self._engines) is None:
             return
-        news = KeeperNews(
-            self._incidents,
-            dict(engines.incidents.num_restarts),
-            self._deaths,
-            self._recoveries,
-            engines.lost,
-            engines.state == "stalled",
-        )
+        news = _news(engines, self._incidents, self._deaths, self._recoveries)
         self._incidents, self._deaths, self._recoveries = [], [], []
         for index, (deaths, recoveries) in self._untold.items():
-            if (link := self._links.get(index)) is not None and link.is_welcome:
-                link.send(news)
-            else:  # whoever comes counts on from what was counted in this place
+            link = self._links.get(index)
+            is_counting = link is not None and link.is_counting
+            if not is_counting:  # whoever comes counts on from what was counted in this place
                 deaths += news.deaths
                 recoveries += news.recoveries
+            if link is not None and link.is_welcome:
+                link.send(news if is_counting else msgspec.structs.replace(news, deaths=[], recoveries=[]))
         self._note_engines()
 
     def _note_waits(self) -> None:
-        if not self._is_telling_waits and (
-            len(self._links) > 1 or self._told_waits
-        ):  # one that is alone now was told of another
+        are_several = len(self._links) > 1 or bool(self._told_waits)  # one that is alone now was told of another
+        if not self._is_telling_waits and are_several:
             self._is_telling_waits = True
             asyncio.get_running_loop().call_later(_WAIT_NOTICE_SECONDS, self._tell_waits)
 
@@ -267,6 +265,16 @@ class Relay(EngineObserver):
             if link.is_welcome and told != self._told_waits.get(link.index, {}):
                 self._told_waits[link.index] = told
                 link.send(OthersWait(told))
+
+
+def _news(
+    engines: EngineSlots,
+    incidents: Sequence[Incident],
+    deaths: Sequence[tuple[str, str]] = (),
+    recoveries: Sequence[float] = (),
+) -> KeeperNews:
+    restarts = dict(engines.incidents.num_restarts)
+    return KeeperNews(list(incidents), restarts, list(deaths), list(recoveries), engines.lost, engines.state == "stalled")
 
 
 def _steps_for(message: StepOutputs, own: list[RequestOutput]) -> list[StepFacts]:

@@ -24,6 +24,7 @@ _decoder = msgspec.msgpack.Decoder(WebMessage)
 class WebLink:
     """``is_welcome`` once it was told that the engines are ready. ``steps`` are those that it has not been told of yet.
 
+    ``is_counting`` once its application is made.
     ``last_heard`` is of the monotonic clock; ``has_answered``: a request of its came to an end.
     """
 
@@ -31,6 +32,7 @@ class WebLink:
         self.index = index
         self.is_greeting = False  # it has said hello
         self.is_welcome = False
+        self.is_counting = False
         self.has_answered = False
         self.has_drained = asyncio.Event()
         self.steps: list[StepFacts] = []

@@ -70,6 +70,8 @@ class WebSlot:
         ready = await read_ready(self.child, self._times.engine_ready_timeout_seconds)
         if isinstance(ready, WebReady):
             self.page = self.page or ready.page
+        if self.link is not None:
+            self._relay.note_ready(self.link)
 
     async def serve(self) -> None:
         """Replaces whoever dies, until the one of now ends while the server stops.

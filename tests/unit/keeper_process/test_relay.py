@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import msgspec
 
@@ -38,7 +39,7 @@ class FakeLink(WebLink):
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.is_greeting = self.is_welcome = self.has_answered = False
+        self.is_greeting = self.is_welcome = self.is_counting = self.has_answered = False
         self.has_drained = asyncio.Event()
         self.steps = []
         self.sent: list[KeeperMessage] = []
@@ -94,6 +95,8 @@ class Scene:
         ready = await self.engines.start()
         self.engines.serve()
         self.relay.serve(self.engines, ready)
+        for web in self.webs:
+            self.relay.note_ready(web)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -316,9 +319,11 @@ def test_deaths_of_which_a_place_could_not_hear_are_told_to_whoever_comes_into_i
         first.sent.clear()
         second.sent.clear()
         for web in made.webs:
-            web.is_welcome = False
+            web.is_welcome = web.is_counting = False
             made.relay.open(web)
             made.relay.take(web, Hello("0"))
+            assert not cast(KeeperNews, web.last(KeeperNews)).deaths  # nobody is there yet who counts them
+            made.relay.note_ready(web)
             news = [message for message in web.sent if isinstance(message, KeeperNews)]
             assert [death for one in news for death in one.deaths] == [("Web_0", "signal"), ("Web_1", "signal")]
             assert [seconds for one in news for seconds in one.recoveries] == [1.5]
