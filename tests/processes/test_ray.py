@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,24 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
+    """One for all tests that leave it as they found it."""
+    with two_nodes() as made:
+        yield made
+
+
+@contextmanager
+def two_nodes() -> Iterator[Any]:
     """A head that computes nothing, and two nodes with a processor each; one that is killed is followed by another."""
     utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed here: pip install 'yeoul[ray]'")
     made = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     made.nodes = [made.add_node(num_cpus=1) for _ in range(2)]
     made.wait_for_nodes()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ADDRESS", made.address)
-        yield made
-    made.shutdown()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RAY_ADDRESS", made.address)
+            yield made
+    finally:
+        made.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +57,13 @@ def hit(server: RunningServer, victim: str, cluster: Any) -> None:
         cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
         cluster.nodes.append(cluster.add_node(num_cpus=1))
         return
+    if victim in DAEMONS:
+        node = cluster.head_node if victim == "gcs_server" else cluster.nodes.pop()
+        (daemon,) = node.all_processes[victim]
+        os.kill(daemon.process.pid, signal.SIGKILL)
+        if victim == "raylet":
+            cluster.nodes.append(cluster.add_node(num_cpus=1))
+        return
     processes = httpx.get(f"{server.url}/topology").json()["processes"]
     (pid,) = [process["pid"] for process in processes if process["name"] == victim.removeprefix("actor of ")]
     if victim.startswith("actor"):
@@ -54,7 +71,8 @@ def hit(server: RunningServer, victim: str, cluster: Any) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-VICTIMS = [("--tensor-parallel-size", victim) for victim in ("node", "Worker_1", "actor of Worker_0", "EngineCore")]
+DAEMONS = ("raylet", "gcs_server")  # Ray's own: of a node, and of the head
+VICTIMS = [("--tensor-parallel-size", victim) for victim in ("node", "raylet", "Worker_1", "actor of Worker_0", "EngineCore")]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +85,15 @@ def test_streams_go_on_to_the_same_last_character(flag, victim, cluster, undistu
         hit(server, victim, cluster)
         assert_same(finish(clients), undisturbed, server)
         assert_drains(server)
+
+
+def test_streams_go_on_while_ray_has_lost_its_head(undisturbed):
+    with two_nodes() as cluster, serve(1, "--tensor-parallel-size", "2", "--distributed-executor-backend", "ray") as server:
+        clients = send(server.url, MIXED)
+        assert all(client.started.wait(20.0) for client in clients)
+        hit(server, "gcs_server", cluster)
+        assert_same(finish(clients), undisturbed, server)
+        assert_same(finish(send(server.url, MIXED)), undisturbed, server)
 
 
 def test_a_cluster_without_room_is_told_with_what_is_free(cluster):
