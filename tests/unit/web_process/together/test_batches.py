@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from tests.unit.web_process.fake_server import FakeServer, until
@@ -19,6 +20,7 @@ def test_a_batch_that_is_made_at_another_process_is_run_at_once_by_the_first_one
         file = await other.openai.files.create(file=("in.jsonl", json.dumps(line).encode()), purpose="batch")
         batch = await other.openai.batches.create(input_file_id=file.id, endpoint="/v1/completions", completion_window="24h")
         while batch.status not in ("completed", "failed"):
+            await asyncio.sleep(0.01)  # both servers are in this thread
             batch = await other.openai.batches.retrieve(batch.id)
         assert batch.status == "completed"
         assert len(one.client.added) == 1
@@ -31,6 +33,7 @@ def test_a_batch_that_is_made_at_another_process_is_run_at_once_by_the_first_one
         await until(lambda: len(one.client.added) == 2)
         await other.openai.batches.cancel(batch.id)
         while batch.status != "cancelled":
+            await asyncio.sleep(0.01)  # both servers are in this thread
             batch = await other.openai.batches.retrieve(batch.id)
         for runner in runners:
             await runner.stop()

@@ -15,12 +15,12 @@ Scene = Callable[[FakeServer, FakeServer], Awaitable[None]]
 
 
 def serve_two(scene: Scene, chosen: Settings | None = None) -> None:
-    """Plays a scene with both, within ten seconds."""
+    """Plays a scene with both, within a minute."""
 
     async def play(folder: str) -> None:
         one, other = siblings(2, folder)
         async with FakeServer(chosen, siblings=one) as first, FakeServer(chosen, siblings=other) as second:
-            await asyncio.wait_for(scene(first, second), 10)
+            await asyncio.wait_for(scene(first, second), 60)
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(play(os.path.realpath(folder)))
