@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from statistics import median
 from typing import NamedTuple
 
@@ -33,23 +34,29 @@ def request_bytes(max_tokens: int) -> bytes:
     return f"{head}\r\nconnection: close\r\n\r\n{body}".encode()
 
 
-def stream_all(port: int, num_streams: int, max_tokens: int) -> tuple[float, int, float]:
-    """Runs all streams at once: seconds, events, seconds of this process's CPU."""
+def received(port: int, num_streams: int, max_tokens: int) -> Iterator[bytes]:
+    """What comes of all streams, as it comes; each is ``request_bytes``, and all are sent at once."""
     selector = selectors.DefaultSelector()
-    num_events, start, cpu = 0, time.perf_counter(), time.process_time()
     for _ in range(num_streams):
         connection = socket.create_connection(("127.0.0.1", port))
         connection.sendall(request_bytes(max_tokens))
         selector.register(connection, selectors.EVENT_READ)
     while selector.get_map():
         for key, _ in selector.select():
-            connection = key.fileobj
-            assert isinstance(connection, socket.socket)
-            data = connection.recv(1 << 18)
-            num_events += data.count(b'"text":')
+            readable = key.fileobj
+            assert isinstance(readable, socket.socket)
+            data = readable.recv(1 << 18)
+            yield data
             if not data:
-                selector.unregister(connection)
-                connection.close()
+                selector.unregister(readable)
+                readable.close()
+
+
+def stream_all(port: int, num_streams: int, max_tokens: int) -> tuple[float, int, float]:
+    """Runs all streams at once: seconds, events, seconds of this process's CPU."""
+    num_events, start, cpu = 0, time.perf_counter(), time.process_time()
+    for data in received(port, num_streams, max_tokens):
+        num_events += data.count(b'"text":')
     return time.perf_counter() - start, num_events, time.process_time() - cpu
 
 

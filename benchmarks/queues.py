@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import selectors
-import socket
 import subprocess
 import sys
 import time
@@ -26,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.hierarchy import request_bytes
+from benchmarks.hierarchy import received
 from tests.running_server import RunningServer, cpu_seconds
 
 KINDS = ("Web", "Keeper", "EngineCore")
@@ -117,20 +115,9 @@ def show_plans(costs: Costs, num_machines: int) -> None:
 
 def arrivals(port: int, num_streams: int, max_tokens: int) -> list[float]:
     """When each event of all streams came, in order."""
-    selector, found = selectors.DefaultSelector(), []
-    for _ in range(num_streams):
-        connection = socket.create_connection(("127.0.0.1", port))
-        connection.sendall(request_bytes(max_tokens))
-        selector.register(connection, selectors.EVENT_READ)
-    while selector.get_map():
-        for key, _ in selector.select():
-            readable = key.fileobj
-            assert isinstance(readable, socket.socket)
-            data = readable.recv(1 << 18)
-            found += [time.perf_counter()] * data.count(b'"text":')
-            if not data:
-                selector.unregister(readable)
-                readable.close()
+    found: list[float] = []
+    for data in received(port, num_streams, max_tokens):
+        found += [time.perf_counter()] * data.count(b'"text":')
     return found
 
 
