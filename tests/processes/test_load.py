@@ -99,7 +99,7 @@ def test_rounds_of_streams_lose_nothing_and_leave_nothing(server, num_rounds):
         memory.append(pss_bytes(server.tree()))
     # A machine that stands still for a moment spoils one round; a server that is slow spoils all.
     assert slow_rounds < num_rounds / 2
-    assert num_answers > 25 * num_rounds  # a probe that began late has few
+    assert num_answers > 50 * num_rounds  # of all rounds: a probe that began late has few in one
     # The first half takes what a crowd needs at once, in pieces of a megabyte or two; further rounds add nothing.
     assert memory[-1] <= memory[num_rounds // 2] * 1.03, memory
 

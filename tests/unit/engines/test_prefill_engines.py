@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from tests.unit.engines.test_several_engines import DEATH, hold, several, text_of
+from tests.unit.engines.scenes import DEATH, hold, several, text_of
 from tests.unit.web_process.fake_engine_client import FakeEngine, FakeEngineClient, until
 from yeoul.messages.outputs import RequestOutput, StepOutputs, WorkersLost, WorkersReplaced
 from yeoul.messages.requests import AddRequest
